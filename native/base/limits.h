@@ -1,0 +1,65 @@
+// Every maximum of the data plane, with its reason. Tables are sized from these once, at
+// construction; nothing grows later.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace gwlb::base {
+
+// Packets of one batch. 256 hides the JavaScript crossing below 1 ns a packet; the engine uses 64,
+// where the working set of headers still fits L1.
+inline constexpr uint32_t kBatchPacketsMax = 256;
+inline constexpr uint32_t kEngineBatchPackets = 64;
+
+// What encapsulation may put in front of an inner packet: IPv4 20 + UDP 8 + GENEVE 8 + options 32 +
+// inner Ethernet 14 = 82, rounded up to whole cache lines.
+inline constexpr uint32_t kHeadroom = 128;
+inline constexpr uint32_t kOverheadIpv4 = 68;
+
+// Slot strides are odd multiples of 64, so that the headers of consecutive slots do not share L1
+// sets (a 2,048-byte stride maps them onto two and costs 1.4-1.8 times as much).
+inline constexpr uint32_t kSlotStrideStandard = 35 * 64;  // 2,240: 2,112 bytes after the headroom
+inline constexpr uint32_t kSlotStrideJumbo = 143 * 64;    // 9,152: 9,024 bytes after the headroom
+static_assert(kSlotStrideStandard % 128 == 64 && kSlotStrideJumbo % 128 == 64);
+
+// The largest inner packet: AWS's 8,500 and what still fits a jumbo slot with all headers, also
+// those of a peer with the most options we accept.
+inline constexpr uint32_t kInnerBytesDefault = 8500;
+inline constexpr uint32_t kInnerBytesMax = 8500;
+inline constexpr uint32_t kInnerBytesMin = 576;
+static_assert(kHeadroom + kInnerBytesMax + 8 + 252 + 18 <= kSlotStrideJumbo);
+
+// The slot of a target takes 12 bits of the flow cookie; a GENEVE target group of AWS holds 1,000.
+inline constexpr uint32_t kTargetsMax = 4096;
+inline constexpr uint16_t kNoTarget = 0xffff;
+
+// Endpoint indices are 16-bit scopes of flow keys.
+inline constexpr uint32_t kEndpointsMax = 4096;
+inline constexpr uint16_t kNoEndpoint = 0xffff;
+
+inline constexpr uint32_t kZonesMax = 64;
+
+// Rows of a target table. With 65,536 rows and 100 targets the fullest target has 1.11 of its
+// share; above that the larger table keeps it there.
+inline constexpr uint32_t kRowBits = 16;
+inline constexpr uint32_t kRowBitsLarge = 18;
+inline constexpr uint32_t kTargetsForLargeTable = 100;
+inline constexpr uint32_t kWeightMax = 1000;
+
+// RFC 8200 sets no bound on extension headers; a packet with more is dropped and counted.
+inline constexpr uint32_t kIpv6ExtensionHeadersMax = 8;
+
+// RFC 8926: six bits of four-byte words.
+inline constexpr uint32_t kGeneveOptionBytesMax = 252;
+
+inline constexpr uint32_t kWorkersMax = 64;
+
+// Bound sockets that give flows different outer source ports.
+inline constexpr uint32_t kSourcePortsMax = 1024;
+
+// Flow-table capacity, per address family.
+inline constexpr uint32_t kFlowsMin = 1024;
+inline constexpr uint32_t kFlowsMax = 1u << 27;
+
+}  // namespace gwlb::base

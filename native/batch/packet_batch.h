@@ -1,0 +1,129 @@
+// A batch of packets: one block of memory that native code owns and JavaScript views.
+//
+//   block = descriptors (structure of arrays, each array on its own cache lines) | slots
+//
+// Each packet has a slot of `stride` bytes. The packet itself is `length[i]` bytes at
+// `block() + offset[i]`; the bytes in front of it inside the slot are headroom, into which
+// encapsulation writes, and which decapsulation gives back. No packet is ever copied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "base/drop_reason.h"
+#include "base/limits.h"
+
+namespace gwlb::batch {
+
+enum class Verdict : uint8_t {
+  pending = 0,  // not decided yet
+  forward = 1,  // send it where target/address/port or endpoint say
+  drop = 2,     // reason[i] says why
+  reply = 3,    // the packet was rewritten into an answer: send it back by endpoint[i]
+  bypass = 4,   // forwarded uninspected (fail open): send it out by endpoint[i]
+  moved = 5,    // another worker took it over
+};
+
+// One row of the descriptor layout: field name, element type, what it means.
+// Everything is in host byte order, addresses too (10.0.0.1 is 0x0a000001).
+#define GWLB_BATCH_FIELDS(FIELD)                                                                  \
+  FIELD(hash, uint64_t)        /* keyed hash of the flow key                                   */ \
+  FIELD(offset, uint32_t)      /* first byte of the packet, from the start of the block        */ \
+  FIELD(length, uint32_t)      /* bytes of the packet                                          */ \
+  FIELD(address, uint32_t)     /* outer IPv4 peer: source when received, destination to send   */ \
+  FIELD(flow, uint32_t)        /* cookie of the packet's flow, 0 where it has none             */ \
+  FIELD(port, uint16_t)        /* outer UDP peer port: source when received, destination to send */ \
+  FIELD(source_port, uint16_t) /* outer UDP source port to send from, as a flow-stable index   */ \
+  FIELD(target, uint16_t)      /* slot of the target, or kNoTarget                             */ \
+  FIELD(endpoint, uint16_t)    /* index of the endpoint, or kNoEndpoint                        */ \
+  FIELD(verdict, uint8_t)      /* Verdict                                                      */ \
+  FIELD(reason, uint8_t)       /* DropReason where the verdict is drop                         */ \
+  FIELD(tos, uint8_t)          /* outer IPv4 TOS byte as received                              */ \
+  FIELD(flags, uint8_t)        /* PacketFlags                                                  */
+
+enum PacketFlags : uint8_t {
+  kFlowIsNew = 1,    // this packet made the flow's entry
+  kFlowIsMoved = 2,  // this packet moved its flow to another target
+};
+
+class PacketBatch {
+ public:
+  // `capacity` 1..kBatchPacketsMax; `stride` a multiple of 64 above kHeadroom. Null where memory is
+  // refused. Pages are touched here, not in the packet loop.
+  static std::unique_ptr<PacketBatch> create(uint32_t capacity, uint32_t stride);
+  ~PacketBatch();
+  PacketBatch(const PacketBatch&) = delete;
+  PacketBatch& operator=(const PacketBatch&) = delete;
+
+  uint32_t capacity() const { return capacity_; }
+  uint32_t stride() const { return stride_; }
+  // Bytes of a slot behind the headroom: the largest packet that can be received into it.
+  uint32_t slot_bytes() const { return stride_ - base::kHeadroom; }
+
+  uint8_t* block() { return block_; }
+  size_t block_bytes() const { return block_bytes_; }
+
+  uint8_t* slot(uint32_t i) { return block_ + slots_offset_ + size_t{i} * stride_; }
+  uint32_t slot_offset(uint32_t i) const {
+    return static_cast<uint32_t>(slots_offset_ + size_t{i} * stride_);
+  }
+  uint8_t* packet(uint32_t i) { return block_ + offset[i]; }
+  const uint8_t* packet(uint32_t i) const { return block_ + offset[i]; }
+  // Free bytes in front of and behind packet i inside its slot.
+  uint32_t headroom(uint32_t i) const { return offset[i] - slot_offset(i); }
+  uint32_t tailroom(uint32_t i) const { return stride_ - headroom(i) - length[i]; }
+
+  // Puts packet i at the standard place (behind the headroom) with `bytes` length, undecided.
+  void reset(uint32_t i, uint32_t bytes) {
+    offset[i] = slot_offset(i) + base::kHeadroom;
+    length[i] = bytes;
+    hash[i] = 0;
+    address[i] = 0;
+    flow[i] = 0;
+    port[i] = 0;
+    source_port[i] = 0;
+    target[i] = base::kNoTarget;
+    endpoint[i] = base::kNoEndpoint;
+    verdict[i] = static_cast<uint8_t>(Verdict::pending);
+    reason[i] = 0;
+    tos[i] = 0;
+    flags[i] = 0;
+  }
+
+  void drop(uint32_t i, base::DropReason why) {
+    verdict[i] = static_cast<uint8_t>(Verdict::drop);
+    reason[i] = static_cast<uint8_t>(why);
+  }
+  bool pending(uint32_t i) const { return verdict[i] == static_cast<uint8_t>(Verdict::pending); }
+
+  // Packets in use; slots 0..count-1.
+  uint32_t count = 0;
+
+#define GWLB_FIELD(name, type) type* name = nullptr;
+  GWLB_BATCH_FIELDS(GWLB_FIELD)
+#undef GWLB_FIELD
+
+  // Where each descriptor array starts in the block, for the JavaScript view.
+  struct FieldLayout {
+    const char* name;
+    uint32_t element_bytes;
+    uint32_t offset;
+  };
+  static constexpr uint32_t kFields = 0
+#define GWLB_FIELD(name, type) +1
+      GWLB_BATCH_FIELDS(GWLB_FIELD)
+#undef GWLB_FIELD
+      ;
+  void layout(FieldLayout (&out)[kFields]) const;
+
+ private:
+  PacketBatch() = default;
+  uint32_t capacity_ = 0;
+  uint32_t stride_ = 0;
+  uint8_t* block_ = nullptr;
+  size_t block_bytes_ = 0;
+  size_t slots_offset_ = 0;
+};
+
+}  // namespace gwlb::batch

@@ -1,0 +1,58 @@
+// The three options of a gateway load balancer, on every packet in both directions: AWS class
+// 0x0108 (Tencent 0x0167 with the same layout), in this order, 32 bytes:
+//
+//   type 1  8 bytes  endpoint id (AWS: the VPC endpoint id without its leading digit)
+//   type 2  8 bytes  attachment id
+//   type 3  4 bytes  flow cookie
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "wire/geneve.h"
+
+namespace gwlb::wire {
+
+inline constexpr uint16_t kOptionClassAws = 0x0108;
+inline constexpr uint32_t kGatewayOptionBytes = 32;
+inline constexpr uint32_t kGatewayHeaderBytes = kGeneveBaseBytes + kGatewayOptionBytes;  // 40
+
+struct GatewayOptions {
+  uint64_t endpoint_id = 0;
+  uint64_t attachment_id = 0;
+  uint32_t cookie = 0;
+};
+
+// A GENEVE header as a gateway or an appliance has to understand it: the base header plus the three
+// options in any order (R23) among others. Refuses: O bit (R13), unknown critical options (R17,
+// R14), options that do not add up (R19), a gateway option of another length (R22), one missing.
+// The expected layout is one compare; anything else is walked.
+ParseError parse_gateway_header(const uint8_t* data, size_t length, uint16_t option_class,
+                                GeneveHeader* header, GatewayOptions* options,
+                                uint32_t base_offset = 0);
+
+// The same for a header that need not carry gateway options (a `geneve` endpoint's peer): O bit,
+// critical options and option lengths are checked, nothing is required.
+ParseError parse_plain_header(const uint8_t* data, size_t length, GeneveHeader* header,
+                              uint32_t base_offset = 0);
+
+// 40 bytes: base header (VNI 0, flags 0) and the options in order 1, 2, 3.
+void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
+                          const GatewayOptions& options);
+
+// 28 bytes: IPv4 (no options, DF off, id 0) and UDP in front of `payload_length` bytes. The UDP
+// checksum is left 0 (a kernel socket or the device computes it); with `checksum` it is computed
+// over the payload, which has to follow the 28 bytes. Addresses are in host order.
+struct OuterHeader {
+  uint32_t source = 0;
+  uint32_t destination = 0;
+  uint16_t source_port = 0;
+  uint16_t destination_port = kGenevePort;
+  uint8_t ttl = 255;
+  uint8_t tos = 0;
+  bool checksum = false;
+};
+inline constexpr uint32_t kOuterHeaderBytes = 28;
+void write_outer_header(uint8_t* to, const OuterHeader& outer, uint32_t payload_length);
+
+}  // namespace gwlb::wire

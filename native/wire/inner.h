@@ -1,0 +1,73 @@
+// One walk over an inner IP packet: everything that keying, connection tracking and ICMP answers
+// need to know of it. Lengths are checked here, once; the accessors below cannot fail afterwards.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "wire/parse_error.h"
+
+namespace gwlb::wire {
+
+enum IpProtocol : uint8_t {
+  kIcmp = 1,
+  kTcp = 6,
+  kUdp = 17,
+  kIcmpv6 = 58,
+  kSctp = 132,
+  kUdpLite = 136,
+};
+
+enum TcpFlags : uint8_t { kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16 };
+
+enum InnerFlags : uint8_t {
+  kHasPorts = 1,        // TCP, UDP, UDP-Lite or SCTP whose ports are in this packet
+  kFirstFragment = 2,   // offset 0 with more fragments to come
+  kLaterFragment = 4,   // offset above 0: no transport header here
+  kIcmpError = 8,       // ICMP/ICMPv6 error: `quote` is the packet it is about
+  kQuote = 16,          // this InnerPacket describes a quoted packet, which may be cut short
+};
+
+struct InnerPacket {
+  const uint8_t* source = nullptr;       // 4 or 16 bytes, network order, inside the packet
+  const uint8_t* destination = nullptr;  // the same
+  uint32_t total_length = 0;             // by the IP header; never above what was parsed
+  uint32_t fragment_id = 0;              // IPv4: 16 bits; IPv6: 32 bits; 0 where not fragmented
+  uint16_t fragment_offset = 0;          // in bytes
+  uint16_t transport_offset = 0;         // from the first byte of the IP header
+  uint16_t source_port = 0;              // host order; 0 without kHasPorts
+  uint16_t destination_port = 0;
+  uint8_t version = 0;     // 4 or 6
+  uint8_t protocol = 0;    // the last one of an IPv6 chain
+  uint8_t flags = 0;       // InnerFlags
+  uint8_t tcp_flags = 0;   // of an unfragmented or first-fragment TCP packet, else 0
+  uint8_t icmp_type = 0;   // of ICMP and ICMPv6
+  uint8_t icmp_code = 0;
+};
+
+// Parses an IPv4 or IPv6 packet of `length` bytes. Bytes behind the IP total length (Ethernet
+// padding) are ignored; a total length above `length` is inner_truncated. `base_offset` is added to
+// the error's offset. RFC 791, 8200 (chain bounded by kIpv6ExtensionHeadersMax), 7112, 1858, 3128.
+// RFC 6946 atomic fragments count as whole packets. An IPv6 jumbogram is refused.
+ParseError parse_inner(const uint8_t* data, size_t length, InnerPacket* out,
+                       uint32_t base_offset = 0);
+
+// The packet quoted by an ICMP error (out of parse_inner with kIcmpError). The quote may end
+// anywhere after its addresses and protocol: ports are there (kHasPorts) when four transport bytes
+// are. Too short or malformed, or itself an ICMP error: icmp_bad_quote. RFC 792, 4443, 4884.
+ParseError parse_icmp_quote(const uint8_t* data, const InnerPacket& error, InnerPacket* out,
+                            uint32_t base_offset = 0);
+
+// Inner Ethernet frame with up to two VLAN tags (802.1Q, 802.1ad).
+struct EthernetFrame {
+  const uint8_t* destination = nullptr;  // 6 bytes
+  const uint8_t* source = nullptr;
+  uint16_t ether_type = 0;     // of the payload, behind the tags
+  uint16_t vlan[2] = {0, 0};   // tag control information, outermost first
+  uint8_t vlans = 0;
+  uint8_t header_length = 14;  // with the tags
+};
+ParseError parse_ethernet(const uint8_t* data, size_t length, EthernetFrame* out,
+                          Layer layer = Layer::inner_ethernet, uint32_t base_offset = 0);
+
+}  // namespace gwlb::wire

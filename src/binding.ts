@@ -1,0 +1,384 @@
+/**
+ * The native addon, and its exact type. This is the only file that loads it. Native code verifies
+ * argument types before it touches memory and throws a plain TypeError; the sentences a user should
+ * read come from the callers in `src/`. System errors are thrown as `Error` with `code` ("EADDRINUSE"),
+ * `syscall` ("bind") and `detail` ("10.0.0.1:6081").
+ *
+ * Everywhere below: IPv4 addresses are unsigned 32-bit numbers in host order, times are
+ * milliseconds, endpoint ids are bigints, targets are slots and endpoints are indices.
+ */
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+export interface NativeBatch {
+  /** Descriptors and slots; one ArrayBuffer for the life of the batch. */
+  readonly block: ArrayBuffer;
+  readonly capacity: number;
+  readonly stride: number;
+  readonly headroom: number;
+  /** Byte offset of each descriptor array in `block`. */
+  readonly layout: Record<BatchField, number>;
+  count(): number;
+  /** Slots 0..count-1 are in use. */
+  setCount(count: number): void;
+  /** Puts packet `i` at the standard place with `length` bytes, undecided. */
+  reset(i: number, length: number): void;
+}
+
+export type BatchField =
+  | 'hash'
+  | 'offset'
+  | 'length'
+  | 'address'
+  | 'flow'
+  | 'port'
+  | 'source_port'
+  | 'target'
+  | 'endpoint'
+  | 'verdict'
+  | 'reason'
+  | 'tos'
+  | 'flags';
+
+export interface NativeGatewayConfig {
+  /** 16 bytes each. */
+  hashKey: Uint8Array;
+  cookieKey: Uint8Array;
+  stickiness: 5 | 3 | 2;
+  scopeGateway: boolean;
+  strictCookies: boolean;
+  /** 0 automatic, 1 drop, 2 pick up */
+  midStream: 0 | 1 | 2;
+  learningMs: number;
+  flowsIpv4: number;
+  flowsIpv6: number;
+  tcpIdleMs: number;
+  otherIdleMs: number;
+  mtu: number;
+  optionClass: number;
+  attachmentId: bigint;
+  innerEthernet: boolean;
+  /** 6 bytes each; used with innerEthernet. */
+  sourceMac: Uint8Array;
+  destinationMac: Uint8Array;
+  failOpen: boolean;
+  outerHeaders: boolean;
+  address: number;
+  port: number;
+  sourcePortBase: number;
+  sourcePortCount: number;
+  events: number;
+}
+
+export interface NativeTarget {
+  slot: number;
+  zone: number;
+  address: number;
+  port: number;
+  /** Takes new flows. */
+  eligible: boolean;
+  generation: number;
+  weight: number;
+  /** What the rendezvous scores are computed from. */
+  identity: bigint;
+}
+
+export interface NativeTargets {
+  targets: NativeTarget[];
+  zones: number;
+  crossZone: boolean;
+  seed: bigint;
+}
+
+export interface NativeEndpoint {
+  id: bigint;
+  zone: number;
+  /** 0: the gateway's. */
+  mtu: number;
+  /** Kind `geneve`; absent for the others. */
+  geneve?: {
+    peer: number;
+    port: number;
+    vni: number;
+    ethernet: boolean;
+    sourceMac: Uint8Array;
+    destinationMac: Uint8Array;
+  };
+}
+
+export interface NativeTun {
+  name: string;
+  netns: string;
+  mtu: number;
+}
+
+export interface NativeExplanation {
+  /** A drop reason's name, or "none". */
+  error: string;
+  hash: bigint;
+  row: number;
+  target: number;
+  chosen: number;
+  zone: number;
+  pinned: boolean;
+  forward: boolean;
+  cookie: number;
+  tcp: number;
+  idleLeftMs: number;
+  kind: number;
+  low: Uint8Array;
+  high: Uint8Array;
+  lowPort: number;
+  highPort: number;
+  version: number;
+  protocol: number;
+  /** The row's targets, best first (lower score is better); at most 16. */
+  ranked: { slot: number; score: bigint }[];
+}
+
+export interface NativeFlowEvent {
+  nowMs: number;
+  /** 1 opened, 2 moved, 3 ended */
+  type: number;
+  /** 0 none, 1 closed, 2 reset, 3 idle, 4 replaced, 5 evicted */
+  end: number;
+  version: number;
+  protocol: number;
+  endpoint: number;
+  target: number;
+  previous: number;
+  lowPort: number;
+  highPort: number;
+  cookie: number;
+  low: Uint8Array;
+  high: Uint8Array;
+}
+
+/** What an embedded gateway and an engine have in common. */
+export interface NativeGatewayControl {
+  setTargets(targets: NativeTargets): void;
+  removeEndpoint(index: number): void;
+  setIdleTimeouts(tcpMs: number, otherMs: number): void;
+  setFailOpen(failOpen: boolean): void;
+  /** `packet` starts at an IP header. */
+  explain(packet: Uint8Array, endpoint: number, nowMs: number): NativeExplanation;
+  drainEvents(max: number): NativeFlowEvent[];
+}
+
+export interface NativeGateway extends NativeGatewayControl {
+  setEndpoint(index: number, endpoint: NativeEndpoint): void;
+  /** Uses batch.endpoint[i]. */
+  toTargets(batch: NativeBatch, nowMs: number): void;
+  fromTargets(batch: NativeBatch, nowMs: number): void;
+  sweep(nowMs: number, positions: number): number;
+  /** Counter words, native/gateway/counters.h; index with `counterLayout`. */
+  readonly counters: BigUint64Array;
+  flows(): number;
+  memoryBytes(): number;
+}
+
+export interface NativeUdpConfig {
+  address: number;
+  port: number;
+  netns: string;
+  sourcePortBase: number;
+  sourcePortCount: number;
+  receiveBufferBytes: number;
+  sendBufferBytes: number;
+  ttl: number;
+}
+
+export interface NativeGatewayEngine extends NativeGatewayControl {
+  readonly port: number;
+  readonly sourcePorts: number;
+  /** One array a worker. */
+  readonly counters: readonly BigUint64Array[];
+  /** Returns the device's name. */
+  addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): string;
+  addEndpoint(index: number, endpoint: NativeEndpoint): void;
+  nowMs(): number;
+  /** null, or why a worker had to stop. */
+  failure(): { code: string; syscall: string; detail: string } | null;
+  /** Idempotent; joins the workers. */
+  stop(): void;
+}
+
+export interface NativeApplianceEngine {
+  readonly port: number;
+  readonly counters: BigUint64Array;
+  /** The next batch for the inspector, or null. The same object for the same batch every time. */
+  next(): NativeApplianceBatch | null;
+  release(batch: NativeApplianceBatch): void;
+  setInspect(inspect: boolean): void;
+  stop(): void;
+}
+
+export interface NativeApplianceBatch extends NativeBatch {
+  /** Per packet, 8 words of 32 bits, filled when the batch is handed over:
+   *  version | protocol << 8 | flags << 16, source port | destination port << 16, transport offset,
+   *  cookie, endpoint id low, endpoint id high, attachment id low, attachment id high. */
+  readonly details: Uint32Array;
+  /** False where the bytes are no IP packet or do not fit. */
+  rewrite(i: number, bytes: Uint8Array): boolean;
+}
+
+export interface NativeApplianceConfig {
+  udp: NativeUdpConfig;
+  optionClass: number;
+  gatewayPort: number;
+  batches: number;
+  inspect: boolean;
+  drop: {
+    protocol: number;
+    port: number;
+    address: Uint8Array | null;
+    prefix: number;
+  }[];
+}
+
+export interface NativeFlowTable {
+  readonly capacity: number;
+  size(): number;
+  memoryBytes(): number;
+  /** `keys` holds n canonical keys of 16 (IPv4) or 40 (IPv6) bytes; writes n indices (0xffffffff: none). */
+  lookup(keys: Uint8Array, count: number, indices: Uint32Array, nowMs: number): void;
+  /** Index of the new entry, or 0xffffffff where the table is full. */
+  insert(key: Uint8Array, value: number, nowMs: number): number;
+  value(index: number): number;
+  setValue(index: number, value: number): void;
+  erase(index: number): void;
+  /** Indices that were idle for longer than the timeout, now erased. */
+  sweep(nowMs: number, positions: number): number;
+  clear(): void;
+}
+
+/** One frame of a capture, as `gwlb decode` prints it. */
+export interface NativeDecodedFrame {
+  isGeneve: boolean;
+  outer: {
+    version: number;
+    source: Uint8Array;
+    destination: Uint8Array;
+    sourcePort: number;
+    destinationPort: number;
+    ttl: number;
+    checksum: 'ok' | 'zero' | 'bad' | 'unknown';
+  } | null;
+  geneve: {
+    offset: number;
+    version: number;
+    oam: boolean;
+    critical: boolean;
+    protocolType: number;
+    vni: number;
+    headerLength: number;
+    options: { class: number; type: number; data: Uint8Array }[];
+  } | null;
+  gateway: { endpointId: bigint; attachmentId: bigint; cookie: number } | null;
+  ethernet: {
+    destination: Uint8Array;
+    source: Uint8Array;
+    etherType: number;
+    vlan: number[];
+  } | null;
+  inner: {
+    offset: number;
+    version: number;
+    source: Uint8Array;
+    destination: Uint8Array;
+    protocol: number;
+    sourcePort: number | null;
+    destinationPort: number | null;
+    length: number;
+    flags: number;
+    tcpFlags: number;
+  } | null;
+  error: { reason: string; layer: string; offset: number; needed: number; had: number } | null;
+}
+
+export interface NativeCaptureReader {
+  /** null at the end; throws nothing: see `error()` after null. */
+  next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null;
+  /** "" or a sentence saying where the file is cut. */
+  error(): string;
+}
+
+export interface NamedText {
+  name: string;
+  sentence: string;
+}
+
+export interface NativeBinding {
+  /** Version of the package this addon was built from. */
+  version: string;
+  limits: {
+    batchPackets: number;
+    headroom: number;
+    slotStrideStandard: number;
+    slotStrideJumbo: number;
+    innerBytesMin: number;
+    innerBytesMax: number;
+    targets: number;
+    endpoints: number;
+    zones: number;
+    weight: number;
+    workers: number;
+    sourcePorts: number;
+    flowsMin: number;
+    flowsMax: number;
+  };
+  /** Index is the code in batch.reason; entry 0 is "none". */
+  dropReasons: NamedText[];
+  /** Names in the order of the counter words, and where the groups begin. */
+  counterLayout: {
+    gateway: NamedText[];
+    target: NamedText[];
+    endpoint: NamedText[];
+    appliance: NamedText[];
+    dropsAt: number;
+    targetsAt: number;
+    endpointsAt: number;
+    applianceDropsAt: number;
+  };
+  PacketBatch: new (capacity: number, stride: number) => NativeBatch;
+  Gateway: new (config: NativeGatewayConfig) => NativeGateway;
+  /** Throws system errors. */
+  GatewayEngine: new (
+    config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number },
+  ) => NativeGatewayEngine;
+  ApplianceEngine: new (config: NativeApplianceConfig, ready: () => void) => NativeApplianceEngine;
+  FlowTable: new (family: 4 | 6, capacity: number, idleMs: number, hashKey: Uint8Array) => NativeFlowTable;
+  CaptureReader: new (file: Uint8Array) => NativeCaptureReader;
+  /** A pcap file's 24 bytes (nanoseconds) for a link type. */
+  captureHeader(link: number): Uint8Array;
+  captureRecord(data: Uint8Array, length: number, timeNs: bigint): Uint8Array;
+  decodeFrame(
+    frame: Uint8Array,
+    wireLength: number,
+    link: number,
+    optionClass: number,
+    port: number,
+  ): NativeDecodedFrame;
+  /** Base header and options as bytes. */
+  encodeGeneve(header: {
+    protocolType: number;
+    vni: number;
+    oam: boolean;
+    critical: boolean;
+    options: { class: number; type: number; data: Uint8Array }[];
+  }): Uint8Array;
+  /** Parses a UDP payload's GENEVE header; `error` tells what was wrong. */
+  decodeGeneve(
+    payload: Uint8Array,
+    optionClass: number,
+  ): Pick<NativeDecodedFrame, 'geneve' | 'gateway' | 'error'>;
+  /** Canonical key bytes of an inner packet: 16 for IPv4, 40 for IPv6; null where it is malformed. */
+  flowKey(packet: Uint8Array, stickiness: 5 | 3 | 2, scope: number): Uint8Array | null;
+  /** Rows of the rendezvous table: slot of each row for one zone (0xffff: none). */
+  targetRows(targets: NativeTargets, zone: number): Uint16Array;
+}
+
+const require = createRequire(import.meta.url);
+const load = require('node-gyp-build') as (root: string) => NativeBinding;
+
+export const binding: NativeBinding = load(fileURLToPath(new URL('..', import.meta.url)));
