@@ -374,6 +374,9 @@ export interface NativeBinding {
   ): Pick<NativeDecodedFrame, 'geneve' | 'gateway' | 'error'>;
   /** Canonical key bytes of an inner packet: 16 for IPv4, 40 for IPv6; null where it is malformed. */
   flowKey(packet: Uint8Array, stickiness: 5 | 3 | 2, scope: number): Uint8Array | null;
+  /** A non-blocking, unconnected IPv4 TCP socket made inside a network namespace; returns its file
+   *  descriptor, which the caller owns. Throws system errors. */
+  openTcpSocket(netns: string): number;
   /** Rows of the rendezvous table: slot of each row for one zone (0xffff: none). */
   targetRows(targets: NativeTargets, zone: number): Uint16Array;
 }
