@@ -1,0 +1,275 @@
+/**
+ * Every error this package throws on purpose is a `GatewayError` with a stable `code`. Match on
+ * `error.code`, not on `instanceof`: two copies of a package may be loaded, and messages may change.
+ * `docs/errors.md` has a heading for each code; a test compares.
+ */
+
+/** The codes and what each of them means. */
+export const ERROR_CODES = Object.freeze({
+  ERR_GWLB_INVALID_ARGUMENT: 'an argument or option has the wrong type or form',
+  ERR_GWLB_OUT_OF_RANGE: 'a number is outside of its range',
+  ERR_GWLB_ATTRIBUTES: 'target group attributes that exclude each other or do not exist here',
+  ERR_GWLB_DUPLICATE_TARGET: 'the target is registered already',
+  ERR_GWLB_UNKNOWN_TARGET: 'no such target is registered',
+  ERR_GWLB_TARGET_LIMIT: 'the target group has no room for the target',
+  ERR_GWLB_DUPLICATE_ENDPOINT: 'the endpoint exists already',
+  ERR_GWLB_UNKNOWN_ENDPOINT: 'no such endpoint exists',
+  ERR_GWLB_ENDPOINT_LIMIT: 'the load balancer has no room for the endpoint or its zone',
+  ERR_GWLB_ADDRESS_IN_USE: 'another socket has the address and port',
+  ERR_GWLB_ADDRESS_NOT_AVAILABLE: 'the address belongs to no interface of this host or namespace',
+  ERR_GWLB_PERMISSION: 'a privilege is missing; the message names it and the way round',
+  ERR_GWLB_UNKNOWN_NAMESPACE: 'no such network namespace exists',
+  ERR_GWLB_DEVICE: 'a network device cannot be made or used',
+  ERR_GWLB_CLOSED: 'the object was closed before',
+  ERR_GWLB_IN_USE: 'the target group belongs to a load balancer already',
+  ERR_GWLB_CONFIG: 'the configuration file is wrong',
+  ERR_GWLB_CAPTURE: 'the capture file cannot be read',
+  ERR_GWLB_SYSTEM: 'the operating system refused something for another reason',
+} as const);
+
+export type GatewayErrorCode = keyof typeof ERROR_CODES;
+
+export interface GatewayErrorOptions {
+  /** Path of the argument or configuration key, such as `targetGroup.healthCheck.port`. */
+  field?: string | undefined;
+  /** The error below this one. */
+  cause?: unknown;
+}
+
+export class GatewayError extends Error {
+  override readonly name = 'GatewayError';
+  /** Stable; one of `ERROR_CODES`. */
+  readonly code: GatewayErrorCode;
+  /** Path of the argument or configuration key that was wrong, where the error is about one. */
+  readonly field?: string;
+
+  constructor(code: GatewayErrorCode, message: string, options: GatewayErrorOptions = {}) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    this.code = code;
+    if (options.field !== undefined) this.field = options.field;
+  }
+}
+
+const SHOWN_MAX = 80;
+
+/** A value as messages show it: short, unambiguous, one line. */
+export function show(value: unknown): string {
+  switch (typeof value) {
+    case 'string': {
+      const text = JSON.stringify(value);
+      return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
+    }
+    case 'bigint':
+      return `${value}n`;
+    case 'function':
+      return 'a function';
+    case 'symbol':
+      return 'a symbol';
+    case 'object':
+      if (value === null) return 'null';
+      if (Array.isArray(value)) return `an array of ${value.length}`;
+      return value instanceof Date ? 'a Date' : 'an object';
+    default:
+      return String(value);
+  }
+}
+
+function mismatch(code: GatewayErrorCode, field: string, expected: string, received: unknown) {
+  const message = `${field}: expected ${expected}, received ${show(received)}`;
+  return new GatewayError(code, message, { field });
+}
+
+/** `targetGroup.name: expected a string, received 5` */
+export function invalidArgument(field: string, expected: string, received: unknown): GatewayError {
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received);
+}
+
+/** `targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2` */
+export function outOfRange(field: string, expected: string, received: unknown): GatewayError {
+  return mismatch('ERR_GWLB_OUT_OF_RANGE', field, expected, received);
+}
+
+/** Returns `value` if it is an integer in min..max. */
+export function checkInteger(field: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value)) {
+    throw invalidArgument(field, `an integer ${min}–${max}`, value);
+  }
+  if (value < min || value > max) throw outOfRange(field, `${min}–${max}`, value);
+  return value;
+}
+
+export interface StringRule {
+  /** Least and most characters; default 1 and unlimited. */
+  min?: number;
+  max?: number;
+  pattern?: RegExp;
+  /** What the message says was expected; default describes the lengths. */
+  expected?: string;
+}
+
+/** Returns `value` if it is a string that follows the rule. */
+export function checkString(field: string, value: unknown, rule: StringRule = {}): string {
+  const min = rule.min ?? 1;
+  const max = rule.max ?? Number.POSITIVE_INFINITY;
+  const lengths = max === Number.POSITIVE_INFINITY ? '' : ` of ${min}–${max} characters`;
+  const expected =
+    rule.expected ?? (min > 0 && !lengths ? 'a non-empty string' : `a string${lengths}`);
+  if (typeof value !== 'string' || value.length < min || value.length > max) {
+    throw invalidArgument(field, expected, value);
+  }
+  if (rule.pattern && !rule.pattern.test(value)) throw invalidArgument(field, expected, value);
+  return value;
+}
+
+export function checkBoolean(field: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw invalidArgument(field, 'true or false', value);
+  return value;
+}
+
+/** Returns `value` if it is one of `choices`. */
+export function checkOneOf<T extends string | number>(
+  field: string,
+  value: unknown,
+  choices: readonly T[],
+): T {
+  const found = choices.find((choice) => choice === value);
+  if (found === undefined) {
+    throw invalidArgument(field, alternatives(choices.map((choice) => show(choice))), value);
+  }
+  return found;
+}
+
+/**
+ * Returns `value` if it is a plain object with no other keys than `keys`: a misspelled option is an
+ * error, not a default.
+ */
+export function checkOptions<K extends string>(
+  field: string,
+  value: unknown,
+  keys: readonly K[],
+): Partial<Record<K, unknown>> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidArgument(field, 'an object', value);
+  }
+  for (const key of Object.keys(value)) {
+    if (!keys.includes(key as K)) {
+      throw new GatewayError(
+        'ERR_GWLB_INVALID_ARGUMENT',
+        `${field}.${key}: expected one of the options ${keys.join(', ')}, received an unknown option`,
+        { field: `${field}.${key}` },
+      );
+    }
+  }
+  return value as Partial<Record<K, unknown>>;
+}
+
+function alternatives(shown: readonly string[]): string {
+  if (shown.length < 2) return shown.join('');
+  return `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`;
+}
+
+/** What native code and Node attach to an error of the operating system. */
+interface SystemError extends Error {
+  code?: unknown;
+  syscall?: unknown;
+  detail?: unknown;
+}
+
+const WAY_ROUND =
+  'run as root, grant it (setcap {cap}+ep $(which node)) or run inside a user namespace (unshare -Urn)';
+
+const PERMISSIONS = {
+  tun: `CAP_NET_ADMIN is needed for a TUN device: ${WAY_ROUND.replace('{cap}', 'cap_net_admin')}`,
+  bind:
+    'CAP_NET_BIND_SERVICE is needed for ports below 1024: run as root, grant it ' +
+    '(setcap cap_net_bind_service+ep $(which node)), take a port of 1024 or above, or lower ' +
+    'net.ipv4.ip_unprivileged_port_start',
+  netns:
+    'CAP_SYS_ADMIN is needed to enter a network namespace: run as root, or start the program ' +
+    'inside the namespace (ip netns exec NAME …) and configure no namespace',
+} as const;
+
+/** Which of the three things that need a privilege a system error is about. */
+function subject(error: SystemError, action: string): keyof typeof PERMISSIONS | 'other' {
+  const told =
+    `${error.syscall ?? ''} ${error.detail ?? ''} ${action} ${error.message}`.toLowerCase();
+  if (/\/dev\/net\/tun|tunset|\btun\b/.test(told)) return 'tun';
+  if (/\/run\/netns|setns|netns|namespace/.test(told)) return 'netns';
+  if (/\b(bind|listen)\b/.test(told)) return 'bind';
+  return 'other';
+}
+
+function explainSystemError(
+  errno: string,
+  about: ReturnType<typeof subject>,
+): [GatewayErrorCode, string] | null {
+  switch (errno) {
+    case 'EADDRINUSE':
+      return [
+        'ERR_GWLB_ADDRESS_IN_USE',
+        'another socket has this address and port: stop that program, or choose another address or port',
+      ];
+    case 'EADDRNOTAVAIL':
+      return [
+        'ERR_GWLB_ADDRESS_NOT_AVAILABLE',
+        'no interface of this host or network namespace has this address: add it (ip address add) ' +
+          'or choose one that exists',
+      ];
+    case 'EPERM':
+    case 'EACCES':
+      if (about === 'other')
+        return ['ERR_GWLB_PERMISSION', `permission is missing: ${WAY_ROUND_ANY}`];
+      return ['ERR_GWLB_PERMISSION', PERMISSIONS[about]];
+    case 'ENOENT':
+    case 'EINVAL':
+    case 'ENOTDIR':
+      if (about === 'netns') {
+        return [
+          'ERR_GWLB_UNKNOWN_NAMESPACE',
+          'no such network namespace: ip netns list shows those that exist, ip netns add makes one',
+        ];
+      }
+      if (about === 'tun' && errno === 'ENOENT') {
+        return [
+          'ERR_GWLB_DEVICE',
+          '/dev/net/tun does not exist: load the kernel module (modprobe tun)',
+        ];
+      }
+      if (about === 'tun') {
+        return ['ERR_GWLB_DEVICE', 'the name is invalid, or a device of another kind has it'];
+      }
+      return null;
+    case 'EBUSY':
+      return ['ERR_GWLB_DEVICE', 'another program uses the device'];
+    case 'EEXIST':
+      return ['ERR_GWLB_DEVICE', 'a device with this name exists already'];
+    case 'ENODEV':
+    case 'ENXIO':
+      return ['ERR_GWLB_DEVICE', 'no such device exists, or its kernel module is not loaded'];
+    default:
+      return null;
+  }
+}
+
+const WAY_ROUND_ANY = 'run as root, or grant node the capability that the action needs (setcap)';
+
+/**
+ * The `GatewayError` for an error of the operating system (or of native code, which has the same
+ * properties). `action` completes "cannot …": `listen on 10.0.0.1:6081`. A `GatewayError` is returned
+ * as it is.
+ */
+export function fromSystemError(error: unknown, action: string): GatewayError {
+  if (error instanceof GatewayError) return error;
+  const system: SystemError = error instanceof Error ? error : new Error(String(error));
+  const errno = typeof system.code === 'string' ? system.code : '';
+  const explained = explainSystemError(errno, subject(system, action));
+  const syscall = typeof system.syscall === 'string' && system.syscall ? `${system.syscall} ` : '';
+  const told = errno ? ` (${syscall}${errno})` : '';
+  if (explained) {
+    const [code, sentence] = explained;
+    return new GatewayError(code, `cannot ${action}: ${sentence}${told}`, { cause: error });
+  }
+  return new GatewayError('ERR_GWLB_SYSTEM', `cannot ${action}: ${system.message}${told}`, {
+    cause: error,
+  });
+}
