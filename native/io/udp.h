@@ -1,5 +1,5 @@
-// Contract: GENEVE over UDP sockets (Linux). One receiving socket on the GENEVE port, and a set of
-// sockets on other ports to send from, so that flows have different outer source ports.
+// GENEVE over UDP sockets (Linux). One receiving socket on the GENEVE port, and a set of sockets on
+// other ports to send from, so that flows have different outer source ports.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct UdpConfig {
   uint16_t source_port_base = 32768;
   uint16_t source_port_count = 256;  // 0: send from the receiving socket
   uint32_t receive_buffer_bytes = 8u << 20;  // SO_RCVBUFFORCE, else SO_RCVBUF as far as allowed
-  uint32_t send_buffer_bytes = 8u << 20;
+  uint32_t send_buffer_bytes = 8u << 20;     // of each sending socket: a bound, not a reservation
   uint8_t ttl = 255;
   bool dont_fragment = false;
   bool reuse_port = false;  // one receiving socket per worker
@@ -28,36 +28,100 @@ struct UdpConfig {
 // The receiving socket of one worker. Not thread-safe.
 class UdpReceiver {
  public:
+  // Errors: EADDRINUSE, EADDRNOTAVAIL or EACCES from bind, with "address:port"; those of in_netns.
   static OsError open(const UdpConfig& config, std::unique_ptr<UdpReceiver>* out);
   ~UdpReceiver();
-  int fd() const;
-  uint16_t port() const;  // the bound port, also where the configuration says 0
+  UdpReceiver(const UdpReceiver&) = delete;
+  UdpReceiver& operator=(const UdpReceiver&) = delete;
+
+  int fd() const { return fd_; }
+  uint16_t port() const { return port_; }  // the bound port, also where the configuration says 0
+
+  // Lets sockets opened with `reuse_port` join this one, which was bound without it: the first of a
+  // set is bound alone, so that a port somebody else already shares is still an error.
+  OsError share();
+
   // Fills the batch from slot 0 (at most its capacity, non-blocking): offset, length, address, port,
-  // tos; count. Datagrams larger than a slot are dropped (receive_truncated). Returns packets
-  // received; 0 when there were none; `*error` for a lasting failure.
+  // tos; count. A datagram larger than a slot is in the batch as a drop (receive_truncated), which
+  // the caller counts. Returns packets received, these included; 0 when there were none; `*error`
+  // for a lasting failure (untouched otherwise). Errors that the network left on the socket (an
+  // ICMP port unreachable, for example) are cleared and ignored.
   uint32_t receive(batch::PacketBatch& batch, OsError* error);
-  // How many datagrams the kernel has dropped on this socket since it was opened (SO_RXQ_OVFL).
-  uint64_t overflows() const;
+
+  // How many datagrams the kernel has dropped on this socket since it was opened: its buffer was
+  // full, or their UDP checksum was wrong. As of the last datagram received (SO_RXQ_OVFL) or the
+  // last refresh_overflows(), which asks the kernel.
+  uint64_t overflows() const { return overflows_; }
+  void refresh_overflows();
+
+  // What the kernel granted of receive_buffer_bytes.
+  uint32_t receive_buffer_bytes() const;
+
+ private:
+  struct Scratch;
+  UdpReceiver();
+  void take_overflows(uint32_t now);
+
+  int fd_ = -1;
+  uint16_t port_ = 0;
+  uint32_t overflows_last_ = 0;  // as the kernel counts: 32 bits, wrapping
+  uint64_t overflows_ = 0;
+  std::unique_ptr<Scratch> scratch_;
 };
 
-// The sending sockets, shared by all workers (the kernel serialises a socket's sends).
+// The memory one thread needs to send; about 30 KiB. One per sending thread, for any number of
+// senders.
+class UdpSendScratch {
+ public:
+  UdpSendScratch();
+  ~UdpSendScratch();
+
+ private:
+  friend class UdpSender;
+  struct Memory;
+  std::unique_ptr<Memory> memory_;
+};
+
+// The sending sockets, shared by all workers (the kernel serialises a socket's sends). They take
+// nothing in: a filter refuses what is sent to their ports.
 class UdpSender {
  public:
+  // Binds source_port_count sockets to source_port_base + i; a port that is taken is left out, none
+  // at all is the error. With a `receiver` its socket is the fallback of index_of_port(), or, with
+  // source_port_count 0, the only socket (required then).
   static OsError open(const UdpConfig& config, const UdpReceiver* receiver,
                       std::unique_ptr<UdpSender>* out);
   ~UdpSender();
-  uint16_t sockets() const;          // how many could be bound
-  uint16_t source_port(uint16_t index) const;
-  // An appliance returns from the port a packet came from; ports outside the set (or taken) go out
-  // by the receiving socket.
+  UdpSender(const UdpSender&) = delete;
+  UdpSender& operator=(const UdpSender&) = delete;
+
+  uint16_t sockets() const { return static_cast<uint16_t>(fds_.size()); }  // that could be bound
+  uint16_t source_port(uint16_t index) const { return ports_[index]; }
+
+  // The value of batch.source_port[i] that sends from this port: an appliance returns from the port
+  // a packet came from. Ports outside the set (or taken) go out by the receiving socket, if the
+  // sender was opened with one.
   uint16_t index_of_port(uint16_t port) const;
 
-  // Sends every packet of the batch whose verdict is forward and whose bit in `selected` is set
-  // (null: all) to address:port, from socket source_port[i] % sockets(), in as few system calls as
-  // the sources allow, keeping each flow's order. A refused packet becomes a drop with its reason
-  // (send_failed, send_would_block after one short wait). Returns how many went out. Thread-safe;
-  // scratch memory belongs to the calling thread's UdpSendScratch.
-  uint32_t send(batch::PacketBatch& batch, const bool* selected);
+  // Sends every packet of the batch whose verdict is forward, reply or bypass and whose entry in
+  // `selected` is true (null: all) to address:port, from socket source_port[i] % sockets(), in as
+  // few system calls as the sources allow, keeping each flow's order. A refused packet becomes a
+  // drop with its reason (send_failed, or send_would_block after one short wait per call), which
+  // the caller counts; the others still go. Returns how many went out. Thread-safe, each thread
+  // with a scratch of its own.
+  uint32_t send(batch::PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const;
+
+ private:
+  UdpSender() = default;
+  struct Group;
+  uint32_t send_group(batch::PacketBatch& batch, int fd, uint32_t count, bool* waited,
+                      UdpSendScratch& scratch) const;
+
+  uint16_t port_base_ = 0;
+  std::vector<int> fds_;
+  std::vector<uint16_t> ports_;     // of fds_
+  std::vector<uint16_t> by_offset_;  // port - port_base_ -> index, or kNone
+  int fallback_ = -1;                // the receiver's socket, duplicated
 };
 
 }  // namespace gwlb::io
