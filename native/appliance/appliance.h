@@ -1,66 +1,92 @@
-// Contract: the appliance's side of the tunnel. A datagram from a gateway is opened in place so that
-// the inner packet can be looked at (and rewritten), then returned exactly as a gateway expects it
-// (spec 1.2): outer addresses swapped, ports kept, the whole GENEVE header as received.
+// The appliance's side of the tunnel. A datagram from a gateway is opened in place so that the
+// inner packet can be looked at (and rewritten), then returned exactly as a gateway expects it:
+// outer addresses swapped, ports kept, the whole GENEVE header as received (RFC 8926 §3.3; the
+// behaviour of AWS's own appliances).
+//
+//   slot:  headroom | GENEVE base, options [, Ethernet] | inner IP packet | room to grow
+//                   ^ as received; never written          ^ offset, length between open and close
+//
+// The received header stays where it is, in front of the inner packet, so a returned packet cannot
+// carry another flow's metadata, and no table of flows is needed.
 #pragma once
 
 #include <cstdint>
 
+#include "appliance/counters.h"
 #include "batch/packet_batch.h"
 #include "wire/gwlb_options.h"
 #include "wire/inner.h"
 
 namespace gwlb::appliance {
 
-// X(name, sentence)
-#define GWLB_APPLIANCE_COUNTERS(X)                                     \
-  X(packets_received, "datagrams received from gateways")              \
-  X(bytes_received, "bytes of them, inner packet")                     \
-  X(packets_returned, "packets returned to the gateway")               \
-  X(bytes_returned, "bytes of them, inner packet")                     \
-  X(packets_rewritten, "packets returned with changed contents")
-
 struct ApplianceConfig {
   uint16_t option_class = 0x0108;
 };
 
-// What open() found out about packet i; valid until the batch is opened again.
+// What open() found out about packet i; valid until the batch is opened again. All zero for a
+// packet that could not be opened or was dropped for good, except `reason`.
 struct Opened {
   wire::GatewayOptions options;
   wire::InnerPacket inner;
-  uint32_t header_bytes;  // in front of the inner IP packet: GENEVE header, and Ethernet if inner
-};
-
-class Appliance {
- public:
-  explicit Appliance(const ApplianceConfig& config) : config_(config) {}
-
-  // UDP payloads in: batch.offset/length then locate the inner IP packet; what cannot be opened is
-  // dropped with its reason. `address` and `port` (outer source) stay as received.
-  void open(batch::PacketBatch& batch);
-  const Opened& opened(uint32_t i) const { return opened_[i]; }
-
-  // Replaces the inner packet's bytes. False where `length` does not fit the slot or is no IP packet.
-  bool rewrite(batch::PacketBatch& batch, uint32_t i, const uint8_t* bytes, uint32_t length);
-
-  // For every packet not dropped: offset/length grow back over the GENEVE header as received;
-  // verdict forward; address stays the gateway's, port becomes 6081 (`gateway_port`), source_port
-  // the port it was sent from (R6: ports are not swapped).
-  void close(batch::PacketBatch& batch, uint16_t gateway_port);
-
- private:
-  ApplianceConfig config_;
-  Opened opened_[base::kBatchPacketsMax];
+  uint32_t header_bytes = 0;  // in front of the inner IP packet: GENEVE, and Ethernet if inner
+  uint32_t offset = 0;        // of the inner IP packet in the batch's block
+  uint32_t length = 0;        // of it: its IP total length
+  uint16_t port = 0;          // outer source port as received
+  base::DropReason reason = base::DropReason::none;  // final; close() does not undo it
+  bool rewritten = false;
+  bool is_open() const { return header_bytes != 0; }
 };
 
 // A rule that native code can apply without JavaScript: "tcp port 23", "host 10.0.0.1", "udp dst
 // port 53 host 10.1.0.0/16". Zero means any.
 struct DropRule {
   uint8_t protocol = 0;
-  uint16_t port = 0;         // either end
+  uint16_t port = 0;         // either end; never matches a packet without ports (a later fragment)
   uint8_t address[16] = {};  // either end
   uint8_t version = 0;       // 4 or 6 where an address is given
-  uint8_t prefix = 0;
+  uint8_t prefix = 0;        // bits of `address` that count; more than it has counts as all
 };
 bool matches(const DropRule& rule, const wire::InnerPacket& packet);
+
+// About 27 KB; make one for each batch. Not thread-safe: the batch and its Appliance go from thread
+// to thread together.
+class Appliance {
+ public:
+  explicit Appliance(const ApplianceConfig& config) : config_(config) {}
+
+  // UDP payloads in: batch.offset/length then locate the inner IP packet (bytes behind its total
+  // length, such as Ethernet padding, are left out and not returned). Protocol type IPv4 or IPv6
+  // carries the packet itself, 0x6558 an Ethernet frame with up to two VLAN tags around it; a frame
+  // that is not IP (ARP) is dropped as geneve_bad_protocol. The outer congestion mark is carried
+  // over to the inner packet (RFC 6040; gateways send none). What cannot be opened is dropped with
+  // its reason; what the receiver dropped stays so. `address` and `port` (outer source) stay as
+  // received.
+  void open(batch::PacketBatch& batch);
+  const Opened& opened(uint32_t i) const { return opened_[i]; }
+
+  // Drops packet i for good: unlike the verdict, which the inspector may still change.
+  void drop(batch::PacketBatch& batch, uint32_t i, base::DropReason why);
+
+  // Replaces the inner packet's bytes (which may overlap them). False, and nothing changes, where
+  // packet i is not open, the bytes are no IP packet of exactly `length` bytes, or they do not fit
+  // the slot. opened(i).inner then describes the new packet. A packet of the other IP version also
+  // changes the protocol type (or the frame's EtherType), the only bytes of the received header
+  // that ever change.
+  bool rewrite(batch::PacketBatch& batch, uint32_t i, const uint8_t* bytes, uint32_t length);
+
+  // For every packet whose verdict is not drop: offset/length grow back over the GENEVE header as
+  // received; verdict forward; address stays the gateway's, port becomes 6081 (`gateway_port`),
+  // source_port the port it was sent from (R6: ports are not swapped). An inner Ethernet header is
+  // returned verbatim, addresses not swapped: gateways ignore them, and Open vSwitch as appliance
+  // does the same. The inspector's drops get the reason appliance_verdict.
+  //
+  // Only verdict and address are taken from the descriptors; the rest is what open() and rewrite()
+  // left, so a changed offset or length cannot lead outside the slot.
+  void close(batch::PacketBatch& batch, uint16_t gateway_port);
+
+ private:
+  ApplianceConfig config_;
+  Opened opened_[base::kBatchPacketsMax];
+};
 
 }  // namespace gwlb::appliance

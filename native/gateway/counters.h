@@ -1,10 +1,10 @@
-// Counters of one gateway core. One thread writes them, anyone may read them at any time: 64-bit
-// relaxed stores, viewed by JavaScript as one BigUint64Array without a call.
+// Counters of one gateway core: written by the thread that runs it, read by anyone at any time.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
+#include "base/counter_block.h"
 #include "base/drop_reason.h"
 #include "base/limits.h"
 
@@ -75,7 +75,7 @@ class Counters {
   static constexpr uint32_t kEndpointsAt = kTargetsAt + kTarget * base::kTargetsMax;
   static constexpr uint32_t kWords = kEndpointsAt + kEndpoint * base::kEndpointsMax;
 
-  Counters() : words_(new uint64_t[kWords]()) {}
+  Counters() : block_(kWords) {}
 
   void add(GatewayCounter which, uint64_t n = 1) { bump(static_cast<uint32_t>(which), n); }
   void set(GatewayCounter which, uint64_t n) { store(static_cast<uint32_t>(which), n); }
@@ -101,16 +101,14 @@ class Counters {
   }
 
   // The block, kWords long, shared so that a view may outlive the gateway.
-  const std::shared_ptr<uint64_t[]>& words() const { return words_; }
+  const std::shared_ptr<uint64_t[]>& words() const { return block_.words(); }
 
  private:
-  void bump(uint32_t at, uint64_t n) {
-    __atomic_store_n(&words_[at], words_[at] + n, __ATOMIC_RELAXED);
-  }
-  void store(uint32_t at, uint64_t n) { __atomic_store_n(&words_[at], n, __ATOMIC_RELAXED); }
-  uint64_t load(uint32_t at) const { return __atomic_load_n(&words_[at], __ATOMIC_RELAXED); }
+  void bump(uint32_t at, uint64_t n) { block_.add(at, n); }
+  void store(uint32_t at, uint64_t n) { block_.set(at, n); }
+  uint64_t load(uint32_t at) const { return block_.get(at); }
 
-  std::shared_ptr<uint64_t[]> words_;
+  base::CounterBlock block_;
 };
 
 }  // namespace gwlb::gateway

@@ -1,0 +1,27 @@
+// A block of 64-bit counters. One thread writes them, anyone may read them at any time: relaxed
+// loads and stores, viewed by JavaScript as one BigUint64Array without a call.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+namespace gwlb::base {
+
+class CounterBlock {
+ public:
+  explicit CounterBlock(uint32_t words) : words_(new uint64_t[words]()) {}
+
+  void add(uint32_t at, uint64_t n) {
+    __atomic_store_n(&words_[at], words_[at] + n, __ATOMIC_RELAXED);
+  }
+  void set(uint32_t at, uint64_t n) { __atomic_store_n(&words_[at], n, __ATOMIC_RELAXED); }
+  uint64_t get(uint32_t at) const { return __atomic_load_n(&words_[at], __ATOMIC_RELAXED); }
+
+  // Shared, so that a view may outlive the owner.
+  const std::shared_ptr<uint64_t[]>& words() const { return words_; }
+
+ private:
+  std::shared_ptr<uint64_t[]> words_;
+};
+
+}  // namespace gwlb::base
