@@ -61,16 +61,21 @@ function build(arch) {
   }
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
   const args = ['--napi', '--strip', '--tag-libc', '-t', OLDEST_NODE, '--arch', arch];
-  const { status } = spawnSync(
+  const { status, stderr } = spawnSync(
     process.execPath,
     [join(root, 'node_modules/prebuildify/bin.js'), ...args, '--strip-bin', found.strip],
     {
       cwd: copy,
       env: { ...process.env, ...found.env, npm_package_config_node_gyp_nodedir: prefix, JOBS: '2' },
-      stdio: ['ignore', 'ignore', 'inherit'],
+      encoding: 'utf8',
+      maxBuffer: 256 * 1024 * 1024,
+      stdio: ['ignore', 'ignore', 'pipe'],
     },
   );
-  if (status !== 0) throw new Error(`prebuildify for ${arch} ended with ${status}`);
+  if (status !== 0) {
+    process.stderr.write(stderr ?? '');
+    throw new Error(`prebuildify for ${arch} ended with ${status}`);
+  }
   const folder = `prebuilds/linux-${arch}`;
   rmSync(join(root, folder), { recursive: true, force: true });
   cpSync(join(copy, folder), join(root, folder), { recursive: true });
