@@ -168,9 +168,10 @@ class Gateway {
   uint32_t flows() const;
   size_t memory_bytes() const;
 
+  struct State;  // state.h, for the files of this folder
+
  private:
   explicit Gateway(const GatewayConfig& config);
-  struct State;
   std::unique_ptr<State> state_;
 };
 

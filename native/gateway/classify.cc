@@ -1,0 +1,244 @@
+// First half of a batch: what is each packet, and which flow is it of? Reads packets, drops what is
+// malformed or from a stranger; changes no flow, but notes the ports of fragment trains, because
+// the rest of a train is often in the same batch.
+#include "gateway/state.h"
+#include "wire/checksum.h"
+#include "wire/ecn.h"
+
+namespace gwlb::gateway {
+
+using base::DropReason;
+using batch::PacketBatch;
+
+namespace {
+
+void drop(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
+  batch.drop(i, reason);
+  state.counters.drop(reason);
+}
+
+// Moves the packet's start forward by `bytes`.
+void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
+  batch.offset[i] += bytes;
+  batch.length[i] -= bytes;
+}
+
+// The key of packet i, and its place among the batch's keys of its family. An ICMP error has the key
+// of the packet that it quotes; a later fragment has the ports of its train's first fragment, or the
+// 3-tuple where that is not known.
+DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  Scratch& s = state.scratch;
+  wire::InnerPacket& inner = s.inner[i];
+  const uint8_t* packet = batch.packet(i);
+  const wire::ParseError error = wire::parse_inner(packet, batch.length[i], &inner);
+  if (!error.ok()) return error.reason;
+  batch.length[i] = inner.total_length;
+
+  const uint16_t endpoint = batch.endpoint[i];
+  const uint16_t scope = state.scope_of(endpoint);
+  wire::InnerPacket quote;
+  const wire::InnerPacket* keyed = &inner;
+  s.quoted[i] = (inner.flags & wire::kIcmpError) != 0;
+  if (s.quoted[i]) {
+    if (!wire::parse_icmp_quote(packet, inner, &quote).ok()) return DropReason::icmp_bad_quote;
+    keyed = &quote;
+  }
+  if (state.config.stickiness == flow::Stickiness::five_tuple) {
+    const auto now_ms = static_cast<uint32_t>(state.now_ms);
+    constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
+    if ((keyed->flags & wire::kLaterFragment) != 0) {
+      state.fragments->find(s.quoted[i] ? &quote : &inner, scope, now_ms);
+    } else if (!s.quoted[i] && (inner.flags & kFirstWithPorts) == kFirstWithPorts) {
+      state.fragments->bind(inner, scope, now_ms);
+    }
+  }
+  if (keyed->version == 4) {
+    const uint32_t n = s.n4++;
+    s.low_to_high[i] = flow::make_key(*keyed, state.config.stickiness, scope, &s.keys4[n]);
+    s.hashes4[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys4[n]);
+    s.packet4[n] = i;
+    s.key_at[i] = n;
+  } else {
+    const uint32_t n = s.n6++;
+    s.low_to_high[i] = flow::make_key(*keyed, state.config.stickiness, scope, &s.keys6[n]);
+    s.hashes6[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys6[n]);
+    s.packet6[n] = i;
+    s.key_at[i] = n;
+  }
+  return DropReason::none;
+}
+
+DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  const uint16_t endpoint = batch.endpoint[i];
+  if (!state.endpoints.exists(endpoint)) return DropReason::unknown_endpoint;
+  state.scratch.role[i] = Role::ingress;
+  state.counters.add(GatewayCounter::packets_in);
+  state.counters.add(GatewayCounter::bytes_in, batch.length[i]);
+  state.counters.add(endpoint, EndpointCounter::packets_in);
+  state.counters.add(endpoint, EndpointCounter::bytes_in, batch.length[i]);
+  const DropReason reason = classify_inner(state, batch, i);
+  if (reason != DropReason::none) return reason;
+  if (batch.length[i] > state.mtu_of(endpoint)) return DropReason::inner_too_big;
+  return DropReason::none;
+}
+
+// Opens the inner Ethernet header, if that is what the peer is configured to send. The frame's
+// addresses are remembered for `geneve` endpoints, whose peer is answered with them.
+DropReason open_ethernet(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                         uint16_t learn_for) {
+  wire::EthernetFrame frame;
+  const wire::ParseError error =
+      wire::parse_ethernet(batch.packet(i), batch.length[i], &frame);
+  if (!error.ok()) return error.reason;
+  if (frame.ether_type != wire::kEtherTypeIpv4 && frame.ether_type != wire::kEtherTypeIpv6) {
+    return DropReason::geneve_bad_protocol;
+  }
+  if (learn_for != base::kNoEndpoint) {
+    Endpoints::Macs& macs = state.endpoints.macs(learn_for);
+    std::memcpy(macs.source, frame.destination, 6);
+    std::memcpy(macs.destination, frame.source, 6);
+  }
+  strip(batch, i, frame.header_length);
+  return DropReason::none;
+}
+
+bool protocol_is(uint16_t protocol_type, InnerMode mode) {
+  if (mode == InnerMode::ethernet) return protocol_type == wire::kEtherTypeEthernet;
+  return protocol_type == wire::kEtherTypeIpv4 || protocol_type == wire::kEtherTypeIpv6;
+}
+
+// RFC 6040: what the outer header says of congestion goes into the inner one, or drops it.
+DropReason merge_congestion(PacketBatch& batch, uint32_t i) {
+  uint8_t* ip = batch.packet(i);
+  const auto outer = static_cast<wire::Ecn>(batch.tos[i] & 3);
+  if (outer == wire::Ecn::not_ect) return DropReason::none;
+  const wire::Ecn inner = wire::inner_ecn(ip);
+  const wire::EcnDecision decision = wire::ecn_decapsulate(inner, outer);
+  if (decision.drop) return DropReason::ecn_not_capable;
+  if (decision.inner != inner) wire::set_inner_ecn(ip, decision.inner);
+  return DropReason::none;
+}
+
+DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                uint16_t slot) {
+  Scratch& s = state.scratch;
+  s.role[i] = Role::from_target;
+  s.source_slot[i] = slot;
+  batch.target[i] = slot;
+  state.counters.add(GatewayCounter::packets_from_targets);
+  state.counters.add(slot, TargetCounter::packets_from);
+
+  wire::GeneveHeader header;
+  const wire::ParseError error =
+      wire::parse_gateway_header(batch.packet(i), batch.length[i], state.config.option_class,
+                                 &header, &s.options[i]);
+  if (!error.ok()) return error.reason;
+  if (!protocol_is(header.protocol_type, state.config.inner)) {
+    return DropReason::geneve_bad_protocol;
+  }
+  const uint16_t endpoint = state.endpoints.by_id(s.options[i].endpoint_id);
+  if (endpoint == base::kNoEndpoint) return DropReason::unknown_endpoint;
+  batch.endpoint[i] = endpoint;
+  strip(batch, i, header.header_length());
+  if (state.config.inner == InnerMode::ethernet) {
+    const DropReason reason = open_ethernet(state, batch, i, base::kNoEndpoint);
+    if (reason != DropReason::none) return reason;
+  }
+  const DropReason reason = classify_inner(state, batch, i);
+  if (reason != DropReason::none) return reason;
+  state.counters.add(slot, TargetCounter::bytes_from, batch.length[i]);
+  return merge_congestion(batch, i);
+}
+
+DropReason classify_from_peer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  wire::GeneveHeader header;
+  const wire::ParseError error =
+      wire::parse_plain_header(batch.packet(i), batch.length[i], &header);
+  if (!error.ok()) return error.reason;
+  const uint16_t endpoint = state.endpoints.by_peer(batch.address[i], header.vni);
+  if (endpoint == base::kNoEndpoint) return DropReason::unknown_endpoint;
+  const EndpointSpec& spec = state.endpoints.at(endpoint);
+  if (!protocol_is(header.protocol_type, spec.inner)) return DropReason::geneve_bad_protocol;
+  batch.endpoint[i] = endpoint;
+  strip(batch, i, header.header_length());
+  if (spec.inner == InnerMode::ethernet) {
+    const DropReason reason = open_ethernet(state, batch, i, endpoint);
+    if (reason != DropReason::none) return reason;
+  }
+  const DropReason reason = classify_ingress(state, batch, i);
+  return reason != DropReason::none ? reason : merge_congestion(batch, i);
+}
+
+// With outer_headers the batch holds whole IPv4 packets, whose checksums nobody has verified (R9).
+DropReason open_outer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  const uint8_t* ip = batch.packet(i);
+  wire::InnerPacket outer;
+  const wire::ParseError error = wire::parse_inner(ip, batch.length[i], &outer);
+  if (!error.ok()) return DropReason::outer_truncated;
+  const bool is_fragment = (outer.flags & (wire::kFirstFragment | wire::kLaterFragment)) != 0;
+  if (outer.version != 4 || outer.protocol != wire::kUdp || is_fragment ||
+      outer.destination_port != state.config.port) {
+    return DropReason::outer_not_geneve;
+  }
+  if (wire::ipv4_header_checksum(ip, outer.transport_offset) != base::load_be16(ip + 10)) {
+    return DropReason::outer_bad_checksum;
+  }
+  const uint8_t* udp = ip + outer.transport_offset;
+  const uint32_t segment = outer.total_length - outer.transport_offset;
+  const uint32_t udp_length = base::load_be16(udp + 4);
+  if (udp_length < 8 || udp_length > segment) return DropReason::outer_truncated;
+  if (base::load_be16(udp + 6) != 0 &&
+      wire::transport_checksum(outer.source, outer.destination, 4, wire::kUdp, udp, udp_length) !=
+          0) {
+    return DropReason::outer_bad_checksum;
+  }
+  batch.address[i] = base::load_be32(outer.source);
+  batch.port[i] = outer.source_port;
+  batch.tos[i] = ip[1];
+  strip(batch, i, outer.transport_offset + 8);
+  batch.length[i] = udp_length - 8;
+  return DropReason::none;
+}
+
+DropReason classify_datagram(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  if (state.config.outer_headers) {
+    const DropReason reason = open_outer(state, batch, i);
+    if (reason != DropReason::none) return reason;
+  }
+  const uint16_t slot = state.table->slot_of(batch.address[i]);
+  if (slot != base::kNoTarget) return classify_from_target(state, batch, i, slot);
+  if (state.endpoints.is_peer(batch.address[i])) return classify_from_peer(state, batch, i);
+  return DropReason::unknown_source;
+}
+
+}  // namespace
+
+void Gateway::classify_to_targets(PacketBatch& batch) {
+  State& state = *state_;
+  state.scratch.n4 = state.scratch.n6 = 0;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (!batch.pending(i)) continue;
+    const DropReason reason = classify_ingress(state, batch, i);
+    if (reason != DropReason::none) drop(state, batch, i, reason);
+  }
+}
+
+void Gateway::classify_from_targets(PacketBatch& batch) {
+  State& state = *state_;
+  state.scratch.n4 = state.scratch.n6 = 0;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (!batch.pending(i)) continue;
+    const DropReason reason = classify_datagram(state, batch, i);
+    if (reason != DropReason::none) drop(state, batch, i, reason);
+  }
+}
+
+bool Gateway::leaves_to_target(uint32_t i) const {
+  return state_->scratch.role[i] == Role::ingress;
+}
+
+uint32_t Gateway::owner(uint32_t i, uint32_t workers) const {
+  return flow::owner_of(state_->config.hash_key, state_->scratch.inner[i], workers);
+}
+
+}  // namespace gwlb::gateway
