@@ -1,0 +1,103 @@
+/** House rules that neither Biome nor clang-format knows. */
+import t from 'tap';
+import ts from 'typescript';
+import { filesBelow, linesOf, textOf } from './tree.js';
+
+const FILE_LINES = 400;
+/** A file may outgrow its limit a little while it is worked on; not by this much. */
+const FILE_LINES_MAX = 500;
+const FUNCTION_LINES_MAX = 70;
+
+const sources = [...filesBelow('native'), ...filesBelow('src'), ...filesBelow('scripts')].filter(
+  (path) => /\.(cc|h|ts|mjs)$/.test(path),
+);
+
+t.test('files are short enough to be read', async (t) => {
+  const long = sources
+    .map((path) => ({ path, lines: linesOf(path).length }))
+    .filter(({ lines }) => lines > FILE_LINES);
+  for (const { path, lines } of long) t.comment(`${path} has ${lines} lines (aim: ${FILE_LINES})`);
+  t.strictSame(
+    long.filter(({ lines }) => lines > FILE_LINES_MAX),
+    [],
+  );
+});
+
+interface Long {
+  where: string;
+  lines: number;
+}
+
+function longTypescriptFunctions(path: string): Long[] {
+  const found: Long[] = [];
+  const file = ts.createSourceFile(path, textOf(path), ts.ScriptTarget.ES2023, true);
+  const line = (position: number): number => file.getLineAndCharacterOfPosition(position).line + 1;
+  const visit = (node: ts.Node): void => {
+    if (ts.isFunctionLike(node) && 'body' in node && node.body) {
+      const first = line(node.getStart());
+      const lines = line(node.getEnd()) - first + 1;
+      if (lines > FUNCTION_LINES_MAX) found.push({ where: `${path}:${first}`, lines });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+  return found;
+}
+
+/** By layout, which clang-format fixes: a definition starts in the first column and ends with `}` there. */
+function longNativeFunctions(path: string): Long[] {
+  const found: Long[] = [];
+  let first = 0;
+  linesOf(path).forEach((line, i) => {
+    if (line === '}') {
+      const lines = i - first + 1;
+      if (lines > FUNCTION_LINES_MAX) found.push({ where: `${path}:${first + 1}`, lines });
+    } else if (/^[A-Za-z]/.test(line) && !/^(namespace|public|private|protected)\b/.test(line)) {
+      first = i;
+    }
+  });
+  return found;
+}
+
+t.test('functions are short enough to be held in mind', async (t) => {
+  t.strictSame(
+    sources.flatMap((path) =>
+      /\.(ts|mjs)$/.test(path) ? longTypescriptFunctions(path) : longNativeFunctions(path),
+    ),
+    [],
+  );
+});
+
+t.test('no test runs alone', async (t) => {
+  const tests = filesBelow('test').filter((path) => path.endsWith('.ts'));
+  const lone = new RegExp(String.raw`\.${'only'}\(|\b${'only'}:\s*true`);
+  t.strictSame(
+    tests.filter((path) => lone.test(textOf(path))),
+    [],
+  );
+});
+
+t.test('nothing names a folder of some machine', async (t) => {
+  // Pieced together, so that this file does not name one either.
+  const folders = ['work', 'home', 'root', 'Users'].join('|');
+  const absolute = new RegExp(String.raw`(?<![\w.\-/@])/(?:${folders})/\w`);
+  const texts = filesBelow('').filter((path) => !path.startsWith('test/fuzz/corpus/'));
+  t.ok(texts.includes('package.json'));
+  const found = texts.flatMap((path) =>
+    linesOf(path).flatMap((line, i) => (absolute.test(line) ? [`${path}:${i + 1}`] : [])),
+  );
+  t.strictSame(found, []);
+});
+
+t.test('files are named in one way', async (t) => {
+  const wrong = [
+    ...filesBelow('src').filter((path) => !/^[a-z0-9/-]+\.ts$/.test(path)),
+    ...filesBelow('test').filter(
+      (path) => path.endsWith('.ts') && !/^[a-z0-9/-]+(\.test|\.test-d)?\.ts$/.test(path),
+    ),
+    ...filesBelow('native').filter(
+      (path) => /\.(cc|h|def)$/.test(path) && !/^[a-z0-9/_]+\.[a-z]+$/.test(path),
+    ),
+  ];
+  t.strictSame(wrong, []);
+});
