@@ -12,7 +12,7 @@
 namespace gwlb::io {
 
 struct TunConfig {
-  std::string name;    // "gwlbe0"; at most 15 bytes; made if it does not exist; "": the kernel's
+  std::string name;  // "gwlbe0"; at most 15 bytes; made if it does not exist; "": the kernel's
   std::string netns;
   uint32_t mtu = 8500;  // 68..kInnerBytesMax
   uint32_t queues = 1;  // above 1: IFF_MULTI_QUEUE
@@ -29,12 +29,12 @@ class TunQueue {
   int fd() const { return fd_; }
 
   // Appends packets to the batch from slot batch.count on until the device has none or the batch is
-  // full; each with endpoint[i] = `endpoint`. Returns how many; `*error` for a lasting failure, such
-  // as EBADFD when the device was deleted (untouched otherwise).
+  // full; each with endpoint[i] = `endpoint`. Returns how many; `*error` for a lasting failure,
+  // such as EBADFD when the device was deleted (untouched otherwise).
   uint32_t receive(batch::PacketBatch& batch, uint16_t endpoint, OsError* error);
 
-  // Writes packet i. False: the batch's verdict is now a drop (send_failed, send_would_block), which
-  // the caller counts.
+  // Writes packet i. False: the batch's verdict is now a drop (send_failed, send_would_block),
+  // which the caller counts.
   bool send(batch::PacketBatch& batch, uint32_t i);
 
  private:

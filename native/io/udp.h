@@ -13,11 +13,11 @@
 namespace gwlb::io {
 
 struct UdpConfig {
-  uint32_t address = 0;     // host order; local address
-  uint16_t port = 6081;     // receives here
+  uint32_t address = 0;  // host order; local address
+  uint16_t port = 6081;  // receives here
   std::string netns;
   uint16_t source_port_base = 32768;
-  uint16_t source_port_count = 256;  // 0: send from the receiving socket
+  uint16_t source_port_count = 256;          // 0: send from the receiving socket
   uint32_t receive_buffer_bytes = 8u << 20;  // SO_RCVBUFFORCE, else SO_RCVBUF as far as allowed
   uint32_t send_buffer_bytes = 8u << 20;     // of each sending socket: a bound, not a reservation
   uint8_t ttl = 255;
@@ -41,11 +41,11 @@ class UdpReceiver {
   // set is bound alone, so that a port somebody else already shares is still an error.
   OsError share();
 
-  // Fills the batch from slot 0 (at most its capacity, non-blocking): offset, length, address, port,
-  // tos; count. A datagram larger than a slot is in the batch as a drop (receive_truncated), which
-  // the caller counts. Returns packets received, these included; 0 when there were none; `*error`
-  // for a lasting failure (untouched otherwise). Errors that the network left on the socket (an
-  // ICMP port unreachable, for example) are cleared and ignored.
+  // Fills the batch from slot 0 (at most its capacity, non-blocking): offset, length, address,
+  // port, tos; count. A datagram larger than a slot is in the batch as a drop (receive_truncated),
+  // which the caller counts. Returns packets received, these included; 0 when there were none;
+  // `*error` for a lasting failure (untouched otherwise). Errors that the network left on the
+  // socket (an ICMP port unreachable, for example) are cleared and ignored.
   uint32_t receive(batch::PacketBatch& batch, OsError* error);
 
   // How many datagrams the kernel has dropped on this socket since it was opened: its buffer was
@@ -69,7 +69,7 @@ class UdpReceiver {
   std::unique_ptr<Scratch> scratch_;
 };
 
-// The memory one thread needs to send; about 30 KiB. One per sending thread, for any number of
+// The memory one thread needs to send; about 32 KiB. One per sending thread, for any number of
 // senders.
 class UdpSendScratch {
  public:
@@ -112,15 +112,15 @@ class UdpSender {
   uint32_t send(batch::PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const;
 
  private:
+  struct Sending;
   UdpSender() = default;
-  struct Group;
-  uint32_t send_group(batch::PacketBatch& batch, int fd, uint32_t count, bool* waited,
-                      UdpSendScratch& scratch) const;
+  OsError bind_set(const UdpConfig& config);
+  static uint32_t send_group(Sending& sending, int fd, uint32_t first, uint32_t count);
 
   uint16_t port_base_ = 0;
   std::vector<int> fds_;
-  std::vector<uint16_t> ports_;     // of fds_
-  std::vector<uint16_t> by_offset_;  // port - port_base_ -> index, or kNone
+  std::vector<uint16_t> ports_;      // of fds_
+  std::vector<uint16_t> by_offset_;  // port - port_base_ -> index, or kNotInSet
   int fallback_ = -1;                // the receiver's socket, duplicated
 };
 
