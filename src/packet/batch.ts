@@ -1,0 +1,221 @@
+/** Batches of packets: native memory, seen from JavaScript through typed arrays. */
+import { type BatchField, binding, type NativeBatch } from '../binding.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  GatewayError,
+  invalidArgument,
+} from '../errors.js';
+import { BATCH_PACKETS_MAX, SLOT_STRIDE_JUMBO, SLOT_STRIDE_STANDARD } from '../limits.js';
+import { type BatchView, Packet } from './packet.js';
+
+/** An iterator that hands out one object again and again: a loop over a batch makes no garbage. */
+class Walk<P extends Packet> implements IterableIterator<P> {
+  readonly #result: { done: boolean; value: P };
+  readonly #count: number;
+  readonly #giveBack: () => void;
+  #next = 0;
+
+  constructor(cursor: P, count: number, giveBack: () => void) {
+    this.#result = { done: false, value: cursor };
+    this.#count = count;
+    this.#giveBack = giveBack;
+  }
+
+  next(): IteratorResult<P> {
+    if (this.#next < this.#count) this.#result.value.moveTo(this.#next++);
+    else this.#end();
+    return this.#result as IteratorResult<P>;
+  }
+
+  return(): IteratorResult<P> {
+    this.#end();
+    return this.#result as IteratorResult<P>;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  #end(): void {
+    if (this.#result.done) return;
+    this.#result.done = true;
+    this.#giveBack();
+  }
+}
+
+/**
+ * The typed arrays over a native batch, and iteration with one reused cursor. `PacketBatch` and the
+ * appliance's `InspectedBatch` are such batches.
+ */
+export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> {
+  /** The whole block of memory: descriptors and packets. */
+  readonly block: Uint8Array;
+  /** First byte of packet i in `block`. */
+  readonly offset: Uint32Array;
+  /** Bytes of packet i. */
+  readonly length: Uint32Array;
+  /**
+   * Outer IPv4 peer of packet i, host order: where a datagram came from, and after a decision where
+   * to send it.
+   */
+  readonly address: Uint32Array;
+  /** Outer UDP port of that peer. */
+  readonly port: Uint16Array;
+  /**
+   * Which outer UDP source port to send from: an index, the same for every packet of a flow in both
+   * directions; take it modulo the ports you have (or see `Gateway.sourcePort`).
+   */
+  readonly sourcePort: Uint16Array;
+  /** Slot of packet i's target, 0xffff for none. */
+  readonly target: Uint16Array;
+  /** Index of packet i's endpoint (`Endpoint.index`), 0xffff for none. */
+  readonly endpoint: Uint16Array;
+  /** What became of packet i; see `Verdict`. */
+  readonly verdict: Uint8Array;
+  /** Why packet i is dropped: a code, named by `REASON_NAMES`; 0 where it is not. */
+  readonly reason: Uint8Array;
+  /** Keyed hash of packet i's flow key. */
+  readonly hash: BigUint64Array;
+  /** Flow cookie of packet i, 0 where it has no flow. */
+  readonly cookie: Uint32Array;
+  /** Outer IPv4 TOS byte of packet i as received (DSCP and ECN). */
+  readonly tos: Uint8Array;
+  /** Bit 0: packet i opened its flow; bit 1: it moved its flow to another target. */
+  readonly flags: Uint8Array;
+
+  /** @internal */
+  readonly native: NativeBatch;
+  #cursor: P | null = null;
+
+  protected constructor(native: NativeBatch) {
+    this.native = native;
+    const { block, capacity } = native;
+    const at = (field: BatchField): [ArrayBuffer, number, number] => [
+      block,
+      native.layout[field],
+      capacity,
+    ];
+    this.block = new Uint8Array(block);
+    this.offset = new Uint32Array(...at('offset'));
+    this.length = new Uint32Array(...at('length'));
+    this.address = new Uint32Array(...at('address'));
+    this.port = new Uint16Array(...at('port'));
+    this.sourcePort = new Uint16Array(...at('source_port'));
+    this.target = new Uint16Array(...at('target'));
+    this.endpoint = new Uint16Array(...at('endpoint'));
+    this.verdict = new Uint8Array(...at('verdict'));
+    this.reason = new Uint8Array(...at('reason'));
+    this.hash = new BigUint64Array(...at('hash'));
+    this.cookie = new Uint32Array(...at('flow'));
+    this.tos = new Uint8Array(...at('tos'));
+    this.flags = new Uint8Array(...at('flags'));
+  }
+
+  /** Packets the batch has room for. */
+  get capacity(): number {
+    return this.native.capacity;
+  }
+
+  /** Packets in the batch: positions 0 to count - 1. */
+  get count(): number {
+    return this.native.count();
+  }
+
+  /** A view of packet i's bytes; valid until the batch is filled again. */
+  bytes(i: number): Uint8Array {
+    const at = this.offset[checkInteger('i', i, 0, this.count - 1)];
+    return this.block.subarray(at, at + this.length[i]);
+  }
+
+  /**
+   * Goes over the packets that are in the batch when the loop begins, with one cursor for the whole
+   * loop (see `Packet`) and nothing allocated per packet. Loops may be nested.
+   */
+  [Symbol.iterator](): IterableIterator<P> {
+    const cursor = this.#cursor ?? this.makeCursor();
+    this.#cursor = null;
+    return new Walk(cursor, this.native.count(), () => {
+      this.#cursor = cursor;
+    });
+  }
+
+  /** @internal */
+  protected abstract makeCursor(): P;
+}
+
+export interface PacketBatchOptions {
+  /** Packets the batch has room for, 1–256. Default 256. */
+  packets?: number;
+  /**
+   * Whether packets up to 8,500 bytes fit (9,152 bytes of memory each), or only those of an ordinary
+   * MTU (2,240 bytes each, packets up to 2,112 bytes). Default true.
+   */
+  jumbo?: boolean;
+}
+
+/**
+ * A batch for embedders: fill it from your own source, hand it to a `Gateway`, send what the
+ * descriptors say. Encapsulation and decapsulation happen in place: they move `offset` and `length`.
+ */
+export class PacketBatch extends Batch<Packet> {
+  /** Bytes of the largest packet that fits. */
+  readonly packetBytesMax: number;
+
+  constructor(options: PacketBatchOptions = {}) {
+    const { packets = BATCH_PACKETS_MAX, jumbo = true } = checkOptions('options', options, [
+      'packets',
+      'jumbo',
+    ]);
+    const capacity = checkInteger('options.packets', packets, 1, BATCH_PACKETS_MAX);
+    const stride = checkBoolean('options.jumbo', jumbo) ? SLOT_STRIDE_JUMBO : SLOT_STRIDE_STANDARD;
+    super(new binding.PacketBatch(capacity, stride));
+    this.packetBytesMax = stride - this.native.headroom;
+  }
+
+  /**
+   * Copies a packet into the next free place and returns its position. `address` is the outer IPv4
+   * source (host order) of a datagram that came from a target; packets of an endpoint need none.
+   * Throws `ERR_GWLB_OUT_OF_RANGE` where the batch is full or the packet too large.
+   */
+  add(bytes: Uint8Array, address = 0): number {
+    if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', 'a Uint8Array', bytes);
+    const i = this.reserve(bytes.length);
+    this.block.set(bytes, this.offset[i]);
+    this.address[i] = address;
+    return i;
+  }
+
+  /**
+   * Takes the next free place for a packet of `length` bytes, to be written through `bytes(i)`, and
+   * returns its position. The bytes are what was there before.
+   */
+  reserve(length: number): number {
+    const i = this.count;
+    if (i >= this.capacity) {
+      throw new GatewayError(
+        'ERR_GWLB_OUT_OF_RANGE',
+        `batch: expected room for one more packet, received packet ${i + 1} of ${this.capacity}`,
+      );
+    }
+    checkInteger('length', length, 0, this.packetBytesMax);
+    this.native.reset(i, length);
+    this.native.setCount(i + 1);
+    return i;
+  }
+
+  /** Whether `add` has no room left. */
+  get full(): boolean {
+    return this.count >= this.capacity;
+  }
+
+  /** Takes all packets out; the memory stays. */
+  clear(): void {
+    this.native.setCount(0);
+  }
+
+  protected override makeCursor(): Packet {
+    return new Packet(this);
+  }
+}

@@ -1,0 +1,400 @@
+/** GENEVE headers (RFC 8926) and captured frames, one at a time: for tests, tools and people. */
+import { binding, type NativeDecodedFrame } from '../binding.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  invalidArgument,
+  outOfRange,
+} from '../errors.js';
+import { formatEndpointId, formatIp, formatMac, parseEndpointId } from './address.js';
+import type { DropReason } from './names.js';
+
+/** Option class of AWS; others use the same layout under another class (Tencent: 0x0167). */
+export const OPTION_CLASS_AWS = 0x0108;
+
+/** UDP port of GENEVE. */
+export const GENEVE_PORT = 6081;
+
+const OPTIONS_BYTES_MAX = 252;
+const OPTION_BYTES_MAX = 124;
+
+/** Where reading stopped, and why. Offsets count from the first byte given. */
+export interface DecodeError {
+  reason: DropReason;
+  /** `geneve`, `inner_ipv4`, … */
+  layer: string;
+  /** First byte of that layer. */
+  offset: number;
+  /** Bytes the layer needed there. */
+  needed: number;
+  /** Bytes there were. */
+  had: number;
+}
+
+export interface GeneveOption {
+  /** 0–0xffff. */
+  class: number;
+  /** All eight bits, 0–255: 0x80 is the critical bit (a critical type 1 is 129). */
+  type: number;
+  /** Up to 124 bytes, a multiple of 4. */
+  data: Uint8Array;
+}
+
+/** What the three options of a gateway load balancer say. */
+export interface GatewayOptions {
+  /** `vpce-` and 17 hex digits. */
+  endpointId: string;
+  /** 64 bits; 0 in practice. */
+  attachmentId: bigint;
+  /** 32 bits. */
+  cookie: number;
+}
+
+export interface GeneveHeader {
+  /** 0 in every header this package accepts. */
+  version: number;
+  /** O bit: a control packet. */
+  oam: boolean;
+  /** C bit: critical options are present. */
+  critical: boolean;
+  /** EtherType of the payload: 0x0800, 0x86dd, 0x6558 (Ethernet). */
+  protocolType: number;
+  /** 24 bits. */
+  vni: number;
+  /** Bytes of base header and options. */
+  headerLength: number;
+  options: GeneveOption[];
+}
+
+export interface DecodedGeneve {
+  /** What was readable; null where not even 8 bytes were there. */
+  header: GeneveHeader | null;
+  /** null where one of the three options is missing or has another length. */
+  gateway: GatewayOptions | null;
+  /** null for a header that a gateway or appliance accepts. */
+  error: DecodeError | null;
+}
+
+export interface DecodeGeneveOptions {
+  /** Class of the gateway options. Default 0x0108. */
+  optionClass?: number;
+}
+
+function checkBytes(field: string, value: unknown): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw invalidArgument(field, 'a Uint8Array', value);
+  return value;
+}
+
+function decodeError(error: NativeDecodedFrame['error']): DecodeError | null {
+  return error === null ? null : { ...error, reason: error.reason as DropReason };
+}
+
+/**
+ * Reads the GENEVE header at the start of a UDP payload. Never throws for what the bytes are: `error`
+ * says what is wrong with them.
+ */
+export function decodeGeneve(
+  payload: Uint8Array,
+  options: DecodeGeneveOptions = {},
+): DecodedGeneve {
+  const { optionClass = OPTION_CLASS_AWS } = checkOptions('options', options, ['optionClass']);
+  const { geneve, gateway, error } = binding.decodeGeneve(
+    checkBytes('payload', payload),
+    checkInteger('options.optionClass', optionClass, 0, 0xffff),
+  );
+  return {
+    header: geneve && {
+      version: geneve.version,
+      oam: geneve.oam,
+      critical: geneve.critical,
+      protocolType: geneve.protocolType,
+      vni: geneve.vni,
+      headerLength: geneve.headerLength,
+      options: geneve.options,
+    },
+    gateway: gateway && { ...gateway, endpointId: formatEndpointId(gateway.endpointId) },
+    error: decodeError(error),
+  };
+}
+
+export interface EncodeGeneveHeader {
+  /** EtherType of the payload: 0x0800, 0x86dd or 0x6558. Default 0x0800. */
+  protocolType?: number;
+  /** 0–0xffffff. Default 0. */
+  vni?: number;
+  /** O bit. Default false. */
+  oam?: boolean;
+  /** C bit. Default: whether an option is critical. */
+  critical?: boolean;
+  /** Written first, as options 1, 2 and 3 in this order. Default none. */
+  gateway?: { endpointId: string; attachmentId?: bigint; cookie: number };
+  /** Class of the options of `gateway`. Default 0x0108. */
+  optionClass?: number;
+  /** Written behind those of `gateway`. Default none. Together at most 252 bytes. */
+  options?: readonly GeneveOption[];
+  /** Ignored, so that what `decodeGeneve` returned can be given back. */
+  version?: number;
+  /** Ignored likewise. */
+  headerLength?: number;
+}
+
+/**
+ * The bytes of a GENEVE header with its options. Throws `ERR_GWLB_INVALID_ARGUMENT` or
+ * `ERR_GWLB_OUT_OF_RANGE`, naming the field.
+ */
+export function encodeGeneve(header: EncodeGeneveHeader): Uint8Array {
+  const given = checkOptions('header', header, [
+    'protocolType',
+    'vni',
+    'oam',
+    'critical',
+    'gateway',
+    'optionClass',
+    'options',
+    'version',
+    'headerLength',
+  ]);
+  const options = [
+    ...gatewayOptions(given.gateway, given.optionClass ?? OPTION_CLASS_AWS),
+    ...checkGeneveOptions(given.options ?? []),
+  ];
+  const bytes = options.reduce((total, option) => total + 4 + option.data.length, 0);
+  if (bytes > OPTIONS_BYTES_MAX) {
+    throw outOfRange('header.options', `at most ${OPTIONS_BYTES_MAX} bytes in all`, bytes);
+  }
+  const critical = given.critical ?? options.some((option) => (option.type & 0x80) !== 0);
+  return binding.encodeGeneve({
+    protocolType: checkInteger('header.protocolType', given.protocolType ?? 0x0800, 0, 0xffff),
+    vni: checkInteger('header.vni', given.vni ?? 0, 0, 0xffffff),
+    oam: checkBoolean('header.oam', given.oam ?? false),
+    critical: checkBoolean('header.critical', critical),
+    options,
+  });
+}
+
+function checkGeneveOptions(options: unknown): GeneveOption[] {
+  if (!Array.isArray(options)) throw invalidArgument('header.options', 'an array', options);
+  return options.map((option: unknown, i) => {
+    const field = `header.options[${i}]`;
+    const given = checkOptions(field, option, ['class', 'type', 'data', 'critical']);
+    const data = checkBytes(`${field}.data`, given.data);
+    if (data.length % 4 !== 0 || data.length > OPTION_BYTES_MAX) {
+      throw outOfRange(
+        `${field}.data`,
+        `a multiple of 4 bytes, at most ${OPTION_BYTES_MAX}`,
+        data.length,
+      );
+    }
+    return {
+      class: checkInteger(`${field}.class`, given.class, 0, 0xffff),
+      type: checkInteger(`${field}.type`, given.type, 0, 0xff),
+      data,
+    };
+  });
+}
+
+function gatewayOptions(gateway: unknown, optionClass: unknown): GeneveOption[] {
+  const type = checkInteger('header.optionClass', optionClass, 0, 0xffff);
+  if (gateway === undefined) return [];
+  const keys = ['endpointId', 'attachmentId', 'cookie'] as const;
+  const given = checkOptions('header.gateway', gateway, keys);
+  const id = parseEndpointId(given.endpointId);
+  if (id === null) {
+    throw invalidArgument('header.gateway.endpointId', ENDPOINT_ID_FORM, given.endpointId);
+  }
+  const attachment = given.attachmentId ?? 0n;
+  if (typeof attachment !== 'bigint' || BigInt.asUintN(64, attachment) !== attachment) {
+    throw invalidArgument('header.gateway.attachmentId', 'a bigint of 64 bits', attachment);
+  }
+  const cookie = checkInteger('header.gateway.cookie', given.cookie, 0, 0xffffffff);
+  const word = new Uint8Array(4);
+  new DataView(word.buffer).setUint32(0, cookie);
+  return [
+    { class: type, type: 1, data: bigEndian64(id) },
+    { class: type, type: 2, data: bigEndian64(attachment) },
+    { class: type, type: 3, data: word },
+  ];
+}
+
+/** What messages say an endpoint's id should look like. */
+export const ENDPOINT_ID_FORM =
+  'an id such as "vpce-0123456789abcdef0" (vpce-, 0 and 16 lower-case hex digits, not all 0)';
+
+function bigEndian64(value: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value);
+  return bytes;
+}
+
+/** One GENEVE packet of a capture; every field is plain JSON. */
+export interface DecodedFrame {
+  /** Outer IP and UDP. */
+  outer: {
+    source: string;
+    destination: string;
+    sourcePort: number;
+    destinationPort: number;
+    ttl: number;
+    /** Of UDP; `unknown` where the capture was cut. */
+    checksum: 'ok' | 'zero' | 'bad' | 'unknown';
+  } | null;
+  geneve: {
+    version: number;
+    oam: boolean;
+    critical: boolean;
+    /** `0x` and 4 digits. */
+    protocolType: string;
+    vni: number;
+    options: {
+      /** `0x` and 4 digits. */
+      class: string;
+      /** All eight bits. */
+      type: number;
+      critical: boolean;
+      /** Hex digits. */
+      data: string;
+    }[];
+  } | null;
+  gateway: {
+    endpointId: string;
+    /** `0x` and 16 digits. */
+    attachmentId: string;
+    /** `0x` and 8 digits. */
+    cookie: string;
+  } | null;
+  /** Only where the payload is Ethernet. */
+  ethernet?: {
+    source: string;
+    destination: string;
+    /** `0x` and 4 digits; of what is behind the VLAN tags. */
+    etherType: string;
+    /** VLAN ids, outermost first. */
+    vlan: number[];
+  };
+  inner: {
+    version: number;
+    source: string;
+    destination: string;
+    protocol: number;
+    /** null for protocols without ports and for later fragments. */
+    sourcePort: number | null;
+    destinationPort: number | null;
+    /** By the IP header. */
+    length: number;
+  } | null;
+  /** What is wrong with the packet; everything readable before it is kept. */
+  error: DecodeError | null;
+}
+
+export interface DecodeFrameOptions {
+  /** Link type of the capture (LINKTYPE_): 1 Ethernet, 101 raw IP, 113 Linux cooked, … Default 1. */
+  link?: number;
+  /** Bytes the frame had on the wire. Default: as many as are given. */
+  wireLength?: number;
+  /** Class of the gateway options. Default 0x0108. */
+  optionClass?: number;
+  /** UDP port that means GENEVE. Default 6081. */
+  port?: number;
+}
+
+/**
+ * Reads a captured frame: link, outer IP and UDP, GENEVE, inner packet. Returns null where it is no
+ * GENEVE packet. Never throws for what the bytes are: `error` says what is wrong with them.
+ */
+export function decodeFrame(
+  frame: Uint8Array,
+  options: DecodeFrameOptions = {},
+): DecodedFrame | null {
+  const keys = ['link', 'wireLength', 'optionClass', 'port'] as const;
+  const given = checkOptions('options', options, keys);
+  const { length } = checkBytes('frame', frame);
+  const decoded = binding.decodeFrame(
+    frame,
+    checkInteger('options.wireLength', given.wireLength ?? length, length, 0xffffffff),
+    checkInteger('options.link', given.link ?? 1, 0, 0xffff),
+    checkInteger('options.optionClass', given.optionClass ?? OPTION_CLASS_AWS, 0, 0xffff),
+    checkInteger('options.port', given.port ?? GENEVE_PORT, 1, 0xffff),
+  );
+  if (!decoded.isGeneve) return null;
+  return {
+    outer: outerText(decoded.outer),
+    geneve: geneveText(decoded.geneve),
+    gateway: gatewayText(decoded.gateway),
+    ...(decoded.ethernet ? { ethernet: ethernetText(decoded.ethernet) } : {}),
+    inner: innerText(decoded.inner),
+    error: decodeError(decoded.error),
+  };
+}
+
+function hex(value: number | bigint, digits: number): string {
+  return `0x${value.toString(16).padStart(digits, '0')}`;
+}
+
+function hexBytes(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
+}
+
+function outerText(outer: NativeDecodedFrame['outer']): DecodedFrame['outer'] {
+  return (
+    outer && {
+      source: formatIp(outer.source),
+      destination: formatIp(outer.destination),
+      sourcePort: outer.sourcePort,
+      destinationPort: outer.destinationPort,
+      ttl: outer.ttl,
+      checksum: outer.checksum,
+    }
+  );
+}
+
+function geneveText(geneve: NativeDecodedFrame['geneve']): DecodedFrame['geneve'] {
+  return (
+    geneve && {
+      version: geneve.version,
+      oam: geneve.oam,
+      critical: geneve.critical,
+      protocolType: hex(geneve.protocolType, 4),
+      vni: geneve.vni,
+      options: geneve.options.map((option) => ({
+        class: hex(option.class, 4),
+        type: option.type,
+        critical: (option.type & 0x80) !== 0,
+        data: hexBytes(option.data),
+      })),
+    }
+  );
+}
+
+function gatewayText(gateway: NativeDecodedFrame['gateway']): DecodedFrame['gateway'] {
+  return (
+    gateway && {
+      endpointId: formatEndpointId(gateway.endpointId),
+      attachmentId: hex(gateway.attachmentId, 16),
+      cookie: hex(gateway.cookie, 8),
+    }
+  );
+}
+
+function ethernetText(ethernet: NonNullable<NativeDecodedFrame['ethernet']>) {
+  return {
+    source: formatMac(ethernet.source),
+    destination: formatMac(ethernet.destination),
+    etherType: hex(ethernet.etherType, 4),
+    vlan: ethernet.vlan.map((tag) => tag & 0x0fff),
+  };
+}
+
+function innerText(inner: NativeDecodedFrame['inner']): DecodedFrame['inner'] {
+  return (
+    inner && {
+      version: inner.version,
+      source: formatIp(inner.source),
+      destination: formatIp(inner.destination),
+      protocol: inner.protocol,
+      sourcePort: inner.sourcePort,
+      destinationPort: inner.destinationPort,
+      length: inner.length,
+    }
+  );
+}

@@ -1,0 +1,187 @@
+/** The flow table by itself, for embedders who keep their own state per flow. */
+import { randomBytes } from 'node:crypto';
+import { binding, type NativeFlowTable } from '../binding.js';
+import {
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  GatewayError,
+  invalidArgument,
+  outOfRange,
+} from '../errors.js';
+import { FLOWS_MAX, FLOWS_MIN } from '../limits.js';
+
+/** What makes packets one flow; protocols without ports have the 3-tuple also under `5-tuple`. */
+export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
+
+const TUPLE: Readonly<Record<Stickiness, 5 | 3 | 2>> = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 };
+
+/** Scope of flows that belong to no endpoint in particular. */
+export const SCOPE_ALL = 0xffff;
+
+/** What `lookup` and `insert` return for "none". */
+export const NO_FLOW = 0xffffffff;
+
+/**
+ * The canonical key of an IP packet's flow, the same for both directions: 16 bytes for IPv4, 40 for
+ * IPv6; null where the packet is malformed. `scope` (0–0xffff) keeps apart flows whose addresses may
+ * be equal, such as those of different endpoints; by default all flows are one space.
+ */
+export function flowKey(
+  packet: Uint8Array,
+  stickiness: Stickiness = '5-tuple',
+  scope: number = SCOPE_ALL,
+): Uint8Array | null {
+  if (!(packet instanceof Uint8Array)) throw invalidArgument('packet', 'a Uint8Array', packet);
+  const tuple = TUPLE[checkOneOf('stickiness', stickiness, ['5-tuple', '3-tuple', '2-tuple'])];
+  return binding.flowKey(packet, tuple, checkInteger('scope', scope, 0, 0xffff));
+}
+
+export interface FlowTableOptions {
+  /** Flows the table has room for, 1,024 to 2^27. All memory is taken at once. */
+  capacity: number;
+  /** 4 or 6: the IP version of its keys. Default 4. */
+  family?: 4 | 6;
+  /** After so many milliseconds without a lookup a flow may be swept, 1 to 2^31. Default 350,000. */
+  idleMs?: number;
+  /** 16 secret bytes that the hash depends on. Default random. */
+  hashKey?: Uint8Array;
+}
+
+/**
+ * A bounded map from flow keys to 32-bit values, with bulk lookup and idle expiry. It never reads a
+ * clock: `now` is an argument, in milliseconds from any fixed point.
+ */
+export class FlowTable {
+  /** 4 or 6. */
+  readonly family: 4 | 6;
+  /** Bytes of one key: 16 or 40. */
+  readonly keyBytes: 16 | 40;
+  readonly #native: NativeFlowTable;
+  readonly #one = new Uint32Array(1);
+
+  constructor(options: FlowTableOptions) {
+    const keys = ['capacity', 'family', 'idleMs', 'hashKey'] as const;
+    const given = checkOptions('options', options, keys);
+    this.family = checkOneOf('options.family', given.family ?? 4, [4, 6]);
+    this.keyBytes = this.family === 4 ? 16 : 40;
+    this.#native = new binding.FlowTable(
+      this.family,
+      checkInteger('options.capacity', given.capacity, FLOWS_MIN, FLOWS_MAX),
+      checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x80000000),
+      checkKey('options.hashKey', given.hashKey ?? randomBytes(16)),
+    );
+  }
+
+  /** Flows it has room for. */
+  get capacity(): number {
+    return this.#native.capacity;
+  }
+
+  /** Flows in it. */
+  get size(): number {
+    return this.#native.size();
+  }
+
+  /** Bytes it takes. */
+  get memoryBytes(): number {
+    return this.#native.memoryBytes();
+  }
+
+  /**
+   * Looks up `count` keys that lie one behind the other, and writes their positions (`NO_FLOW` for
+   * those that are not there) into `positions`. Found flows are alive again. At most 256 at a time.
+   */
+  lookup(keys: Uint8Array, count: number, positions: Uint32Array, now: number): void {
+    if (!(keys instanceof Uint8Array)) throw invalidArgument('keys', 'a Uint8Array', keys);
+    if (!(positions instanceof Uint32Array)) {
+      throw invalidArgument('positions', 'a Uint32Array', positions);
+    }
+    const room = Math.min(Math.floor(keys.length / this.keyBytes), positions.length, 256);
+    this.#native.lookup(keys, checkInteger('count', count, 0, room), positions, checkNow(now));
+  }
+
+  /** The value of a flow, or undefined. Keeps the flow alive. */
+  get(key: Uint8Array, now: number): number | undefined {
+    const at = this.#find(key, now);
+    return at === NO_FLOW ? undefined : this.#native.value(at);
+  }
+
+  /**
+   * Adds a flow or changes its value (0–0xffffffff). Returns its position, or `NO_FLOW` where the
+   * table is full: go on without an entry then.
+   */
+  set(key: Uint8Array, value: number, now: number): number {
+    checkInteger('value', value, 0, 0xffffffff);
+    const at = this.#find(key, now);
+    if (at === NO_FLOW) return this.#native.insert(key, value, checkNow(now));
+    this.#native.setValue(at, value);
+    return at;
+  }
+
+  /** Removes a flow; false where it was not there. */
+  delete(key: Uint8Array, now: number): boolean {
+    const at = this.#find(key, now);
+    if (at === NO_FLOW) return false;
+    this.#native.erase(at);
+    return true;
+  }
+
+  /** The value at a position that `lookup` gave. */
+  value(position: number): number {
+    return this.#native.value(this.#checkPosition(position));
+  }
+
+  /** Changes the value at a position that `lookup` gave. */
+  setValue(position: number, value: number): void {
+    checkInteger('value', value, 0, 0xffffffff);
+    this.#native.setValue(this.#checkPosition(position), value);
+  }
+
+  /**
+   * Ends flows that were idle for too long; looks at `positions` places from where the last call
+   * stopped. Returns how many it ended. Call often with a small number.
+   */
+  sweep(now: number, positions = 1024): number {
+    return this.#native.sweep(checkNow(now), checkInteger('positions', positions, 1, 0xffffffff));
+  }
+
+  /** Ends all flows. */
+  clear(): void {
+    this.#native.clear();
+  }
+
+  #find(key: Uint8Array, now: number): number {
+    if (!(key instanceof Uint8Array) || key.length !== this.keyBytes) {
+      throw invalidArgument('key', `a Uint8Array of ${this.keyBytes} bytes (see flowKey)`, key);
+    }
+    this.#native.lookup(key, 1, this.#one, checkNow(now));
+    return this.#one[0];
+  }
+
+  #checkPosition(position: number): number {
+    if (position === NO_FLOW) throw outOfRange('position', 'the position of a flow', 'NO_FLOW');
+    return checkInteger('position', position, 0, 0xfffffffe);
+  }
+}
+
+/** 16 bytes of a key. */
+export function checkKey(field: string, value: unknown): Uint8Array {
+  if (!(value instanceof Uint8Array) || value.length !== 16) {
+    const told = value instanceof Uint8Array ? `a Uint8Array of ${value.length} bytes` : value;
+    throw invalidArgument(field, 'a Uint8Array of 16 bytes', told);
+  }
+  return value;
+}
+
+/** A time in whole milliseconds, as the data plane takes it. */
+export function checkNow(now: unknown): number {
+  if (typeof now !== 'number' || !(now >= 0 && now <= Number.MAX_SAFE_INTEGER)) {
+    throw new GatewayError(
+      'ERR_GWLB_INVALID_ARGUMENT',
+      `now: expected milliseconds from a fixed point, at least 0, received ${String(now)}`,
+      { field: 'now' },
+    );
+  }
+  return Math.floor(now);
+}
