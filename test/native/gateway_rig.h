@@ -7,8 +7,8 @@
 
 #include "gateway/cookie.h"
 #include "gateway/gateway.h"
-#include "packets.h"
-#include "test.h"
+#include "test/native/packets.h"
+#include "test/native/test.h"
 
 namespace gwlb::test {
 

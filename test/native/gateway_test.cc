@@ -1,4 +1,4 @@
-#include "gateway_rig.h"
+#include "test/native/gateway_rig.h"
 
 #include <map>
 #include <random>
