@@ -178,6 +178,8 @@ interface SystemError extends Error {
 const WAY_ROUND =
   'run as root, grant it (setcap {cap}+ep $(which node)) or run inside a user namespace (unshare -Urn)';
 
+const ANY_WAY_ROUND = 'run as root, or grant node the capability that the action needs (setcap)';
+
 const PERMISSIONS = {
   tun: `CAP_NET_ADMIN is needed for a TUN device: ${WAY_ROUND.replace('{cap}', 'cap_net_admin')}`,
   bind:
@@ -189,14 +191,16 @@ const PERMISSIONS = {
     'inside the namespace (ip netns exec NAME …) and configure no namespace',
 } as const;
 
-/** Which of the three things that need a privilege a system error is about. */
+/** What a system error is about: the call that failed tells, or else what was tried. */
 function subject(error: SystemError, action: string): keyof typeof PERMISSIONS | 'other' {
-  const told =
-    `${error.syscall ?? ''} ${error.detail ?? ''} ${action} ${error.message}`.toLowerCase();
-  if (/\/dev\/net\/tun|tunset|\btun\b/.test(told)) return 'tun';
-  if (/\/run\/netns|setns|netns|namespace/.test(told)) return 'netns';
-  if (/\b(bind|listen)\b/.test(told)) return 'bind';
-  return 'other';
+  const syscall = typeof error.syscall === 'string' ? error.syscall : '';
+  const detail = typeof error.detail === 'string' ? error.detail : null;
+  if (detail === '/dev/net/tun' || syscall.startsWith('ioctl')) return 'tun';
+  if (syscall === 'setns' || (syscall === 'open' && detail !== null)) return 'netns';
+  if (syscall === 'bind' || syscall === 'listen') return 'bind';
+  if (/\btun\b/i.test(action)) return 'tun';
+  if (/\b(netns|namespace)\b/i.test(action)) return 'netns';
+  return /\b(bind|listen)\b/i.test(action) ? 'bind' : 'other';
 }
 
 function explainSystemError(
@@ -218,7 +222,7 @@ function explainSystemError(
     case 'EPERM':
     case 'EACCES':
       if (about === 'other')
-        return ['ERR_GWLB_PERMISSION', `permission is missing: ${WAY_ROUND_ANY}`];
+        return ['ERR_GWLB_PERMISSION', `permission is missing: ${ANY_WAY_ROUND}`];
       return ['ERR_GWLB_PERMISSION', PERMISSIONS[about]];
     case 'ENOENT':
     case 'EINVAL':
@@ -239,6 +243,10 @@ function explainSystemError(
         return ['ERR_GWLB_DEVICE', 'the name is invalid, or a device of another kind has it'];
       }
       return null;
+    case 'ENAMETOOLONG':
+      return about === 'tun'
+        ? ['ERR_GWLB_DEVICE', 'a device name has at most 15 characters']
+        : null;
     case 'EBUSY':
       return ['ERR_GWLB_DEVICE', 'another program uses the device'];
     case 'EEXIST':
@@ -250,8 +258,6 @@ function explainSystemError(
       return null;
   }
 }
-
-const WAY_ROUND_ANY = 'run as root, or grant node the capability that the action needs (setcap)';
 
 /**
  * The `GatewayError` for an error of the operating system (or of native code, which has the same

@@ -1,0 +1,48 @@
+/** What a target group tells, and what it must be told by the load balancer that uses it. */
+import type { ProbeFailure, TargetReason, TargetState } from './health.js';
+import type { HealthCause } from './registry.js';
+import type { Target } from './target.js';
+
+/** A target changed its state. */
+export interface HealthEvent {
+  readonly target: Target;
+  readonly previous: TargetState;
+  readonly state: TargetState;
+  /** AWS reason code; null where the state is `healthy`. */
+  readonly reason: TargetReason | null;
+  /** What made it change. */
+  readonly cause: HealthCause;
+  /** When, in milliseconds since 1970. */
+  readonly at: number;
+}
+
+export interface MembershipEvent {
+  readonly target: Target;
+}
+
+/** One health check came to its end. */
+export interface ProbeEvent {
+  readonly target: Target;
+  readonly ok: boolean;
+  readonly durationMs: number;
+  /** What the target did, or what was missing. */
+  readonly detail: string;
+  /** Kind of failure; null where the check succeeded. */
+  readonly failure: ProbeFailure | null;
+}
+
+export interface TargetGroupEvents {
+  health: [HealthEvent];
+  register: [MembershipEvent];
+  deregister: [MembershipEvent];
+  probe: [ProbeEvent];
+  change: [];
+}
+
+/** What a load balancer tells the target group that it uses. */
+export interface TargetGroupHost {
+  /** Network namespace that health checks are made from; '' for the process's own. */
+  readonly netns: string;
+  /** How many flows are pinned to the target in this slot. */
+  flowsActive(slot: number): number;
+}

@@ -1,0 +1,317 @@
+/** The options of a target group: their meaning, ranges and defaults, and the checks of them. */
+import {
+  checkBoolean,
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  invalidArgument,
+  outOfRange,
+} from '../errors.js';
+import { HEALTH_CHECK_PATH_MAX, NAME_LENGTH_MAX, WEIGHT_MAX } from '../limits.js';
+import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
+import { parseMatcher, type StatusMatcher } from './matcher.js';
+
+export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
+export type Failover = 'no_rebalance' | 'rebalance';
+export type HealthCheckProtocol = 'TCP' | 'HTTP' | 'HTTPS';
+
+export interface HealthCheckOptions {
+  /**
+   * What is asked of a target: a TCP connection, or an HTTP(S) answer with a matching code.
+   * Certificates are not verified. Default `'TCP'`. AWS `HealthCheckProtocol`.
+   */
+  protocol?: HealthCheckProtocol;
+  /** Port of the target that is asked, 1–65535. Default 80. AWS `HealthCheckPort`. */
+  port?: number;
+  /** Path and query of the request; HTTP and HTTPS only. Default `'/'`. AWS `HealthCheckPath`. */
+  path?: string;
+  /**
+   * Seconds from the start of one check to the next, 5–300. Default 10.
+   * AWS `HealthCheckIntervalSeconds`.
+   */
+  intervalSeconds?: number;
+  /**
+   * Seconds after which a check without an answer has failed, 2–120 and at most
+   * `intervalSeconds`. Default 5. AWS `HealthCheckTimeoutSeconds`.
+   */
+  timeoutSeconds?: number;
+  /** Successes in a row that make a target healthy, 2–10. Default 5. AWS `HealthyThresholdCount`. */
+  healthyThreshold?: number;
+  /**
+   * Failures in a row that make a target unhealthy, 2–10. Default 2.
+   * AWS `UnhealthyThresholdCount`.
+   */
+  unhealthyThreshold?: number;
+  /**
+   * HTTP codes 200–599 that count as success, such as `'200'`, `'200,301'` or `'200-399'`; HTTP and
+   * HTTPS only. Default `'200-399'`. AWS `Matcher.HttpCode`.
+   */
+  matcher?: string | number;
+}
+
+/** What may change while a load balancer uses the group. */
+export interface TargetGroupPolicy {
+  /**
+   * What becomes of the flows of a target that turns unhealthy or leaves: `'no_rebalance'` keeps
+   * them on it until they end, `'rebalance'` moves each with its next packet to a healthy target.
+   * Default `'no_rebalance'`. AWS `target_failover.on_unhealthy` and
+   * `target_failover.on_deregistration`, which must be equal.
+   */
+  failover?: Failover;
+  /**
+   * Seconds that a deregistered target keeps its flows before it counts as gone, 0–3600.
+   * Default 300. AWS `deregistration_delay.timeout_seconds`.
+   */
+  deregistrationDelaySeconds?: number;
+  /**
+   * With no target registered at all, forward packets uninspected instead of dropping them.
+   * Default `false`. Not in AWS.
+   */
+  failOpen?: boolean;
+  /**
+   * How targets are checked; `false` turns checks off and counts every target as healthy at once.
+   * Default: TCP to port 80 with the AWS timing. In AWS checks cannot be turned off; `false` is for
+   * tests and for embedders that know the health of their targets otherwise.
+   */
+  healthCheck?: HealthCheckOptions | false;
+}
+
+export interface TargetGroupOptions extends TargetGroupPolicy {
+  /** 1–32 letters, digits and hyphens. Default `'targets'`. AWS `Name`. */
+  name?: string;
+  /** UDP port on which targets receive GENEVE, 1–65535. Default 6081, in AWS the only one. */
+  port?: number;
+  /**
+   * What travels inside of GENEVE: IP packets, as AWS does it, or Ethernet frames for peers such as
+   * Open vSwitch. Default `'ip'`.
+   */
+  inner?: 'ip' | 'ethernet';
+  /** Source address of inner frames, `'02:00:00:00:00:01'`; required with `inner: 'ethernet'`. */
+  sourceMac?: string;
+  /** Destination address of inner frames; required with `inner: 'ethernet'`. */
+  destinationMac?: string;
+  /** Class of the gateway's GENEVE options, 0–65535. Default 0x0108, that of AWS. */
+  optionClass?: number;
+  /**
+   * Which fields make a flow: source and destination address and port and the protocol (protocols
+   * without ports: a 3-tuple), addresses and protocol, or addresses. Default `'5-tuple'`.
+   * AWS `stickiness.enabled` and `stickiness.type`.
+   */
+  stickiness?: Stickiness;
+  /**
+   * Whether equal tuples that enter by different endpoints are different flows (`'endpoint'`, as in
+   * AWS: address spaces of consumers overlap) or one (`'gateway'`). Default `'endpoint'`.
+   */
+  scope?: 'endpoint' | 'gateway';
+}
+
+/** One target, as it is registered. */
+export interface TargetSpec {
+  /** Unicast IPv4 address. */
+  address: string;
+  /** UDP port on which it receives GENEVE, 1–65535. Default: the group's. */
+  port?: number;
+  /** Name of its zone: 1–63 letters, digits, `.`, `_`, `-`. Default `'default'`. */
+  zone?: string;
+  /**
+   * Share of new flows relative to the other targets of its zone, 1–1000; with 0 the target takes
+   * no new flows and keeps those it has. Default 1. Not in AWS.
+   */
+  weight?: number;
+}
+
+/** Checked health check options with their defaults. */
+export interface HealthCheck {
+  readonly protocol: HealthCheckProtocol;
+  readonly port: number;
+  readonly path: string;
+  readonly intervalSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly healthyThreshold: number;
+  readonly unhealthyThreshold: number;
+  readonly matcher: StatusMatcher;
+}
+
+export interface Policy {
+  readonly failover: Failover;
+  readonly deregistrationDelaySeconds: number;
+  readonly failOpen: boolean;
+  readonly healthCheck: HealthCheck | false;
+}
+
+export interface Settings extends Policy {
+  readonly name: string;
+  readonly port: number;
+  readonly inner: 'ip' | 'ethernet';
+  readonly sourceMac: string | null;
+  readonly destinationMac: string | null;
+  readonly optionClass: number;
+  readonly stickiness: Stickiness;
+  readonly scope: 'endpoint' | 'gateway';
+}
+
+/** A checked target. */
+export interface CheckedTarget {
+  readonly id: string;
+  readonly address: string;
+  /** `address` as native code takes it. */
+  readonly number: number;
+  readonly port: number;
+  readonly zone: string;
+  readonly weight: number;
+}
+
+export const STICKINESS: readonly Stickiness[] = ['5-tuple', '3-tuple', '2-tuple'];
+export const FAILOVER: readonly Failover[] = ['no_rebalance', 'rebalance'];
+const POLICY_KEYS = ['failover', 'deregistrationDelaySeconds', 'failOpen', 'healthCheck'] as const;
+const GROUP_KEYS = [
+  'name',
+  'port',
+  'inner',
+  'sourceMac',
+  'destinationMac',
+  'optionClass',
+  'stickiness',
+  'scope',
+  ...POLICY_KEYS,
+] as const;
+const HEALTH_CHECK_KEYS = [
+  'protocol',
+  'port',
+  'path',
+  'intervalSeconds',
+  'timeoutSeconds',
+  'healthyThreshold',
+  'unhealthyThreshold',
+  'matcher',
+] as const;
+const TARGET_KEYS = ['address', 'port', 'zone', 'weight'] as const;
+
+/** All options of a group, checked. `field` is what messages call the object. */
+export function checkTargetGroup(options: unknown, field = 'targetGroup'): Settings {
+  const given = checkOptions(field, options, GROUP_KEYS);
+  const inner = checkOneOf(`${field}.inner`, given.inner ?? 'ip', ['ip', 'ethernet'] as const);
+  const { healthCheck, ...policy } = checkPolicy(given, field);
+  return Object.freeze({
+    name: checkString(`${field}.name`, given.name ?? 'targets', {
+      pattern: /^[A-Za-z0-9-]+$/,
+      max: NAME_LENGTH_MAX,
+      expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
+    }),
+    port: checkInteger(`${field}.port`, given.port ?? 6081, 1, 65535),
+    inner,
+    sourceMac: checkMac(`${field}.sourceMac`, given.sourceMac, inner),
+    destinationMac: checkMac(`${field}.destinationMac`, given.destinationMac, inner),
+    optionClass: checkInteger(`${field}.optionClass`, given.optionClass ?? 0x0108, 0, 0xffff),
+    stickiness: checkOneOf(`${field}.stickiness`, given.stickiness ?? '5-tuple', STICKINESS),
+    scope: checkOneOf(`${field}.scope`, given.scope ?? 'endpoint', [
+      'endpoint',
+      'gateway',
+    ] as const),
+    ...policy,
+    healthCheck: healthCheck ?? checkHealthCheck({}, `${field}.healthCheck`),
+    failover: policy.failover ?? 'no_rebalance',
+    deregistrationDelaySeconds: policy.deregistrationDelaySeconds ?? 300,
+    failOpen: policy.failOpen ?? false,
+  });
+}
+
+/** The options that `TargetGroup.update` takes; those that are absent are absent in the answer. */
+export function checkPolicyChange(options: unknown, field = 'targetGroup'): Partial<Policy> {
+  return checkPolicy(checkOptions(field, options, POLICY_KEYS), field);
+}
+
+function checkPolicy(
+  given: Partial<Record<(typeof POLICY_KEYS)[number], unknown>>,
+  field: string,
+): Partial<Policy> {
+  const { failover, deregistrationDelaySeconds: delay, failOpen, healthCheck } = given;
+  const delayField = `${field}.deregistrationDelaySeconds`;
+  return {
+    ...(failover !== undefined && {
+      failover: checkOneOf(`${field}.failover`, failover, FAILOVER),
+    }),
+    ...(delay !== undefined && {
+      deregistrationDelaySeconds: checkInteger(delayField, delay, 0, 3600),
+    }),
+    ...(failOpen !== undefined && { failOpen: checkBoolean(`${field}.failOpen`, failOpen) }),
+    ...(healthCheck !== undefined && {
+      healthCheck: checkHealthCheck(healthCheck, `${field}.healthCheck`),
+    }),
+  };
+}
+
+function checkMac(field: string, value: unknown, inner: 'ip' | 'ethernet'): string | null {
+  if (inner === 'ip') {
+    if (value === undefined || value === null) return null;
+    throw invalidArgument(field, "nothing unless inner is 'ethernet'", value);
+  }
+  const bytes = parseMac(value);
+  if (!bytes) throw invalidArgument(field, 'a MAC address such as "02:00:00:00:00:01"', value);
+  return formatMac(bytes);
+}
+
+function checkHealthCheck(value: unknown, field: string): HealthCheck | false {
+  if (value === false) return false;
+  const given = checkOptions(field, value, HEALTH_CHECK_KEYS);
+  const number = (
+    key: (typeof HEALTH_CHECK_KEYS)[number],
+    preset: number,
+    min: number,
+    max: number,
+  ) => checkInteger(`${field}.${key}`, given[key] ?? preset, min, max);
+  const protocols = ['TCP', 'HTTP', 'HTTPS'] as const;
+  const protocol = checkOneOf(`${field}.protocol`, given.protocol ?? 'TCP', protocols);
+  for (const key of ['path', 'matcher'] as const) {
+    if (protocol === 'TCP' && given[key] !== undefined) {
+      throw invalidArgument(`${field}.${key}`, 'nothing with protocol TCP', given[key]);
+    }
+  }
+  const check = {
+    protocol,
+    port: number('port', 80, 1, 65535),
+    path: checkString(`${field}.path`, given.path ?? '/', {
+      pattern: /^\/[\x21-\x7e]*$/,
+      max: HEALTH_CHECK_PATH_MAX,
+      expected: `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
+    }),
+    intervalSeconds: number('intervalSeconds', 10, 5, 300),
+    timeoutSeconds: number('timeoutSeconds', 5, 2, 120),
+    healthyThreshold: number('healthyThreshold', 5, 2, 10),
+    unhealthyThreshold: number('unhealthyThreshold', 2, 2, 10),
+    matcher: parseMatcher(`${field}.matcher`, given.matcher ?? '200-399'),
+  };
+  if (check.timeoutSeconds > check.intervalSeconds) {
+    const expected = `at most intervalSeconds (${check.intervalSeconds})`;
+    throw outOfRange(`${field}.timeoutSeconds`, expected, check.timeoutSeconds);
+  }
+  return Object.freeze(check);
+}
+
+/** Not "this network" (RFC 791), multicast (RFC 5771) or reserved (RFC 1112). */
+function isUnicast(address: number): boolean {
+  const first = address >>> 24;
+  return first !== 0 && first < 224;
+}
+
+/** One target; `port` is the group's. */
+export function checkTarget(value: unknown, port: number, field: string): CheckedTarget {
+  const given = checkOptions(field, value, TARGET_KEYS);
+  const number = parseIpv4(given.address);
+  if (number === null || !isUnicast(number)) {
+    throw invalidArgument(`${field}.address`, 'a unicast IPv4 address', given.address);
+  }
+  const target = {
+    address: given.address as string,
+    number,
+    port: checkInteger(`${field}.port`, given.port ?? port, 1, 65535),
+    zone: checkString(`${field}.zone`, given.zone ?? 'default', {
+      pattern: /^[\w.-]+$/,
+      max: 63,
+      expected: '1–63 letters, digits, ".", "_" and "-"',
+    }),
+    weight: checkInteger(`${field}.weight`, given.weight ?? 1, 0, WEIGHT_MAX),
+  };
+  return { id: `${target.address}:${target.port}`, ...target };
+}

@@ -1,0 +1,425 @@
+/** A fleet of appliances: who belongs to it, how they are, and what may change about them. */
+import { EventEmitter } from 'node:events';
+import type { NativeTargets } from '../binding.js';
+import { checkInteger, GatewayError, invalidArgument } from '../errors.js';
+import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
+import { changeAttributes, readAttributes, type TargetGroupAttributes } from './attributes.js';
+import type { TargetGroupEvents, TargetGroupHost } from './events.js';
+import type { ProbeResult } from './health.js';
+import {
+  type CheckedTarget,
+  checkPolicyChange,
+  checkTarget,
+  checkTargetGroup,
+  type Failover,
+  type HealthCheck,
+  type HealthCheckOptions,
+  type Policy,
+  type Settings,
+  type Stickiness,
+  type TargetGroupOptions,
+  type TargetGroupPolicy,
+  type TargetSpec,
+} from './options.js';
+import { Prober, type Runtime, SYSTEM_RUNTIME } from './prober.js';
+import {
+  Registry,
+  type RegistryEvent,
+  type RegistryPolicy,
+  type TargetReference,
+} from './registry.js';
+import { snapshotOf, type ZoneIndex } from './snapshot.js';
+import type { Target } from './target.js';
+
+/**
+ * The targets of one load balancer. Until a load balancer uses the group, targets are `unused` and
+ * are not checked.
+ *
+ * Events: `health` with every change of a target's state; `register` when a target is registered;
+ * `deregister` when it is gone, that is after its deregistration delay; `probe` after every health
+ * check; `change` when the data plane needs a new `snapshot`. `change` comes before the other events
+ * of the same cause, so their listeners see what packets see.
+ *
+ * Timers and checks do not keep the process alive.
+ */
+export class TargetGroup extends EventEmitter<TargetGroupEvents> {
+  readonly #runtime: Runtime;
+  readonly #registry: Registry;
+  #settings: Settings;
+  #host: TargetGroupHost | null = null;
+  #prober: Prober | null = null;
+  #zones: ZoneIndex | null = null;
+  #timer: unknown = null;
+  #version = 0;
+  #closed = false;
+  #pending: (() => void)[] = [];
+  #emitting = false;
+
+  /**
+   * @param options See `TargetGroupOptions`.
+   * @param runtime Clock, timers and checks; for simulations and tests.
+   */
+  constructor(options: TargetGroupOptions = {}, runtime: Runtime = SYSTEM_RUNTIME) {
+    super();
+    this.#settings = checkTargetGroup(options);
+    this.#runtime = runtime;
+    const limits = { targets: TARGETS_MAX, zones: ZONES_MAX };
+    this.#registry = new Registry(registryPolicy(this.#settings), limits);
+  }
+
+  get name(): string {
+    return this.#settings.name;
+  }
+
+  get port(): number {
+    return this.#settings.port;
+  }
+
+  get inner(): 'ip' | 'ethernet' {
+    return this.#settings.inner;
+  }
+
+  get sourceMac(): string | null {
+    return this.#settings.sourceMac;
+  }
+
+  get destinationMac(): string | null {
+    return this.#settings.destinationMac;
+  }
+
+  get optionClass(): number {
+    return this.#settings.optionClass;
+  }
+
+  get stickiness(): Stickiness {
+    return this.#settings.stickiness;
+  }
+
+  get scope(): 'endpoint' | 'gateway' {
+    return this.#settings.scope;
+  }
+
+  get failover(): Failover {
+    return this.#settings.failover;
+  }
+
+  get deregistrationDelaySeconds(): number {
+    return this.#settings.deregistrationDelaySeconds;
+  }
+
+  get failOpen(): boolean {
+    return this.#settings.failOpen;
+  }
+
+  /** Every health check option with its value, or false. */
+  get healthCheck(): Required<HealthCheckOptions> | false {
+    const check = this.#settings.healthCheck;
+    return check && { ...check, matcher: check.matcher.text };
+  }
+
+  /** A load balancer uses the group. */
+  get inUse(): boolean {
+    return this.#host !== null;
+  }
+
+  /** Attributes under their AWS names. */
+  get attributes(): TargetGroupAttributes {
+    return readAttributes(this.#settings);
+  }
+
+  /**
+   * Changes the attributes that are named, as AWS `ModifyTargetGroupAttributes` does; all or none.
+   * Throws `ERR_GWLB_ATTRIBUTES`.
+   */
+  set attributes(changes: TargetGroupAttributes) {
+    this.#checkOpen();
+    const changed = changeAttributes(this.#settings, changes);
+    if (this.#host && changed.stickiness !== this.stickiness) {
+      throw new GatewayError(
+        'ERR_GWLB_ATTRIBUTES',
+        'stickiness.enabled and stickiness.type cannot change while a load balancer uses the group',
+        { field: 'stickiness.type' },
+      );
+    }
+    this.#change(changed);
+  }
+
+  /**
+   * Registers targets; all or none. A target that is still draining comes back with its flows.
+   * Throws `ERR_GWLB_DUPLICATE_TARGET`, `ERR_GWLB_TARGET_LIMIT`, and what is wrong with a value.
+   */
+  register(...targets: TargetSpec[]): Target[] {
+    this.#checkOpen();
+    const checked = this.#checkTargets(targets);
+    const events = this.#registry.register(checked, this.#runtime.now());
+    this.#apply(events);
+    return checked.map((target) => this.#registry.get(target.id).view);
+  }
+
+  /**
+   * Deregisters targets, named by object, id (`10.0.1.10:6081`) or address; all or none. They drain:
+   * no new flows, but their flows stay for `deregistrationDelaySeconds`. One that drains already goes
+   * on draining. Throws `ERR_GWLB_UNKNOWN_TARGET`.
+   */
+  deregister(...targets: TargetReference[]): void {
+    this.#checkOpen();
+    const records = targets.map((target) => this.#registry.get(target));
+    this.#apply(this.#registry.deregister(records, this.#runtime.now()));
+  }
+
+  /**
+   * Makes the group have exactly these targets: registers, deregisters and changes zone and weight
+   * of as many as necessary; all or none.
+   */
+  setTargets(targets: readonly TargetSpec[]): Target[] {
+    this.#checkOpen();
+    if (!Array.isArray(targets)) throw invalidArgument('targets', 'an array', targets);
+    const now = this.#runtime.now();
+    const checked = this.#checkTargets(targets);
+    const wanted = new Map(checked.map((target) => [target.id, target]));
+    if (wanted.size < checked.length) throwDuplicate(checked);
+    const active = this.#registry.targets().filter((record) => record.phase === 'active');
+    const known = new Set(active.map((record) => record.id));
+    const added = checked.filter((target) => !known.has(target.id));
+    this.#registry.checkRegistration(added, now);
+    this.#registry.checkZones(checked.map((target) => target.zone));
+    const events = this.#registry.deregister(
+      active.filter((record) => !wanted.has(record.id)),
+      now,
+    );
+    events.push(...this.#registry.register(added, now));
+    for (const record of active) {
+      const target = wanted.get(record.id);
+      if (target) events.push(...this.#registry.adjust(record, target.weight, target.zone));
+    }
+    this.#apply(events);
+    return checked.map((target) => this.#registry.get(target.id).view);
+  }
+
+  /** Registered and draining targets, in order of registration. */
+  targets(): readonly Target[] {
+    return this.#registry.targets().map((record) => record.view);
+  }
+
+  /** The target with this id, or this address where that is enough; undefined where none is. */
+  target(id: string): Target | undefined {
+    return this.#registry.find(id)?.view;
+  }
+
+  /** The target in this slot of the data plane; undefined where none is. */
+  targetInSlot(slot: number): Target | undefined {
+    for (const record of this.#registry.records()) if (record.slot === slot) return record.view;
+    return undefined;
+  }
+
+  /** Changes a target's share of new flows, 0–1000; existing flows stay. */
+  setWeight(target: TargetReference, weight: number): void {
+    this.#checkOpen();
+    const record = this.#registry.get(target);
+    this.#apply(this.#registry.adjust(record, checkInteger('weight', weight, 0, WEIGHT_MAX)));
+  }
+
+  /**
+   * Changes what may change while running; everything is checked before anything changes. A
+   * `healthCheck` replaces the one before with its defaults; the states of targets are kept.
+   */
+  update(policy: TargetGroupPolicy): void {
+    this.#checkOpen();
+    this.#change(checkPolicyChange(policy));
+  }
+
+  /** For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`. */
+  attach(host: TargetGroupHost): void {
+    this.#checkOpen();
+    if (this.#host) {
+      throw new GatewayError(
+        'ERR_GWLB_IN_USE',
+        `target group ${this.name}: expected a group that no load balancer uses, since flows and ` +
+          'health belong to one; received one in use',
+      );
+    }
+    this.#host = host;
+    this.#apply(this.#registry.attach(this.#runtime.now()));
+  }
+
+  /** For load balancers: stops using the group. Without effect where none does. */
+  detach(): void {
+    if (!this.#host) return;
+    this.#host = null;
+    this.#zones = null;
+    const events = this.#registry.detach(this.#runtime.now());
+    // Nobody is there any more for whom the snapshot would matter.
+    this.#version = this.#registry.version;
+    this.#syncChecks();
+    this.#armTimer();
+    this.#apply(events);
+  }
+
+  /**
+   * For load balancers: what the data plane decides by. Zones that are new get their number from
+   * `zones`. With `crossZone` a zone without a healthy target may use those of the others.
+   */
+  snapshot(zones: ZoneIndex, crossZone: boolean): NativeTargets {
+    this.#zones = zones;
+    return snapshotOf(this.#registry, zones, crossZone, this.#runtime.now());
+  }
+
+  /**
+   * Ends the group: it takes no more calls. Rejects with `ERR_GWLB_IN_USE` while a load balancer uses
+   * it: close that first.
+   */
+  async close(): Promise<void> {
+    if (this.#host) {
+      throw new GatewayError(
+        'ERR_GWLB_IN_USE',
+        `target group ${this.name}: expected a group that no load balancer uses, received one in ` +
+          'use; close the load balancer first',
+      );
+    }
+    this.#closed = true;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new GatewayError('ERR_GWLB_CLOSED', `target group ${this.name}: it was closed`);
+  }
+
+  #checkTargets(targets: readonly unknown[]): CheckedTarget[] {
+    const checked = targets.map((target, i) => checkTarget(target, this.port, `targets[${i}]`));
+    this.#zones?.checkRoom(checked.map((target) => target.zone));
+    return checked;
+  }
+
+  #change(changes: Partial<Settings>): void {
+    const before = this.#settings;
+    this.#settings = Object.freeze({ ...before, ...changes });
+    const otherChecks = !sameCheck(before.healthCheck, this.#settings.healthCheck);
+    const policy = registryPolicy(this.#settings);
+    const events = this.#registry.setPolicy(policy, otherChecks, this.#runtime.now());
+    const { healthCheck } = this.#settings;
+    if (otherChecks && healthCheck) this.#prober?.configure(healthCheck);
+    this.#apply(events, otherChecks || before.failOpen !== this.failOpen);
+  }
+
+  /** Brings checks and timers in line with the registry, then tells the world. */
+  #apply(events: readonly RegistryEvent[], changed = false): void {
+    const isNew = changed || this.#version !== this.#registry.version;
+    this.#version = this.#registry.version;
+    for (const event of events) this.#pending.push(() => this.#tell(event));
+    if (isNew) {
+      this.#syncChecks();
+      this.#armTimer();
+    }
+    try {
+      if (isNew) this.emit('change');
+    } finally {
+      this.#flush();
+    }
+  }
+
+  #syncChecks(): void {
+    const { healthCheck } = this.#settings;
+    if (!this.#host || !healthCheck) {
+      this.#prober?.close();
+      this.#prober = null;
+      return;
+    }
+    this.#prober ??= this.#newProber(healthCheck, this.#host.netns);
+    const checked = new Map<string, string>();
+    for (const record of this.#registry.records()) {
+      if (record.phase === 'active') checked.set(record.id, record.address);
+    }
+    this.#prober.setTargets(checked);
+  }
+
+  #newProber(check: HealthCheck, netns: string): Prober {
+    const started = (id: string) => {
+      const record = this.#registry.find(id);
+      if (record) this.#registry.checkStarted(record);
+    };
+    const finished = (id: string, result: ProbeResult, durationMs: number) => {
+      const record = this.#registry.find(id);
+      if (!record) return;
+      const { ok, detail } = result;
+      const failure = result.ok ? null : result.failure;
+      this.#pending.push(() =>
+        this.emit('probe', { target: record.view, ok, durationMs, detail, failure }),
+      );
+      const thresholds = this.#settings.healthCheck || check;
+      const now = this.#runtime.now();
+      this.#apply(this.#registry.checked(record, result, thresholds, now));
+    };
+    return new Prober(check, netns, { started, finished }, this.#runtime);
+  }
+
+  #armTimer(): void {
+    this.#runtime.clearTimer(this.#timer);
+    this.#timer = null;
+    const now = this.#runtime.now();
+    const deadline = this.#registry.nextDeadline(now);
+    if (deadline === null) return;
+    this.#timer = this.#runtime.setTimer(() => this.#tick(), Math.max(1, deadline - now));
+  }
+
+  #tick(): void {
+    const host = this.#host;
+    if (!host) return;
+    const events = this.#registry.tick(this.#runtime.now(), (slot) => host.flowsActive(slot));
+    this.#armTimer();
+    this.#apply(events);
+  }
+
+  #tell(event: RegistryEvent): void {
+    const target = event.record.view;
+    if (event.type !== 'health') {
+      this.emit(event.type, { target });
+      return;
+    }
+    const { previous, state, reason, cause, at } = event;
+    this.emit('health', { target, previous, state, reason, cause, at });
+  }
+
+  /** In order, also where a listener causes further events; a listener that throws stops no other. */
+  #flush(): void {
+    if (this.#emitting) return;
+    this.#emitting = true;
+    const thrown: unknown[] = [];
+    for (let tell = this.#pending.shift(); tell; tell = this.#pending.shift()) {
+      try {
+        tell();
+      } catch (error) {
+        thrown.push(error);
+      }
+    }
+    this.#emitting = false;
+    if (thrown.length > 0) throw thrown[0];
+  }
+}
+
+function registryPolicy(policy: Policy): RegistryPolicy {
+  return {
+    failover: policy.failover,
+    deregistrationDelayMs: policy.deregistrationDelaySeconds * 1000,
+    checks: policy.healthCheck !== false,
+  };
+}
+
+function sameCheck(a: HealthCheck | false, b: HealthCheck | false): boolean {
+  const text = (check: HealthCheck | false) =>
+    JSON.stringify(check && { ...check, matcher: check.matcher.text });
+  return text(a) === text(b);
+}
+
+function throwDuplicate(targets: readonly CheckedTarget[]): never {
+  const seen = new Set<string>();
+  const i = targets.findIndex((target) => seen.size === seen.add(target.id).size);
+  throw new GatewayError(
+    'ERR_GWLB_DUPLICATE_TARGET',
+    `targets[${i}]: expected each target once, received "${targets[i].id}" again`,
+    { field: `targets[${i}]` },
+  );
+}

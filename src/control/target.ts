@@ -1,0 +1,122 @@
+/** One registered target: what the registry keeps, and the view of it that users get. */
+import { inspect } from 'node:util';
+import type { Health, TargetReason, TargetState } from './health.js';
+import { REGISTERING } from './health.js';
+import type { CheckedTarget } from './options.js';
+
+/**
+ * `active`: registered. `draining`: deregistered, keeps its flows until the delay is over. `gone`: no
+ * target any more for users; its slot stays known to the data plane until its flows have left.
+ */
+export type Phase = 'active' | 'draining' | 'gone';
+
+/** The registry's record of a target; only the registry writes it. */
+export class TargetRecord {
+  readonly id: string;
+  readonly address: string;
+  readonly number: number;
+  readonly port: number;
+  readonly slot: number;
+  readonly view: Target;
+  zone: string;
+  weight: number;
+  /** Flows that were pinned under another generation choose again. 8 bits. */
+  generation: number;
+  phase: Phase = 'active';
+  state: TargetState = 'unused';
+  reason: TargetReason | null = 'Target.NotInUse';
+  description = '';
+  since = 0;
+  health: Health = REGISTERING;
+  /** Turned unhealthy and was not healthy since. */
+  failing = false;
+  /** The flows it had when it failed or left were told to choose again. */
+  moved = false;
+  /** The data plane has seen its slot, so that flows may be pinned to it. */
+  published = false;
+  /** When a draining target is gone. */
+  drainUntil = 0;
+  /** When a gone target's slot is free; null: when no flow is pinned to it. */
+  freeAt: number | null = null;
+
+  constructor(target: CheckedTarget, slot: number, generation: number) {
+    this.id = target.id;
+    this.address = target.address;
+    this.number = target.number;
+    this.port = target.port;
+    this.zone = target.zone;
+    this.weight = target.weight;
+    this.slot = slot;
+    this.generation = generation;
+    this.view = new Target(this);
+  }
+}
+
+/**
+ * A target of a target group. Its properties always tell the present; after it was deregistered and
+ * its delay is over they keep the last values.
+ */
+export class Target {
+  readonly #record: TargetRecord;
+
+  /** Made by `TargetGroup.register`. */
+  constructor(record: TargetRecord) {
+    this.#record = record;
+  }
+
+  /** Address and port, such as `10.0.1.10:6081`; unique in the group. */
+  get id(): string {
+    return this.#record.id;
+  }
+
+  get address(): string {
+    return this.#record.address;
+  }
+
+  /** UDP port on which it receives GENEVE. */
+  get port(): number {
+    return this.#record.port;
+  }
+
+  get zone(): string {
+    return this.#record.zone;
+  }
+
+  /** 0–1000; see `TargetSpec`. */
+  get weight(): number {
+    return this.#record.weight;
+  }
+
+  /** Its number in the data plane and in flow cookies, 0–4095. */
+  get slot(): number {
+    return this.#record.slot;
+  }
+
+  get state(): TargetState {
+    return this.#record.state;
+  }
+
+  /** AWS reason code of the state; null where the state is `healthy`. */
+  get reason(): TargetReason | null {
+    return this.#record.reason;
+  }
+
+  /** The reason as a sentence. */
+  get description(): string {
+    return this.#record.description;
+  }
+
+  /** When it entered its state, in milliseconds since 1970. */
+  get since(): number {
+    return this.#record.since;
+  }
+
+  toJSON() {
+    const { id, address, port, zone, weight, slot, state, reason, description, since } = this;
+    return { id, address, port, zone, weight, slot, state, reason, description, since };
+  }
+
+  [inspect.custom](): unknown {
+    return this.toJSON();
+  }
+}
