@@ -15,11 +15,13 @@ uint16_t checksum_finish(uint64_t sum);
 // Header checksum of an IPv4 header of `header_length` bytes whose checksum field counts as 0.
 uint16_t ipv4_header_checksum(const uint8_t* header, size_t header_length);
 // UDP, TCP or ICMPv6 checksum with the pseudo header of IPv4 (4-byte addresses) or IPv6 (16-byte).
-// The field inside `segment` must be 0 when computing; when verifying leave it: the result is then 0.
+// The field inside `segment` must be 0 when computing; when verifying leave it: the result is then
+// 0.
 uint16_t transport_checksum(const uint8_t* source, const uint8_t* destination,
                             size_t address_length, uint8_t protocol, const uint8_t* segment,
                             size_t segment_length);
-// The field's new value after a 16-bit word below it went from `before` to `after` (RFC 1624 eqn 3).
+// The field's new value after a 16-bit word below it went from `before` to `after` (RFC 1624 eqn
+// 3).
 uint16_t checksum_update(uint16_t field, uint16_t before, uint16_t after);
 
 }  // namespace gwlb::wire

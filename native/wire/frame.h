@@ -51,7 +51,7 @@ struct Frame {
   GatewayOptions gateway;
   EthernetFrame inner_ethernet;
   InnerPacket inner;
-  bool is_geneve = false;   // UDP to `port`: a decoder prints it
+  bool is_geneve = false;  // UDP to `port`: a decoder prints it
   bool has_inner = false;
 };
 

@@ -26,6 +26,8 @@ struct GatewayOptions {
 // A GENEVE header as a gateway or an appliance has to understand it: the base header plus the three
 // options in any order (R23) among others. Refuses: O bit (R13), unknown critical options (R17,
 // R14), options that do not add up (R19), a gateway option of another length (R22), one missing.
+// Of an option that occurs twice the first counts. An error's `had` is the class and type (three
+// bytes) of a critical option, or how many of the three options are there.
 // The expected layout is one compare; anything else is walked.
 ParseError parse_gateway_header(const uint8_t* data, size_t length, uint16_t option_class,
                                 GeneveHeader* header, GatewayOptions* options,
@@ -36,13 +38,20 @@ ParseError parse_gateway_header(const uint8_t* data, size_t length, uint16_t opt
 ParseError parse_plain_header(const uint8_t* data, size_t length, GeneveHeader* header,
                               uint32_t base_offset = 0);
 
+// For tools: the three options of a header that parse_geneve accepted, whatever else it holds (O
+// bit, critical options). False where one is missing or of another length, or where the options do
+// not add up.
+bool find_gateway_options(const uint8_t* data, const GeneveHeader& header, uint16_t option_class,
+                          GatewayOptions* out);
+
 // 40 bytes: base header (VNI 0, flags 0) and the options in order 1, 2, 3.
 void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
                           const GatewayOptions& options);
 
 // 28 bytes: IPv4 (no options, DF off, id 0) and UDP in front of `payload_length` bytes. The UDP
 // checksum is left 0 (a kernel socket or the device computes it); with `checksum` it is computed
-// over the payload, which has to follow the 28 bytes. Addresses are in host order.
+// over the payload, which has to follow the 28 bytes. Addresses are in host order. At most 65,507
+// bytes of payload.
 struct OuterHeader {
   uint32_t source = 0;
   uint32_t destination = 0;

@@ -21,11 +21,11 @@ enum IpProtocol : uint8_t {
 enum TcpFlags : uint8_t { kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16 };
 
 enum InnerFlags : uint8_t {
-  kHasPorts = 1,        // TCP, UDP, UDP-Lite or SCTP whose ports are in this packet
-  kFirstFragment = 2,   // offset 0 with more fragments to come
-  kLaterFragment = 4,   // offset above 0: no transport header here
-  kIcmpError = 8,       // ICMP/ICMPv6 error: `quote` is the packet it is about
-  kQuote = 16,          // this InnerPacket describes a quoted packet, which may be cut short
+  kHasPorts = 1,       // TCP, UDP, UDP-Lite or SCTP whose ports are in this packet
+  kFirstFragment = 2,  // offset 0 with more fragments to come
+  kLaterFragment = 4,  // offset above 0: no transport header here
+  kIcmpError = 8,      // ICMP/ICMPv6 error: `quote` is the packet it is about
+  kQuote = 16,         // this InnerPacket describes a quoted packet, which may be cut short
 };
 
 struct InnerPacket {
@@ -37,11 +37,11 @@ struct InnerPacket {
   uint16_t transport_offset = 0;         // from the first byte of the IP header
   uint16_t source_port = 0;              // host order; 0 without kHasPorts
   uint16_t destination_port = 0;
-  uint8_t version = 0;     // 4 or 6
-  uint8_t protocol = 0;    // the last one of an IPv6 chain
-  uint8_t flags = 0;       // InnerFlags
-  uint8_t tcp_flags = 0;   // of an unfragmented or first-fragment TCP packet, else 0
-  uint8_t icmp_type = 0;   // of ICMP and ICMPv6
+  uint8_t version = 0;    // 4 or 6
+  uint8_t protocol = 0;   // the last one of an IPv6 chain
+  uint8_t flags = 0;      // InnerFlags
+  uint8_t tcp_flags = 0;  // of an unfragmented or first-fragment TCP packet, else 0
+  uint8_t icmp_type = 0;  // of ICMP and ICMPv6
   uint8_t icmp_code = 0;
 };
 
@@ -49,12 +49,26 @@ struct InnerPacket {
 // padding) are ignored; a total length above `length` is inner_truncated. `base_offset` is added to
 // the error's offset. RFC 791, 8200 (chain bounded by kIpv6ExtensionHeadersMax), 7112, 1858, 3128.
 // RFC 6946 atomic fragments count as whole packets. An IPv6 jumbogram is refused.
+// What has to be there of a transport header: TCP 20, UDP and UDP-Lite 8, SCTP 12, ICMP 8 bytes; of
+// an IPv4 first fragment TCP 16 (RFC 3128's minimum), others 8. Nothing of other protocols.
 ParseError parse_inner(const uint8_t* data, size_t length, InnerPacket* out,
                        uint32_t base_offset = 0);
 
-// The packet quoted by an ICMP error (out of parse_inner with kIcmpError). The quote may end
-// anywhere after its addresses and protocol: ports are there (kHasPorts) when four transport bytes
-// are. Too short or malformed, or itself an ICMP error: icmp_bad_quote. RFC 792, 4443, 4884.
+// The same for tools that read captures: of a packet of `length` bytes only `captured` are there.
+// Headers have to be in those; the IP total length is held against `length`, so `total_length` may
+// be above `captured`. An IPv4 total length or IPv6 payload length of 0 (BIG TCP, segmentation
+// offload) means "to the end".
+ParseError parse_captured_inner(const uint8_t* data, size_t captured, size_t length,
+                                InnerPacket* out, uint32_t base_offset = 0);
+
+// ICMP 3, 4, 5, 11, 12; ICMPv6 below 128 (RFC 4443 section 2.1).
+bool is_icmp_error(uint8_t version, uint8_t type);
+
+// The packet quoted by an ICMP error: out of parse_inner (not parse_captured_inner) with
+// kIcmpError; `data` is the first byte of the error's IP header. The quote may end anywhere after
+// its addresses and protocol: ports are there (kHasPorts) when four transport bytes are. Where a
+// quoted IPv6 chain is cut, `protocol` is the extension header at which it was. Too short or
+// malformed, or itself an ICMP error: icmp_bad_quote. RFC 792, 4443, 4884.
 ParseError parse_icmp_quote(const uint8_t* data, const InnerPacket& error, InnerPacket* out,
                             uint32_t base_offset = 0);
 
@@ -62,8 +76,8 @@ ParseError parse_icmp_quote(const uint8_t* data, const InnerPacket& error, Inner
 struct EthernetFrame {
   const uint8_t* destination = nullptr;  // 6 bytes
   const uint8_t* source = nullptr;
-  uint16_t ether_type = 0;     // of the payload, behind the tags
-  uint16_t vlan[2] = {0, 0};   // tag control information, outermost first
+  uint16_t ether_type = 0;    // of the payload, behind the tags
+  uint16_t vlan[2] = {0, 0};  // tag control information, outermost first
   uint8_t vlans = 0;
   uint8_t header_length = 14;  // with the tags
 };

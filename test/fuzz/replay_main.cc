@@ -1,5 +1,5 @@
-// Runs a fuzz target without libFuzzer: every file of its corpus, each file cut at every length, and
-// N random mutations of them. The random numbers are seeded by a constant, so a run repeats.
+// Runs a fuzz target without libFuzzer: every file of its corpus, each file cut at every length,
+// and N random mutations of them. The random numbers are seeded by a constant, so a run repeats.
 //
 //   replay [--mutations N] [--save FILE] [FILE-OR-FOLDER...]
 //
@@ -28,7 +28,7 @@ namespace {
 
 using Bytes = std::vector<uint8_t>;
 
-constexpr size_t kCutsMax = 2048;       // lengths tried of each seed
+constexpr size_t kCutsMax = 2048;  // lengths tried of each seed
 constexpr size_t kInputBytesMax = 65536;
 
 const uint8_t* current_data = nullptr;
@@ -76,7 +76,8 @@ class Random {
 };
 
 void write_number(Bytes* input, size_t at, Random* random) {
-  static constexpr uint32_t kEdges[] = {0, 1, 4, 8, 20, 40, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff};
+  static constexpr uint32_t kEdges[] = {0,    1,    4,      8,      20,         40,        0x7f,
+                                        0x80, 0xff, 0x7fff, 0xffff, 0x7fffffff, 0xffffffff};
   const uint32_t value = kEdges[random->below(std::size(kEdges))];
   const size_t width = size_t{1} << random->below(3);
   const bool big = random->below(2) == 0;

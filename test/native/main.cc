@@ -1,6 +1,6 @@
 // Runs the registered tests: `test [--list] [PART-OF-A-NAME...]`.
-// Prints each failure with file, line and values; the last line is "N passed, N failed". Exit code 0
-// when none failed and at least one ran, 1 otherwise.
+// Prints each failure with file, line and values; the last line is "N passed, N failed". Exit code
+// 0 when none failed and at least one ran, 1 otherwise.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -37,7 +37,8 @@ std::string topic_of(const char* file) {
   topic = topic.substr(topic.find_last_of('/') + 1);
   for (const char* suffix : {".cc", "_test"}) {
     const std::string end(suffix);
-    if (topic.size() > end.size() && topic.compare(topic.size() - end.size(), end.size(), end) == 0) {
+    if (topic.size() > end.size() &&
+        topic.compare(topic.size() - end.size(), end.size(), end) == 0) {
       topic.resize(topic.size() - end.size());
     }
   }
@@ -86,10 +87,10 @@ int main(int argc, char** argv) {
   uint32_t failed = 0;
   uint32_t skips = 0;
   for (const Case& test : cases()) {
-    const bool chosen =
-        filters.empty() || std::any_of(filters.begin(), filters.end(), [&](const std::string& part) {
-          return test.name.find(part) != std::string::npos;
-        });
+    const bool chosen = filters.empty() ||
+                        std::any_of(filters.begin(), filters.end(), [&](const std::string& part) {
+                          return test.name.find(part) != std::string::npos;
+                        });
     if (!chosen) continue;
     if (list) {
       std::printf("%s\n", test.name.c_str());

@@ -6,8 +6,9 @@
 //     CHECK(!walk.next(&option));
 //   }
 //
-// A test's full name is "<file without _test.cc>.<name>"; main.cc runs those that contain one of its
-// arguments. CHECK may be used in threads a test starts; REQUIRE and SKIP only in the test itself.
+// A test's full name is "<file without _test.cc>.<name>"; main.cc runs those that contain one of
+// its arguments. CHECK may be used in threads a test starts; REQUIRE and SKIP only in the test
+// itself.
 #pragma once
 
 #include <cstdint>
@@ -78,9 +79,9 @@ template <class A, class B>
 void check_equal(const char* file, int line, const char* text_a, const char* text_b, const A& a,
                  const B& b) {
   if (equal(a, b)) return;
-  report_failure(file, line,
-                 std::string("CHECK_EQ(") + text_a + ", " + text_b + "): " + show(a) + " != " +
-                     show(b));
+  report_failure(
+      file, line,
+      std::string("CHECK_EQ(") + text_a + ", " + text_b + "): " + show(a) + " != " + show(b));
 }
 
 }  // namespace gwlb::test
@@ -91,21 +92,21 @@ void check_equal(const char* file, int line, const char* text_a, const char* tex
                                                                    gwlb_test_##name); \
   static void gwlb_test_##name()
 
-#define CHECK(...)                                                                       \
-  do {                                                                                   \
-    if (!(__VA_ARGS__)) {                                                                \
+#define CHECK(...)                                                                        \
+  do {                                                                                    \
+    if (!(__VA_ARGS__)) {                                                                 \
       ::gwlb::test::report_failure(__FILE__, __LINE__, "CHECK(" #__VA_ARGS__ "): false"); \
-    }                                                                                    \
+    }                                                                                     \
   } while (0)
 
 #define CHECK_EQ(a, b) ::gwlb::test::check_equal(__FILE__, __LINE__, #a, #b, (a), (b))
 
-#define REQUIRE(...)                                                                         \
-  do {                                                                                       \
-    if (!(__VA_ARGS__)) {                                                                    \
-      ::gwlb::test::report_failure(__FILE__, __LINE__, "REQUIRE(" #__VA_ARGS__ "): false");  \
-      return;                                                                                \
-    }                                                                                        \
+#define REQUIRE(...)                                                                        \
+  do {                                                                                      \
+    if (!(__VA_ARGS__)) {                                                                   \
+      ::gwlb::test::report_failure(__FILE__, __LINE__, "REQUIRE(" #__VA_ARGS__ "): false"); \
+      return;                                                                               \
+    }                                                                                       \
   } while (0)
 
 // Ends the test as skipped (neither passed nor failed), with the reason printed.

@@ -1,0 +1,181 @@
+#include "wire/gwlb_options.h"
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "wire/checksum.h"
+#include "wire/inner.h"
+
+namespace gwlb::wire {
+
+using base::DropReason;
+
+namespace {
+
+// The layout that AWS (and Tencent) always send: options 1, 2, 3 in this order and nothing else.
+constexpr uint32_t kEndpointOption = 8;
+constexpr uint32_t kAttachmentOption = 20;
+constexpr uint32_t kCookieOption = 32;
+constexpr uint32_t kOptionHeader = 4;
+
+enum : uint8_t { kEndpointType = 1, kAttachmentType = 2, kCookieType = 3 };
+constexpr uint8_t kAllFound = 7;
+
+constexpr uint32_t option_bytes_of(uint8_t type) { return type == kCookieType ? 4 : 8; }
+
+// An option header as a little-endian load sees it.
+uint32_t option_header(uint16_t option_class, uint8_t type) {
+  return __builtin_bswap16(option_class) | uint32_t{type} << 16 | (option_bytes_of(type) / 4) << 24;
+}
+
+// Version 0, eight words of options and no O bit; an option's class, type and length. Left out:
+// the C bit (no option here is critical), reserved bits (R15, R19), protocol type and VNI.
+constexpr uint16_t kBaseMask = 0x80ff;
+constexpr uint16_t kBaseExpected = 0x0008;
+constexpr uint32_t kOptionMask = 0x1fffffff;
+
+bool is_expected_layout(const uint8_t* data, uint16_t option_class) {
+  const auto difference = [&](uint32_t offset, uint8_t type) {
+    return base::load<uint32_t>(data + offset) ^ option_header(option_class, type);
+  };
+  const uint32_t options = difference(kEndpointOption, kEndpointType) |
+                           difference(kAttachmentOption, kAttachmentType) |
+                           difference(kCookieOption, kCookieType);
+  const uint32_t first = (base::load<uint16_t>(data) ^ kBaseExpected) & kBaseMask;
+  return (first | (options & kOptionMask)) == 0;
+}
+
+void read_option(const GeneveOption& option, GatewayOptions* out) {
+  if (option.type == kEndpointType) out->endpoint_id = base::load_be64(option.data);
+  if (option.type == kAttachmentType) out->attachment_id = base::load_be64(option.data);
+  if (option.type == kCookieType) out->cookie = base::load_be32(option.data);
+}
+
+bool is_gateway_option(const GeneveOption& option, uint16_t option_class) {
+  return option.option_class == option_class && option.type >= kEndpointType &&
+         option.type <= kCookieType;
+}
+
+uint32_t offset_of(const GeneveOption& option, const uint8_t* data, uint32_t base_offset) {
+  return base_offset + static_cast<uint32_t>(option.data - data) - kOptionHeader;
+}
+
+ParseError critical_error(const GeneveOption& option, uint32_t offset) {
+  return {DropReason::geneve_critical_option, Layer::geneve_option, offset, 0,
+          uint32_t{option.option_class} << 8 | option.type};
+}
+
+ParseError control_error(uint32_t base_offset) {
+  return {DropReason::geneve_control, Layer::geneve, base_offset, 0, 1};
+}
+
+ParseError walk_gateway_options(const uint8_t* data, const GeneveHeader& header,
+                                uint16_t option_class, GatewayOptions* options,
+                                uint32_t base_offset) {
+  uint8_t found = 0;
+  GeneveOption option;
+  GeneveOptionWalk walk(data + kGeneveBaseBytes, header.option_bytes,
+                        base_offset + kGeneveBaseBytes);
+  while (walk.next(&option)) {
+    const uint32_t offset = offset_of(option, data, base_offset);
+    if (option.critical()) return critical_error(option, offset);
+    if (!is_gateway_option(option, option_class)) continue;
+    const uint32_t needed = option_bytes_of(option.type);
+    if (option.length != needed) {
+      return {DropReason::gateway_options_length, Layer::geneve_option, offset, needed,
+              option.length};
+    }
+    const auto bit = static_cast<uint8_t>(1u << (option.type - 1));
+    if ((found & bit) == 0) read_option(option, options);
+    found |= bit;
+  }
+  if (!walk.error().ok()) return walk.error();
+  if (found != kAllFound) {
+    return {DropReason::gateway_options_missing, Layer::geneve, base_offset, 3,
+            static_cast<uint32_t>(__builtin_popcount(found))};
+  }
+  return {};
+}
+
+}  // namespace
+
+ParseError parse_gateway_header(const uint8_t* data, size_t length, uint16_t option_class,
+                                GeneveHeader* header, GatewayOptions* options,
+                                uint32_t base_offset) {
+  const ParseError error = parse_geneve(data, length, header, base_offset);
+  if (!error.ok()) return error;
+  if (length >= kGatewayHeaderBytes && is_expected_layout(data, option_class)) {
+    options->endpoint_id = base::load_be64(data + kEndpointOption + kOptionHeader);
+    options->attachment_id = base::load_be64(data + kAttachmentOption + kOptionHeader);
+    options->cookie = base::load_be32(data + kCookieOption + kOptionHeader);
+    return {};
+  }
+  if (header->control) return control_error(base_offset);
+  return walk_gateway_options(data, *header, option_class, options, base_offset);
+}
+
+ParseError parse_plain_header(const uint8_t* data, size_t length, GeneveHeader* header,
+                              uint32_t base_offset) {
+  const ParseError error = parse_geneve(data, length, header, base_offset);
+  if (!error.ok()) return error;
+  if (header->control) return control_error(base_offset);
+  GeneveOption option;
+  GeneveOptionWalk walk(data + kGeneveBaseBytes, header->option_bytes,
+                        base_offset + kGeneveBaseBytes);
+  while (walk.next(&option)) {
+    if (option.critical()) return critical_error(option, offset_of(option, data, base_offset));
+  }
+  return walk.error();
+}
+
+bool find_gateway_options(const uint8_t* data, const GeneveHeader& header, uint16_t option_class,
+                          GatewayOptions* out) {
+  uint8_t found = 0;
+  GeneveOption option;
+  GeneveOptionWalk walk(data + kGeneveBaseBytes, header.option_bytes);
+  while (walk.next(&option)) {
+    if (!is_gateway_option(option, option_class)) continue;
+    if (option.length != option_bytes_of(option.type)) return false;
+    const auto bit = static_cast<uint8_t>(1u << (option.type - 1));
+    if ((found & bit) == 0) read_option(option, out);
+    found |= bit;
+  }
+  return walk.error().ok() && found == kAllFound;
+}
+
+void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
+                          const GatewayOptions& options) {
+  base::store<uint32_t>(to, kBaseExpected);
+  base::store_be16(to + 2, protocol_type);
+  base::store<uint32_t>(to + 4, 0);
+  base::store<uint32_t>(to + kEndpointOption, option_header(option_class, kEndpointType));
+  base::store_be64(to + kEndpointOption + kOptionHeader, options.endpoint_id);
+  base::store<uint32_t>(to + kAttachmentOption, option_header(option_class, kAttachmentType));
+  base::store_be64(to + kAttachmentOption + kOptionHeader, options.attachment_id);
+  base::store<uint32_t>(to + kCookieOption, option_header(option_class, kCookieType));
+  base::store_be32(to + kCookieOption + kOptionHeader, options.cookie);
+}
+
+void write_outer_header(uint8_t* to, const OuterHeader& outer, uint32_t payload_length) {
+  const uint32_t total = kOuterHeaderBytes + payload_length;
+  GWLB_ASSERT(total <= 0xffff);
+  to[0] = 0x45;
+  to[1] = outer.tos;
+  base::store_be16(to + 2, static_cast<uint16_t>(total));
+  base::store<uint32_t>(to + 4, 0);
+  to[8] = outer.ttl;
+  to[9] = kUdp;
+  base::store_be32(to + 12, outer.source);
+  base::store_be32(to + 16, outer.destination);
+  base::store_be16(to + 10, ipv4_header_checksum(to, 20));
+  uint8_t* udp = to + 20;
+  base::store_be16(udp, outer.source_port);
+  base::store_be16(udp + 2, outer.destination_port);
+  base::store_be16(udp + 4, static_cast<uint16_t>(8 + payload_length));
+  base::store_be16(udp + 6, 0);
+  if (!outer.checksum) return;
+  const uint16_t sum =
+      transport_checksum(to + 12, to + 16, 4, kUdp, udp, size_t{8} + payload_length);
+  base::store_be16(udp + 6, sum == 0 ? 0xffff : sum);  // RFC 768: 0 would mean "no checksum"
+}
+
+}  // namespace gwlb::wire
