@@ -1,0 +1,84 @@
+#include "flow/flow_key.h"
+
+#include <cstring>
+#include <initializer_list>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+
+namespace gwlb::flow {
+namespace {
+
+template <class Key>
+bool make_canonical(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
+                    Key* out) {
+  const bool ports =
+      stickiness == Stickiness::five_tuple && (packet.flags & wire::kHasPorts) != 0;
+  const uint16_t source_port = ports ? packet.source_port : 0;
+  const uint16_t destination_port = ports ? packet.destination_port : 0;
+  const int order = std::memcmp(packet.source, packet.destination, sizeof out->low);
+  const bool forward = order != 0 ? order < 0 : source_port <= destination_port;
+
+  std::memcpy(out->low, forward ? packet.source : packet.destination, sizeof out->low);
+  std::memcpy(out->high, forward ? packet.destination : packet.source, sizeof out->high);
+  base::store_be16(out->low_port, forward ? source_port : destination_port);
+  base::store_be16(out->high_port, forward ? destination_port : source_port);
+  out->protocol = stickiness == Stickiness::two_tuple ? 0 : packet.protocol;
+  // Without ports there is nothing of a 5-tuple left but its 3-tuple: one key, however it came.
+  const Stickiness kind =
+      stickiness == Stickiness::five_tuple && !ports ? Stickiness::three_tuple : stickiness;
+  out->kind = static_cast<uint8_t>(kind);
+  out->scope = scope;
+  return forward;
+}
+
+// Both halves of the 128-bit product, folded: every bit of both factors reaches every bit.
+uint64_t multiply_fold(uint64_t a, uint64_t b) {
+  __extension__ typedef unsigned __int128 Wide;
+  const Wide product = static_cast<Wide>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;  // 2^64 divided by the golden ratio
+
+uint64_t address_hash4(const base::HashKey& key, const wire::InnerPacket& packet) {
+  const uint64_t source = base::load_be32(packet.source);
+  const uint64_t destination = base::load_be32(packet.destination);
+  const uint64_t both = source < destination ? source << 32 | destination
+                                             : destination << 32 | source;
+  return multiply_fold(multiply_fold(both ^ key.k0, key.k1 | 1), kOdd ^ key.k0);
+}
+
+uint64_t address_hash6(const base::HashKey& key, const wire::InnerPacket& packet) {
+  const bool forward = std::memcmp(packet.source, packet.destination, 16) <= 0;
+  const uint8_t* low = forward ? packet.source : packet.destination;
+  const uint8_t* high = forward ? packet.destination : packet.source;
+  uint64_t hash = key.k0;
+  for (const uint8_t* part : {low, low + 8, high, high + 8}) {
+    hash = multiply_fold(base::load_be64(part) ^ hash, key.k1 | 1) + kOdd;
+  }
+  return multiply_fold(hash, kOdd ^ key.k0);
+}
+
+}  // namespace
+
+bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
+              FlowKey4* out) {
+  GWLB_ASSERT(packet.version == 4);
+  return make_canonical(packet, stickiness, scope, out);
+}
+
+bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
+              FlowKey6* out) {
+  GWLB_ASSERT(packet.version == 6);
+  return make_canonical(packet, stickiness, scope, out);
+}
+
+uint32_t owner_of(const base::HashKey& key, const wire::InnerPacket& packet, uint32_t workers) {
+  if (workers <= 1) return 0;
+  const uint64_t hash =
+      packet.version == 4 ? address_hash4(key, packet) : address_hash6(key, packet);
+  return static_cast<uint32_t>(((hash >> 32) * workers) >> 32);
+}
+
+}  // namespace gwlb::flow

@@ -1,0 +1,258 @@
+#include "flow/flow_table.h"
+
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace gwlb::flow {
+namespace {
+
+inline bool same_key(const FlowKey4& a, const FlowKey4& b) {
+  const auto* x = reinterpret_cast<const uint8_t*>(&a);
+  const auto* y = reinterpret_cast<const uint8_t*>(&b);
+  return ((base::load<uint64_t>(x) ^ base::load<uint64_t>(y)) |
+          (base::load<uint64_t>(x + 8) ^ base::load<uint64_t>(y + 8))) == 0;
+}
+
+inline bool same_key(const FlowKey6& a, const FlowKey6& b) {
+  const auto* x = reinterpret_cast<const uint8_t*>(&a);
+  const auto* y = reinterpret_cast<const uint8_t*>(&b);
+  uint64_t different = 0;
+  for (size_t at = 0; at < sizeof a; at += 8) {
+    different |= base::load<uint64_t>(x + at) ^ base::load<uint64_t>(y + at);
+  }
+  return different == 0;
+}
+
+}  // namespace
+
+template <class Key>
+std::unique_ptr<FlowTable<Key>> FlowTable<Key>::create(uint32_t capacity) {
+  GWLB_ASSERT(capacity >= 1 && capacity <= base::kFlowsMax);
+  constexpr uint64_t kFlowsOf100Buckets = kTagsPerLine * kLoadPercent;
+  const auto buckets = static_cast<uint32_t>(
+      (uint64_t{capacity} * 100 + kFlowsOf100Buckets - 1) / kFlowsOf100Buckets);
+  const size_t bytes =
+      size_t{buckets} * (sizeof(TagLine) + kTagsPerLine * sizeof(Record) + sizeof(Displacements));
+  Pages pages = Pages::map(bytes);
+  if (pages.data() == nullptr) return nullptr;
+  return std::unique_ptr<FlowTable>(new (std::nothrow)
+                                        FlowTable(capacity, buckets, std::move(pages)));
+}
+
+template <class Key>
+FlowTable<Key>::FlowTable(uint32_t capacity, uint32_t buckets, Pages pages)
+    : lines_(static_cast<TagLine*>(pages.data())),
+      records_(reinterpret_cast<Record*>(lines_ + buckets)),
+      displacements_(reinterpret_cast<Displacements*>(records_ + size_t{buckets} * kTagsPerLine)),
+      buckets_(buckets),
+      capacity_(capacity),
+      pages_(std::move(pages)) {
+  // No probe sequence may meet a bucket twice, or displacements would not lead back home.
+  probes_ = buckets < kProbesMax ? buckets : kProbesMax;
+  step_mask_ = kStepMax - 1;
+  while (step_mask_ > 0 && (kProbesMax - 1) * (step_mask_ + 1) >= buckets) step_mask_ >>= 1;
+  for (uint32_t& idle : idle_ms_) idle = 1u << 31;
+}
+
+template <class Key>
+void FlowTable<Key>::lookup(const Key* keys, const uint64_t* hashes, uint32_t n, uint32_t* index,
+                            const bool* skip) const {
+  GWLB_ASSERT(n <= base::kBatchPacketsMax);
+  for (uint32_t at = 0; at < n; at += kChunk) {
+    const uint32_t count = n - at < kChunk ? n - at : kChunk;
+    lookup_chunk(keys + at, hashes + at, count, index + at, skip != nullptr ? skip + at : nullptr);
+  }
+}
+
+// The appends are branch-free: whether a key hits, misses or goes on is data, not control flow, and
+// a mispredicted branch costs as much as a prefetched line.
+template <class Key>
+void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint32_t n,
+                                  uint32_t* index, const bool* skip) const {
+  uint32_t bucket[kChunk];
+  uint32_t candidates[kChunk];
+  uint8_t pending[kChunk];  // keys whose line to search in this round
+  uint8_t found[kChunk];    // those of them with a matching tag
+  uint32_t pending_count = 0;
+
+  for (uint32_t i = 0; i < n; ++i) {
+    index[i] = kNoFlow;
+    if (skip != nullptr && skip[i]) continue;
+    bucket[i] = hash_bucket(hashes[i], buckets_);
+    __builtin_prefetch(&lines_[bucket[i]]);
+    pending[pending_count++] = static_cast<uint8_t>(i);
+  }
+
+  for (uint32_t probe = 0; pending_count > 0 && probe < probes_; ++probe) {
+    uint32_t waiting_count = 0;  // pending[] is rewritten from its start while it is read
+    uint32_t found_count = 0;
+    for (uint32_t j = 0; j < pending_count; ++j) {
+      const uint32_t i = pending[j];
+      const TagLine& line = lines_[bucket[i]];
+      const uint16_t tag = stored_tag(hashes[i]);
+      const uint32_t mask = match_tags(line, tag);
+      const auto first = static_cast<uint32_t>(__builtin_ctz(mask | 1u << kTagsPerLine));
+      // Without a match: the line once more, which costs nothing.
+      const Record* record = &records_[size_t{bucket[i]} * kTagsPerLine] + first;
+      __builtin_prefetch(mask != 0 ? static_cast<const void*>(record) : &line);
+      candidates[i] = mask;
+      found[found_count] = static_cast<uint8_t>(i);
+      found_count += mask != 0;
+      pending[waiting_count] = static_cast<uint8_t>(i);
+      waiting_count += mask == 0 && line.may_continue(tag);
+    }
+    for (uint32_t j = 0; j < found_count; ++j) {
+      const uint32_t i = found[j];
+      for (uint32_t mask = candidates[i]; mask != 0; mask &= mask - 1) {
+        const uint32_t at =
+            bucket[i] * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask));
+        if (same_key(records_[at].key, keys[i])) {
+          index[i] = at;
+          break;
+        }
+      }
+      if (index[i] == kNoFlow && lines_[bucket[i]].may_continue(stored_tag(hashes[i]))) {
+        pending[waiting_count++] = static_cast<uint8_t>(i);
+      }
+    }
+    for (uint32_t j = 0; j < waiting_count; ++j) {
+      const uint32_t i = pending[j];
+      bucket[i] = forward(bucket[i], step(stored_tag(hashes[i])));
+      __builtin_prefetch(&lines_[bucket[i]]);
+    }
+    pending_count = waiting_count;
+  }
+}
+
+template <class Key>
+uint32_t FlowTable<Key>::find(const Key& key, uint64_t hash) const {
+  const uint16_t tag = stored_tag(hash);
+  uint32_t bucket = hash_bucket(hash, buckets_);
+  for (uint32_t probe = 0; probe < probes_; ++probe) {
+    const TagLine& line = lines_[bucket];
+    for (uint32_t mask = match_tags(line, tag); mask != 0; mask &= mask - 1) {
+      const uint32_t at = bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask));
+      if (same_key(records_[at].key, key)) return at;
+    }
+    if (!line.may_continue(tag)) break;
+    bucket = forward(bucket, step(tag));
+  }
+  return kNoFlow;
+}
+
+template <class Key>
+uint32_t FlowTable<Key>::insert(const Key& key, uint64_t hash) {
+  if (size_ >= capacity_) return kNoFlow;
+  const uint16_t tag = stored_tag(hash);
+  const uint32_t home = hash_bucket(hash, buckets_);
+  uint32_t bucket = home;
+  uint32_t displacement = 0;
+  uint32_t free = match_tags(lines_[bucket], 0);
+  while (free == 0) {
+    if (++displacement == probes_) return kNoFlow;
+    bucket = forward(bucket, step(tag));
+    free = match_tags(lines_[bucket], 0);
+  }
+
+  TagLine& line = lines_[bucket];
+  const auto position = static_cast<uint32_t>(__builtin_ctz(free));
+  line.tag[position] = tag;
+  if (displacement > 0) {
+    for (uint32_t i = 0, passed = home; i < displacement; ++i) {
+      mark_passed(&lines_[passed], tag);
+      passed = forward(passed, step(tag));
+    }
+    line.overflow |= TagLine::kHostsForeign;
+    displacements_[bucket].set(position, displacement);
+  }
+  const uint32_t index = bucket * kTagsPerLine + position;
+  records_[index] = Record{};
+  records_[index].key = key;
+  ++size_;
+  return index;
+}
+
+template <class Key>
+void FlowTable<Key>::erase(uint32_t index) {
+  GWLB_ASSERT(occupied(index));
+  const uint32_t bucket = index / kTagsPerLine;
+  const uint32_t position = index % kTagsPerLine;
+  TagLine& line = lines_[bucket];
+  const uint16_t tag = line.tag[position];
+  line.tag[position] = 0;
+  --size_;
+  if ((line.overflow & TagLine::kHostsForeign) == 0) return;
+
+  Displacements& displacements = displacements_[bucket];
+  const uint32_t displacement = displacements.get(position);
+  if (displacement == 0) return;
+  displacements.set(position, 0);
+  if (!displacements.any()) line.overflow &= TagLine::kOverflowMax;
+  unmark(bucket, tag, displacement);
+}
+
+template <class Key>
+void FlowTable<Key>::mark_passed(TagLine* line, uint16_t tag) {
+  line->bloom |= TagLine::bloom_bit(tag);
+  if (line->passed() < TagLine::kOverflowMax) ++line->overflow;
+}
+
+// Takes a record that was `displacement` steps from home off the counts of the buckets it passed. A
+// count that says "127 or more" stays until the sweep recounts it.
+template <class Key>
+void FlowTable<Key>::unmark(uint32_t bucket, uint16_t tag, uint32_t displacement) {
+  for (uint32_t i = 0; i < displacement; ++i) {
+    bucket = back(bucket, step(tag));
+    TagLine& line = lines_[bucket];
+    GWLB_ASSERT(line.passed() > 0);
+    if (line.passed() == TagLine::kOverflowMax) continue;
+    --line.overflow;
+    if (line.passed() == 0) line.bloom = 0;
+  }
+}
+
+// Counts afresh who passed a bucket, from the displacements of all buckets that such a record can be
+// in. Needed only where a count had reached its maximum, which keyed hashes do not bring about.
+template <class Key>
+void FlowTable<Key>::recount(uint32_t bucket) {
+  TagLine& line = lines_[bucket];
+  line.bloom = 0;
+  line.overflow &= TagLine::kHostsForeign;
+  const uint32_t reach = (probes_ - 1) * (step_mask_ + 1);
+  for (uint32_t distance = 1; distance <= reach; ++distance) {
+    const uint32_t host = forward(bucket, distance);
+    if ((lines_[host].overflow & TagLine::kHostsForeign) == 0) continue;
+    for (uint32_t position = 0; position < kTagsPerLine; ++position) {
+      const uint16_t tag = lines_[host].tag[position];
+      const uint32_t displacement = displacements_[host].get(position);
+      const uint32_t steps = distance / step(tag);
+      if (steps * step(tag) == distance && steps <= displacement) mark_passed(&line, tag);
+    }
+  }
+}
+
+template <class Key>
+void FlowTable<Key>::clear() {
+  std::memset(static_cast<void*>(lines_), 0, size_t{buckets_} * sizeof(TagLine));
+  std::memset(static_cast<void*>(displacements_), 0, size_t{buckets_} * sizeof(Displacements));
+  size_ = 0;
+  cursor_ = 0;
+}
+
+template <class Key>
+typename FlowTable<Key>::Spread FlowTable<Key>::spread() const {
+  Spread spread;
+  for (uint32_t bucket = 0; bucket < buckets_; ++bucket) {
+    spread.overflowed += lines_[bucket].bloom != 0;
+    for (uint32_t position = 0; position < kTagsPerLine; ++position) {
+      spread.displaced += displacements_[bucket].get(position) != 0;
+    }
+  }
+  return spread;
+}
+
+template class FlowTable<FlowKey4>;
+template class FlowTable<FlowKey6>;
+
+}  // namespace gwlb::flow
