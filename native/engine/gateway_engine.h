@@ -1,17 +1,24 @@
-// Contract: worker threads that run the packet loop to completion over io and gateway. Each worker
+// Worker threads that run the packet loop to completion over io and gateway (worker.h). Each worker
 // has its own gateway core (a flow has one owner), its own receiving socket and one queue of every
 // TUN device. Idle workers block in epoll; busy ones are never woken per packet. A packet of
 // another worker's flow crosses in a bounded single-producer single-consumer ring, copied into the
-// ring's slots, with one wake-up per batch at most.
+// ring's slots, with one wake-up per batch at most. With one worker there is no ring.
 //
 // All control functions may be called from any one control thread (the JavaScript thread). They run
-// on the workers between batches and return when every worker has taken them over.
+// on the workers between batches and return when every worker has taken them over; after stop()
+// they run at once, and only look at what is left.
+//
+// Every packet that a worker reads is in the counters once: packets_in or packets_from_targets and
+// then, if it does not go on, one drop reason; or a drop reason of input alone. Which the core
+// counts and which the worker is said in worker.h. packets_out are those decided to leave; where
+// writing one then fails, that is a drop as well.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "gateway/gateway.h"
 #include "io/tun.h"
@@ -19,41 +26,67 @@
 
 namespace gwlb::engine {
 
+class GatewayWorker;
+
 struct GatewayEngineConfig {
-  gateway::GatewayConfig gateway;  // flows_* are divided among the workers
-  io::UdpConfig udp;
-  uint32_t workers = 1;
+  // flows_* are divided among the workers (each at least kFlowsMin); outer_headers is not for here.
+  gateway::GatewayConfig gateway;
+  io::UdpConfig udp;     // reuse_port is decided here
+  uint32_t workers = 1;  // 1..kWorkersMax
 };
 
 class GatewayEngine {
  public:
-  // Opens the sockets (nothing is left open on an error) and starts the workers.
+  // Opens the sockets (nothing is left open on an error) and starts the workers. Errors: those of
+  // io::UdpReceiver and io::UdpSender; EINVAL for `workers`; ENOMEM from "malloc" naming what for.
   static io::OsError start(const GatewayEngineConfig& config, std::unique_ptr<GatewayEngine>* out);
   ~GatewayEngine();  // stop()
 
   uint16_t port() const;
   uint32_t workers() const;
-  uint16_t source_ports() const;
+  uint16_t source_ports() const;  // how many could be bound
 
+  // Opens the device with a queue for each worker. Besides the errors of io::Tun: EEXIST where the
+  // index has a device already, EINVAL for an index out of range or a device MTU above what the
+  // packet slots take (the gateway's mtu, and never below 1,834), ESHUTDOWN after stop().
   io::OsError add_tun(uint16_t index, const gateway::EndpointSpec& endpoint,
                       const io::TunConfig& tun, std::string* device_name);
-  // Endpoints without a device: kind geneve.
+  // Endpoints without a device: kind geneve. Replaces what the index was.
   void add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint);
   void remove_endpoint(uint16_t index);
   void set_targets(std::shared_ptr<const select::TargetTable> table);
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
 
-  // Runs on the worker that owns the packet's flow.
+  // Of the worker that has the packet's flow; of any where none has it.
   gateway::Explanation explain(const uint8_t* packet, uint32_t length, uint16_t endpoint);
 
   gateway::Counters& counters(uint32_t worker);
   uint32_t drain_events(gateway::FlowEvent* out, uint32_t max);  // of all workers
   uint64_t now_ms() const;  // the clock the workers give to the core (CLOCK_MONOTONIC)
-  // True once a worker had to stop for a lasting I/O error; `*error` says which.
+  // True once a worker met a lasting I/O error; `*error` is the first one. A worker whose socket
+  // failed takes no more packets in; a device that was lost (deleted by somebody else) only takes
+  // its endpoint with it: packets to it are dropped as endpoint_has_no_device.
   bool failed(io::OsError* error) const;
 
-  void stop();  // joins the workers, closes sockets and devices; idempotent
+  // Joins the workers, sends on what was between them, closes sockets and devices; idempotent.
+  // Counters and events stay readable until the engine is destroyed.
+  void stop();
+
+ private:
+  GatewayEngine();
+  void on_workers(const std::function<void(GatewayWorker&)>& command);
+  io::OsError open(const GatewayEngineConfig& config);
+  io::OsError open_sockets(const GatewayEngineConfig& config,
+                           std::vector<std::unique_ptr<io::UdpReceiver>>* receivers);
+
+  std::unique_ptr<io::UdpSender> sender_;
+  std::vector<std::unique_ptr<GatewayWorker>> workers_;
+  std::vector<bool> has_device_;  // by endpoint index
+  uint32_t packet_bytes_max_ = 0;
+  uint16_t port_ = 0;
+  uint16_t source_ports_ = 0;
+  bool stopped_ = false;
 };
 
 }  // namespace gwlb::engine

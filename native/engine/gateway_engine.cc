@@ -1,0 +1,230 @@
+#include "engine/gateway_engine.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/assert.h"
+#include "engine/worker.h"
+
+namespace gwlb::engine {
+
+namespace {
+
+// What a slot holds behind its headroom besides the inner packet: a GENEVE header with the most
+// options, and an inner Ethernet header with two VLAN tags.
+constexpr uint32_t kHeadersMax = 8 + base::kGeneveOptionBytesMax + 22;
+constexpr uint32_t kInnerBytesStandard = base::kSlotStrideStandard - base::kHeadroom - kHeadersMax;
+
+// Rings between workers: this much memory in all, but room for one batch in each whatever that
+// takes, and no more than is of use.
+constexpr uint64_t kRingBytes = 256u << 20;
+constexpr uint32_t kRingSlotsMax = 256;
+
+uint32_t ring_slots(uint32_t workers, uint32_t stride) {
+  if (workers < 2) return 0;
+  const uint64_t rings = uint64_t{workers} * (workers - 1);
+  uint32_t slots = kRingSlotsMax;
+  while (slots > base::kEngineBatchPackets && rings * slots * stride > kRingBytes) slots /= 2;
+  return slots;
+}
+
+uint32_t share_of(uint32_t flows, uint32_t workers) {
+  return std::max((flows + workers - 1) / workers, base::kFlowsMin);
+}
+
+}  // namespace
+
+GatewayEngine::GatewayEngine() : has_device_(base::kEndpointsMax) {}
+GatewayEngine::~GatewayEngine() { stop(); }
+
+io::OsError GatewayEngine::start(const GatewayEngineConfig& config,
+                                 std::unique_ptr<GatewayEngine>* out) {
+  if (config.workers < 1 || config.workers > base::kWorkersMax) {
+    return {EINVAL, "start", "workers " + std::to_string(config.workers)};
+  }
+  std::unique_ptr<GatewayEngine> engine(new GatewayEngine());
+  const io::OsError error = engine->open(config);
+  if (error.ok()) *out = std::move(engine);
+  return error;
+}
+
+// The first socket is bound alone, so that a port in use is an error however it is used; then the
+// others join it.
+io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
+                                        std::vector<std::unique_ptr<io::UdpReceiver>>* receivers) {
+  io::UdpConfig udp = config.udp;
+  udp.reuse_port = false;
+  for (uint32_t k = 0; k < config.workers; ++k) {
+    std::unique_ptr<io::UdpReceiver> receiver;
+    io::OsError error = io::UdpReceiver::open(udp, &receiver);
+    if (error.ok() && k == 0 && config.workers > 1) error = receiver->share();
+    if (!error.ok()) return error;
+    udp.port = receiver->port();
+    udp.reuse_port = true;
+    receivers->push_back(std::move(receiver));
+  }
+  port_ = udp.port;
+  const io::UdpReceiver* only = udp.source_port_count == 0 ? receivers->front().get() : nullptr;
+  io::OsError error = io::UdpSender::open(udp, only, &sender_);
+  if (error.ok()) source_ports_ = sender_->sockets();
+  return error;
+}
+
+io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
+  std::vector<std::unique_ptr<io::UdpReceiver>> receivers;
+  io::OsError error = open_sockets(config, &receivers);
+  if (!error.ok()) return error;
+
+  const bool jumbo = config.gateway.mtu > kInnerBytesStandard;
+  packet_bytes_max_ = jumbo ? base::kInnerBytesMax : kInnerBytesStandard;
+  GatewayWorker::Config each;
+  each.gateway = config.gateway;
+  each.gateway.outer_headers = false;
+  each.gateway.flows_ipv4 = share_of(config.gateway.flows_ipv4, config.workers);
+  each.gateway.flows_ipv6 = share_of(config.gateway.flows_ipv6, config.workers);
+  each.workers = config.workers;
+  each.stride = jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
+  each.ring_slots = ring_slots(each.workers, each.stride);
+  std::vector<GatewayWorker*> all;
+  for (uint32_t k = 0; k < config.workers; ++k) {
+    each.index = k;
+    std::unique_ptr<GatewayWorker> worker;
+    error = GatewayWorker::create(each, std::move(receivers[k]), sender_.get(), &worker);
+    if (!error.ok()) return error;
+    all.push_back(worker.get());
+    workers_.push_back(std::move(worker));
+  }
+  for (GatewayWorker* worker : all) worker->set_workers(all);
+  for (GatewayWorker* worker : all) {
+    error = worker->start();
+    if (!error.ok()) return error;
+  }
+  return {};
+}
+
+uint16_t GatewayEngine::port() const { return port_; }
+uint32_t GatewayEngine::workers() const { return static_cast<uint32_t>(workers_.size()); }
+uint16_t GatewayEngine::source_ports() const { return source_ports_; }
+uint64_t GatewayEngine::now_ms() const { return monotonic_ms(); }
+
+gateway::Counters& GatewayEngine::counters(uint32_t worker) {
+  GWLB_ASSERT(worker < workers_.size());
+  return workers_[worker]->gateway().counters();
+}
+
+// All at the same time; returns when the last has done it.
+void GatewayEngine::on_workers(const std::function<void(GatewayWorker&)>& command) {
+  for (const auto& worker : workers_) worker->post_command(command);
+  for (const auto& worker : workers_) worker->wait_command();
+}
+
+io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& endpoint,
+                                   const io::TunConfig& config, std::string* device_name) {
+  if (stopped_) return {ESHUTDOWN, "add_tun", config.name};
+  if (index >= base::kEndpointsMax) {
+    return {EINVAL, "add_tun", "endpoint index " + std::to_string(index)};
+  }
+  if (has_device_[index]) {
+    return {EEXIST, "add_tun", config.name + " at endpoint index " + std::to_string(index)};
+  }
+  if (config.mtu > packet_bytes_max_) {
+    return {EINVAL, "add_tun",
+            config.name + " mtu " + std::to_string(config.mtu) + ": at most " +
+                std::to_string(packet_bytes_max_)};
+  }
+  io::TunConfig device = config;
+  device.queues = workers();
+  std::unique_ptr<io::Tun> opened;
+  io::OsError error = io::Tun::open(device, &opened);
+  if (!error.ok()) return error;
+  const std::string name = opened->name();
+  const std::shared_ptr<io::Tun> tun = std::move(opened);
+
+  // Every worker knows the endpoint before any reads its first packet, which may cross at once.
+  gateway::EndpointSpec spec = endpoint;
+  spec.kind = gateway::EndpointKind::tun;
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, spec); });
+  std::mutex mutex;
+  on_workers([&](GatewayWorker& worker) {
+    const io::OsError refused = worker.add_queue(index, tun);
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (error.ok()) error = refused;
+  });
+  has_device_[index] = true;
+  if (!error.ok()) {
+    remove_endpoint(index);
+    error.detail = name;
+    return error;
+  }
+  *device_name = name;
+  return {};
+}
+
+void GatewayEngine::add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint) {
+  GWLB_ASSERT(index < base::kEndpointsMax);
+  if (has_device_[index]) remove_endpoint(index);
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, endpoint); });
+}
+
+void GatewayEngine::remove_endpoint(uint16_t index) {
+  GWLB_ASSERT(index < base::kEndpointsMax);
+  has_device_[index] = false;
+  on_workers([&](GatewayWorker& worker) { worker.remove_queue(index); });
+  on_workers([&](GatewayWorker& worker) { worker.gateway().remove_endpoint(index); });
+}
+
+void GatewayEngine::set_targets(std::shared_ptr<const select::TargetTable> table) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_targets(table); });
+}
+
+void GatewayEngine::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_idle_timeouts(tcp_ms, other_ms); });
+}
+
+void GatewayEngine::set_fail_open(bool fail_open) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_fail_open(fail_open); });
+}
+
+// Rows are the same on every worker; flows and fragment trains only their owner knows. Asking all
+// finds it without a second way to name the owner.
+gateway::Explanation GatewayEngine::explain(const uint8_t* packet, uint32_t length,
+                                            uint16_t endpoint) {
+  const uint64_t now = now_ms();
+  const auto rank = [](const gateway::Explanation& answer) {
+    return answer.pinned ? 2 : answer.error == base::DropReason::none ? 1 : 0;
+  };
+  gateway::Explanation best;
+  bool first = true;
+  std::mutex mutex;
+  on_workers([&](GatewayWorker& worker) {
+    const gateway::Explanation answer = worker.gateway().explain(packet, length, endpoint, now);
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (first || rank(answer) > rank(best)) best = answer;
+    first = false;
+  });
+  return best;
+}
+
+uint32_t GatewayEngine::drain_events(gateway::FlowEvent* out, uint32_t max) {
+  uint32_t n = 0;
+  for (const auto& worker : workers_) n += worker->gateway().drain_events(out + n, max - n);
+  return n;
+}
+
+bool GatewayEngine::failed(io::OsError* error) const {
+  for (const auto& worker : workers_) {
+    if (worker->failed(error)) return true;
+  }
+  return false;
+}
+
+void GatewayEngine::stop() {
+  if (stopped_) return;
+  stopped_ = true;
+  for (const auto& worker : workers_) worker->ask_stop();
+  for (const auto& worker : workers_) worker->join();
+  for (const auto& worker : workers_) worker->finish();
+  sender_.reset();
+}
+
+}  // namespace gwlb::engine

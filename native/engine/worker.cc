@@ -1,0 +1,253 @@
+// The packet loop. Construction, control and devices are in worker_control.cc.
+#include "engine/worker.h"
+
+#include <sys/epoll.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "engine/steer.h"
+
+namespace gwlb::engine {
+
+using base::DropReason;
+using batch::PacketBatch;
+using batch::Verdict;
+
+namespace {
+
+constexpr int kEventsMax = 64;
+
+// While there are flows an idle worker wakes this often to end those that are over.
+constexpr int kTickMs = 250;
+// Table positions examined in one round at most, for the packets' sake.
+constexpr uint32_t kSweepPositionsMax = 8192;
+
+}  // namespace
+
+uint64_t monotonic_ms() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+void GatewayWorker::run() {
+  swept_ms_ = monotonic_ms();
+  while (!stop_.load(std::memory_order_relaxed)) {
+    wait();
+    run_command();
+    now_ms_ = monotonic_ms();
+    sweep();
+    read_devices();
+    read_socket();
+    read_rings();
+  }
+  ask_overflows();
+}
+
+// Everything others do that may wake this worker.
+bool GatewayWorker::asked() const {
+  if (stop_.load(std::memory_order_seq_cst) || command_waits_.load(std::memory_order_seq_cst)) {
+    return true;
+  }
+  for (const auto& ring : rings_) {
+    if (ring != nullptr && !ring->empty()) return true;
+  }
+  return false;
+}
+
+void GatewayWorker::wait() {
+  int timeout_ms = 0;
+  if (!socket_hot_ && hot_.empty() && sweep_due_ == 0) {
+    if (was_full_) ask_overflows();
+    wakeup_.will_sleep();
+    if (!asked()) timeout_ms = gateway_->flows() != 0 ? kTickMs : -1;
+  }
+  epoll_event events[kEventsMax];
+  const int n = epoll_wait(epoll_, events, kEventsMax, timeout_ms);
+  wakeup_.is_awake();
+  for (int k = 0; k < n; ++k) {
+    const uint64_t source = events[k].data.u64;
+    if (source == kSourceWakeup) {
+      wakeup_.clear();
+    } else if (source == kSourceSocket) {
+      socket_hot_ = true;
+    } else if (!devices_[source].hot) {
+      devices_[source].hot = true;
+      hot_.push_back(static_cast<uint16_t>(source));
+    }
+  }
+}
+
+void GatewayWorker::run_command() {
+  if (!command_waits_.load(std::memory_order_acquire)) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  command_waits_.store(false, std::memory_order_relaxed);
+  (*command_)(*this);
+  command_ = nullptr;
+  command_done_.notify_one();
+}
+
+// Also tells the core what time it is, before this round's packets.
+void GatewayWorker::sweep() {
+  const uint64_t elapsed_ms = std::min<uint64_t>(now_ms_ - swept_ms_, kTickMs);
+  swept_ms_ = now_ms_;
+  // An empty table needs no walk, and must not keep the worker awake.
+  sweep_due_ = gateway_->flows() == 0 ? 0 : sweep_due_ + elapsed_ms * sweep_per_ms_;
+  const uint64_t positions = std::min<uint64_t>(sweep_due_, kSweepPositionsMax);
+  gateway_->sweep(now_ms_, static_cast<uint32_t>(positions));
+  sweep_due_ -= positions;
+}
+
+void GatewayWorker::read_devices() {
+  size_t kept = 0;
+  for (size_t k = 0; k < hot_.size(); ++k) {
+    const uint16_t endpoint = hot_[k];
+    Device& device = devices_[endpoint];
+    device.hot = false;
+    if (device.queue == nullptr) continue;
+    io::OsError error;
+    batch_->count = 0;
+    const uint32_t got = device.queue->receive(*batch_, endpoint, &error);
+    if (got != 0) process(PacketKind::ingress);
+    if (!error.ok()) {
+      lose_device(endpoint, error);
+    } else if (got == batch_->capacity()) {
+      device.hot = true;
+      hot_[kept++] = endpoint;
+    }
+  }
+  hot_.resize(kept);
+}
+
+void GatewayWorker::read_socket() {
+  if (!socket_hot_) return;
+  io::OsError error;
+  const uint32_t got = receiver_->receive(*batch_, &error);
+  socket_hot_ = got == batch_->capacity();
+  was_full_ |= socket_hot_;
+  if (!error.ok()) {
+    stop_reading();
+    return fail(error);
+  }
+  if (got == 0) return;
+  count_overflows();
+  count_drops(nullptr);
+  process(PacketKind::datagram);
+}
+
+void GatewayWorker::read_rings() {
+  for (const auto& ring : rings_) {
+    PacketKind kind;
+    if (ring == nullptr || ring->pop(*batch_, &kind) == 0) continue;
+    if (kind == PacketKind::ingress) {
+      gateway_->to_targets(*batch_, now_ms_);
+    } else {
+      gateway_->from_targets(*batch_, now_ms_);
+    }
+    emit();
+  }
+}
+
+void GatewayWorker::process(PacketKind kind) {
+  if (config_.workers > 1) hand_over(kind);
+  if (kind == PacketKind::ingress) {
+    gateway_->to_targets(*batch_, now_ms_);
+  } else {
+    gateway_->from_targets(*batch_, now_ms_);
+  }
+  emit();
+}
+
+void GatewayWorker::hand_over(PacketKind kind) {
+  PacketBatch& batch = *batch_;
+  const base::HashKey& key = config_.gateway.hash_key;
+  uint64_t touched = 0;
+  static_assert(base::kWorkersMax <= 64);
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (!batch.pending(i)) continue;
+    const auto owner_of = kind == PacketKind::ingress ? owner_of_packet : owner_of_datagram;
+    const uint32_t owner =
+        owner_of(key, batch.packet(i), batch.length[i], config_.workers, config_.index);
+    if (owner == config_.index) continue;
+    if (workers_[owner]->rings_[config_.index]->push(batch, i, kind)) {
+      batch.verdict[i] = static_cast<uint8_t>(Verdict::moved);
+      touched |= uint64_t{1} << owner;
+    } else {
+      batch.drop(i, DropReason::worker_ring_full);
+      gateway_->counters().drop(DropReason::worker_ring_full);
+    }
+  }
+  for (; touched != 0; touched &= touched - 1) {
+    GatewayWorker& owner = *workers_[static_cast<uint32_t>(__builtin_ctzll(touched))];
+    owner.rings_[config_.index]->publish();
+    owner.wakeup_.notify();
+  }
+}
+
+// True where packet i has to be sent to the endpoint's peer.
+bool GatewayWorker::leave_by_endpoint(uint32_t i) {
+  PacketBatch& batch = *batch_;
+  const uint16_t endpoint = batch.endpoint[i];
+  GWLB_ASSERT(endpoint < base::kEndpointsMax);
+  io::TunQueue* queue = devices_[endpoint].queue;
+  if (queue == nullptr) {
+    if (gateway_->endpoint(endpoint).kind == gateway::EndpointKind::geneve) return true;
+    batch.drop(i, DropReason::endpoint_has_no_device);
+  } else if (queue->send(batch, i)) {
+    return false;
+  }
+  gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]));
+  return false;
+}
+
+void GatewayWorker::emit() {
+  PacketBatch& batch = *batch_;
+  bool selected[base::kEngineBatchPackets];
+  bool any = false;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    selected[i] = false;
+    switch (static_cast<Verdict>(batch.verdict[i])) {
+      case Verdict::forward:
+        selected[i] = gateway_->leaves_to_target(i) || leave_by_endpoint(i);
+        break;
+      case Verdict::reply:
+      case Verdict::bypass:
+        selected[i] = leave_by_endpoint(i);
+        break;
+      default:
+        break;
+    }
+    any |= selected[i];
+  }
+  if (!any) return;
+  sender_->send(batch, selected, scratch_);
+  count_drops(selected);
+}
+
+// Drops that input and output put into the batch: among the selected packets, or all (null).
+void GatewayWorker::count_drops(const bool* selected) {
+  const PacketBatch& batch = *batch_;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (selected != nullptr && !selected[i]) continue;
+    if (batch.verdict[i] != static_cast<uint8_t>(Verdict::drop)) continue;
+    gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]));
+  }
+}
+
+// Datagrams tell what was lost before them; after the last one the kernel has to be asked.
+void GatewayWorker::ask_overflows() {
+  was_full_ = false;
+  receiver_->refresh_overflows();
+  count_overflows();
+}
+
+void GatewayWorker::count_overflows() {
+  const uint64_t lost = receiver_->overflows() - overflows_counted_;
+  if (lost == 0) return;
+  gateway_->counters().drop(DropReason::receive_overflow, lost);
+  overflows_counted_ += lost;
+}
+
+}  // namespace gwlb::engine
