@@ -19,7 +19,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { headersPrefix, root } from './headers.mjs';
 
 const NODE_MINIMUM = [20, 19];
@@ -129,11 +129,12 @@ function prebuild() {
   return readdirSync(folder).find((name) => name.endsWith('.node')) ?? null;
 }
 
-/** npm needs a place for its cache; a home folder that cannot be written to gets a temporary one. */
+/** npm needs a place for its cache; where its own cannot be written to it gets a temporary one. */
 function npmCache() {
-  if (process.env.npm_config_cache) return null;
+  let place = process.env.npm_config_cache ?? join(homedir(), '.npm');
+  while (!existsSync(place) && dirname(place) !== place) place = dirname(place);
   try {
-    accessSync(homedir(), constants.W_OK);
+    accessSync(place, constants.W_OK);
     return null;
   } catch {
     return mkdtempSync(join(tmpdir(), 'gwlb-npm-'));
@@ -179,7 +180,15 @@ function native() {
   run(
     'building the native addon (node-gyp)',
     process.execPath,
-    ['node_modules/node-gyp/bin/node-gyp.js', 'configure', 'build', '-j', '2', '--release'],
+    [
+      'node_modules/node-gyp/bin/node-gyp.js',
+      'configure',
+      'build',
+      '-j',
+      '2',
+      '--release',
+      '--loglevel=warn',
+    ],
     { npm_package_config_node_gyp_nodedir: headersPrefix() ?? undefined },
   );
   writeFileSync(join(root, stamp), wanted);
