@@ -1,6 +1,6 @@
 // Contract: capture files. Reads pcap (micro- and nanoseconds, both byte orders) and pcapng
-// (both byte orders, several interfaces, time resolutions, Enhanced and Simple Packet Blocks);
-// writes pcap. Works on memory: the caller maps or reads the file.
+// (both byte orders, several interfaces, time resolutions, Enhanced and Simple Packet Blocks and
+// the obsolete Packet Block); writes pcap. Works on memory: the caller maps or reads the file.
 #pragma once
 
 #include <cstddef>
@@ -12,30 +12,61 @@ namespace gwlb::io {
 
 struct CapturedFrame {
   const uint8_t* data = nullptr;
-  uint32_t captured = 0;   // bytes there
-  uint32_t length = 0;     // bytes on the wire
-  uint64_t time_ns = 0;    // since the epoch
-  uint32_t link = 0;       // LINKTYPE_
+  uint32_t captured = 0;  // bytes there
+  uint32_t length = 0;    // bytes on the wire, at least `captured`
+  uint64_t time_ns = 0;   // since the epoch; 0 where the file does not say (Simple Packet Block)
+  uint32_t link = 0;      // LINKTYPE_
 };
 
 class CaptureReader {
  public:
   // The memory must outlive the reader. `*error` is a sentence where it is no capture file.
   static bool open(const uint8_t* data, size_t bytes, CaptureReader* out, std::string* error);
-  // The next frame; false at the end or where the file is cut (then error() is not empty, and what
-  // came before was good).
+  // The next frame; false at the end or where the file is cut or damaged (then error() is not
+  // empty, and what came before was good). After false it stays false.
   bool next(CapturedFrame* out);
   const std::string& error() const { return error_; }
 
  private:
+  // An interface of a pcapng section, or the whole of a pcap file.
+  struct Interface {
+    uint32_t link = 0;
+    uint32_t snap_length = 0;    // 0: no limit
+    int64_t offset_seconds = 0;  // pcapng if_tsoffset
+    uint8_t exponent = 6;        // a unit of time is 10^-exponent seconds, or 2^-exponent
+    bool binary = false;
+  };
+  struct Block {
+    const uint8_t* body = nullptr;
+    size_t length = 0;
+    uint32_t type = 0;
+  };
+
+  bool open_pcap(uint32_t magic, std::string* error);
+  bool next_record(CapturedFrame* out);
+  bool next_block(Block* out);
+  bool start_section(const Block& block);
+  bool add_interface(const Block& block);
+  bool read_packet(const Block& block, CapturedFrame* out, bool* is_packet);
+  bool fail(std::string sentence);
+  std::string frame_name() const;
+
+  uint16_t u16(const uint8_t* from) const;
+  uint32_t u32(const uint8_t* from) const;
+  static uint64_t to_ns(const Interface& interface, uint64_t units);
+
   const uint8_t* data_ = nullptr;
   size_t bytes_ = 0;
   size_t at_ = 0;
+  uint64_t frames_ = 0;
+  std::vector<Interface> interfaces_;
   std::string error_;
-  // ... interfaces, byte order, resolution
+  bool swapped_ = false;
+  bool pcapng_ = false;
 };
 
-// Appends a pcap file's header, or one record (nanosecond resolution), to `out`.
+// Appends a pcap file's header, or one record (nanosecond resolution), to `out`. Seconds are kept
+// modulo 2^32, as the format has them.
 void write_capture_header(std::vector<uint8_t>* out, uint32_t link, uint32_t snap_length);
 void write_capture_record(std::vector<uint8_t>* out, const CapturedFrame& frame);
 
