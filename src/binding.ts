@@ -4,6 +4,10 @@
  * read come from the callers in `src/`. System errors are thrown as `Error` with `code` ("EADDRINUSE"),
  * `syscall` ("bind") and `detail` ("10.0.0.1:6081").
  *
+ * A number outside of its range is a RangeError. Objects are tagged: a method called on, or given, an
+ * object of another class (or of another copy of the addon) throws a TypeError. Byte arguments must
+ * not be views of a SharedArrayBuffer.
+ *
  * Everywhere below: IPv4 addresses are unsigned 32-bit numbers in host order, times are
  * milliseconds, endpoint ids are bigints, targets are slots and endpoints are indices.
  */
@@ -167,7 +171,11 @@ export interface NativeGatewayControl {
 
 export interface NativeGateway extends NativeGatewayControl {
   setEndpoint(index: number, endpoint: NativeEndpoint): void;
-  /** Uses batch.endpoint[i]. */
+  /**
+   * Uses batch.endpoint[i]. Like `fromTargets`, throws a RangeError that names the packet, and does
+   * nothing at all, where offset and length of a packet in use lead outside of its slot. Takes
+   * batches of `PacketBatch` only, not an appliance's.
+   */
   toTargets(batch: NativeBatch, nowMs: number): void;
   fromTargets(batch: NativeBatch, nowMs: number): void;
   sweep(nowMs: number, positions: number): number;
@@ -188,6 +196,11 @@ export interface NativeUdpConfig {
   ttl: number;
 }
 
+/**
+ * After `stop` the methods that change something, and `explain`, throw an Error with code
+ * ERR_STOPPED; counters, events, `failure` and `nowMs` stay readable. It does not keep the process
+ * alive, and is stopped with its environment or when it is collected.
+ */
 export interface NativeGatewayEngine extends NativeGatewayControl {
   readonly port: number;
   readonly sourcePorts: number;
@@ -203,22 +216,40 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   stop(): void;
 }
 
+/** Keeps the process alive until `stop`. */
 export interface NativeApplianceEngine {
   readonly port: number;
+  /** Counters of `counterLayout.appliance`, then drops by reason. */
   readonly counters: BigUint64Array;
-  /** The next batch for the inspector, or null. The same object for the same batch every time. */
+  /**
+   * The next batch for the inspector, or null. The same object for the same batch every time. After
+   * `ready`, call it until it returns null: only then is `ready` called again.
+   */
   next(): NativeApplianceBatch | null;
+  /**
+   * Gives a batch back: packets with the verdict drop are dropped, all others returned. Throws an
+   * Error with code ERR_NOT_LENT where it was given back before; does nothing after `stop`.
+   */
   release(batch: NativeApplianceBatch): void;
+  /** Does nothing after `stop`. */
   setInspect(inspect: boolean): void;
+  /** null, or why the worker stopped reading; `ready` is called then too. */
+  failure(): { code: string; syscall: string; detail: string } | null;
+  /** Idempotent; joins the worker. `ready` is not called any more. */
   stop(): void;
 }
 
+/**
+ * Its descriptors are a copy for JavaScript: of what is written there only the verdicts count, when
+ * the batch is released (a drop made before stays a drop). `count` is 0 when it is not lent, and
+ * `setCount` and `reset` throw.
+ */
 export interface NativeApplianceBatch extends NativeBatch {
   /** Per packet, 8 words of 32 bits, filled when the batch is handed over:
    *  version | protocol << 8 | flags << 16, source port | destination port << 16, transport offset,
    *  cookie, endpoint id low, endpoint id high, attachment id low, attachment id high. */
   readonly details: Uint32Array;
-  /** False where the bytes are no IP packet or do not fit. */
+  /** False where the bytes are no IP packet or do not fit. Updates descriptors and details. */
   rewrite(i: number, bytes: Uint8Array): boolean;
 }
 
@@ -242,12 +273,13 @@ export interface NativeFlowTable {
   memoryBytes(): number;
   /** `keys` holds n canonical keys of 16 (IPv4) or 40 (IPv6) bytes; writes n indices (0xffffffff: none). */
   lookup(keys: Uint8Array, count: number, indices: Uint32Array, nowMs: number): void;
-  /** Index of the new entry, or 0xffffffff where the table is full. */
+  /** Index of the entry, or 0xffffffff where the table is full. A key that is there is changed. */
   insert(key: Uint8Array, value: number, nowMs: number): number;
+  /** This and the next two: RangeError where no entry has the index. */
   value(index: number): number;
   setValue(index: number, value: number): void;
   erase(index: number): void;
-  /** Indices that were idle for longer than the timeout, now erased. */
+  /** How many entries were idle for longer than the timeout, and are now erased. */
   sweep(nowMs: number, positions: number): number;
   clear(): void;
 }
@@ -297,7 +329,10 @@ export interface NativeDecodedFrame {
 }
 
 export interface NativeCaptureReader {
-  /** null at the end; throws nothing: see `error()` after null. */
+  /**
+   * null at the end or where the file is cut: see `error()` then. `data` is a view of the file's
+   * bytes. Throws only where their buffer was transferred or resized meanwhile.
+   */
   next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null;
   /** "" or a sentence saying where the file is cut. */
   error(): string;
@@ -348,6 +383,7 @@ export interface NativeBinding {
   ) => NativeGatewayEngine;
   ApplianceEngine: new (config: NativeApplianceConfig, ready: () => void) => NativeApplianceEngine;
   FlowTable: new (family: 4 | 6, capacity: number, idleMs: number, hashKey: Uint8Array) => NativeFlowTable;
+  /** Throws an Error whose message is a sentence where the bytes are no capture file. */
   CaptureReader: new (file: Uint8Array) => NativeCaptureReader;
   /** A pcap file's 24 bytes (nanoseconds) for a link type. */
   captureHeader(link: number): Uint8Array;
@@ -367,12 +403,18 @@ export interface NativeBinding {
     critical: boolean;
     options: { class: number; type: number; data: Uint8Array }[];
   }): Uint8Array;
-  /** Parses a UDP payload's GENEVE header; `error` tells what was wrong. */
+  /**
+   * Parses a UDP payload's GENEVE header; `error` tells what a gateway would refuse it for (O bit and
+   * unknown critical options too). That gateway options are missing is no error: `gateway` is null.
+   */
   decodeGeneve(
     payload: Uint8Array,
     optionClass: number,
   ): Pick<NativeDecodedFrame, 'geneve' | 'gateway' | 'error'>;
-  /** Canonical key bytes of an inner packet: 16 for IPv4, 40 for IPv6; null where it is malformed. */
+  /**
+   * Canonical key bytes of an inner packet: 16 for IPv4, 40 for IPv6; null where it is malformed. An
+   * ICMP error has the key of the packet that it quotes, a later fragment that of its 3-tuple.
+   */
   flowKey(packet: Uint8Array, stickiness: 5 | 3 | 2, scope: number): Uint8Array | null;
   /** A non-blocking, unconnected IPv4 TCP socket made inside a network namespace; returns its file
    *  descriptor, which the caller owns. Throws system errors. */

@@ -1,0 +1,93 @@
+// The module: src/binding.ts says what it exports.
+#include "appliance/counters.h"
+#include "base/drop_reason.h"
+#include "base/limits.h"
+#include "gateway/counters.h"
+#include "node/addon.h"
+
+#ifndef GWLB_VERSION
+#error "GWLB_VERSION: the version of the package, from binding.gyp"
+#endif
+
+namespace gwlb::node {
+namespace {
+
+napi_value limits_value(napi_env env) {
+  ObjectBuilder out(env);
+  return out.number("batchPackets", base::kBatchPacketsMax)
+      .number("headroom", base::kHeadroom)
+      .number("slotStrideStandard", base::kSlotStrideStandard)
+      .number("slotStrideJumbo", base::kSlotStrideJumbo)
+      .number("innerBytesMin", base::kInnerBytesMin)
+      .number("innerBytesMax", base::kInnerBytesMax)
+      .number("targets", base::kTargetsMax)
+      .number("endpoints", base::kEndpointsMax)
+      .number("zones", base::kZonesMax)
+      .number("weight", base::kWeightMax)
+      .number("workers", base::kWorkersMax)
+      .number("sourcePorts", base::kSourcePortsMax)
+      .number("flowsMin", base::kFlowsMin)
+      .number("flowsMax", base::kFlowsMax)
+      .finish();
+}
+
+napi_value named_text(napi_env env, const char* name, const char* sentence) {
+  ObjectBuilder out(env);
+  return out.text("name", name).text("sentence", sentence).finish();
+}
+
+napi_value drop_reasons_value(napi_env env) {
+  std::vector<napi_value> out;
+  for (const auto& text : base::kDropReasonTexts) {
+    out.push_back(named_text(env, text.name, text.sentence));
+  }
+  return array_value(env, out);
+}
+
+napi_value counter_layout_value(napi_env env) {
+#define GWLB_X(name, sentence) named_text(env, #name, sentence),
+  const napi_value gateway = array_value(env, {GWLB_GATEWAY_COUNTERS(GWLB_X)});
+  const napi_value target = array_value(env, {GWLB_TARGET_COUNTERS(GWLB_X)});
+  const napi_value endpoint = array_value(env, {GWLB_ENDPOINT_COUNTERS(GWLB_X)});
+  const napi_value appliance = array_value(env, {GWLB_APPLIANCE_COUNTERS(GWLB_X)});
+#undef GWLB_X
+  ObjectBuilder out(env);
+  return out.value("gateway", gateway)
+      .value("target", target)
+      .value("endpoint", endpoint)
+      .value("appliance", appliance)
+      .number("dropsAt", gateway::Counters::kDropsAt)
+      .number("targetsAt", gateway::Counters::kTargetsAt)
+      .number("endpointsAt", gateway::Counters::kEndpointsAt)
+      .number("applianceDropsAt", appliance::Counters::kDropsAt)
+      .finish();
+}
+
+napi_value init(napi_env env, napi_value exports) {
+  auto* data = new AddonData();
+  Napi::Env(env).SetInstanceData(data);
+  const napi_value batches = appliance_batch_class(env);
+  if (batches == nullptr) return nullptr;
+  data->appliance_batch = Napi::Persistent(Napi::Function(env, batches));
+
+  ObjectBuilder properties(env);
+  properties.text("version", GWLB_VERSION)
+      .value("limits", limits_value(env))
+      .value("dropReasons", drop_reasons_value(env))
+      .value("counterLayout", counter_layout_value(env))
+      .value("PacketBatch", packet_batch_class(env))
+      .value("Gateway", gateway_class(env))
+      .value("GatewayEngine", gateway_engine_class(env))
+      .value("ApplianceEngine", appliance_engine_class(env))
+      .value("FlowTable", flow_table_class(env))
+      .value("CaptureReader", capture_reader_class(env));
+  add_capture_functions(env, properties);
+  add_codec_functions(env, properties);
+  add_socket_functions(env, properties);
+  return properties.define_on(exports) ? exports : nullptr;
+}
+
+}  // namespace
+}  // namespace gwlb::node
+
+NAPI_MODULE_INIT() { return gwlb::node::init(env, exports); }

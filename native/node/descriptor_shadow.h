@@ -1,0 +1,38 @@
+// A second set of descriptors for a batch whose block JavaScript views for as long as it likes,
+// while the batch goes to and fro between JavaScript's thread and a worker: the native side works
+// on the shadow, JavaScript on the block's. What JavaScript writes there, at any time, can
+// therefore never lead native code outside of a slot; only verdicts are taken over, when the batch
+// is given back.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "batch/packet_batch.h"
+
+namespace gwlb::node {
+
+class DescriptorShadow {
+ public:
+  // Must be called once, by the thread that owns the batch at the moment; from then on the batch's
+  // descriptor pointers are the shadow's, which has to live as long as the batch.
+  explicit DescriptorShadow(batch::PacketBatch* batch);
+  DescriptorShadow(const DescriptorShadow&) = delete;
+  DescriptorShadow& operator=(const DescriptorShadow&) = delete;
+
+  // Shadow to block: what JavaScript is to see of packets 0..count-1, or of one.
+  void show();
+  void show(uint32_t i);
+  // Block to shadow: packets that JavaScript's verdict drops. A drop stays a drop.
+  void take_verdicts();
+
+ private:
+  batch::PacketBatch* batch_;
+#define GWLB_FIELD(name, type)        \
+  std::unique_ptr<type[]> own_##name; \
+  type* shown_##name;
+  GWLB_BATCH_FIELDS(GWLB_FIELD)
+#undef GWLB_FIELD
+};
+
+}  // namespace gwlb::node

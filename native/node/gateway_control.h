@@ -1,0 +1,33 @@
+// What an embedded gateway and a gateway engine show of themselves in the same way.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+
+#include "gateway/gateway.h"
+#include "node/configs.h"
+
+namespace gwlb::node {
+
+// With the ranked targets of the packet's row.
+napi_value explanation_value(napi_env env, const gateway::Explanation& explanation,
+                             const Targets& targets);
+
+// At most `max` events, as `drain` (of a gateway or an engine) gives them.
+using DrainEvents = std::function<uint32_t(gateway::FlowEvent* out, uint32_t max)>;
+napi_value events_value(napi_env env, napi_value max, const DrainEvents& drain);
+
+// A BigUint64Array over a gateway's counters.
+napi_value counters_value(napi_env env, const gateway::Counters& counters);
+
+struct IdleTimeouts {
+  uint32_t tcp_ms;
+  uint32_t other_ms;
+};
+bool read_idle_timeouts(const Napi::CallbackInfo& info, IdleTimeouts* out);
+
+// null, or what made an engine stop.
+napi_value failure_value(napi_env env, bool failed, const io::OsError& error);
+
+}  // namespace gwlb::node

@@ -1,0 +1,181 @@
+// The gateway's worker threads. JavaScript configures them and reads counters and events.
+#include "engine/gateway_engine.h"
+#include "node/addon.h"
+#include "node/class_wrap.h"
+#include "node/engine_stop.h"
+#include "node/gateway_control.h"
+
+namespace gwlb::node {
+namespace {
+
+struct GatewayEngine {
+  static constexpr ClassId kClass = {"GatewayEngine", 0x58c03be17d9264fa};
+
+  GatewayEngine(napi_env env, std::unique_ptr<engine::GatewayEngine> started)
+      : native(std::move(started)), hook(env, stop_hook, this) {}
+  ~GatewayEngine() { stop(); }
+
+  static void stop_hook(void* self) { static_cast<GatewayEngine*>(self)->stop(); }
+  void stop() {
+    if (stopped) return;
+    stopped = true;
+    native->stop();
+  }
+
+  std::unique_ptr<engine::GatewayEngine> native;
+  Targets targets;
+  bool stopped = false;
+  StopWithEnvironment hook;
+};
+
+// After the arguments have been read: a getter among them may have stopped the engine.
+bool running(napi_env env, const GatewayEngine& self) {
+  if (!self.stopped) return true;
+  napi_throw_error(env, "ERR_STOPPED", "the engine was stopped");
+  return false;
+}
+
+std::unique_ptr<GatewayEngine> construct(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  engine::GatewayEngineConfig config;
+  if (!read_gateway_engine_config(env, info[0], &config)) return nullptr;
+  std::unique_ptr<engine::GatewayEngine> native;
+  const io::OsError error = engine::GatewayEngine::start(config, &native);
+  if (!error.ok()) {
+    throw_system_error(env, error);
+    return nullptr;
+  }
+  std::vector<napi_value> counters;
+  for (uint32_t worker = 0; worker < native->workers(); ++worker) {
+    counters.push_back(counters_value(env, native->counters(worker)));
+  }
+  ObjectBuilder properties(env);
+  properties.number("port", native->port())
+      .number("sourcePorts", native->source_ports())
+      .value("counters", array_value(env, counters));
+  if (!properties.define_on(info.This())) return nullptr;
+  return std::make_unique<GatewayEngine>(env, std::move(native));
+}
+
+napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  Targets targets;
+  if (read_targets(info.Env(), info[0], &targets) && running(info.Env(), self)) {
+    self.native->set_targets(targets.table);
+    self.targets = std::move(targets);
+  }
+  return nullptr;
+}
+
+napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  const napi_env env = info.Env();
+  uint16_t index;
+  gateway::EndpointSpec endpoint;
+  io::TunConfig tun;
+  if (!read_endpoint_index(env, info[0], &index) ||
+      !read_endpoint(env, info[1], gateway::EndpointKind::tun, &endpoint) ||
+      !read_tun(env, info[2], &tun)) {
+    return nullptr;
+  }
+  if (endpoint.kind != gateway::EndpointKind::tun) {
+    throw_type_error(env, "endpoint.geneve: expected undefined with a TUN device, received it");
+    return nullptr;
+  }
+  if (!running(env, self)) return nullptr;
+  std::string name;
+  const io::OsError error = self.native->add_tun(index, endpoint, tun, &name);
+  if (error.ok()) return text_value(env, name);
+  throw_system_error(env, error);
+  return nullptr;
+}
+
+napi_value add_endpoint(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  uint16_t index;
+  gateway::EndpointSpec endpoint;
+  if (read_endpoint_index(info.Env(), info[0], &index) &&
+      read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint) &&
+      running(info.Env(), self)) {
+    self.native->add_endpoint(index, endpoint);
+  }
+  return nullptr;
+}
+
+napi_value remove_endpoint(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  uint16_t index;
+  if (read_endpoint_index(info.Env(), info[0], &index) && running(info.Env(), self)) {
+    self.native->remove_endpoint(index);
+  }
+  return nullptr;
+}
+
+napi_value set_idle_timeouts(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  IdleTimeouts idle;
+  if (read_idle_timeouts(info, &idle) && running(info.Env(), self)) {
+    self.native->set_idle_timeouts(idle.tcp_ms, idle.other_ms);
+  }
+  return nullptr;
+}
+
+napi_value set_fail_open(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  bool fail_open;
+  if (read_boolean(info.Env(), info[0], "failOpen", &fail_open) && running(info.Env(), self)) {
+    self.native->set_fail_open(fail_open);
+  }
+  return nullptr;
+}
+
+napi_value explain(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  Bytes packet;
+  uint16_t endpoint;
+  uint64_t now_ms;  // checked for the sake of one signature; the engine has its own clock
+  if (!read_endpoint_index(info.Env(), info[1], &endpoint) ||
+      !read_integer(info.Env(), info[2], "nowMs", 0, kIntegerMax, &now_ms) ||
+      !read_packet(info.Env(), info[0], &packet) || !running(info.Env(), self)) {
+    return nullptr;
+  }
+  const auto length = static_cast<uint32_t>(packet.size);
+  return explanation_value(info.Env(), self.native->explain(packet.data, length, endpoint),
+                           self.targets);
+}
+
+// What the workers left is still there after they stopped.
+napi_value drain_events(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  return events_value(info.Env(), info[0], [&self](gateway::FlowEvent* out, uint32_t max) {
+    return self.native->drain_events(out, max);
+  });
+}
+
+napi_value now_ms(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  return number_value(info.Env(), static_cast<double>(self.native->now_ms()));
+}
+
+napi_value failure(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  io::OsError error;
+  const bool failed = self.native->failed(&error);
+  return failure_value(info.Env(), failed, error);
+}
+
+napi_value stop(const Napi::CallbackInfo&, GatewayEngine& self) {
+  self.stop();
+  return nullptr;
+}
+
+}  // namespace
+
+napi_value gateway_engine_class(napi_env env) {
+  return define_class<GatewayEngine, construct>(
+      env, {
+               method<GatewayEngine, set_targets>("setTargets"),
+               method<GatewayEngine, add_tun>("addTun"),
+               method<GatewayEngine, add_endpoint>("addEndpoint"),
+               method<GatewayEngine, remove_endpoint>("removeEndpoint"),
+               method<GatewayEngine, set_idle_timeouts>("setIdleTimeouts"),
+               method<GatewayEngine, set_fail_open>("setFailOpen"),
+               method<GatewayEngine, explain>("explain"),
+               method<GatewayEngine, drain_events>("drainEvents"),
+               method<GatewayEngine, now_ms>("nowMs"),
+               method<GatewayEngine, failure>("failure"),
+               method<GatewayEngine, stop>("stop"),
+           });
+}
+
+}  // namespace gwlb::node

@@ -1,0 +1,172 @@
+// The gateway core without sockets, for embedders.
+#include "node/addon.h"
+#include "node/batch_wrap.h"
+#include "node/gateway_control.h"
+
+namespace gwlb::node {
+namespace {
+
+struct Gateway {
+  static constexpr ClassId kClass = {"Gateway", 0x1d7f42a9c6e05b83};
+
+  Gateway(napi_env env, std::unique_ptr<gateway::Gateway> core) : env(env), core(std::move(core)) {
+    // So that the collector knows what letting go of this object frees.
+    bytes = static_cast<int64_t>(this->core->memory_bytes());
+    int64_t total;
+    napi_adjust_external_memory(env, bytes, &total);
+  }
+  ~Gateway() {
+    int64_t total;
+    napi_adjust_external_memory(env, -bytes, &total);
+  }
+
+  napi_env env;
+  int64_t bytes;
+  std::unique_ptr<gateway::Gateway> core;
+  Targets targets;
+};
+
+std::unique_ptr<Gateway> construct(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  Fields fields;
+  gateway::GatewayConfig config;
+  if (!Fields::open(env, info[0], "config", &fields) || !read_gateway_config(fields, &config)) {
+    return nullptr;
+  }
+  auto core = gateway::Gateway::create(config);
+  if (core == nullptr) {
+    throw_out_of_memory(env, "flow tables of " + std::to_string(config.flows_ipv4) + " and " +
+                                 std::to_string(config.flows_ipv6) + " flows");
+    return nullptr;
+  }
+  const napi_value counters = counters_value(env, core->counters());
+  if (counters == nullptr) return nullptr;
+  ObjectBuilder properties(env);
+  if (!properties.value("counters", counters).define_on(info.This())) return nullptr;
+  return std::make_unique<Gateway>(env, std::move(core));
+}
+
+napi_value set_targets(const Napi::CallbackInfo& info, Gateway& self) {
+  Targets targets;
+  if (read_targets(info.Env(), info[0], &targets)) {
+    self.core->set_targets(targets.table);
+    self.targets = std::move(targets);
+  }
+  return nullptr;
+}
+
+napi_value set_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
+  uint16_t index;
+  gateway::EndpointSpec endpoint;
+  if (read_endpoint_index(info.Env(), info[0], &index) &&
+      read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint)) {
+    self.core->set_endpoint(index, endpoint);
+  }
+  return nullptr;
+}
+
+napi_value remove_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
+  uint16_t index;
+  if (read_endpoint_index(info.Env(), info[0], &index)) self.core->remove_endpoint(index);
+  return nullptr;
+}
+
+napi_value set_idle_timeouts(const Napi::CallbackInfo& info, Gateway& self) {
+  IdleTimeouts idle;
+  if (read_idle_timeouts(info, &idle)) self.core->set_idle_timeouts(idle.tcp_ms, idle.other_ms);
+  return nullptr;
+}
+
+napi_value set_fail_open(const Napi::CallbackInfo& info, Gateway& self) {
+  bool fail_open;
+  if (read_boolean(info.Env(), info[0], "failOpen", &fail_open)) {
+    self.core->set_fail_open(fail_open);
+  }
+  return nullptr;
+}
+
+bool read_batch_and_time(const Napi::CallbackInfo& info, batch::PacketBatch** batch,
+                         uint64_t* now_ms) {
+  Batch* wrapped;
+  if (!read_wrapped(info.Env(), info[0], "batch", &wrapped) ||
+      !read_integer(info.Env(), info[1], "nowMs", 0, kIntegerMax, now_ms) ||
+      !check_slots(info.Env(), *wrapped->native)) {
+    return false;
+  }
+  *batch = wrapped->native.get();
+  return true;
+}
+
+napi_value to_targets(const Napi::CallbackInfo& info, Gateway& self) {
+  batch::PacketBatch* batch;
+  uint64_t now_ms;
+  if (read_batch_and_time(info, &batch, &now_ms)) self.core->to_targets(*batch, now_ms);
+  return nullptr;
+}
+
+napi_value from_targets(const Napi::CallbackInfo& info, Gateway& self) {
+  batch::PacketBatch* batch;
+  uint64_t now_ms;
+  if (read_batch_and_time(info, &batch, &now_ms)) self.core->from_targets(*batch, now_ms);
+  return nullptr;
+}
+
+napi_value sweep(const Napi::CallbackInfo& info, Gateway& self) {
+  uint64_t now_ms;
+  uint32_t positions;
+  if (!read_integer(info.Env(), info[0], "nowMs", 0, kIntegerMax, &now_ms) ||
+      !read_number(info.Env(), info[1], "positions", 0, 0xffffffff, &positions)) {
+    return nullptr;
+  }
+  return number_value(info.Env(), self.core->sweep(now_ms, positions));
+}
+
+napi_value explain(const Napi::CallbackInfo& info, Gateway& self) {
+  Bytes packet;
+  uint16_t endpoint;
+  uint64_t now_ms;
+  if (!read_endpoint_index(info.Env(), info[1], &endpoint) ||
+      !read_integer(info.Env(), info[2], "nowMs", 0, kIntegerMax, &now_ms) ||
+      !read_packet(info.Env(), info[0], &packet)) {
+    return nullptr;
+  }
+  const auto length = static_cast<uint32_t>(packet.size);
+  return explanation_value(info.Env(), self.core->explain(packet.data, length, endpoint, now_ms),
+                           self.targets);
+}
+
+napi_value drain_events(const Napi::CallbackInfo& info, Gateway& self) {
+  return events_value(info.Env(), info[0], [&self](gateway::FlowEvent* out, uint32_t max) {
+    return self.core->drain_events(out, max);
+  });
+}
+
+napi_value flows(const Napi::CallbackInfo& info, Gateway& self) {
+  return number_value(info.Env(), self.core->flows());
+}
+
+napi_value memory_bytes(const Napi::CallbackInfo& info, Gateway& self) {
+  return number_value(info.Env(), static_cast<double>(self.core->memory_bytes()));
+}
+
+}  // namespace
+
+napi_value gateway_class(napi_env env) {
+  return define_class<Gateway, construct>(env,
+                                          {
+                                              method<Gateway, set_targets>("setTargets"),
+                                              method<Gateway, set_endpoint>("setEndpoint"),
+                                              method<Gateway, remove_endpoint>("removeEndpoint"),
+                                              method<Gateway, set_idle_timeouts>("setIdleTimeouts"),
+                                              method<Gateway, set_fail_open>("setFailOpen"),
+                                              method<Gateway, to_targets>("toTargets"),
+                                              method<Gateway, from_targets>("fromTargets"),
+                                              method<Gateway, sweep>("sweep"),
+                                              method<Gateway, explain>("explain"),
+                                              method<Gateway, drain_events>("drainEvents"),
+                                              method<Gateway, flows>("flows"),
+                                              method<Gateway, memory_bytes>("memoryBytes"),
+                                          });
+}
+
+}  // namespace gwlb::node
