@@ -40,9 +40,9 @@
 //
 // NUMBERS. At its capacity a table is 80 % full (kLoadPercent): 43.2 B a flow for IPv4 and 83.2 B
 // for IPv6, all counted. A tag that matches by chance costs one wasted record read in 2,600
-// lookups (25 tags, 16 bits). With keyed hashes a fill to the capacity does not fail: the chance
-// that one key finds 16 buckets full is below 1e-15. 31 tags rather than 15: the fuller a bucket's
-// line, the smaller the share of them that overflow at the same load.
+// lookups (25 tags, 16 bits). With keyed hashes an insert below the capacity does not fail: one
+// bucket in eight is full, and a key would have to find sixteen of them. 31 tags in a bucket, since
+// the larger a bucket, the fewer keys overflow at the same load.
 #pragma once
 
 #include <cstddef>
