@@ -72,7 +72,7 @@ export interface DecodedGeneve {
   header: GeneveHeader | null;
   /** null where one of the three options is missing or has another length. */
   gateway: GatewayOptions | null;
-  /** null for a header that a gateway or appliance accepts. */
+  /** null for a faultless header; one without gateway options can be that too. */
   error: DecodeError | null;
 }
 

@@ -42,7 +42,7 @@ export interface FlowTableOptions {
   capacity: number;
   /** 4 or 6: the IP version of its keys. Default 4. */
   family?: 4 | 6;
-  /** After so many milliseconds without a lookup a flow may be swept, 1 to 2^31. Default 350,000. */
+  /** After so many milliseconds without a lookup a flow may be swept, 1 to 2^31 - 1. Default 350,000. */
   idleMs?: number;
   /** 16 secret bytes that the hash depends on. Default random. */
   hashKey?: Uint8Array;
@@ -68,7 +68,7 @@ export class FlowTable {
     this.#native = new binding.FlowTable(
       this.family,
       checkInteger('options.capacity', given.capacity, FLOWS_MIN, FLOWS_MAX),
-      checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x80000000),
+      checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x7fffffff),
       checkKey('options.hashKey', given.hashKey ?? randomBytes(16)),
     );
   }

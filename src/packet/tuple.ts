@@ -15,7 +15,8 @@ export interface FlowTuple {
 
 const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
-const TCP_SYN = 0x02;
+export const TCP_SYN = 0x02;
+export const TCP_ACK = 0x10;
 
 function checkEnd(field: string, value: unknown, protocol: number): SocketAddress {
   const withPort = hasPorts(protocol);
@@ -30,11 +31,11 @@ function checkEnd(field: string, value: unknown, protocol: number): SocketAddres
 }
 
 /**
- * The first packet of a flow: an IP header and a transport header (TCP with SYN, an ICMP echo
- * request) with correct checksums and no payload. Throws `ERR_GWLB_INVALID_ARGUMENT`, naming the
+ * The first packet of a flow: an IP header and a transport header (TCP with SYN unless `tcpFlags`
+ * says otherwise, an ICMP echo request) with correct checksums and no payload. Throws `ERR_GWLB_INVALID_ARGUMENT`, naming the
  * field, where the tuple is not one.
  */
-export function tuplePacket(tuple: FlowTuple): Uint8Array {
+export function tuplePacket(tuple: FlowTuple, tcpFlags: number = TCP_SYN): Uint8Array {
   const given = checkOptions('tuple', tuple, ['protocol', 'source', 'destination']);
   let protocol = protocolNumber(given.protocol);
   if (protocol === null) {
@@ -50,7 +51,7 @@ export function tuplePacket(tuple: FlowTuple): Uint8Array {
     );
   }
   if (source.version === 6 && protocol === 1 && given.protocol !== 1) protocol = 58;
-  const transport = transportHeader(protocol, source.port ?? 0, destination.port ?? 0);
+  const transport = transportHeader(protocol, source.port ?? 0, destination.port ?? 0, tcpFlags);
   const header = source.version === 4 ? IPV4_HEADER : IPV6_HEADER;
   const packet = new Uint8Array(header + transport.length);
   const view = new DataView(packet.buffer);
@@ -61,7 +62,12 @@ export function tuplePacket(tuple: FlowTuple): Uint8Array {
   return packet;
 }
 
-function transportHeader(protocol: number, sourcePort: number, destinationPort: number) {
+function transportHeader(
+  protocol: number,
+  sourcePort: number,
+  destinationPort: number,
+  tcpFlags: number,
+): Uint8Array {
   const bytes = new Uint8Array(transportBytes(protocol));
   const view = new DataView(bytes.buffer);
   if (hasPorts(protocol)) {
@@ -70,7 +76,7 @@ function transportHeader(protocol: number, sourcePort: number, destinationPort: 
   }
   if (protocol === 6) {
     view.setUint8(12, (bytes.length / 4) << 4);
-    view.setUint8(13, TCP_SYN);
+    view.setUint8(13, tcpFlags);
     view.setUint16(14, 65_535);
   } else if (protocol === 17 || protocol === 136) {
     view.setUint16(4, bytes.length);

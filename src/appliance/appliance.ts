@@ -1,0 +1,368 @@
+/** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
+import { EventEmitter } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { binding, type NativeApplianceBatch, type NativeApplianceEngine } from '../binding.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  GatewayError,
+  invalidArgument,
+} from '../errors.js';
+import { SOURCE_PORTS_MAX } from '../limits.js';
+import { formatIpv4, parseIpv4 } from '../packet/address.js';
+import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
+import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
+import type { DropReason } from '../packet/names.js';
+import { checkDropRule, type DropRule } from './drop-rule.js';
+import { InspectedBatch } from './inspected-batch.js';
+
+export interface ApplianceHealthCheck {
+  /** TCP port that answers, 1–65535. Default 80. */
+  port?: number;
+  /** Path that is answered with 200; others with 404. Default `'/'`. */
+  path?: string;
+}
+
+export interface ApplianceOptions {
+  /** Own IPv4 address: GENEVE is received and returned on it. Required. */
+  address: string;
+  /** UDP port that GENEVE is received on, 1–65535. Default 6081. */
+  port?: number;
+  /** Named network namespace of the sockets. Default: the process's own. */
+  netns?: string | null;
+  /**
+   * Answer the gateway's health checks over HTTP on the own address, or `false` where something else
+   * does. It cannot be had together with `netns`. Default: port 80, path `/`.
+   */
+  healthCheck?: ApplianceHealthCheck | false;
+  /** Class of the gateway's GENEVE options, 0–65535. Default 0x0108, that of AWS. */
+  optionClass?: number;
+  /** UDP port that packets are returned to, 1–65535. Default 6081. */
+  gatewayPort?: number;
+  /**
+   * The gateway's source ports: packets go back from the port they came from where it is one of
+   * these, otherwise from `port`. Default `{ base: 32768, count: 256 }`, that of our gateway.
+   */
+  sourcePorts?: { base?: number; count?: number };
+  /** Packets that are dropped without asking the inspector. Default none. */
+  drop?: readonly DropRule[];
+  /**
+   * What becomes of a batch whose inspector throws or rejects: dropped (false) or returned as far as
+   * it did not decide (true). Default false.
+   */
+  failOpen?: boolean;
+  /** Closes the appliance when it is aborted. */
+  signal?: AbortSignal;
+}
+
+/** Numbers above 2^53 lose their last digits. */
+export interface ApplianceCounters {
+  /** Datagrams received from gateways. */
+  packetsReceived: number;
+  /** Bytes of them, inner packet. */
+  bytesReceived: number;
+  /** Packets returned to the gateway. */
+  packetsReturned: number;
+  /** Bytes of them, inner packet. */
+  bytesReturned: number;
+  /** Packets returned with changed contents. */
+  packetsRewritten: number;
+  /** Every reason, also those that never occurred. */
+  drops: Record<DropReason, number>;
+}
+
+export interface ApplianceEvents {
+  /** The inspector failed, or the worker had to stop (then the appliance closes itself). */
+  error: [unknown];
+  close: [];
+}
+
+/**
+ * Looks at packets, in batches. It may return a promise: the batch is kept until that is settled,
+ * while up to 15 others go on; packets leave in the order they came.
+ */
+export type Inspector = (packets: InspectedBatch) => void | PromiseLike<void>;
+
+const BATCHES = 16;
+const FAILURE_POLL_MS = 500;
+const SOCKET_BUFFER_BYTES = 8 << 20;
+
+/** What only `listen` can give to the constructor. */
+const PRIVATE = Symbol('Appliance.listen');
+
+/**
+ * An appliance behind a gateway load balancer, ours or AWS's. Without an inspector packets are
+ * returned by native code alone. It keeps the process alive until it is closed. See
+ * docs/api/appliance.md.
+ */
+export class Appliance extends EventEmitter<ApplianceEvents> {
+  /** Own address. */
+  readonly address: string;
+  /** Own UDP port. */
+  readonly port: number;
+  /** Network namespace of the sockets; null for the process's own. */
+  readonly netns: string | null;
+  /** What answers health checks; null where nothing here does. */
+  readonly healthCheck: Readonly<Required<ApplianceHealthCheck>> | null;
+  /** What becomes of a batch whose inspector fails. */
+  readonly failOpen: boolean;
+
+  readonly #engine: NativeApplianceEngine;
+  readonly #health: Server | null;
+  readonly #alive: KeepAlive;
+  readonly #batches = new WeakMap<NativeApplianceBatch, InspectedBatch>();
+  readonly #offAbort: () => void;
+  #inspector: Inspector | null = null;
+  #closing: Promise<void> | null = null;
+
+  /**
+   * Opens the sockets and starts to return packets. Nothing is left open where it rejects: with a
+   * `GatewayError` that names the option (an address in use or not on this host, a missing
+   * privilege, an unknown namespace), or with the reason of an aborted signal.
+   */
+  static async listen(options: ApplianceOptions): Promise<Appliance> {
+    const checked = checkAppliance(options);
+    checked.signal?.throwIfAborted();
+    const health = checked.health && (await listenHealth(checked.address, checked.health));
+    try {
+      checked.signal?.throwIfAborted();
+      return new Appliance(PRIVATE, checked, health);
+    } catch (error) {
+      health?.close();
+      throw error;
+    }
+  }
+
+  /** @internal Use `listen`. */
+  constructor(key: symbol, checked: CheckedAppliance, health: Server | null) {
+    if (key !== PRIVATE) throw invalidArgument('Appliance', 'a call of Appliance.listen', key);
+    super();
+    const { udp } = checked.config;
+    try {
+      this.#engine = new binding.ApplianceEngine(checked.config, () => this.#work());
+    } catch (error) {
+      const where = `${checked.address}:${udp.port}${udp.netns && ` in network namespace ${udp.netns}`}`;
+      throw systemError(error, `listen on ${where}`, 'options');
+    }
+    this.address = checked.address;
+    this.port = this.#engine.port;
+    this.netns = udp.netns || null;
+    this.healthCheck = checked.health;
+    this.failOpen = checked.failOpen;
+    this.#health = health;
+    this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
+    this.#offAbort = onAbort(checked.signal, () => void this.close());
+  }
+
+  /** Whether it was closed. */
+  get closed(): boolean {
+    return this.#closing !== null;
+  }
+
+  /**
+   * Shows every packet that no drop rule takes to `inspector`, or to nobody with null. There is one
+   * inspector; a new one takes over with the next batch.
+   *
+   * ```ts
+   * appliance.inspect((packets) => {
+   *   for (const packet of packets) if (packet.destinationPort === 23) packet.drop();
+   * });
+   * ```
+   */
+  inspect(inspector: Inspector | null): this {
+    if (inspector !== null && typeof inspector !== 'function') {
+      throw invalidArgument('inspector', 'a function or null', inspector);
+    }
+    if (this.closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
+    this.#engine.setInspect(inspector !== null);
+    this.#inspector = inspector;
+    return this;
+  }
+
+  /** All counters, now. They stay readable after `close`. */
+  counters(): ApplianceCounters {
+    const { counters } = this.#engine;
+    const named = COUNTER_NAMES.appliance.map((name, i) => [name, Number(counters[i])]);
+    const at = binding.counterLayout.applianceDropsAt;
+    return {
+      ...(Object.fromEntries(named) as Omit<ApplianceCounters, 'drops'>),
+      drops: readDrops((code) => counters[at + code]),
+    };
+  }
+
+  /**
+   * Ends the answers to health checks, stops the worker and closes the sockets; idempotent. Batches
+   * that an inspector still has are dropped.
+   */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    this.#offAbort();
+    this.#alive.stop();
+    this.#engine.stop();
+    if (this.#health) await closeServer(this.#health);
+    this.emit('close');
+  }
+
+  /** Called by native code when batches wait; it must take all of them. */
+  #work(): void {
+    this.#checkFailure();
+    for (let native = this.#engine.next(); native !== null; native = this.#engine.next()) {
+      this.#inspectOne(native);
+    }
+  }
+
+  #inspectOne(native: NativeApplianceBatch): void {
+    let batch = this.#batches.get(native);
+    if (!batch) {
+      batch = new InspectedBatch(native);
+      this.#batches.set(native, batch);
+    }
+    const packets = batch;
+    try {
+      const pending = this.#inspector?.(packets);
+      if (pending && typeof pending.then === 'function') {
+        pending.then(
+          () => this.#release(native),
+          (error) => this.#failed(packets, error),
+        );
+        return;
+      }
+    } catch (error) {
+      this.#failed(packets, error);
+      return;
+    }
+    this.#release(native);
+  }
+
+  #failed(packets: InspectedBatch, error: unknown): void {
+    if (!this.closed && !this.failOpen) packets.dropAll();
+    this.#release(packets.native);
+    // Not from within the packet loop: without a listener this ends the process.
+    process.nextTick(() => this.emit('error', error));
+  }
+
+  #release(native: NativeApplianceBatch): void {
+    if (!this.closed) this.#engine.release(native);
+  }
+
+  #checkFailure(): void {
+    const failure = this.closed ? null : this.#engine.failure();
+    if (failure === null) return;
+    const error = Object.assign(new Error(failure.detail || 'the worker had to stop'), failure);
+    void this.close();
+    process.nextTick(() => this.emit('error', systemError(error, 'go on receiving', 'options')));
+  }
+}
+
+interface CheckedAppliance {
+  config: ConstructorParameters<typeof binding.ApplianceEngine>[0];
+  address: string;
+  health: Required<ApplianceHealthCheck> | null;
+  failOpen: boolean;
+  signal: AbortSignal | undefined;
+}
+
+function checkAppliance(options: unknown): CheckedAppliance {
+  const given = checkOptions('options', options, [
+    'address',
+    'port',
+    'netns',
+    'healthCheck',
+    'optionClass',
+    'gatewayPort',
+    'sourcePorts',
+    'drop',
+    'failOpen',
+    'signal',
+  ]);
+  const address = parseIpv4(given.address);
+  if (address === null) throw invalidArgument('options.address', 'an IPv4 address', given.address);
+  const netns = checkNetns('options.netns', given.netns ?? null);
+  const drop = given.drop ?? [];
+  if (!Array.isArray(drop)) throw invalidArgument('options.drop', 'an array of rules', drop);
+  const ports = checkOptions('options.sourcePorts', given.sourcePorts ?? {}, ['base', 'count']);
+  const base = checkInteger('options.sourcePorts.base', ports.base ?? 32_768, 1, 65_535);
+  const countMax = Math.min(SOURCE_PORTS_MAX, 65_536 - base);
+  const count = checkInteger('options.sourcePorts.count', ports.count ?? 256, 0, countMax);
+  return {
+    config: {
+      udp: {
+        address,
+        port: checkInteger('options.port', given.port ?? 6081, 1, 65_535),
+        netns,
+        sourcePortBase: base,
+        sourcePortCount: count,
+        receiveBufferBytes: SOCKET_BUFFER_BYTES,
+        sendBufferBytes: SOCKET_BUFFER_BYTES,
+        ttl: 255,
+      },
+      optionClass: checkInteger('options.optionClass', given.optionClass ?? 0x0108, 0, 0xffff),
+      gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),
+      batches: BATCHES,
+      inspect: false,
+      drop: drop.map((rule, i) => checkDropRule(`options.drop[${i}]`, rule)),
+    },
+    address: formatIpv4(address),
+    health: checkHealth('options.healthCheck', given.healthCheck ?? {}, netns),
+    failOpen: checkBoolean('options.failOpen', given.failOpen ?? false),
+    signal: checkSignal('options.signal', given.signal),
+  };
+}
+
+function checkHealth(field: string, value: unknown, netns: string) {
+  if (value === false) return null;
+  const given = checkOptions(field, value, ['port', 'path']);
+  if (netns !== '') {
+    const expected =
+      'false together with netns, since Node cannot listen inside another network namespace ' +
+      '(start the program inside of it instead: ip netns exec)';
+    throw invalidArgument(field, expected, value);
+  }
+  const path = given.path ?? '/';
+  if (typeof path !== 'string' || !/^\/[\x21-\x7e]*$/.test(path)) {
+    throw invalidArgument(`${field}.path`, 'a path that begins with "/"', path);
+  }
+  return { port: checkInteger(`${field}.port`, given.port ?? 80, 1, 65_535), path };
+}
+
+async function listenHealth(
+  address: string,
+  health: Required<ApplianceHealthCheck>,
+): Promise<Server> {
+  const server = createServer((request, response) => {
+    const found = request.url === health.path;
+    response.writeHead(found ? 200 : 404, { 'content-type': 'text/plain', connection: 'close' });
+    response.end(found ? 'ok\n' : 'not found\n');
+  });
+  // The appliance keeps the process alive, not its health checks.
+  server.unref();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: address, port: health.port }, () => {
+        server.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    const action = `answer health checks on ${address}:${health.port}`;
+    throw systemError(error, action, 'options');
+  }
+  return server;
+}
+
+async function closeServer(server: Server): Promise<void> {
+  await new Promise<void>((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}

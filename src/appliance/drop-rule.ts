@@ -1,0 +1,117 @@
+/** Rules by which an appliance drops packets without JavaScript, and their text form. */
+import type { NativeApplianceConfig } from '../binding.js';
+import { checkInteger, checkOptions, GatewayError, invalidArgument, show } from '../errors.js';
+import { parseDecimal, parsePrefix } from '../packet/address.js';
+import { hasPorts, protocolName, protocolNumber } from '../packet/names.js';
+
+/** A packet that has all of what is given is dropped; at least one thing must be. */
+export interface DropRule {
+  /** A name such as `tcp`, `udp`, `icmp`, or an IP protocol number 1–255. */
+  protocol?: string | number;
+  /** Source or destination port, 1–65535. */
+  port?: number;
+  /** Source or destination address, or a prefix: `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32`. */
+  host?: string;
+}
+
+type NativeDropRule = NativeApplianceConfig['drop'][number];
+
+/** A rule as native code takes it. */
+export function checkDropRule(field: string, rule: unknown): NativeDropRule {
+  const given = checkOptions(field, rule, ['protocol', 'port', 'host']);
+  if (Object.values(given).every((value) => value === undefined)) {
+    throw invalidArgument(field, 'a protocol, a port or a host (else every packet matches)', rule);
+  }
+  const protocol = given.protocol === undefined ? 0 : protocolNumber(given.protocol);
+  if (protocol === null || (protocol === 0 && given.protocol !== undefined)) {
+    const expected = 'a protocol such as "tcp", "udp" or "icmp", or a number 1–255';
+    throw invalidArgument(`${field}.protocol`, expected, given.protocol);
+  }
+  const port = given.port === undefined ? 0 : checkInteger(`${field}.port`, given.port, 1, 65_535);
+  if (port !== 0 && protocol !== 0 && !hasPorts(protocol)) {
+    const expected = `nothing with protocol ${protocolName(protocol)}, which has no ports`;
+    throw invalidArgument(`${field}.port`, expected, port);
+  }
+  const host = given.host === undefined ? null : parsePrefix(given.host);
+  if (given.host !== undefined && host === null) {
+    const expected = 'an address or prefix such as "10.0.0.1" or "10.0.0.0/8"';
+    throw invalidArgument(`${field}.host`, expected, given.host);
+  }
+  return { protocol, port, address: host?.bytes ?? null, prefix: host?.prefix ?? 0 };
+}
+
+interface Word {
+  text: string;
+  /** Counts from 1. */
+  position: number;
+}
+
+function expectedAt(text: string, word: Word | undefined, expected: string): GatewayError {
+  const position = word?.position ?? text.length + 1;
+  const received = word ? show(word.text) : 'the end';
+  return new GatewayError(
+    'ERR_GWLB_INVALID_ARGUMENT',
+    `drop rule ${show(text)}, position ${position}: expected ${expected}, received ${received}`,
+    { field: 'drop' },
+  );
+}
+
+/**
+ * Reads a rule as text: any of `PROTOCOL` (a name, or `proto` and a number), `port NUMBER` and
+ * `host ADDRESS[/PREFIX]`, each at most once, in any order: `tcp port 23`, `host 10.0.0.1`,
+ * `udp port 53 host 10.1.0.0/16`. Throws `ERR_GWLB_INVALID_ARGUMENT` with the position (counted from
+ * 1) of what it does not understand.
+ */
+export function parseDropRule(text: string): DropRule {
+  if (typeof text !== 'string') throw invalidArgument('drop', 'a rule as text', text);
+  const words = [...text.matchAll(/\S+/g)].map((match): Word => {
+    return { text: match[0], position: match.index + 1 };
+  });
+  if (words.length === 0) throw expectedAt(text, undefined, 'a protocol, "port" or "host"');
+  const rule: DropRule = {};
+  for (let i = 0; i < words.length; ) i = readPart(text, words, i, rule);
+  return rule;
+}
+
+/** Reads what begins at word `i` into the rule; returns where the next part begins. */
+function readPart(text: string, words: readonly Word[], i: number, rule: DropRule): number {
+  const word = words[i];
+  const key = word.text.toLowerCase();
+  const value = words[i + 1];
+  const once = (name: keyof DropRule): void => {
+    if (rule[name] !== undefined) throw expectedAt(text, word, `no second ${name}`);
+  };
+  if (key === 'port') {
+    once('port');
+    const port = value && parseDecimal(value.text, 65_535);
+    if (!port) throw expectedAt(text, value, 'a port 1–65535');
+    if (rule.protocol !== undefined) checkPorts(text, word, rule.protocol);
+    rule.port = port;
+    return i + 2;
+  }
+  if (key === 'host') {
+    once('host');
+    if (!value || !parsePrefix(value.text)) {
+      throw expectedAt(text, value, 'an address or prefix such as 10.0.0.1 or 10.0.0.0/8');
+    }
+    rule.host = value.text;
+    return i + 2;
+  }
+  const numbered = key === 'proto';
+  const named = numbered ? value : word;
+  const protocol = numbered ? value && parseDecimal(value.text, 255) : protocolNumber(key);
+  if (!protocol) {
+    const expected = numbered ? 'a protocol number 1–255' : 'a protocol, "port" or "host"';
+    throw expectedAt(text, named, expected);
+  }
+  once('protocol');
+  if (rule.port !== undefined) checkPorts(text, word, protocol);
+  rule.protocol = numbered ? protocol : protocolName(protocol);
+  return numbered ? i + 2 : i + 1;
+}
+
+function checkPorts(text: string, word: Word, protocol: string | number): void {
+  const number = protocolNumber(protocol) ?? 0;
+  if (hasPorts(number)) return;
+  throw expectedAt(text, word, `no port with protocol ${protocolName(number)}, which has none`);
+}

@@ -1,0 +1,316 @@
+/** What every gateway does, embedded or listening: its group, its endpoints, counting, explaining. */
+import { EventEmitter } from 'node:events';
+import type { NativeExplanation, NativeFlowEvent, NativeGatewayControl } from '../binding.js';
+import { SlotAllocator } from '../control/slots.js';
+import { ZoneIndex } from '../control/snapshot.js';
+import type { Target } from '../control/target.js';
+import type { TargetGroup } from '../control/target-group.js';
+import { checkOptions, GatewayError, invalidArgument } from '../errors.js';
+import { ENDPOINTS_MAX } from '../limits.js';
+import { type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
+import { CounterReader, type GatewayCounters } from './counters.js';
+import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
+import { type Explanation, explanationOf } from './explain.js';
+import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
+import { type BaseSettings, checkIdleTimeout, type IdleMs, type IdleTimeout } from './options.js';
+
+export interface GatewayEvents {
+  /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
+  flow: [FlowEvent];
+  /** The packet loop had to stop; the gateway closes itself after this. */
+  error: [GatewayError];
+  /** It was closed. */
+  close: [];
+}
+
+export interface ExplainOptions {
+  /** The endpoint the packet enters by, or its id. Required unless there is exactly one. */
+  endpoint?: Endpoint | string;
+}
+
+/** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
+const INDEX_QUARANTINE_MS = 6_060_000;
+
+type OtherFields = Pick<Endpoint, 'kind' | 'device' | 'netns' | 'peer'>;
+
+export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
+  /** Where flows go. */
+  readonly targetGroup: TargetGroup;
+  /** Whether flows may go to targets of other zones than their endpoint's. */
+  readonly crossZone: boolean;
+  /** Largest inner packet in bytes. */
+  readonly mtu: number;
+
+  readonly #native: NativeGatewayControl;
+  readonly #counters: CounterReader;
+  readonly #zones = new ZoneIndex();
+  readonly #indices = new SlotAllocator(ENDPOINTS_MAX, INDEX_QUARANTINE_MS);
+  readonly #endpoints = new Map<string, Endpoint>();
+  /** Who had an index last, alive or not: for events that are still on their way. */
+  readonly #byIndex = new Map<number, Endpoint>();
+  /** Who had a slot last, registered or not: for flows that are still pinned to it. */
+  readonly #bySlot = new Map<number, Target>();
+  readonly #pump: FlowEventPump;
+  readonly #onChange = () => this.#publish();
+  readonly #onRegister = ({ target }: { target: Target }) => this.#adopt(target);
+  #idle: IdleMs;
+  #failOpen: boolean;
+  #closed = false;
+
+  /** @internal Throws `ERR_GWLB_IN_USE`; nothing is left behind then. */
+  protected constructor(
+    settings: BaseSettings,
+    native: NativeGatewayControl,
+    blocks: readonly BigUint64Array[],
+    netns: string,
+  ) {
+    super();
+    const { targetGroup, crossZone, config } = settings;
+    this.targetGroup = targetGroup;
+    this.crossZone = crossZone;
+    this.mtu = config.mtu;
+    this.#native = native;
+    this.#counters = new CounterReader(blocks);
+    this.#idle = { tcpMs: config.tcpIdleMs, otherMs: config.otherIdleMs };
+    this.#failOpen = config.failOpen;
+    this.#pump = new FlowEventPump(
+      (max) => native.drainEvents(max),
+      (event) => this.#emitFlow(event),
+    );
+    this.#watchListeners();
+    this.#zones.checkRoom(targetGroup.targets().map((target) => target.zone));
+    targetGroup.attach({
+      netns,
+      flowsActive: (slot) => this.#counters.flowsActive(slot),
+      checkTarget: (address, field) => this.checkTarget(address, field),
+    });
+    this.#join();
+  }
+
+  /** Whether it was closed. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Idle timeouts in force. */
+  get idleTimeout(): Required<IdleTimeout> {
+    return {
+      tcpSeconds: this.#idle.tcpMs / 1000,
+      otherSeconds: this.#idle.otherMs / 1000,
+    };
+  }
+
+  /**
+   * Changes the idle timeouts that are given, also for flows that are there. Throws
+   * `ERR_GWLB_OUT_OF_RANGE`, or `ERR_GWLB_ATTRIBUTES` for `tcpSeconds` without 5-tuple stickiness.
+   */
+  setIdleTimeout(idleTimeout: IdleTimeout): void {
+    this.checkOpen();
+    this.#idle = checkIdleTimeout('idleTimeout', idleTimeout, this.targetGroup, this.#idle);
+    this.#native.setIdleTimeouts(this.#idle.tcpMs, this.#idle.otherMs);
+  }
+
+  /** The endpoints, in the order they were made. */
+  endpoints(): Endpoint[] {
+    return [...this.#endpoints.values()];
+  }
+
+  /** The endpoint with this id; undefined where there is none. */
+  endpoint(id: string): Endpoint | undefined {
+    return this.#endpoints.get(id);
+  }
+
+  /** The endpoint with this index (`batch.endpoint[i]`); undefined where there is none. */
+  endpointAt(index: number): Endpoint | undefined {
+    const endpoint = this.#byIndex.get(index);
+    return endpoint && this.#endpoints.has(endpoint.id) ? endpoint : undefined;
+  }
+
+  /** All counters, now. They stay readable after `close`. */
+  counters(): GatewayCounters {
+    const targets = this.targetGroup.targets().filter((t) => this.#bySlot.get(t.slot) === t);
+    return {
+      ...this.#counters.totals(),
+      targets: Object.fromEntries(targets.map((t) => [t.id, this.#counters.target(t.slot)])),
+      endpoints: Object.fromEntries(
+        this.endpoints().map((endpoint) => [endpoint.id, this.#counters.endpoint(endpoint.index)]),
+      ),
+    };
+  }
+
+  /**
+   * Where the next packet of a flow goes, and why; changes nothing. Takes a tuple, or the bytes of a
+   * packet from its IP header on. For the tuple of a TCP connection that is there it answers for its
+   * next packet, else for the SYN that would open it.
+   */
+  explain(flow: FlowTuple | Uint8Array, options: ExplainOptions = {}): Explanation {
+    this.checkOpen();
+    const given = checkOptions('options', options, ['endpoint']);
+    const endpoint = this.#endpointFor(given.endpoint);
+    return explanationOf(this.#explain(flow, endpoint.index), {
+      endpoint,
+      targetOf: (slot) => this.#targetOf(slot),
+      isRegistered: (target) => this.targetGroup.target(target.id) === target,
+      failOpen: this.targetGroup.failOpen,
+    });
+  }
+
+  #explain(flow: FlowTuple | Uint8Array, index: number): NativeExplanation {
+    const ask = (packet: Uint8Array) => this.#native.explain(packet, index, this.nowMs());
+    if (flow instanceof Uint8Array) return ask(flow);
+    const established = ask(tuplePacket(flow, TCP_ACK));
+    return established.pinned ? established : ask(tuplePacket(flow, TCP_SYN));
+  }
+
+  #endpointFor(reference: unknown): Endpoint {
+    if (reference !== undefined) return this.findEndpoint('options.endpoint', reference);
+    const [only] = this.#endpoints.values();
+    if (this.#endpoints.size === 1) return only;
+    const expected =
+      this.#endpoints.size === 0
+        ? 'an endpoint (there is none yet)'
+        : `the id of one of the ${this.#endpoints.size} endpoints`;
+    throw invalidArgument('options.endpoint', expected, reference);
+  }
+
+  /** @internal The endpoint that is meant; throws `ERR_GWLB_UNKNOWN_ENDPOINT`. */
+  protected findEndpoint(field: string, reference: unknown): Endpoint {
+    const id = reference instanceof Endpoint ? reference.id : reference;
+    if (typeof id !== 'string') throw invalidArgument(field, 'an Endpoint or its id', reference);
+    const endpoint = this.#endpoints.get(id);
+    if (endpoint && (typeof reference === 'string' || endpoint === reference)) return endpoint;
+    throw new GatewayError(
+      'ERR_GWLB_UNKNOWN_ENDPOINT',
+      `${field}: expected an endpoint of this gateway, received ${id}`,
+      { field },
+    );
+  }
+
+  /** @internal Makes an endpoint; `open` gives it to native code and may throw. */
+  protected addEndpoint(
+    settings: EndpointSettings,
+    open: (index: number, zone: number) => OtherFields,
+  ): Endpoint {
+    this.checkOpen();
+    const id = endpointIdText(settings);
+    if (this.#endpoints.has(id)) {
+      throw new GatewayError(
+        'ERR_GWLB_DUPLICATE_ENDPOINT',
+        `endpoint.id: expected an id that no endpoint has, received "${id}"`,
+        { field: 'endpoint.id' },
+      );
+    }
+    const zones = this.#zones.size;
+    const zone = this.#zones.number(settings.zone);
+    if (this.#zones.size > zones) this.#publish();
+    const now = performance.now();
+    const index = this.#indices.allocate(now);
+    if (index < 0) throw tooManyEndpoints(this.#endpoints.size);
+    let fields: OtherFields;
+    try {
+      this.#counters.startEndpoint(index);
+      fields = open(index, zone);
+    } catch (error) {
+      this.#indices.release(index, now, true);
+      throw error;
+    }
+    const { mtu, zone: name } = settings;
+    const endpoint = new Endpoint({ id, zone: name, mtu: mtu || this.mtu, index, ...fields });
+    this.#endpoints.set(id, endpoint);
+    this.#byIndex.set(index, endpoint);
+    return endpoint;
+  }
+
+  /** @internal */
+  protected dropEndpoint(reference: Endpoint | string): void {
+    this.checkOpen();
+    const endpoint = this.findEndpoint('endpoint', reference);
+    const { packetsIn } = this.#counters.endpoint(endpoint.index);
+    this.#native.removeEndpoint(endpoint.index);
+    this.#endpoints.delete(endpoint.id);
+    this.#indices.release(endpoint.index, performance.now(), packetsIn === 0);
+  }
+
+  /** @internal The clock that packets are given, whole milliseconds. */
+  protected abstract nowMs(): number;
+
+  /** @internal Throws where the address cannot be a target's. */
+  protected checkTarget(_address: string, _field: string): void {}
+
+  /** @internal */
+  protected checkOpen(): void {
+    if (this.#closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the gateway was closed');
+  }
+
+  /** @internal Leaves the group; false where that was done before. */
+  protected release(): boolean {
+    if (this.#closed) return false;
+    this.#closed = true;
+    this.#pump.flush();
+    this.#pump.stop();
+    this.#leave();
+    return true;
+  }
+
+  /** Publishes the group as it is, and then with every change. */
+  #join(): void {
+    try {
+      for (const target of this.targetGroup.targets()) this.#bySlot.set(target.slot, target);
+      this.#publish();
+      this.targetGroup.on('change', this.#onChange);
+      this.targetGroup.on('register', this.#onRegister);
+    } catch (error) {
+      this.#leave();
+      throw error;
+    }
+  }
+
+  #leave(): void {
+    this.targetGroup.off('change', this.#onChange);
+    this.targetGroup.off('register', this.#onRegister);
+    this.targetGroup.detach();
+  }
+
+  #publish(): void {
+    const snapshot = this.targetGroup.snapshot(this.#zones, this.crossZone);
+    this.#native.setTargets({ ...snapshot, zones: Math.max(1, snapshot.zones) });
+    if (this.#failOpen === this.targetGroup.failOpen) return;
+    this.#failOpen = this.targetGroup.failOpen;
+    this.#native.setFailOpen(this.#failOpen);
+  }
+
+  #adopt(target: Target): void {
+    this.#bySlot.set(target.slot, target);
+    this.#counters.startTarget(target.slot);
+  }
+
+  #targetOf(slot: number): Target | null {
+    return this.#bySlot.get(slot) ?? null;
+  }
+
+  #emitFlow(event: NativeFlowEvent): void {
+    const flow = flowEventOf(event, {
+      endpointOf: (index) => this.#byIndex.get(index) ?? null,
+      targetOf: (slot) => this.#targetOf(slot),
+    });
+    this.emit('flow', flow);
+  }
+
+  #watchListeners(): void {
+    const all: EventEmitter = this as EventEmitter;
+    all.on('newListener', (name) => {
+      if (name === 'flow' && !this.#closed) this.#pump.start();
+    });
+    all.on('removeListener', (name) => {
+      if (name === 'flow' && this.listenerCount('flow') === 0) this.#pump.stop();
+    });
+  }
+}
+
+function tooManyEndpoints(count: number): GatewayError {
+  return new GatewayError(
+    'ERR_GWLB_ENDPOINT_LIMIT',
+    `endpoint: expected at most ${ENDPOINTS_MAX} endpoints (the numbers of removed ones wait until ` +
+      `their flows have ended), received one more than the ${count} there are`,
+  );
+}

@@ -1,0 +1,102 @@
+/** Endpoints: where traffic enters a gateway and leaves it. */
+import { randomBytes } from 'node:crypto';
+import type { NativeEndpoint } from '../binding.js';
+import { checkInteger, checkString, invalidArgument } from '../errors.js';
+import { INNER_BYTES_MAX, INNER_BYTES_MIN } from '../limits.js';
+import { formatEndpointId, parseEndpointId } from '../packet/address.js';
+import { ENDPOINT_ID_FORM } from '../packet/codec.js';
+
+/**
+ * `tun`: a TUN device that kernel routes point at. `geneve`: a remote GENEVE peer, such as a Linux
+ * host or a switch. `batch`: an embedder hands the packets over.
+ */
+export type EndpointKind = 'tun' | 'geneve' | 'batch';
+
+/** A remote GENEVE peer, as an endpoint has it. */
+export interface EndpointPeer {
+  readonly address: string;
+  readonly port: number;
+  readonly vni: number;
+  readonly inner: 'ip' | 'ethernet';
+}
+
+/** One endpoint of a gateway. A packet leaves by the endpoint its flow entered by. */
+export class Endpoint {
+  /** `vpce-` and 17 hex digits; carried in every packet as GENEVE option type 1. */
+  readonly id: string;
+  /** The zone whose targets its flows go to. */
+  readonly zone: string;
+  readonly kind: EndpointKind;
+  /** Largest inner packet in bytes. */
+  readonly mtu: number;
+  /** Number of the endpoint in `batch.endpoint`; not reused for as long as its flows may live. */
+  readonly index: number;
+  /** Name of the device, for kind `tun`. */
+  readonly device: string | null;
+  /** Network namespace of the device; null for this process's own. */
+  readonly netns: string | null;
+  /** The peer, for kind `geneve`. */
+  readonly peer: EndpointPeer | null;
+
+  /** @internal */
+  constructor(fields: Omit<Endpoint, 'toJSON'>) {
+    this.id = fields.id;
+    this.zone = fields.zone;
+    this.kind = fields.kind;
+    this.mtu = fields.mtu;
+    this.index = fields.index;
+    this.device = fields.device;
+    this.netns = fields.netns;
+    this.peer = fields.peer;
+    Object.freeze(this);
+  }
+
+  /** What describes it, without the fields of other kinds. */
+  toJSON(): Record<string, unknown> {
+    const { id, zone, kind, mtu, device, netns, peer } = this;
+    return { id, zone, kind, mtu, ...(device && { device, netns }), ...(peer && { peer }) };
+  }
+}
+
+/** The options every kind of endpoint has, checked. */
+export interface EndpointSettings {
+  id: bigint;
+  zone: string;
+  /** 0: the gateway's. */
+  mtu: number;
+}
+
+/** A random id of the long form. */
+export function randomEndpointId(): bigint {
+  return BigInt(`0x${randomBytes(8).toString('hex')}`) || 1n;
+}
+
+export function checkEndpoint(
+  field: string,
+  given: { id?: unknown; zone?: unknown; mtu?: unknown },
+  mtuMax: number = INNER_BYTES_MAX,
+): EndpointSettings {
+  const id = given.id === undefined ? randomEndpointId() : parseEndpointId(given.id);
+  if (id === null) throw invalidArgument(`${field}.id`, ENDPOINT_ID_FORM, given.id);
+  return {
+    id,
+    zone: checkZone(`${field}.zone`, given.zone ?? 'default'),
+    mtu:
+      given.mtu === undefined
+        ? 0
+        : checkInteger(`${field}.mtu`, given.mtu, INNER_BYTES_MIN, mtuMax),
+  };
+}
+
+export function checkZone(field: string, zone: unknown): string {
+  return checkString(field, zone, {
+    pattern: /^[\w.-]+$/,
+    max: 63,
+    expected: '1–63 letters, digits, ".", "_" and "-"',
+  });
+}
+
+/** The endpoint's id as messages and results show it. */
+export function endpointIdText(settings: EndpointSettings | NativeEndpoint): string {
+  return formatEndpointId(settings.id);
+}

@@ -1,0 +1,395 @@
+/** The gateway as a running service: sockets, devices and worker threads around the core. */
+import { binding, type NativeEndpoint, type NativeGatewayEngine } from '../binding.js';
+import {
+  checkInteger,
+  checkOptions,
+  checkString,
+  GatewayError,
+  invalidArgument,
+} from '../errors.js';
+import { NAME_LENGTH_MAX, WORKERS_MAX } from '../limits.js';
+import { formatIpv4, formatMac, parseIpv4, parseMac } from '../packet/address.js';
+import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
+import { GatewayControl } from './control.js';
+import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
+import {
+  BASE_KEYS,
+  type BaseSettings,
+  checkAddress,
+  checkBase,
+  type GatewayBaseOptions,
+} from './options.js';
+
+export interface ListenOptions extends GatewayBaseOptions {
+  /** Own IPv4 address: GENEVE is sent from and received on it. Required. */
+  address: string;
+  /** UDP port that GENEVE is received on, 1–65535. Default 6081. */
+  port?: number;
+  /**
+   * Named network namespace (`ip netns`) that sockets are opened and health checks made in. Default:
+   * the process's own.
+   */
+  netns?: string | null;
+  /** 1–32 letters, digits and hyphens; for logs and metrics. Default `'gateway'`. */
+  name?: string;
+  /** Worker threads that forward packets, 1–64. Default 1. */
+  workers?: number;
+  /** Closes the load balancer when it is aborted. */
+  signal?: AbortSignal;
+}
+
+interface EndpointOptionsBase {
+  /** `vpce-`, 0 and 16 hex digits. Default random. */
+  id?: string;
+  /** Zone whose targets its flows go to. Default `'default'`. */
+  zone?: string;
+  /** Largest inner packet in bytes, 576 up to the gateway's. Default the gateway's. */
+  mtu?: number;
+}
+
+/** An endpoint that is a TUN device: kernel routes that lead into it lead to the gateway. */
+export interface TunEndpointOptions extends EndpointOptionsBase {
+  /** Name of the device, 1–15 bytes. It is made if it does not exist, and set up. */
+  tun: string;
+  /** Named network namespace of the device. Default: the gateway's. */
+  netns?: string | null;
+  geneve?: never;
+}
+
+/** An endpoint that is a remote GENEVE peer, told from others by its address and VNI. */
+export interface GeneveEndpointOptions extends EndpointOptionsBase {
+  geneve: {
+    /** IPv4 address of the peer; it must not be a target's. */
+    peer: string;
+    /** UDP port that the peer receives on. Default 6081. */
+    port?: number;
+    /** 0–0xffffff. Default 0. */
+    vni?: number;
+    /** IP packets, or Ethernet frames. Default `'ip'`. */
+    inner?: 'ip' | 'ethernet';
+    /**
+     * Source address of frames to the peer, with `inner: 'ethernet'`. Default: the destination of the
+     * last frame it sent.
+     */
+    sourceMac?: string;
+    /** Destination address likewise. Default: the source of the last frame it sent. */
+    destinationMac?: string;
+  };
+  tun?: never;
+  netns?: never;
+}
+
+export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
+
+const FAILURE_POLL_MS = 500;
+
+/** What only `listen` can give to the constructor. */
+const PRIVATE = Symbol('GatewayLoadBalancer.listen');
+
+/**
+ * A gateway load balancer that forwards packets between its endpoints and the targets of a group.
+ * Packets never touch JavaScript. It keeps the process alive until it is closed (see `unref`). See
+ * docs/api/gateway-load-balancer.md.
+ */
+export class GatewayLoadBalancer extends GatewayControl {
+  readonly name: string;
+  /** Own address. */
+  readonly address: string;
+  /** Own UDP port. */
+  readonly port: number;
+  /** Network namespace of its sockets; null for the process's own. */
+  readonly netns: string | null;
+  /** Worker threads. */
+  readonly workers: number;
+  /** How many outer source ports it could get; flows are spread over them. */
+  readonly sourcePorts: number;
+
+  readonly #engine: NativeGatewayEngine;
+  readonly #alive: KeepAlive;
+  #offAbort: () => void = () => {};
+
+  /**
+   * Opens the sockets and starts to forward. Nothing is left open where it rejects: with a
+   * `GatewayError` that names the option (an address in use or not on this host, a missing
+   * privilege, an unknown namespace, a group in use), or with the reason of an aborted signal.
+   */
+  static async listen(options: ListenOptions): Promise<GatewayLoadBalancer> {
+    const checked = checkListen(options);
+    checked.signal?.throwIfAborted();
+    if (checked.base.targetGroup.inUse) throw groupInUse(checked.base.targetGroup.name);
+    let engine: NativeGatewayEngine;
+    try {
+      engine = new binding.GatewayEngine({
+        ...checked.base.config,
+        udp: checked.udp,
+        workers: checked.workers,
+      });
+    } catch (error) {
+      const { address, port, netns } = checked.udp;
+      const where = `${formatIpv4(address)}:${port}${netns && ` in network namespace ${netns}`}`;
+      throw systemError(error, `listen on ${where}`, 'options');
+    }
+    try {
+      return new GatewayLoadBalancer(PRIVATE, checked, engine);
+    } catch (error) {
+      engine.stop();
+      throw error;
+    }
+  }
+
+  /** @internal Use `listen`. */
+  constructor(key: symbol, checked: CheckedListen, engine: NativeGatewayEngine) {
+    if (key !== PRIVATE) {
+      throw invalidArgument('GatewayLoadBalancer', 'a call of GatewayLoadBalancer.listen', key);
+    }
+    super(checked.base, engine, engine.counters, checked.udp.netns);
+    this.#engine = engine;
+    this.name = checked.name;
+    this.address = formatIpv4(checked.udp.address);
+    this.port = engine.port;
+    this.netns = checked.udp.netns || null;
+    this.workers = checked.workers;
+    this.sourcePorts = engine.sourcePorts;
+    this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
+    this.#offAbort = onAbort(checked.signal, () => void this.close());
+  }
+
+  /**
+   * Makes an endpoint; its packets are forwarded from now on. Rejects with
+   * `ERR_GWLB_DUPLICATE_ENDPOINT`, `ERR_GWLB_ENDPOINT_LIMIT`, what is wrong with an option, or what
+   * the system says to a device (privilege, namespace, name in use); nothing is left behind then.
+   */
+  async createEndpoint(options: EndpointOptions): Promise<Endpoint> {
+    this.checkOpen();
+    const keys = ['id', 'zone', 'mtu', 'tun', 'netns', 'geneve'] as const;
+    const given = checkOptions('endpoint', options, keys);
+    const settings = checkEndpoint('endpoint', given, this.mtu);
+    if ((given.tun === undefined) === (given.geneve === undefined)) {
+      const message = `endpoint: expected either tun or geneve, received ${given.tun === undefined ? 'none of them' : 'both'}`;
+      throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field: 'endpoint' });
+    }
+    if (given.geneve !== undefined && given.netns !== undefined) {
+      throw invalidArgument('endpoint.netns', 'nothing with geneve', given.netns);
+    }
+    return given.tun === undefined
+      ? this.#createGeneve(settings, given.geneve)
+      : this.#createTun(settings, given.tun, given.netns);
+  }
+
+  /**
+   * Removes an endpoint and its device; packets of its flows are dropped from now on. Rejects with
+   * `ERR_GWLB_UNKNOWN_ENDPOINT`.
+   */
+  async removeEndpoint(endpoint: Endpoint | string): Promise<void> {
+    this.dropEndpoint(endpoint);
+  }
+
+  /** Keeps the process alive while it is open; so it is from the beginning. */
+  ref(): this {
+    this.#alive.ref();
+    return this;
+  }
+
+  /** Lets the process end although it is open. */
+  unref(): this {
+    this.#alive.unref();
+    return this;
+  }
+
+  /**
+   * Ends health checks, stops the workers, closes sockets and devices, in this order; idempotent.
+   * Flows are forgotten.
+   */
+  async close(): Promise<void> {
+    if (!this.release()) return;
+    this.#offAbort();
+    this.#alive.stop();
+    this.#engine.stop();
+    this.emit('close');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  protected override nowMs(): number {
+    return this.#engine.nowMs();
+  }
+
+  protected override checkTarget(address: string, field: string): void {
+    if (address === this.address) {
+      throw invalidArgument(field, "an address that is not the gateway's own", address);
+    }
+    const endpoint = this.endpoints().find(({ peer }) => peer?.address === address);
+    if (!endpoint) return;
+    throw new GatewayError(
+      'ERR_GWLB_INVALID_ARGUMENT',
+      `${field}: expected an address that is not the peer of an endpoint, received "${address}", ` +
+        `the peer of ${endpoint.id}`,
+      { field },
+    );
+  }
+
+  #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Endpoint {
+    const name = checkString('endpoint.tun', tun, {
+      pattern: /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
+      max: 15,
+      expected: 'a device name of 1–15 characters without spaces, "/", ":" and "%"',
+    });
+    const space = netns === undefined ? (this.netns ?? '') : checkNetns('endpoint.netns', netns);
+    const mtu = settings.mtu || this.mtu;
+    return this.addEndpoint(settings, (index, zone) => {
+      const native = { id: settings.id, zone, mtu: settings.mtu };
+      try {
+        const device = this.#engine.addTun(index, native, { name, netns: space, mtu });
+        return { kind: 'tun', device, netns: space || null, peer: null };
+      } catch (error) {
+        const where = space && ` in network namespace ${space}`;
+        throw systemError(error, `open TUN device ${name}${where}`, 'endpoint');
+      }
+    });
+  }
+
+  #createGeneve(settings: EndpointSettings, geneve: unknown): Endpoint {
+    const native = checkGeneve('endpoint.geneve', geneve);
+    const peer = formatIpv4(native.peer);
+    const target = this.targetGroup.targets().find(({ address }) => address === peer);
+    if (target) {
+      throw new GatewayError(
+        'ERR_GWLB_INVALID_ARGUMENT',
+        `endpoint.geneve.peer: expected an address that is not a target's, received "${peer}", ` +
+          `the address of target ${target.id}`,
+        { field: 'endpoint.geneve.peer' },
+      );
+    }
+    const same = this.endpoints().find(
+      (other) => other.peer?.address === peer && other.peer.vni === native.vni,
+    );
+    if (same) {
+      throw new GatewayError(
+        'ERR_GWLB_DUPLICATE_ENDPOINT',
+        `endpoint.geneve: expected a peer and VNI that no endpoint has, received ${peer} and ` +
+          `${native.vni}, those of ${same.id}`,
+        { field: 'endpoint.geneve' },
+      );
+    }
+    return this.addEndpoint(settings, (index, zone) => {
+      this.#engine.addEndpoint(index, {
+        id: settings.id,
+        zone,
+        mtu: settings.mtu,
+        geneve: native,
+      });
+      const { port, vni, ethernet } = native;
+      const inner = ethernet ? ('ethernet' as const) : ('ip' as const);
+      return {
+        kind: 'geneve',
+        device: null,
+        netns: null,
+        peer: { address: peer, port, vni, inner },
+      };
+    });
+  }
+
+  #checkFailure(): void {
+    const failure = this.#engine.failure();
+    if (failure === null) return;
+    const error = Object.assign(new Error(failure.detail || 'a worker had to stop'), failure);
+    try {
+      this.emit('error', systemError(error, 'go on forwarding', 'options'));
+    } finally {
+      void this.close();
+    }
+  }
+}
+
+interface CheckedListen {
+  base: BaseSettings;
+  udp: {
+    address: number;
+    port: number;
+    netns: string;
+    sourcePortBase: number;
+    sourcePortCount: number;
+    receiveBufferBytes: number;
+    sendBufferBytes: number;
+    ttl: number;
+  };
+  name: string;
+  workers: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Room for about 1,000 jumbo packets, or some 10 ms of 10 Gbit/s. */
+const SOCKET_BUFFER_BYTES = 8 << 20;
+
+function checkListen(options: unknown): CheckedListen {
+  const keys = [...BASE_KEYS, 'address', 'port', 'netns', 'name', 'workers', 'signal'] as const;
+  const given = checkOptions('options', options, keys);
+  const address = checkAddress('options.address', given.address);
+  const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
+  const base = checkBase('options', given, address, port);
+  const own = base.targetGroup.targets().find((target) => target.address === given.address);
+  if (own) {
+    throw invalidArgument('options.address', "an address that is not a target's", given.address);
+  }
+  return {
+    base,
+    udp: {
+      address,
+      port,
+      netns: checkNetns('options.netns', given.netns ?? null),
+      sourcePortBase: base.config.sourcePortBase,
+      sourcePortCount: base.config.sourcePortCount,
+      receiveBufferBytes: SOCKET_BUFFER_BYTES,
+      sendBufferBytes: SOCKET_BUFFER_BYTES,
+      ttl: 255,
+    },
+    name: checkString('options.name', given.name ?? 'gateway', {
+      pattern: /^[A-Za-z0-9-]+$/,
+      max: NAME_LENGTH_MAX,
+      expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
+    }),
+    workers: checkInteger('options.workers', given.workers ?? 1, 1, WORKERS_MAX),
+    signal: checkSignal('options.signal', given.signal),
+  };
+}
+
+function checkGeneve(field: string, value: unknown): NonNullable<NativeEndpoint['geneve']> {
+  const keys = ['peer', 'port', 'vni', 'inner', 'sourceMac', 'destinationMac'] as const;
+  const given = checkOptions(field, value, keys);
+  const peer = parseIpv4(given.peer);
+  if (peer === null) throw invalidArgument(`${field}.peer`, 'an IPv4 address', given.peer);
+  const inner = given.inner ?? 'ip';
+  if (inner !== 'ip' && inner !== 'ethernet') {
+    throw invalidArgument(`${field}.inner`, '"ip" or "ethernet"', inner);
+  }
+  const mac = (key: 'sourceMac' | 'destinationMac'): Uint8Array => {
+    if (given[key] === undefined) return new Uint8Array(6);
+    if (inner === 'ip') {
+      throw invalidArgument(`${field}.${key}`, "nothing unless inner is 'ethernet'", given[key]);
+    }
+    const bytes = parseMac(given[key]);
+    if (bytes === null || formatMac(bytes) === '00:00:00:00:00:00') {
+      const expected = 'a MAC address such as "02:00:00:00:00:01"';
+      throw invalidArgument(`${field}.${key}`, expected, given[key]);
+    }
+    return bytes;
+  };
+  return {
+    peer,
+    port: checkInteger(`${field}.port`, given.port ?? 6081, 1, 65_535),
+    vni: checkInteger(`${field}.vni`, given.vni ?? 0, 0, 0xffffff),
+    ethernet: inner === 'ethernet',
+    sourceMac: mac('sourceMac'),
+    destinationMac: mac('destinationMac'),
+  };
+}
+
+function groupInUse(name: string): GatewayError {
+  return new GatewayError(
+    'ERR_GWLB_IN_USE',
+    `options.targetGroup: expected a group that no load balancer uses, received ${name}, which one uses`,
+    { field: 'options.targetGroup' },
+  );
+}

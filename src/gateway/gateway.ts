@@ -1,0 +1,184 @@
+/** The gateway's data plane for programs that have their own packet I/O. */
+import { binding, type NativeGateway } from '../binding.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  GatewayError,
+  invalidArgument,
+} from '../errors.js';
+import { PacketBatch } from '../packet/batch.js';
+import { checkNow } from '../packet/flow-table.js';
+import { GatewayControl } from './control.js';
+import { checkEndpoint, type Endpoint } from './endpoint.js';
+import {
+  BASE_KEYS,
+  checkAddress,
+  checkBase,
+  type GatewayBaseOptions,
+  type SourcePorts,
+} from './options.js';
+
+export interface GatewayOptions extends GatewayBaseOptions {
+  /**
+   * Whether packets to and from targets begin with their outer IPv4 and UDP headers (68 bytes of
+   * overhead), or with the GENEVE header (40 bytes; a UDP socket adds the rest). Default false.
+   */
+  outerHeaders?: boolean;
+  /** Own IPv4 address, the outer source; required with `outerHeaders`. */
+  address?: string;
+  /** UDP port that GENEVE is received on. Default 6081. */
+  port?: number;
+}
+
+export interface BatchEndpointOptions {
+  /** `vpce-`, 0 and 16 hex digits. Default random. */
+  id?: string;
+  /** Zone whose targets its flows go to. Default `'default'`. */
+  zone?: string;
+  /** Largest inner packet in bytes, 576 up to the gateway's. Default the gateway's. */
+  mtu?: number;
+}
+
+/**
+ * The decision core by itself: batches of packets go in and come out encapsulated or decapsulated,
+ * in place. It opens no socket and reads no clock for packets; the health checks of its target group
+ * do run. See docs/api/gateway.md.
+ */
+export class Gateway extends GatewayControl {
+  /** Whether packets have outer IPv4 and UDP headers. */
+  readonly outerHeaders: boolean;
+  /** The outer UDP source ports. */
+  readonly sourcePorts: Required<SourcePorts>;
+  readonly #native: NativeGateway;
+  #lastNow: number | null = null;
+
+  /** Throws what is wrong with an option, naming it, and `ERR_GWLB_IN_USE`. */
+  constructor(options: GatewayOptions) {
+    const keys = [...BASE_KEYS, 'outerHeaders', 'address', 'port'] as const;
+    const given = checkOptions('options', options, keys);
+    const outerHeaders = checkBoolean('options.outerHeaders', given.outerHeaders ?? false);
+    if (outerHeaders && given.address === undefined) {
+      throw invalidArgument('options.address', 'an IPv4 address with outerHeaders', undefined);
+    }
+    const address =
+      given.address === undefined ? 0 : checkAddress('options.address', given.address);
+    const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
+    const settings = checkBase('options', given, address, port);
+    const native = new binding.Gateway({ ...settings.config, outerHeaders });
+    super(settings, native, [native.counters], '');
+    this.#native = native;
+    this.outerHeaders = outerHeaders;
+    const { sourcePortBase: base, sourcePortCount: count } = settings.config;
+    this.sourcePorts = { base, count };
+  }
+
+  /**
+   * Makes an endpoint whose packets you hand over. Throws `ERR_GWLB_DUPLICATE_ENDPOINT`,
+   * `ERR_GWLB_ENDPOINT_LIMIT`, and what is wrong with an option.
+   */
+  createEndpoint(options: BatchEndpointOptions = {}): Endpoint {
+    const given = checkOptions('endpoint', options, ['id', 'zone', 'mtu']);
+    const settings = checkEndpoint('endpoint', given, this.mtu);
+    return this.addEndpoint(settings, (index, zone) => {
+      this.#native.setEndpoint(index, { id: settings.id, zone, mtu: settings.mtu });
+      return { kind: 'batch', device: null, netns: null, peer: null };
+    });
+  }
+
+  /** Removes an endpoint; packets of its flows are dropped from now on (`unknown_endpoint`). */
+  removeEndpoint(endpoint: Endpoint | string): void {
+    this.dropEndpoint(endpoint);
+  }
+
+  /**
+   * Decides about packets that enter by an endpoint, and encapsulates those that go to a target.
+   * Afterwards, for each packet `i`:
+   *
+   * - `verdict[i]` forward: send `bytes(i)` to `address[i]`:`port[i]` from source port
+   *   `sourcePort(i)` of this gateway; `target[i]` is the target's slot
+   * - bypass: send `bytes(i)` on as if there were no gateway
+   * - drop: `reason[i]` says why
+   *
+   * @param endpoint The endpoint of all packets, or null where `batch.endpoint` says it of each.
+   * @param now Milliseconds that never go back, `performance.now()` by default; always of one clock.
+   */
+  toTargets(batch: PacketBatch, endpoint: Endpoint | null, now: number = performance.now()): void {
+    this.checkOpen();
+    checkBatch(batch);
+    if (endpoint !== null) {
+      batch.endpoint.fill(this.findEndpoint('endpoint', endpoint).index, 0, batch.count);
+    }
+    this.#native.toTargets(batch.native, this.#advance(now));
+  }
+
+  /**
+   * Decides about datagrams that came from targets (`batch.address[i]` is the outer source; with
+   * `outerHeaders` it is read from the packet), and takes the encapsulation off. Afterwards
+   * `verdict[i]` is forward, with the endpoint to leave by in `endpoint[i]` (see `endpointAt`), or
+   * drop.
+   *
+   * @param now As for `toTargets`.
+   */
+  fromTargets(batch: PacketBatch, now: number = performance.now()): void {
+    this.checkOpen();
+    checkBatch(batch);
+    this.#native.fromTargets(batch.native, this.#advance(now));
+  }
+
+  /**
+   * Ends idle flows; looks at `positions` places of the flow table from where it stopped last.
+   * Returns how many it ended. Call it often: four times a second a sixteenth of the table, say.
+   */
+  sweep(now: number = performance.now(), positions = 65_536): number {
+    this.checkOpen();
+    checkInteger('positions', positions, 1, 0xffffffff);
+    return this.#native.sweep(this.#advance(now), positions);
+  }
+
+  /** The outer UDP port to send packet i of a batch from. */
+  sourcePort(batch: PacketBatch, i: number): number {
+    return this.sourcePorts.base + (batch.sourcePort[i] % this.sourcePorts.count);
+  }
+
+  /** Flows in the table. */
+  get flows(): number {
+    return this.#native.flows();
+  }
+
+  /** Bytes of native memory it has taken. */
+  get memoryBytes(): number {
+    return this.#native.memoryBytes();
+  }
+
+  /** Leaves the target group, which ends its health checks. Idempotent. */
+  async close(): Promise<void> {
+    if (this.release()) this.emit('close');
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** The time of the newest packets: flows are explained as of then. */
+  protected override nowMs(): number {
+    return this.#lastNow ?? Math.floor(performance.now());
+  }
+
+  #advance(now: number): number {
+    const time = checkNow(now);
+    if (this.#lastNow !== null && time < this.#lastNow) {
+      throw new GatewayError(
+        'ERR_GWLB_OUT_OF_RANGE',
+        `now: expected at least ${this.#lastNow}, the time of the packets before, received ${time}`,
+        { field: 'now' },
+      );
+    }
+    this.#lastNow = time;
+    return time;
+  }
+}
+
+function checkBatch(batch: unknown): void {
+  if (!(batch instanceof PacketBatch)) throw invalidArgument('batch', 'a PacketBatch', batch);
+}

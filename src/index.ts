@@ -1,0 +1,116 @@
+/** The public surface of the package; re-exports only. */
+
+export {
+  Appliance,
+  type ApplianceCounters,
+  type ApplianceEvents,
+  type ApplianceHealthCheck,
+  type ApplianceOptions,
+  type Inspector,
+} from './appliance/appliance.js';
+export { type DropRule, parseDropRule } from './appliance/drop-rule.js';
+export { InspectedBatch, InspectedPacket } from './appliance/inspected-batch.js';
+export type { TargetGroupAttributes } from './control/attributes.js';
+export type {
+  HealthEvent,
+  MembershipEvent,
+  ProbeEvent,
+  TargetGroupEvents,
+} from './control/events.js';
+export type { TargetReason, TargetState } from './control/health.js';
+export type {
+  Failover,
+  HealthCheckOptions,
+  HealthCheckProtocol,
+  TargetGroupOptions,
+  TargetGroupPolicy,
+  TargetSpec,
+} from './control/options.js';
+export type { TargetReference } from './control/registry.js';
+export { Target } from './control/target.js';
+export { TargetGroup } from './control/target-group.js';
+export {
+  ERROR_CODES,
+  GatewayError,
+  type GatewayErrorCode,
+  type GatewayErrorOptions,
+} from './errors.js';
+export type { ExplainOptions, GatewayEvents } from './gateway/control.js';
+export type {
+  EndpointCounters,
+  GatewayCounters,
+  GatewayTotals,
+  TargetCounters,
+} from './gateway/counters.js';
+export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
+export type { Candidate, Explanation, FlowCookie } from './gateway/explain.js';
+export type { FlowEnd, FlowEvent } from './gateway/flow-events.js';
+export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
+export {
+  type EndpointOptions,
+  GatewayLoadBalancer,
+  type GeneveEndpointOptions,
+  type ListenOptions,
+  type TunEndpointOptions,
+} from './gateway/gateway-load-balancer.js';
+export type {
+  GatewayBaseOptions,
+  GatewayLimits,
+  IdleTimeout,
+  MidStream,
+  SourcePorts,
+} from './gateway/options.js';
+export {
+  BATCH_PACKETS_MAX,
+  ENDPOINTS_MAX,
+  FLOWS_MAX,
+  FLOWS_MIN,
+  INNER_BYTES_MAX,
+  INNER_BYTES_MIN,
+  SOURCE_PORTS_MAX,
+  TARGETS_MAX,
+  WEIGHT_MAX,
+  WORKERS_MAX,
+  ZONES_MAX,
+} from './limits.js';
+export { formatEndpointId, parseEndpointId } from './packet/address.js';
+export { PacketBatch, type PacketBatchOptions } from './packet/batch.js';
+export {
+  type CapturedFrame,
+  CaptureReader,
+  PcapWriter,
+  type PcapWriterOptions,
+  readCapture,
+} from './packet/capture.js';
+export {
+  type DecodedFrame,
+  type DecodedGeneve,
+  type DecodeError,
+  type DecodeFrameOptions,
+  type DecodeGeneveOptions,
+  decodeFrame,
+  decodeGeneve,
+  type EncodeGeneveHeader,
+  encodeGeneve,
+  type GatewayOptions as GatewayOptionValues,
+  type GeneveHeader,
+  type GeneveOption,
+} from './packet/codec.js';
+export {
+  FlowTable,
+  type FlowTableOptions,
+  flowKey,
+  NO_FLOW,
+  type Stickiness,
+} from './packet/flow-table.js';
+export {
+  DROP_REASONS,
+  type DropReason,
+  protocolName,
+  protocolNumber,
+  REASON_NAMES,
+  Verdict,
+  type VerdictName,
+} from './packet/names.js';
+export { Packet } from './packet/packet.js';
+export { type FlowTuple, tuplePacket } from './packet/tuple.js';

@@ -1,0 +1,67 @@
+/** What listening objects have in common: staying alive, being aborted, naming what went wrong. */
+import { checkString, fromSystemError, GatewayError, invalidArgument } from '../errors.js';
+
+/**
+ * A timer that keeps the process alive, since native threads do not, and that looks after something
+ * meanwhile.
+ */
+export class KeepAlive {
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(look: () => void, intervalMs: number) {
+    this.#timer = setInterval(look, intervalMs);
+  }
+
+  ref(): void {
+    this.#timer.ref();
+  }
+
+  unref(): void {
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+}
+
+export function checkSignal(field: string, value: unknown): AbortSignal | undefined {
+  if (value === undefined || value instanceof AbortSignal) return value;
+  throw invalidArgument(field, 'an AbortSignal', value);
+}
+
+/** Calls back once when the signal is aborted; returns how to take that back. */
+export function onAbort(signal: AbortSignal | undefined, callback: () => void): () => void {
+  if (!signal) return () => {};
+  signal.addEventListener('abort', callback, { once: true });
+  return () => signal.removeEventListener('abort', callback);
+}
+
+/** Name of a network namespace; '' for null, the process's own. */
+export function checkNetns(field: string, value: unknown): string {
+  if (value === null) return '';
+  return checkString(field, value, {
+    pattern: /^(?!\.{1,2}$)[^/\0]+$/,
+    max: 255,
+    expected: 'the name of a network namespace, or null',
+  });
+}
+
+/** Options that the codes of system errors are about. */
+const FIELDS: Readonly<Record<string, string>> = {
+  ERR_GWLB_ADDRESS_IN_USE: 'address',
+  ERR_GWLB_ADDRESS_NOT_AVAILABLE: 'address',
+  ERR_GWLB_UNKNOWN_NAMESPACE: 'netns',
+  ERR_GWLB_DEVICE: 'tun',
+};
+
+/** `fromSystemError`, with the option that it is about as `field`: one of `prefix`. */
+export function systemError(error: unknown, action: string, prefix: string): GatewayError {
+  const told = fromSystemError(error, action);
+  const field = FIELDS[told.code];
+  if (field === undefined || told.field !== undefined) return told;
+  return new GatewayError(told.code, `${prefix}.${field}: ${told.message}`, {
+    field: `${prefix}.${field}`,
+    cause: told.cause,
+  });
+}
