@@ -41,7 +41,7 @@ export class GatewayError extends Error {
   /** Stable; one of `ERROR_CODES`. */
   readonly code: GatewayErrorCode;
   /** Path of the argument or configuration key that was wrong, where the error is about one. */
-  readonly field?: string;
+  declare readonly field?: string;
 
   constructor(code: GatewayErrorCode, message: string, options: GatewayErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);

@@ -45,4 +45,6 @@ export interface TargetGroupHost {
   readonly netns: string;
   /** How many flows are pinned to the target in this slot. */
   flowsActive(slot: number): number;
+  /** Throws where it cannot have this address as a target; `field` names it in the message. */
+  checkTarget?(address: string, field: string): void;
 }

@@ -291,6 +291,9 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   #checkTargets(targets: readonly unknown[]): CheckedTarget[] {
     const checked = targets.map((target, i) => checkTarget(target, this.port, `targets[${i}]`));
     this.#zones?.checkRoom(checked.map((target) => target.zone));
+    checked.forEach((target, i) => {
+      this.#host?.checkTarget?.(target.address, `targets[${i}].address`);
+    });
     return checked;
   }
 

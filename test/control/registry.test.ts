@@ -1,0 +1,617 @@
+import fc from 'fast-check';
+import t from 'tap';
+import type { ProbeResult } from '../../src/control/health.js';
+import type { CheckedTarget, Failover } from '../../src/control/options.js';
+import { checkTarget } from '../../src/control/options.js';
+import { Registry, type RegistryEvent } from '../../src/control/registry.js';
+import type { TargetRecord } from '../../src/control/target.js';
+import type { GatewayError } from '../../src/errors.js';
+
+const THRESHOLDS = { healthyThreshold: 2, unhealthyThreshold: 2 };
+const OK: ProbeResult = { ok: true, detail: 'answered' };
+const BAD: ProbeResult = { ok: false, failure: 'timeout', detail: 'silence' };
+const NO_FLOWS = () => 0;
+const FLOWS = () => 1;
+
+function target(n: number, options: { zone?: string; weight?: number } = {}): CheckedTarget {
+  return checkTarget({ address: `10.0.0.${n}`, ...options }, 6081, `targets[${n}]`);
+}
+
+function registry(failover: Failover = 'no_rebalance', checks = true) {
+  const policy = { failover, deregistrationDelayMs: 300_000, checks };
+  return new Registry(policy, { targets: 8, zones: 2 });
+}
+
+function check(registry: Registry, record: TargetRecord, result: ProbeResult, now = 0) {
+  return [0, 1].flatMap(() => registry.checked(record, result, THRESHOLDS, now));
+}
+
+/** In use, with these targets; those named are healthy, the others initial. */
+function started(targets: CheckedTarget[], healthy: number[], failover: Failover = 'no_rebalance') {
+  const made = registry(failover);
+  made.attach(0);
+  made.register(targets, 0);
+  const records = [...made.records()];
+  for (const i of healthy) check(made, records[i], OK);
+  return { made, records };
+}
+
+const told = (events: RegistryEvent[]) =>
+  events.map((event) =>
+    event.type === 'health'
+      ? `${event.record.address} ${event.previous}>${event.state} ${event.reason} (${event.cause})`
+      : `${event.type} ${event.record.address}`,
+  );
+const slots = (records: Iterable<TargetRecord>) => [...records].map((record) => record.slot);
+
+function thrown(run: () => unknown): GatewayError {
+  try {
+    run();
+  } catch (error) {
+    return error as GatewayError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+t.test('a target from registration to its end', async (t) => {
+  const made = registry();
+  t.same(told(made.register([target(1)], 5)), ['register 10.0.0.1']);
+  const [record] = made.records();
+  t.match(record.view, { state: 'unused', reason: 'Target.NotInUse', since: 5 });
+  t.same(made.checked(record, OK, THRESHOLDS, 6), [], 'nobody is checked before it is in use');
+  t.same(told(made.attach(10)), ['10.0.0.1 unused>initial Elb.RegistrationInProgress (attach)']);
+  made.checkStarted(record);
+  t.equal(record.reason, 'Elb.InitialHealthChecking');
+  t.same(told(check(made, record, OK, 20)), ['10.0.0.1 initial>healthy null (health-check)']);
+  t.equal(record.since, 20);
+  t.same(told(check(made, record, BAD, 30)), [
+    '10.0.0.1 healthy>unhealthy Target.Timeout (health-check)',
+  ]);
+  t.same(told(made.deregister([record], 40)), [
+    '10.0.0.1 unhealthy>draining Target.DeregistrationInProgress (deregister)',
+  ]);
+  t.same(made.deregister([record], 41), [], 'once is enough');
+  t.same(made.checked(record, OK, THRESHOLDS, 42), [], 'a draining target is not checked');
+  t.equal(made.nextDeadline(43), 300_040);
+  t.same(made.tick(300_039, FLOWS), []);
+  t.same(told(made.tick(300_040, FLOWS)), [
+    '10.0.0.1 draining>unused Target.NotRegistered (delay-expired)',
+    'deregister 10.0.0.1',
+  ]);
+  t.same(made.targets(), [], 'no target for users');
+  t.same(slots(made.records()), [0], 'but the data plane keeps it while flows are pinned to it');
+  t.equal(made.nextDeadline(300_040), 301_040);
+  made.tick(301_040, FLOWS);
+  t.same(slots(made.records()), [0]);
+  const before = made.version;
+  made.tick(302_040, NO_FLOWS);
+  t.same(slots(made.records()), []);
+  t.ok(made.version > before);
+  t.equal(made.nextDeadline(302_040), null);
+});
+
+t.test('without a load balancer there is nothing to drain', async (t) => {
+  const made = registry();
+  made.register([target(1)], 0);
+  t.same(told(made.deregister([...made.records()], 1)), ['deregister 10.0.0.1']);
+  t.same([...made.records()], []);
+});
+
+t.test('a delay of 0 goes through all states at once', async (t) => {
+  const made = registry();
+  made.setPolicy({ failover: 'no_rebalance', deregistrationDelayMs: 0, checks: true }, false, 0);
+  made.attach(0);
+  made.register([target(1)], 0);
+  t.same(told(made.deregister([...made.records()], 1)), [
+    '10.0.0.1 initial>draining Target.DeregistrationInProgress (deregister)',
+    '10.0.0.1 draining>unused Target.NotRegistered (deregister)',
+    'deregister 10.0.0.1',
+  ]);
+});
+
+t.test('detaching ends drains and frees what was gone', async (t) => {
+  const { made, records } = started([target(1), target(2), target(3)], [0]);
+  made.deregister([records[1]], 1);
+  made.deregister([records[2]], 0);
+  made.tick(300_000, FLOWS);
+  t.same(told(made.detach(300_001)), [
+    '10.0.0.1 healthy>unused Target.NotInUse (detach)',
+    '10.0.0.2 draining>unused Target.NotRegistered (detach)',
+    'deregister 10.0.0.2',
+  ]);
+  t.same(slots(made.records()), [0]);
+  t.equal(made.nextDeadline(300_001), null);
+});
+
+t.test('detaching: slots are as new, and old failures are forgotten', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  check(made, records[0], BAD);
+  made.settle(false, 1);
+  made.detach(2);
+  made.deregister([records[1]], 3);
+  made.register([target(3)], 4);
+  t.equal(made.get('10.0.0.3').slot, 1);
+  made.attach(5);
+  check(made, made.get('10.0.0.3'), OK);
+  made.settle(false, 6);
+  t.equal(records[0].generation, 1);
+});
+
+t.test('registering a draining target again cancels the drain, in its slot', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1]);
+  made.deregister([records[0]], 1);
+  t.same(told(made.register([target(1, { weight: 7 })], 2)), [
+    'register 10.0.0.1',
+    '10.0.0.1 draining>initial Elb.RegistrationInProgress (register)',
+  ]);
+  t.match(records[0], { slot: 0, weight: 7, generation: 0 });
+  made.tick(900_000, FLOWS);
+  t.equal(made.targets().length, 2);
+  made.deregister([records[0]], 1_000_000);
+  made.tick(2_000_000, FLOWS);
+  t.equal(made.targets().length, 1);
+  made.register([target(1)], 2_000_001);
+  t.equal(made.get('10.0.0.1').slot, 0, 'also after its delay, while its flows are there');
+});
+
+t.test('who takes new flows', async (t) => {
+  const two = [target(1), target(2)];
+  const zones = [target(1, { zone: 'a' }), target(2, { zone: 'b' }), target(3, { zone: 'b' })];
+  const weights = [target(1, { weight: 0 }), target(2), target(3)];
+  const cases: [string, CheckedTarget[], number[], number[], boolean, number[]][] = [
+    ['the healthy', two, [0], [], false, [0]],
+    ['none healthy: all, initial ones included', two, [], [], false, [0, 1]],
+    ['draining ones never', two, [0, 1], [0], false, [1]],
+    ['not even as the last', two, [0], [0, 1], false, []],
+    ['a healthy one that drains leaves the others', two, [0], [0], false, [1]],
+    ['each zone for itself', zones, [1], [], false, [0, 1]],
+    ['all zones as one with cross-zone', zones, [1], [], true, [1]],
+    ['weight 0 takes none', weights, [0, 1], [], false, [1]],
+    ['and does not keep unchecked ones from helping', weights, [0], [], false, [1, 2]],
+  ];
+  for (const [name, targets, healthy, drained, crossZone, expected] of cases) {
+    const { made, records } = started(targets, healthy);
+    made.deregister(
+      drained.map((i) => records[i]),
+      1,
+    );
+    t.same(slots(made.settle(crossZone, 2)).sort(), expected, name);
+  }
+});
+
+t.test('no_rebalance never moves flows', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1]);
+  check(made, records[0], BAD);
+  made.settle(false, 1);
+  made.deregister([records[0]], 2);
+  made.tick(400_000, FLOWS);
+  made.settle(false, 400_001);
+  t.equal(records[0].generation, 0);
+});
+
+t.test(
+  'rebalance moves the flows of a target that fails, once, where others can take them',
+  async (t) => {
+    const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+    made.settle(false, 0);
+    check(made, records[0], BAD);
+    made.settle(false, 1);
+    t.equal(records[0].generation, 1);
+    made.settle(false, 2);
+    check(made, records[0], BAD);
+    made.settle(false, 3);
+    t.equal(records[0].generation, 1, 'further failures move nothing again');
+    check(made, records[1], BAD);
+    made.settle(false, 4);
+    t.same(
+      records.map((record) => record.generation),
+      [1, 0],
+      'with none healthy flows stay',
+    );
+    check(made, records[0], OK);
+    made.settle(false, 5);
+    t.same(
+      records.map((record) => record.generation),
+      [1, 1],
+      'until one is',
+    );
+  },
+);
+
+t.test('flows that a failed target took while none was healthy move too', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  check(made, records[0], BAD);
+  made.settle(false, 1);
+  check(made, records[1], BAD);
+  t.equal(made.settle(false, 2).size, 2, 'both take new flows');
+  check(made, records[1], OK);
+  made.settle(false, 3);
+  t.equal(records[0].generation, 2);
+});
+
+t.test('a failed target that recovers before anyone heard of it keeps its flows', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  check(made, records[0], BAD);
+  check(made, records[0], OK);
+  made.settle(false, 1);
+  t.equal(records[0].generation, 0);
+});
+
+t.test('rebalance: another zone helps only with cross-zone', async (t) => {
+  const targets = [target(1, { zone: 'a' }), target(2, { zone: 'b' })];
+  const { made, records } = started(targets, [0, 1], 'rebalance');
+  check(made, records[0], BAD);
+  made.settle(false, 1);
+  t.equal(records[0].generation, 0);
+  made.settle(true, 2);
+  t.equal(records[0].generation, 1);
+});
+
+t.test('rebalance: a target that left is known for 30 s more, for late returns', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  made.deregister([records[0]], 0);
+  made.settle(false, 1);
+  t.equal(records[0].generation, 0, 'it keeps its flows while it drains');
+  made.tick(300_000, FLOWS);
+  made.settle(false, 300_000);
+  t.equal(records[0].generation, 1);
+  t.equal(made.nextDeadline(300_000), 330_000);
+  made.tick(329_999, NO_FLOWS);
+  t.equal([...made.records()].length, 2);
+  made.tick(330_000, FLOWS);
+  t.equal([...made.records()].length, 1);
+});
+
+t.test('rebalance: late returns of a target that failed first', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  check(made, records[0], BAD);
+  made.settle(false, 0);
+  made.deregister([records[0]], 0);
+  made.tick(300_000, FLOWS);
+  made.settle(false, 300_000);
+  t.equal(records[0].generation, 1, 'its flows have moved already');
+  t.equal(made.nextDeadline(300_000), 330_000);
+});
+
+t.test('rebalance: a target that left keeps its flows while nobody else is healthy', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0], 'rebalance');
+  made.deregister([records[0]], 0);
+  made.tick(300_000, FLOWS);
+  made.settle(false, 300_000);
+  t.equal(records[0].generation, 0);
+  check(made, records[1], OK, 400_000);
+  made.settle(false, 400_000);
+  t.equal(records[0].generation, 1);
+  t.equal(made.nextDeadline(400_000), 430_000);
+});
+
+t.test('rebalance turned on moves the flows of targets that failed before', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1]);
+  check(made, records[0], BAD);
+  made.settle(false, 1);
+  const policy = { failover: 'rebalance', deregistrationDelayMs: 0, checks: true } as const;
+  made.setPolicy(policy, false, 2);
+  made.settle(false, 3);
+  t.equal(records[0].generation, 1);
+});
+
+t.test(
+  'generations have 8 bits, and a slot does not give its last one to the next target',
+  async (t) => {
+    const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+    for (let i = 0; i < 256; i++) {
+      check(made, records[0], BAD);
+      made.settle(false, 0);
+      check(made, records[0], OK);
+    }
+    t.equal(records[0].generation, 0);
+    check(made, records[0], BAD);
+    made.settle(false, 0);
+    made.deregister([records[0]], 0);
+    made.tick(300_000, NO_FLOWS);
+    made.tick(330_000, NO_FLOWS);
+    made.register(
+      [3, 4, 5, 6, 7, 8].map((n) => target(n)),
+      330_000,
+    );
+    made.register([target(9)], 930_000);
+    const { slot, generation } = made.get('10.0.0.9');
+    t.same({ slot, generation }, { slot: 0, generation: 2 });
+  },
+);
+
+t.test('turning checks off makes every target healthy, turning them on keeps that', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0]);
+  const policy = { failover: 'no_rebalance', deregistrationDelayMs: 0 } as const;
+  t.same(told(made.setPolicy({ ...policy, checks: false }, true, 1)), [
+    '10.0.0.2 initial>healthy null (update)',
+  ]);
+  t.same(check(made, records[0], BAD), [], 'a result that was on its way counts for nothing');
+  t.same(made.setPolicy({ ...policy, checks: true }, true, 2), []);
+  t.equal(records[1].state, 'healthy');
+  check(made, records[1], BAD);
+  t.equal(records[1].state, 'unhealthy');
+});
+
+t.test('other checks count from the beginning, other policies do not', async (t) => {
+  const { made, records } = started([target(1)], [0]);
+  const policy = { failover: 'no_rebalance', deregistrationDelayMs: 0, checks: true } as const;
+  made.checked(records[0], BAD, THRESHOLDS, 0);
+  made.setPolicy(policy, true, 0);
+  made.checked(records[0], BAD, THRESHOLDS, 0);
+  t.equal(records[0].state, 'healthy');
+  made.setPolicy(policy, false, 0);
+  made.checked(records[0], BAD, THRESHOLDS, 0);
+  t.equal(records[0].state, 'unhealthy');
+});
+
+t.test('names of targets', async (t) => {
+  const made = registry();
+  made.register(
+    [target(1), target(2), checkTarget({ address: '10.0.0.2', port: 7000 }, 6081, '')],
+    0,
+  );
+  const first = made.get('10.0.0.1');
+  t.equal(made.get('10.0.0.1:6081'), first);
+  t.equal(made.get(first.view), first);
+  t.equal(made.get('10.0.0.2:7000').port, 7000);
+  t.equal(made.find('10.0.0.3'), null);
+  t.match(
+    thrown(() => made.get('10.0.0.3')),
+    {
+      code: 'ERR_GWLB_UNKNOWN_TARGET',
+      message: 'target: expected a registered target, received "10.0.0.3"',
+    },
+  );
+  t.match(
+    thrown(() => made.get('10.0.0.2')),
+    {
+      code: 'ERR_GWLB_INVALID_ARGUMENT',
+      message:
+        'target: expected address and port, since 10.0.0.2:6081, 10.0.0.2:7000 are registered, received "10.0.0.2"',
+    },
+  );
+  t.match(
+    thrown(() => made.get(5 as unknown as string)),
+    {
+      code: 'ERR_GWLB_INVALID_ARGUMENT',
+      message: 'target: expected a target or its id such as "10.0.1.10:6081", received 5',
+    },
+  );
+});
+
+t.test('registration is all or nothing', async (t) => {
+  const made = registry();
+  made.register([target(1)], 0);
+  const version = made.version;
+  const many = [2, 3, 4, 5, 6, 7, 8, 9].map((n) => target(n));
+  const cases: [CheckedTarget[], string, string][] = [
+    [
+      [target(2), target(1)],
+      'ERR_GWLB_DUPLICATE_TARGET',
+      'targets[1]: expected a target that is not registered, received "10.0.0.1:6081"',
+    ],
+    [
+      [target(2), target(2)],
+      'ERR_GWLB_DUPLICATE_TARGET',
+      'targets[1]: expected a target that is not registered, received "10.0.0.2:6081"',
+    ],
+    [
+      many,
+      'ERR_GWLB_TARGET_LIMIT',
+      'targets: expected at most 8 targets, draining ones included, received 9',
+    ],
+    [
+      [target(2, { zone: 'b' }), target(3, { zone: 'c' })],
+      'ERR_GWLB_TARGET_LIMIT',
+      'targets: expected targets of at most 2 zones, received 3',
+    ],
+  ];
+  for (const [targets, code, message] of cases) {
+    t.match(
+      thrown(() => made.register(targets, 0)),
+      { code, message },
+    );
+    t.same(slots(made.records()), [0]);
+    t.equal(made.version, version);
+  }
+  made.register([target(2)], 0);
+  t.equal(made.get('10.0.0.2').slot, 1, 'no slot was lost');
+});
+
+t.test('slots of targets that had flows wait; the message says so', async (t) => {
+  const { made, records } = started(
+    [1, 2, 3, 4, 5, 6].map((n) => target(n)),
+    [],
+  );
+  made.settle(false, 0);
+  made.deregister(records, 0);
+  made.tick(300_000, NO_FLOWS);
+  made.tick(300_001, NO_FLOWS);
+  t.same([...made.records()], []);
+  const next = [11, 12, 13].map((n) => target(n));
+  t.match(
+    thrown(() => made.register(next, 300_002)),
+    {
+      code: 'ERR_GWLB_TARGET_LIMIT',
+      message:
+        'targets: expected at most 2 new targets (the other slots wait until the flows of former ' +
+        'targets have ended), received 3',
+    },
+  );
+  made.register(next, 900_001);
+  t.same(slots(made.records()), [6, 7, 0]);
+});
+
+// --- Any sequence of events ---
+
+type Command =
+  | { do: 'register'; n: number; zone: string; weight: number }
+  | { do: 'deregister' | 'up' | 'down' | 'weigh'; n: number; weight: number }
+  | { do: 'wait'; ms: number }
+  | { do: 'policy'; failover: Failover; checks: boolean };
+
+const number = fc.integer({ min: 1, max: 6 });
+const weight = fc.constantFrom(0, 1, 5);
+const command: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({
+    do: fc.constant('register' as const),
+    n: number,
+    zone: fc.constantFrom('a', 'b'),
+    weight,
+  }),
+  fc.record({ do: fc.constantFrom('deregister', 'up', 'down', 'weigh'), n: number, weight }),
+  fc.record({
+    do: fc.constant('wait' as const),
+    ms: fc.constantFrom(1, 1_000, 31_000, 301_000, 700_000),
+  }),
+  fc.record({
+    do: fc.constant('policy' as const),
+    failover: fc.constantFrom('rebalance', 'no_rebalance'),
+    checks: fc.boolean(),
+  }),
+);
+
+/** The registry with a data plane beside it that pins flows as the real one does. */
+class World {
+  readonly made = registry();
+  readonly crossZone: boolean;
+  now = 0;
+  failover: Failover = 'no_rebalance';
+  checks = true;
+  flows: { zone: string; slot: number; generation: number; record: TargetRecord }[] = [];
+  freedAt = new Map<number, number>();
+  states = new Map<TargetRecord, string>();
+  failing = new Set<TargetRecord>();
+  problem = '';
+
+  constructor(crossZone: boolean) {
+    this.crossZone = crossZone;
+    this.made.attach(0);
+  }
+
+  run(command: Command): void {
+    const before = new Map([...this.made.records()].map((r) => [r, { ...r }]));
+    this.follow(this.perform(command));
+    this.compareSlots(before);
+    const generations = new Map([...this.made.records()].map((r) => [r, r.generation]));
+    const eligible = this.made.settle(this.crossZone, this.now);
+    this.checkEligible(eligible);
+    this.checkGenerations(generations);
+    this.pin(eligible);
+  }
+
+  perform(command: Command): RegistryEvent[] {
+    if (command.do === 'wait') {
+      this.now += command.ms;
+      return this.made.tick(this.now, (slot) => this.pinned(slot));
+    }
+    if (command.do === 'policy') {
+      ({ failover: this.failover, checks: this.checks } = command);
+      const policy = {
+        failover: this.failover,
+        deregistrationDelayMs: 300_000,
+        checks: this.checks,
+      };
+      return this.made.setPolicy(policy, true, this.now);
+    }
+    const record = this.made.find(`10.0.0.${command.n}`);
+    const active = record?.phase === 'active';
+    if (command.do === 'register') {
+      const { n, zone, weight } = command;
+      return active ? [] : this.made.register([target(n, { zone, weight })], this.now);
+    }
+    if (!record || !active) return [];
+    if (command.do === 'deregister') return this.made.deregister([record], this.now);
+    if (command.do === 'weigh') return this.made.adjust(record, command.weight);
+    return check(this.made, record, command.do === 'up' ? OK : BAD, this.now);
+  }
+
+  /** Events tell every change of state, each from the state before. */
+  follow(events: RegistryEvent[]): void {
+    for (const event of events) {
+      if (event.type !== 'health') continue;
+      const known = this.states.get(event.record) ?? 'unused';
+      if (known !== event.previous) this.problem = `said ${event.previous}, was ${known}`;
+      this.states.set(event.record, event.state);
+      if (event.state === 'unhealthy') this.failing.add(event.record);
+      if (event.state === 'healthy' || event.state === 'initial') this.failing.delete(event.record);
+    }
+    for (const record of this.made.records()) {
+      if ((this.states.get(record) ?? 'unused') !== record.state) this.problem = 'a silent change';
+    }
+  }
+
+  compareSlots(before: Map<TargetRecord, unknown>): void {
+    const records = [...this.made.records()];
+    if (new Set(slots(records)).size < records.length) this.problem = 'a slot is used twice';
+    for (const record of before.keys()) {
+      if (!records.includes(record)) this.freedAt.set(record.slot, this.now);
+    }
+    for (const record of records) {
+      if (before.has(record)) continue;
+      const freed = this.freedAt.get(record.slot) ?? Number.NEGATIVE_INFINITY;
+      if (this.now - freed < 600_000) this.problem = 'a slot was reused in quarantine';
+    }
+  }
+
+  pool(record: TargetRecord): TargetRecord[] {
+    return [...this.made.records()].filter((r) => this.crossZone || r.zone === record.zone);
+  }
+
+  checkEligible(eligible: Set<TargetRecord>): void {
+    for (const record of this.made.records()) {
+      const can = (r: TargetRecord) => r.phase === 'active' && r.weight > 0;
+      const healthy = this.pool(record).some((r) => can(r) && r.state === 'healthy');
+      const expected = can(record) && (!healthy || record.state === 'healthy');
+      if (eligible.has(record) !== expected) this.problem = `eligibility of ${record.id}`;
+    }
+  }
+
+  checkGenerations(before: Map<TargetRecord, number>): void {
+    for (const record of this.made.records()) {
+      const away = record.phase === 'gone' || this.failing.has(record);
+      const helped = this.pool(record).some(
+        (r) => r !== record && r.phase === 'active' && r.weight > 0 && r.state === 'healthy',
+      );
+      const moves = this.failover === 'rebalance' && away && helped;
+      if (record.generation !== before.get(record) && !moves) this.problem = 'moved without need';
+      const left = this.flows.filter(
+        (f) => f.record === record && f.generation === record.generation,
+      );
+      if (moves && left.length > 0) this.problem = 'flows stayed on a failed target';
+    }
+    for (const record of [...this.made.records()]) {
+      const generation = record.generation;
+      this.made.settle(this.crossZone, this.now);
+      if (record.generation !== generation) this.problem = 'asking twice moved flows';
+    }
+  }
+
+  pinned(slot: number): number {
+    return this.flows.filter((flow) => flow.slot === slot).length;
+  }
+
+  /** Every flow sends a packet, and every zone opens one flow to each target that takes new ones. */
+  pin(eligible: Set<TargetRecord>): void {
+    this.flows = this.flows.filter((flow) => flow.generation === flow.record.generation).slice(-50);
+    for (const record of eligible) {
+      const { slot, generation, zone } = record;
+      this.flows.push({ zone, slot, generation, record });
+    }
+  }
+}
+
+t.test('property: any sequence of events', async (t) => {
+  fc.assert(
+    fc.property(fc.array(command, { maxLength: 60 }), fc.boolean(), (commands, crossZone) => {
+      const world = new World(crossZone);
+      for (const command of commands) {
+        world.run(command);
+        if (world.problem) throw new Error(`${JSON.stringify(command)}: ${world.problem}`);
+      }
+    }),
+    { numRuns: 400 },
+  );
+  t.pass('held');
+});
