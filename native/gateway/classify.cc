@@ -12,11 +12,6 @@ using batch::PacketBatch;
 
 namespace {
 
-void drop(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
-  batch.drop(i, reason);
-  state.counters.drop(reason);
-}
-
 // Moves the packet's start forward by `bytes`.
 void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
   batch.offset[i] += bytes;
@@ -213,8 +208,7 @@ DropReason classify_datagram(Gateway::State& state, PacketBatch& batch, uint32_t
 
 }  // namespace
 
-void Gateway::classify_to_targets(PacketBatch& batch) {
-  State& state = *state_;
+void classify_packets(Gateway::State& state, PacketBatch& batch) {
   state.scratch.n4 = state.scratch.n6 = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (!batch.pending(i)) continue;
@@ -223,22 +217,13 @@ void Gateway::classify_to_targets(PacketBatch& batch) {
   }
 }
 
-void Gateway::classify_from_targets(PacketBatch& batch) {
-  State& state = *state_;
+void classify_datagrams(Gateway::State& state, PacketBatch& batch) {
   state.scratch.n4 = state.scratch.n6 = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (!batch.pending(i)) continue;
     const DropReason reason = classify_datagram(state, batch, i);
     if (reason != DropReason::none) drop(state, batch, i, reason);
   }
-}
-
-bool Gateway::leaves_to_target(uint32_t i) const {
-  return state_->scratch.role[i] == Role::ingress;
-}
-
-uint32_t Gateway::owner(uint32_t i, uint32_t workers) const {
-  return flow::owner_of(state_->config.hash_key, state_->scratch.inner[i], workers);
 }
 
 }  // namespace gwlb::gateway

@@ -12,11 +12,6 @@ using flow::kNoFlow;
 
 namespace {
 
-void drop(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
-  batch.drop(i, reason);
-  state.counters.drop(reason);
-}
-
 template <class Key>
 void emit(Gateway::State& state, FlowEventType type, FlowEnd end, const Key& key, uint16_t endpoint,
           uint32_t cookie, uint16_t previous) {
@@ -351,24 +346,6 @@ void count_active(Gateway::State& state) {
   state.counters.set(GatewayCounter::flows_active_ipv6, state.flows6->size());
 }
 
-void decide(Gateway::State& state, PacketBatch& batch, uint64_t now_ms) {
-  if (!state.started) {
-    state.started = true;
-    state.started_ms = now_ms;
-  }
-  state.now_ms = now_ms;
-  look_up(state);
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if (!batch.pending(i)) continue;
-    if (state.scratch.inner[i].version == 4) {
-      decide_one<flow::FlowKey4>(state, batch, i);
-    } else {
-      decide_one<flow::FlowKey6>(state, batch, i);
-    }
-  }
-  count_active(state);
-}
-
 template <class Key>
 uint32_t sweep_family(Gateway::State& state, uint32_t positions) {
   return Family<Key>::flows(state).sweep(
@@ -384,12 +361,17 @@ uint32_t sweep_family(Gateway::State& state, uint32_t positions) {
 
 }  // namespace
 
-void Gateway::decide_to_targets(PacketBatch& batch, uint64_t now_ms) {
-  decide(*state_, batch, now_ms);
-}
-
-void Gateway::decide_from_targets(PacketBatch& batch, uint64_t now_ms) {
-  decide(*state_, batch, now_ms);
+void decide(Gateway::State& state, PacketBatch& batch) {
+  look_up(state);
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (!batch.pending(i)) continue;
+    if (state.scratch.inner[i].version == 4) {
+      decide_one<flow::FlowKey4>(state, batch, i);
+    } else {
+      decide_one<flow::FlowKey6>(state, batch, i);
+    }
+  }
+  count_active(state);
 }
 
 uint32_t Gateway::sweep(uint64_t now_ms, uint32_t positions) {

@@ -9,8 +9,7 @@ using batch::PacketBatch;
 namespace {
 
 bool refuse(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
-  batch.drop(i, reason);
-  state.counters.drop(reason);
+  drop(state, batch, i, reason);
   return false;
 }
 

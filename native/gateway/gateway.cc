@@ -61,6 +61,22 @@ void Gateway::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
 
 void Gateway::set_fail_open(bool fail_open) { state_->config.fail_open = fail_open; }
 
+void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
+  state_->advance(now_ms);
+  classify_packets(*state_, batch);
+  decide(*state_, batch);
+}
+
+void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
+  state_->advance(now_ms);
+  classify_datagrams(*state_, batch);
+  decide(*state_, batch);
+}
+
+bool Gateway::leaves_to_target(uint32_t i) const {
+  return state_->scratch.role[i] == Role::ingress;
+}
+
 uint32_t Gateway::drain_events(FlowEvent* out, uint32_t max) {
   return state_->events.drain(out, max);
 }

@@ -127,32 +127,17 @@ class Gateway {
 
   // --- packets ---
   // Inner packets of batch.endpoint[i] -> encapsulated in place, with address, port, source_port and
-  // target set. Two halves, so that an engine can hand packets to the worker that owns their flow in
-  // between: classify sets hash and owner (and drops what is malformed), decide works on what is
-  // still pending. They must be called in pairs on the same batch.
-  void classify_to_targets(batch::PacketBatch& batch);
-  void decide_to_targets(batch::PacketBatch& batch, uint64_t now_ms);
-  void to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
-    classify_to_targets(batch);
-    decide_to_targets(batch, now_ms);
-  }
+  // target set. Packets whose verdict is not `pending` are left alone.
+  void to_targets(batch::PacketBatch& batch, uint64_t now_ms);
 
   // UDP payloads received on the GENEVE port (with outer_headers: whole IPv4 packets) from
   // batch.address[i]. A target's packet is verified and decapsulated in place, with endpoint set
   // (for a `geneve` endpoint it is encapsulated again, with address and port set). A datagram of a
-  // `geneve` endpoint's peer is decapsulated and treated as to_targets would. After both halves a
-  // packet's way is told by verdict and by which of target / endpoint it leaves:
-  // leaves_to_target(i).
-  void classify_from_targets(batch::PacketBatch& batch);
-  void decide_from_targets(batch::PacketBatch& batch, uint64_t now_ms);
-  void from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
-    classify_from_targets(batch);
-    decide_from_targets(batch, now_ms);
-  }
+  // `geneve` endpoint's peer is decapsulated and treated as to_targets would; it then
+  // leaves_to_target().
+  void from_targets(batch::PacketBatch& batch, uint64_t now_ms);
+  // Of a packet of the last batch whose verdict is `forward`: to a target, or by its endpoint?
   bool leaves_to_target(uint32_t i) const;
-
-  // After classify: which of `workers` owns packet i.
-  uint32_t owner(uint32_t i, uint32_t workers) const;
 
   // Ends idle flows; examines up to `positions` table positions. Call often with a small budget.
   uint32_t sweep(uint64_t now_ms, uint32_t positions);

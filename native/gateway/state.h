@@ -89,6 +89,13 @@ struct Gateway::State {
 
   Scratch scratch;
 
+  // The learning window begins with the first packets.
+  void advance(uint64_t to_ms) {
+    now_ms = to_ms;
+    if (started) return;
+    started = true;
+    started_ms = to_ms;
+  }
   uint16_t scope_of(uint16_t endpoint) const {
     return config.scope_gateway ? flow::kScopeGateway : endpoint;
   }
@@ -158,6 +165,19 @@ inline bool syn_chooses_again(const flow::FlowState& flow, const select::TargetS
   return flow.idle == kIdleClosing || flow.idle == kIdleReset ||
          (target.flags & select::kEligible) == 0;
 }
+
+inline void drop(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
+                 base::DropReason reason) {
+  batch.drop(i, reason);
+  state.counters.drop(reason);
+}
+
+// --- classify.cc: role, inner packet, key and hash of every pending packet ---
+void classify_packets(Gateway::State& state, batch::PacketBatch& batch);
+void classify_datagrams(Gateway::State& state, batch::PacketBatch& batch);
+
+// --- decide.cc: what becomes of those that are still pending ---
+void decide(Gateway::State& state, batch::PacketBatch& batch);
 
 // --- encapsulate.cc ---
 
