@@ -62,7 +62,7 @@ const USE = `
 const table = new gwlb.FlowTable({ capacity: 1024 });
 const header = gwlb.encodeGeneve({ protocolType: 0x0800, vni: 7, options: [] });
 const decoded = gwlb.decodeGeneve(header);
-console.log(JSON.stringify({ vni: decoded.geneve.vni, size: table.size }));
+console.log(JSON.stringify({ vni: decoded.header.vni, size: table.size }));
 `;
 
 let tarball = '';
