@@ -382,9 +382,16 @@ export interface NativeBinding {
     config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number },
   ) => NativeGatewayEngine;
   ApplianceEngine: new (config: NativeApplianceConfig, ready: () => void) => NativeApplianceEngine;
-  FlowTable: new (family: 4 | 6, capacity: number, idleMs: number, hashKey: Uint8Array) => NativeFlowTable;
+  FlowTable: new (
+    family: 4 | 6,
+    capacity: number,
+    idleMs: number,
+    hashKey: Uint8Array,
+  ) => NativeFlowTable;
   /** Throws an Error whose message is a sentence where the bytes are no capture file. */
-  CaptureReader: new (file: Uint8Array) => NativeCaptureReader;
+  CaptureReader: new (
+    file: Uint8Array,
+  ) => NativeCaptureReader;
   /** A pcap file's 24 bytes (nanoseconds) for a link type. */
   captureHeader(link: number): Uint8Array;
   captureRecord(data: Uint8Array, length: number, timeNs: bigint): Uint8Array;

@@ -1,0 +1,424 @@
+/** Every function and method of the addon, with every kind of wrong argument in every place. */
+import { types } from 'node:util';
+import t, { type Test } from 'tap';
+import { binding } from '../../src/binding.js';
+import {
+  applianceConfig,
+  gatewayConfig,
+  gatewayHeader,
+  peerEndpoint,
+  plainEndpoint,
+  socketsRefused,
+  twoTargets,
+  udpConfig,
+  udpPacket,
+} from './fixtures.js';
+import {
+  bigint,
+  boolean,
+  bytes,
+  callback,
+  integer,
+  type Kind,
+  list,
+  native,
+  object,
+  optional,
+  text,
+  words,
+  wrongArguments,
+} from './kinds.js';
+
+const U32 = 0xffffffff;
+const NOW = integer(0, Number.MAX_SAFE_INTEGER);
+
+const GATEWAY_FIELDS = {
+  hashKey: bytes(16),
+  cookieKey: bytes(16),
+  stickiness: { accepts: (value: unknown) => [5, 3, 2].includes(value as number) },
+  scopeGateway: boolean,
+  strictCookies: boolean,
+  midStream: integer(0, 2),
+  learningMs: integer(0, U32),
+  flowsIpv4: integer(1024, 2 ** 27),
+  flowsIpv6: integer(1024, 2 ** 27),
+  tcpIdleMs: integer(1, 2 ** 31 - 1),
+  otherIdleMs: integer(1, 2 ** 31 - 1),
+  mtu: integer(576, 8500),
+  optionClass: integer(0, 0xffff),
+  attachmentId: bigint,
+  innerEthernet: boolean,
+  sourceMac: bytes(6),
+  destinationMac: bytes(6),
+  failOpen: boolean,
+  outerHeaders: boolean,
+  address: integer(0, U32),
+  port: integer(0, 65535),
+  sourcePortBase: integer(1, 65520),
+  sourcePortCount: integer(1, 1024),
+  events: integer(0, 2 ** 20),
+};
+
+const UDP = object({
+  address: integer(0, U32),
+  port: integer(0, 65535),
+  netns: text(4096),
+  sourcePortBase: integer(1, 65535),
+  sourcePortCount: integer(0, 1024),
+  receiveBufferBytes: integer(0, 2 ** 30),
+  sendBufferBytes: integer(0, 2 ** 30),
+  ttl: integer(1, 255),
+});
+
+const APPLIANCE = object({
+  udp: UDP,
+  optionClass: integer(0, 0xffff),
+  gatewayPort: integer(1, 65535),
+  batches: integer(1, 256),
+  inspect: boolean,
+  drop: list(
+    object({
+      protocol: integer(0, 255),
+      port: integer(0, 65535),
+      address: optional(bytes(4)),
+      prefix: integer(0, 32),
+    }),
+  ),
+});
+
+const TARGETS = object({
+  zones: integer(1, 64),
+  crossZone: boolean,
+  seed: bigint,
+  targets: list(
+    object({
+      slot: integer(0, 4095),
+      zone: integer(0, 0),
+      address: integer(0, U32),
+      port: integer(1, 65535),
+      eligible: boolean,
+      generation: integer(0, 255),
+      weight: integer(1, 1000),
+      identity: bigint,
+    }),
+  ),
+});
+
+const MAC = bytes(6);
+const ENDPOINT = object({ id: bigint, zone: integer(0, 63), mtu: integer(0, 0) });
+const PEER = object({
+  id: bigint,
+  zone: integer(0, 63),
+  mtu: integer(0, 0),
+  geneve: optional(
+    object({
+      peer: integer(0, U32),
+      port: integer(1, 65535),
+      vni: integer(0, 0xffffff),
+      ethernet: boolean,
+      sourceMac: MAC,
+      destinationMac: MAC,
+    }),
+  ),
+});
+
+const INDEX = integer(0, 4095);
+
+interface Call {
+  what: string;
+  call: (...given: never[]) => unknown;
+  good: unknown[];
+  kinds: Kind[];
+}
+
+/** A call of a method by its name, so that what is checked is the class, not a bound function. */
+function method(self: object, name: string, good: unknown[], kinds: Kind[]): Call {
+  const call = (...given: unknown[]) =>
+    (self as Record<string, (...given: unknown[]) => unknown>)[name](...given);
+  return { what: `${self.constructor.name}.${name}`, call, good, kinds };
+}
+
+function construction(name: keyof typeof binding, good: unknown[], kinds: Kind[]): Call {
+  const Class = binding[name] as unknown as new (...given: unknown[]) => object;
+  return { what: `new ${name}`, call: (...given) => new Class(...given), good, kinds };
+}
+
+function plain(name: keyof typeof binding, good: unknown[], kinds: Kind[]): Call {
+  return { what: name, call: binding[name] as Call['call'], good, kinds };
+}
+
+const batch = new binding.PacketBatch(4, 2240);
+const gateway = new binding.Gateway(gatewayConfig());
+const table = new binding.FlowTable(4, 1024, 1000, new Uint8Array(16));
+const key = new Uint8Array(16);
+const entry = table.insert(key, 1, 0);
+const reader = new binding.CaptureReader(binding.captureHeader(1));
+
+/** Good arguments where a field has few good values would be refused as a duplicate or the like. */
+const CALLS: Call[] = [
+  construction('PacketBatch', [4, 2240], [integer(1, 256), integer(192, 65536)]),
+  method(batch, 'setCount', [1], [integer(0, 4)]),
+  method(batch, 'reset', [1, 5], [integer(0, 3), integer(0, 2112)]),
+
+  construction('Gateway', [gatewayConfig()], [object(GATEWAY_FIELDS)]),
+  method(gateway, 'setTargets', [twoTargets()], [TARGETS]),
+  method(gateway, 'setEndpoint', [1, plainEndpoint()], [INDEX, ENDPOINT]),
+  method(gateway, 'setEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
+  method(gateway, 'removeEndpoint', [1], [INDEX]),
+  method(
+    gateway,
+    'setIdleTimeouts',
+    [1000, 1000],
+    [integer(1, 2 ** 31 - 1), integer(1, 2 ** 31 - 1)],
+  ),
+  method(gateway, 'setFailOpen', [false], [boolean]),
+  method(gateway, 'toTargets', [batch, 0], [native, NOW]),
+  method(gateway, 'fromTargets', [batch, 0], [native, NOW]),
+  method(gateway, 'sweep', [0, 10], [NOW, integer(0, U32)]),
+  method(gateway, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
+  method(gateway, 'drainEvents', [10], [integer(0, 2 ** 20)]),
+
+  construction(
+    'FlowTable',
+    [4, 1024, 1000, new Uint8Array(16)],
+    [
+      { accepts: (value) => value === 4 || value === 6 },
+      integer(1024, 2 ** 27),
+      integer(1, 2 ** 31 - 1),
+      bytes(16),
+    ],
+  ),
+  method(
+    table,
+    'lookup',
+    [key, 1, new Uint32Array(1), 0],
+    [
+      { accepts: (value) => types.isUint8Array(value) && value.length >= 16 },
+      integer(0, 1),
+      words(1),
+      NOW,
+    ],
+  ),
+  method(table, 'insert', [key, 1, 0], [bytes(16), integer(0, U32), NOW]),
+  method(table, 'value', [entry], [integer(entry, entry)]),
+  method(table, 'setValue', [entry, 5], [integer(entry, entry), integer(0, U32)]),
+  method(table, 'sweep', [0, 10], [NOW, integer(0, U32)]),
+
+  plain('captureHeader', [1], [integer(0, 0xffff)]),
+  plain('captureRecord', [new Uint8Array(4), 4, 0n], [bytes(), integer(4, U32), bigint]),
+  plain(
+    'decodeFrame',
+    [udpPacket(), 36, 101, 0x0108, 6081],
+    [
+      { accepts: (value) => types.isUint8Array(value) && value.buffer instanceof ArrayBuffer },
+      integer(36, U32),
+      integer(0, 0xffff),
+      integer(0, 0xffff),
+      integer(0, 0xffff),
+    ],
+  ),
+  plain('decodeGeneve', [gatewayHeader(1n, 1), 0x0108], [bytes(), integer(0, 0xffff)]),
+  plain(
+    'encodeGeneve',
+    [
+      {
+        protocolType: 0x0800,
+        vni: 1,
+        oam: false,
+        critical: false,
+        options: [{ class: 1, type: 2, data: new Uint8Array(4) }],
+      },
+    ],
+    [
+      object({
+        protocolType: integer(0, 0xffff),
+        vni: integer(0, 0xffffff),
+        oam: boolean,
+        critical: boolean,
+        options: list(
+          object({
+            class: integer(0, 0xffff),
+            type: integer(0, 255),
+            data: {
+              accepts: (value) =>
+                types.isUint8Array(value) &&
+                value.buffer instanceof ArrayBuffer &&
+                value.length % 4 === 0,
+            },
+          }),
+        ),
+      }),
+    ],
+  ),
+  plain(
+    'flowKey',
+    [udpPacket(), 5, 0],
+    [bytes(), { accepts: (value) => [5, 3, 2].includes(value as number) }, integer(0, 0xffff)],
+  ),
+  plain('targetRows', [twoTargets(), 0], [TARGETS, integer(0, 0)]),
+];
+
+const OBJECTS: readonly (readonly [string, unknown])[] = [
+  ['a Gateway', gateway],
+  ['a FlowTable', table],
+  ['a CaptureReader', reader],
+  ['an object with a PacketBatch as prototype', Object.create(batch)],
+  ['a Proxy of a PacketBatch', new Proxy(batch, {})],
+];
+
+function check(t: Test, calls: readonly Call[]): void {
+  for (const { what, call, good, kinds } of calls) {
+    t.equal(kinds.length, good.length, `${what}: every argument has a kind`);
+    t.doesNotThrow(() => call(...(good as never[])), `${what} takes good arguments`);
+    let tried = 0;
+    for (const [where, given] of wrongArguments(good, kinds, OBJECTS)) {
+      let thrown: unknown = null;
+      try {
+        call(...(given as never[]));
+      } catch (error) {
+        thrown = error;
+      }
+      tried++;
+      if (thrown instanceof TypeError || thrown instanceof RangeError) continue;
+      t.fail(`${what}: ${where}: expected a TypeError or RangeError, received ${String(thrown)}`);
+    }
+    t.ok(tried >= 20, `${what}: ${tried} wrong arguments throw`);
+  }
+}
+
+t.test('without sockets', async (t) => check(t, CALLS));
+
+t.test('engines', { skip: await socketsRefused() }, async (t) => {
+  const gatewayEngine = new binding.GatewayEngine({
+    ...gatewayConfig(),
+    udp: udpConfig(),
+    workers: 1,
+  });
+  const appliance = new binding.ApplianceEngine(applianceConfig(), () => {});
+  t.teardown(() => {
+    gatewayEngine.stop();
+    appliance.stop();
+  });
+  const started: { stop(): void }[] = [];
+  t.teardown(() => {
+    for (const engine of started) engine.stop();
+  });
+  const starts = (one: Call): Call => ({
+    ...one,
+    call: (...given) => started.push(one.call(...given) as { stop(): void }),
+  });
+  check(t, [
+    starts(
+      construction(
+        'GatewayEngine',
+        [{ ...gatewayConfig(), udp: udpConfig(), workers: 1 }],
+        [object({ ...GATEWAY_FIELDS, udp: UDP, workers: integer(1, 64) })],
+      ),
+    ),
+    method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),
+    method(gatewayEngine, 'addEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
+    method(gatewayEngine, 'removeEndpoint', [1], [INDEX]),
+    method(
+      gatewayEngine,
+      'setIdleTimeouts',
+      [1000, 1000],
+      [integer(1, 2 ** 31 - 1), integer(1, 2 ** 31 - 1)],
+    ),
+    method(gatewayEngine, 'setFailOpen', [false], [boolean]),
+    method(gatewayEngine, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
+    method(gatewayEngine, 'drainEvents', [10], [integer(0, 2 ** 20)]),
+    starts(construction('ApplianceEngine', [applianceConfig(), () => {}], [APPLIANCE, callback])),
+    method(appliance, 'setInspect', [true], [boolean]),
+  ]);
+
+  t.test('a TUN device that cannot be is refused by its argument', async (t) => {
+    const kinds = [
+      INDEX,
+      ENDPOINT,
+      object({ name: text(15), netns: text(4096), mtu: integer(68, 8500) }),
+    ];
+    const good = [2, plainEndpoint(), { name: 'gwlbtest%d', netns: '', mtu: 1500 }];
+    const add = gatewayEngine.addTun.bind(gatewayEngine) as (...given: unknown[]) => unknown;
+    for (const [where, given] of wrongArguments(good, kinds, OBJECTS)) {
+      t.throws(() => add(...given), { name: /^(TypeError|RangeError)$/ }, where);
+    }
+    t.throws(() => add(2, peerEndpoint(), good[2]), TypeError, 'a device and a peer');
+  });
+
+  t.test('what is no batch of this engine is not released', async (t) => {
+    const release = appliance.release.bind(appliance) as (given: unknown) => void;
+    for (const value of [undefined, {}, batch, gateway, Object.create(null), 5]) {
+      t.throws(() => release(value), TypeError);
+    }
+  });
+});
+
+t.test('arguments that are missing', async (t) => {
+  for (const { what, call, good } of CALLS) {
+    t.throws(() => call(), { name: /^(TypeError|RangeError)$/ }, `${what} without any`);
+    const short = good.slice(0, -1) as never[];
+    t.throws(
+      () => call(...short),
+      { name: /^(TypeError|RangeError)$/ },
+      `${what} without the last`,
+    );
+  }
+});
+
+t.test('messages name the place, what was expected and what was received', async (t) => {
+  const wrong = { ...gatewayConfig(), mtu: 70_000 };
+  t.throws(() => new binding.Gateway(wrong), {
+    name: 'RangeError',
+    message: 'config.mtu: expected an integer from 576 to 8500, received 70000',
+  });
+  const targets = twoTargets();
+  targets.targets[1].weight = '5' as never;
+  t.throws(() => gateway.setTargets(targets), {
+    name: 'TypeError',
+    message: "targets.targets[1].weight: expected an integer from 1 to 1000, received '5'",
+  });
+  t.throws(() => gateway.toTargets(table as never, 0), {
+    name: 'TypeError',
+    message: 'batch: expected a native PacketBatch, received an object',
+  });
+  t.throws(() => binding.flowKey(new Int8Array(4) as never, 5, 0), {
+    name: 'TypeError',
+    message: 'packet: expected a Uint8Array that is not shared, received an Int8Array',
+  });
+});
+
+t.test('combinations that are wrong together', async (t) => {
+  const twice = twoTargets();
+  twice.targets[1].slot = 0;
+  t.throws(() => gateway.setTargets(twice), RangeError, 'one slot for two targets');
+  const ports = { ...gatewayConfig(), sourcePortBase: 65535, sourcePortCount: 2 };
+  t.throws(() => new binding.Gateway(ports), RangeError, 'source ports above 65535');
+  t.throws(
+    () => new binding.PacketBatch(4, 2241),
+    RangeError,
+    'a stride that is no multiple of 64',
+  );
+  const data = new Uint8Array(124);
+  const options = [1, 2, 3].map((type) => ({ class: 1, type, data }));
+  const header = { protocolType: 0x0800, vni: 0, oam: false, critical: false, options };
+  t.throws(() => binding.encodeGeneve(header), RangeError, 'more options than fit');
+});
+
+t.test('a getter that throws is heard, one that meddles changes nothing', async (t) => {
+  const oops = new Error('oops');
+  const config = Object.defineProperty(gatewayConfig(), 'mtu', {
+    get() {
+      throw oops;
+    },
+  });
+  t.throws(() => new binding.Gateway(config), oops);
+
+  const hashKey = new Uint8Array(16);
+  const detaches = Object.defineProperty({ ...gatewayConfig(), hashKey }, 'stickiness', {
+    get() {
+      structuredClone(hashKey.buffer, { transfer: [hashKey.buffer] });
+      return 5;
+    },
+  });
+  t.doesNotThrow(() => new binding.Gateway(detaches), 'bytes were copied before the getter ran');
+});

@@ -1,0 +1,200 @@
+/**
+ * Arguments that the addon accepts, and processes of their own to use it in. The functions that make
+ * arguments are self-contained: their text is also the beginning of every child's program.
+ */
+import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type {
+  NativeApplianceConfig,
+  NativeEndpoint,
+  NativeGatewayConfig,
+  NativeTargets,
+  NativeUdpConfig,
+} from '../../src/binding.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** The file that src/binding.ts loads. */
+export const addonPath: string = createRequire(import.meta.url)('node-gyp-build').path(root);
+
+export function gatewayConfig(): NativeGatewayConfig {
+  return {
+    hashKey: new Uint8Array(16).fill(1),
+    cookieKey: new Uint8Array(16).fill(2),
+    stickiness: 5,
+    scopeGateway: false,
+    strictCookies: false,
+    midStream: 0,
+    learningMs: 1000,
+    flowsIpv4: 1024,
+    flowsIpv6: 1024,
+    tcpIdleMs: 350_000,
+    otherIdleMs: 120_000,
+    mtu: 1500,
+    optionClass: 0x0108,
+    attachmentId: 0n,
+    innerEthernet: false,
+    sourceMac: new Uint8Array(6),
+    destinationMac: new Uint8Array(6),
+    failOpen: false,
+    outerHeaders: false,
+    address: 0x7f000001,
+    port: 6081,
+    sourcePortBase: 32768,
+    sourcePortCount: 16,
+    events: 64,
+  };
+}
+
+export function udpConfig(): NativeUdpConfig {
+  return {
+    address: 0x7f000001,
+    port: 0,
+    netns: '',
+    sourcePortBase: 32768,
+    sourcePortCount: 0,
+    receiveBufferBytes: 262_144,
+    sendBufferBytes: 262_144,
+    ttl: 64,
+  };
+}
+
+export function applianceConfig(): NativeApplianceConfig {
+  return {
+    udp: udpConfig(),
+    optionClass: 0x0108,
+    gatewayPort: 6081,
+    batches: 2,
+    inspect: true,
+    drop: [{ protocol: 6, port: 23, address: new Uint8Array([10, 0, 0, 0]), prefix: 8 }],
+  };
+}
+
+/** 10.9.0.1 and 10.9.0.2, both eligible, in zone 0. */
+export function twoTargets(): NativeTargets {
+  const target = (slot: number) => ({
+    slot,
+    zone: 0,
+    address: 0x0a090001 + slot,
+    port: 6081,
+    eligible: true,
+    generation: 0,
+    weight: 1,
+    identity: BigInt(slot + 1),
+  });
+  return { targets: [target(0), target(1)], zones: 1, crossZone: false, seed: 7n };
+}
+
+export function plainEndpoint(): NativeEndpoint {
+  return { id: 0xabcdef0123456789n, zone: 0, mtu: 0 };
+}
+
+export function peerEndpoint(): NativeEndpoint {
+  const geneve = {
+    peer: 0x7f000002,
+    port: 6081,
+    vni: 7,
+    ethernet: false,
+    sourceMac: new Uint8Array(6),
+    destinationMac: new Uint8Array(6),
+  };
+  return { ...plainEndpoint(), geneve };
+}
+
+/** IPv4 + UDP from 203.0.113.9 to 10.0.2.10, with `payload` bytes of 0x5a. */
+export function udpPacket(sourcePort = 40000, destinationPort = 53, payload = 8): Uint8Array {
+  const packet = new Uint8Array(28 + payload).fill(0x5a, 28);
+  const view = new DataView(packet.buffer);
+  packet.set([0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 203, 0, 113, 9, 10, 0, 2, 10]);
+  view.setUint16(2, packet.length);
+  let sum = 0;
+  for (let at = 0; at < 20; at += 2) sum += view.getUint16(at);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  view.setUint16(10, ~sum & 0xffff);
+  view.setUint16(20, sourcePort);
+  view.setUint16(22, destinationPort);
+  view.setUint16(24, 8 + payload);
+  return packet;
+}
+
+/** The 40 bytes in front of a gateway's packet. */
+export function gatewayHeader(endpointId: bigint, cookie: number): Uint8Array {
+  const header = new Uint8Array(40);
+  const view = new DataView(header.buffer);
+  header.set([8, 0, 0x08, 0x00]);
+  for (const [type, at, length] of [
+    [1, 8, 8],
+    [2, 20, 8],
+    [3, 32, 4],
+  ]) {
+    view.setUint16(at, 0x0108);
+    header[at + 2] = type;
+    header[at + 3] = length / 4;
+  }
+  view.setBigUint64(12, endpointId);
+  view.setUint32(36, cookie);
+  return header;
+}
+
+const PRELUDE = `
+'use strict';
+const addonPath = process.env.GWLB_TEST_ADDON;
+const addon = require(addonPath);
+${[
+  gatewayConfig,
+  udpConfig,
+  applianceConfig,
+  twoTargets,
+  plainEndpoint,
+  peerEndpoint,
+  udpPacket,
+  gatewayHeader,
+].join('\n')}
+`;
+
+/** A program for a child process or a worker: `addon` and the functions above, then `body`. */
+export function program(body: string): string {
+  return `${PRELUDE}\n${body}\n`;
+}
+
+export interface ChildResult {
+  code: number | null;
+  signal: string | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program in a process of its own, with `gc()`; one that hangs is killed (signal SIGKILL). */
+export function runChild(body: string, timeoutMs = 60_000): Promise<ChildResult> {
+  const { NODE_OPTIONS: _, ...env } = process.env;
+  const child = spawn(process.execPath, ['--expose-gc', '-e', program(body)], {
+    env: { ...env, GWLB_TEST_ADDON: addonPath },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const result: ChildResult = { code: null, signal: null, stdout: '', stderr: '' };
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    result.stdout += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    result.stderr += text;
+  });
+  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      resolve({ ...result, code, signal });
+    });
+  });
+}
+
+/** Why sockets cannot be opened here, or false. */
+export async function socketsRefused(): Promise<string | false> {
+  const socket = createSocket('udp4');
+  return new Promise((resolve) => {
+    socket.on('error', (error) => resolve(`no UDP socket on 127.0.0.1: ${error.message}`));
+    socket.bind(0, '127.0.0.1', () => socket.close(() => resolve(false)));
+  });
+}
