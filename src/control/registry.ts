@@ -237,8 +237,6 @@ export class Registry {
       if (record.phase === 'draining') this.#leave(record, 'detach', now);
       else if (record.phase === 'gone') this.#free(record, now);
       else {
-        record.failing = false;
-        record.moved = false;
         const reason = 'Target.NotInUse';
         this.#enter(record, 'unused', reason, DESCRIPTIONS.notInUse, 'detach', now);
       }
@@ -338,7 +336,6 @@ export class Registry {
 
   #activate(record: TargetRecord, cause: HealthCause, now: number): void {
     record.phase = 'active';
-    record.freeAt = null;
     record.failing = false;
     record.moved = false;
     if (!this.#inUse) return;
