@@ -61,8 +61,7 @@ TEST(sums_of_parts_add_up) {
 TEST(udp_checksums_by_scapy) {
   const Bytes four = hex("c0000201 c6336402");
   Bytes udp4 = hex("03e8 0035 000b 4b21 616263");
-  const Bytes six =
-      hex("20010db8000000000000000000000001 20010db8000000000000000000000002");
+  const Bytes six = hex("20010db8000000000000000000000001 20010db8000000000000000000000002");
   Bytes udp6 = hex("03e8 0035 000b dbe3 616263");
   const uint8_t* a = four.data();
   CHECK_EQ(wire::transport_checksum(a, a + 4, 4, 17, udp4.data(), udp4.size()), 0);

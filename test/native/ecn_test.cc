@@ -47,8 +47,8 @@ TEST(decapsulation_table_in_full) {
 TEST(ipv4_checksum_stays_correct_and_nothing_else_changes) {
   for (int tos = 0; tos < 256; ++tos) {
     for (const Ecn ecn : {Ecn::not_ect, Ecn::ect1, Ecn::ect0, Ecn::ce}) {
-      const Bytes before = ipv4(0x0a000001, 0xc0a80105, 17, udp(1, 2), 0, 0x1234,
-                                static_cast<uint8_t>(tos));
+      const Bytes before =
+          ipv4(0x0a000001, 0xc0a80105, 17, udp(1, 2), 0, 0x1234, static_cast<uint8_t>(tos));
       Bytes packet = before;
       CHECK_EQ(wire::inner_ecn(packet.data()), static_cast<Ecn>(tos & 3));
       wire::set_inner_ecn(packet.data(), ecn);

@@ -1,5 +1,5 @@
-// What the wire tests share: heap blocks of exactly the packet's size, so that AddressSanitizer sees
-// a read behind it, and checks that hold for every parser.
+// What the wire tests share: heap blocks of exactly the packet's size, so that AddressSanitizer
+// sees a read behind it, and checks that hold for every parser.
 #pragma once
 
 #include <cstring>

@@ -1,5 +1,5 @@
-// A second reading of an inner packet, written from RFC 791, 8200, 1858, 3128, 6946 and 7112 and not
-// from native/wire. It says what a packet is or why it is refused; not where.
+// A second reading of an inner packet, written from RFC 791, 8200, 1858, 3128, 6946 and 7112 and
+// not from native/wire. It says what a packet is or why it is refused; not where.
 #pragma once
 
 #include <algorithm>
@@ -59,10 +59,9 @@ inline ModelInner transport(ModelInner packet, const std::vector<uint8_t>& p) {
     packet.icmp_type = p[t];
     packet.icmp_code = p[t + 1];
     static const std::vector<int> kErrors = {3, 4, 5, 11, 12};
-    packet.icmp_error =
-        packet.version == 6
-            ? packet.icmp_type <= 127
-            : std::find(kErrors.begin(), kErrors.end(), packet.icmp_type) != kErrors.end();
+    packet.icmp_error = packet.version == 6 ? packet.icmp_type <= 127
+                                            : std::find(kErrors.begin(), kErrors.end(),
+                                                        packet.icmp_type) != kErrors.end();
     return packet;
   }
   packet.ports = true;
