@@ -52,6 +52,14 @@ run('clang-format', 'clang-format/index.js', [
 ]);
 if (!fix) {
   run('types', 'typescript/bin/tsc', ['-p', 'tsconfig.json']);
+  const strict = '--strict --skipLibCheck --target es2023 --module nodenext --types node'.split(
+    ' ',
+  );
+  const scripts = readdirSync(join(root, 'scripts')).map((name) => `scripts/${name}`);
+  run('types of scripts', 'typescript/bin/tsc', [
+    ...['--ignoreConfig', '--allowJs', '--checkJs', '--noEmit', ...strict],
+    ...scripts,
+  ]);
   run('publint', 'publint/src/cli.js', ['--strict', '--pack', 'npm']);
 }
 process.exitCode = failed ? 1 : 0;

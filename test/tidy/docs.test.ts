@@ -1,0 +1,34 @@
+/** What the documents point at is there. */
+import { existsSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import t from 'tap';
+import { filesBelow, root, textOf } from './tree.js';
+
+const documents = filesBelow('').filter((path) => path.endsWith('.md'));
+
+t.test('relative links lead to files', async (t) => {
+  const broken: string[] = [];
+  let links = 0;
+  for (const path of documents) {
+    for (const [, target = ''] of textOf(path).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^(https?:|mailto:|#)/.test(target)) continue;
+      links += 1;
+      const file = posix.join(posix.dirname(path), target.replace(/#.*/, ''));
+      if (!existsSync(join(root, file))) broken.push(`${path}: ${target}`);
+    }
+  }
+  t.ok(links > 0);
+  t.strictSame(broken, []);
+});
+
+t.test('the files that CONTRIBUTING sends people to exist', async (t) => {
+  const named = [
+    ...textOf('CONTRIBUTING.md').matchAll(/`((?:native|src|test|docs|bench)\/[^`*<…]+)`/g),
+  ];
+  const paths = named.map(([, path = '']) => path.split(' ')[0] ?? '');
+  t.ok(paths.length > 10);
+  t.strictSame(
+    paths.filter((path) => !existsSync(join(root, path))),
+    [],
+  );
+});
