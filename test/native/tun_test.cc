@@ -1,0 +1,231 @@
+#include "io/tun.h"
+
+#include <algorithm>
+
+#include "test/native/io_rig.h"
+#include "test/native/test.h"
+
+namespace gwlb::test {
+namespace {
+
+using base::DropReason;
+using batch::PacketBatch;
+
+constexpr char kNoTun[] = "no network namespace or no TUN device can be made here";
+
+std::unique_ptr<io::Tun> open_tun(const io::TunConfig& config) {
+  std::unique_ptr<io::Tun> tun;
+  const io::OsError error = io::Tun::open(config, &tun);
+  CHECK_EQ(io::sentence(error), "");
+  return tun;
+}
+
+bool can_make(const PrivateNetns& netns) {
+  return netns.made() && access("/dev/net/tun", R_OK | W_OK) == 0;
+}
+
+io::TunConfig config_in(const PrivateNetns& netns, const char* name, uint32_t queues = 1) {
+  io::TunConfig config;
+  config.name = name;
+  config.netns = netns.path();
+  config.queues = queues;
+  return config;
+}
+
+uint32_t receive_some(io::TunQueue& queue, PacketBatch& batch, uint16_t endpoint) {
+  io::OsError error;
+  for (int k = 0; k < 200; ++k) {
+    const uint32_t n = queue.receive(batch, endpoint, &error);
+    CHECK(error.ok());
+    if (n != 0) return n;
+    usleep(1000);
+  }
+  return 0;
+}
+
+// IPv4 UDP: the answer is the question with both ends swapped; every checksum stays right.
+void turn_round(uint8_t* packet) {
+  std::swap_ranges(packet + 12, packet + 16, packet + 16);
+  std::swap_ranges(packet + 20, packet + 22, packet + 22);
+}
+
+TEST(packets_go_out_and_come_back) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto tun = open_tun(config_in(netns, "gwlbt0"));
+  REQUIRE(tun != nullptr);
+  CHECK_EQ(tun->name(), "gwlbt0");
+  std::unique_ptr<PlainUdp> client;
+  CHECK(netns.run([&] {
+    CHECK_EQ(link_mtu("gwlbt0"), 8500);
+    CHECK(set_address("gwlbt0", 0x0a090001, 0xffffff00));
+    client = std::make_unique<PlainUdp>(0x0a090001);
+  }));
+  REQUIRE(client && client->bound());
+  auto batch = PacketBatch::create(64, base::kSlotStrideJumbo);
+  // Nothing but what was sent: no router solicitations, no multicast reports.
+  usleep(20'000);
+  io::OsError error;
+  batch->count = 0;
+  CHECK_EQ(tun->queue(0).receive(*batch, 0, &error), 0u);
+
+  const uint32_t payloads[] = {0, 1, 1472, 8472};
+  for (const uint32_t payload : payloads) CHECK(client->send(Bytes(payload, 7), 0x0a090002, 9999));
+  batch->count = 0;
+  uint32_t got = 0;
+  while (got < 4) {
+    const uint32_t n = receive_some(tun->queue(0), *batch, 5);
+    REQUIRE(n != 0);
+    got += n;
+  }
+  REQUIRE(batch->count == 4);
+  for (uint32_t i = 0; i < 4; ++i) {
+    CHECK_EQ(batch->length[i], 28 + payloads[i]);
+    CHECK_EQ(batch->endpoint[i], 5);
+    CHECK_EQ(batch->headroom(i), base::kHeadroom);
+    CHECK(batch->pending(i));
+    turn_round(batch->packet(i));
+    CHECK(tun->queue(0).send(*batch, i));
+  }
+  for (const uint32_t payload : payloads) {
+    Bytes bytes;
+    sockaddr_in from;
+    REQUIRE(client->receive(&bytes, &from));
+    CHECK_EQ(bytes.size(), payload);
+    CHECK_EQ(ntohl(from.sin_addr.s_addr), 0x0a090002u);
+    CHECK_EQ(ntohs(from.sin_port), 9999);
+  }
+}
+
+TEST(a_batch_stops_when_it_is_full) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto tun = open_tun(config_in(netns, "gwlbt0"));
+  REQUIRE(tun != nullptr);
+  CHECK(netns.run([&] {
+    CHECK(set_address("gwlbt0", 0x0a090001, 0xffffff00));
+    PlainUdp client(0x0a090001);
+    for (uint8_t k = 0; k < 10; ++k) CHECK(client.send(Bytes(8, k), 0x0a090002, 9999));
+  }));
+  auto batch = PacketBatch::create(6, base::kSlotStrideJumbo);
+  io::OsError error;
+  batch->count = 2;  // appends
+  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 4u);
+  CHECK_EQ(batch->packet(2)[28], 0);
+  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 0u);
+  batch->count = 0;
+  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 6u);
+  CHECK_EQ(batch->packet(5)[28], 9);
+  batch->count = 0;
+  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 0u);
+  CHECK(error.ok());
+}
+
+TEST(several_queues_share_the_device) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto tun = open_tun(config_in(netns, "gwlbt0", 3));
+  REQUIRE(tun != nullptr && tun->queues() == 3);
+  CHECK(netns.run([&] {
+    CHECK(set_address("gwlbt0", 0x0a090001, 0xffffff00));
+    for (uint16_t port = 0; port < 60; ++port) {
+      PlainUdp client(0x0a090001);
+      CHECK(client.send(Bytes(8, 1), 0x0a090002, static_cast<uint16_t>(9000 + port)));
+    }
+  }));
+  auto batch = PacketBatch::create(64, base::kSlotStrideJumbo);
+  io::OsError error;
+  uint32_t got = 0;
+  uint32_t used = 0;
+  for (uint32_t q = 0; q < 3; ++q) {
+    batch->count = 0;
+    const uint32_t n = tun->queue(q).receive(*batch, 1, &error);
+    got += n;
+    used += n != 0;
+  }
+  CHECK_EQ(got, 60u);
+  CHECK(used > 1);
+}
+
+TEST(a_packet_the_kernel_refuses_is_a_drop) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  io::TunConfig config = config_in(netns, "gwlbt0");
+  config.up = false;
+  auto tun = open_tun(config);
+  REQUIRE(tun != nullptr);
+  auto batch = PacketBatch::create(2, base::kSlotStrideJumbo);
+  Bytes packet(28);  // IPv4 and UDP, as far as a TUN device looks
+  packet[0] = 0x45;
+  packet[9] = 17;
+  batch->reset(0, static_cast<uint32_t>(packet.size()));
+  std::memcpy(batch->packet(0), packet.data(), packet.size());
+  CHECK(!tun->queue(0).send(*batch, 0));  // the link is down
+  CHECK_EQ(batch->reason[0], static_cast<uint8_t>(DropReason::send_failed));
+  CHECK(netns.run([] { CHECK(set_link_up("gwlbt0")); }));
+  batch->reset(0, static_cast<uint32_t>(packet.size()));
+  CHECK(tun->queue(0).send(*batch, 0));
+  batch->packet(0)[0] = 0x75;  // no IP version
+  CHECK(!tun->queue(0).send(*batch, 0));
+}
+
+TEST(errors_say_what_and_leave_nothing) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  std::unique_ptr<io::Tun> tun;
+  io::OsError error = io::Tun::open(config_in(netns, "sixteen-bytes-xx"), &tun);
+  CHECK_EQ(error.number, ENAMETOOLONG);
+  CHECK_EQ(error.detail, "sixteen-bytes-xx");
+  error = io::Tun::open(config_in(netns, "a/b"), &tun);
+  CHECK_EQ(error.number, EINVAL);
+  CHECK_EQ(error.syscall, "ioctl(TUNSETIFF)");
+  io::TunConfig config = config_in(netns, "gwlbt0");
+  config.mtu = 8501;
+  error = io::Tun::open(config, &tun);
+  CHECK_EQ(error.number, EINVAL);
+  CHECK_EQ(error.detail, "gwlbt0 mtu 8501");
+  config = config_in(netns, "gwlbt0");
+  config.netns = "gwlb-no-such-netns";
+  error = io::Tun::open(config, &tun);
+  CHECK_EQ(error.number, ENOENT);
+  CHECK_EQ(error.detail, "/run/netns/gwlb-no-such-netns");
+
+  auto first = open_tun(config_in(netns, "gwlbt0"));
+  const int before = open_descriptors();
+  error = io::Tun::open(config_in(netns, "gwlbt0"), &tun);
+  CHECK_EQ(error.number, EBUSY);
+  CHECK_EQ(error.syscall, "ioctl(TUNSETIFF)");
+  CHECK_EQ(error.detail, "gwlbt0");
+  CHECK(tun == nullptr);
+  CHECK_EQ(open_descriptors(), before);
+}
+
+TEST(the_kernel_names_a_device_and_takes_it_away) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto tun = open_tun(config_in(netns, "gw%d"));
+  REQUIRE(tun != nullptr);
+  CHECK_EQ(tun->name(), "gw0");
+  CHECK(netns.run([] { CHECK_EQ(link_mtu("gw0"), 8500); }));
+  tun.reset();
+  CHECK(netns.run([] { CHECK_EQ(link_mtu("gw0"), -1); }));
+}
+
+TEST(a_deleted_device_is_a_lasting_error) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto tun = open_tun(config_in(netns, "gwlbt0"));
+  REQUIRE(tun != nullptr);
+  CHECK(netns.run([] { CHECK(delete_link("gwlbt0")); }));
+  auto batch = PacketBatch::create(2, base::kSlotStrideJumbo);
+  io::OsError error;
+  CHECK_EQ(tun->queue(0).receive(*batch, 0, &error), 0u);
+  CHECK_EQ(error.number, EBADFD);
+  CHECK_EQ(error.syscall, "read");
+  CHECK_EQ(error.detail, "gwlbt0");
+  batch->reset(0, 20);
+  CHECK(!tun->queue(0).send(*batch, 0));
+}
+
+}  // namespace
+}  // namespace gwlb::test
