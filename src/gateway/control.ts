@@ -242,6 +242,11 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     if (this.#closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the gateway was closed');
   }
 
+  /** @internal Delivers flow events now instead of soon. */
+  protected flushEvents(): void {
+    this.#pump.flush();
+  }
+
   /** @internal Leaves the group; false where that was done before. */
   protected release(): boolean {
     if (this.#closed) return false;

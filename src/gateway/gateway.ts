@@ -128,12 +128,15 @@ export class Gateway extends GatewayControl {
 
   /**
    * Ends idle flows; looks at `positions` places of the flow table from where it stopped last.
-   * Returns how many it ended. Call it often: four times a second a sixteenth of the table, say.
+   * Returns how many it ended. Call it often: four times a second a sixteenth of the table, say. Flow
+   * events that wait are delivered too.
    */
   sweep(now: number = performance.now(), positions = 65_536): number {
     this.checkOpen();
     checkInteger('positions', positions, 1, 0xffffffff);
-    return this.#native.sweep(this.#advance(now), positions);
+    const ended = this.#native.sweep(this.#advance(now), positions);
+    this.flushEvents();
+    return ended;
   }
 
   /** The outer UDP port to send packet i of a batch from. */
