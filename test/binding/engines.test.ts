@@ -1,0 +1,318 @@
+/** The engines with real sockets on 127.0.0.0/8. */
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import t from 'tap';
+import { binding, type NativeApplianceBatch } from '../../src/binding.js';
+import {
+  applianceConfig,
+  gatewayConfig,
+  gatewayHeader,
+  peerEndpoint,
+  runChild,
+  socketsRefused,
+  twoTargets,
+  udpConfig,
+  udpPacket,
+} from './fixtures.js';
+
+const skip = await socketsRefused();
+
+/** A gateway's end of the tunnel: keeps what an appliance sends back. */
+async function openPeer(
+  t: Tap,
+  address = '127.0.0.1',
+): Promise<{ socket: Socket; received: Buffer[] }> {
+  const socket = createSocket('udp4');
+  const received: Buffer[] = [];
+  socket.on('message', (message) => received.push(message));
+  socket.bind(0, address);
+  await once(socket, 'listening');
+  t.teardown(() => socket.close());
+  return { socket, received };
+}
+
+type Tap = { teardown(work: () => unknown): void };
+
+async function until(done: () => boolean, what: string): Promise<void> {
+  for (const end = Date.now() + 10_000; Date.now() < end; ) {
+    if (done()) return;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  throw new Error(`waited in vain: ${what}`);
+}
+
+function datagram(cookie: number, packet = udpPacket()): Buffer {
+  return Buffer.concat([gatewayHeader(0xabcdef0123456789n, cookie), packet]);
+}
+
+function view(batch: NativeApplianceBatch) {
+  const { block, layout, capacity } = batch;
+  return {
+    offset: new Uint32Array(block, layout.offset, capacity),
+    length: new Uint32Array(block, layout.length, capacity),
+    verdict: new Uint8Array(block, layout.verdict, capacity),
+  };
+}
+
+function startAppliance(t: Tap, port: number, ready: () => void) {
+  const engine = new binding.ApplianceEngine({ ...applianceConfig(), gatewayPort: port }, ready);
+  t.teardown(() => engine.stop());
+  const { appliance, applianceDropsAt } = binding.counterLayout;
+  const count = (name: string) =>
+    Number(engine.counters[appliance.findIndex((one) => one.name === name)]);
+  const drops = (name: string) =>
+    Number(
+      engine.counters[applianceDropsAt + binding.dropReasons.findIndex((one) => one.name === name)],
+    );
+  return { engine, count, drops };
+}
+
+t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
+  const peer = await openPeer(t);
+  const batches = new Set<NativeApplianceBatch>();
+  const seen: number[][] = [];
+  const rewritten = udpPacket(40000, 5353, 100);
+  const { engine, count, drops } = startAppliance(t, peer.socket.address().port, () => {
+    for (let batch = engine.next(); batch !== null; batch = engine.next()) {
+      batches.add(batch);
+      const { offset, length, verdict } = view(batch);
+      for (let i = 0; i < batch.count(); i++) {
+        const words = [...batch.details.subarray(i * 8, i * 8 + 8)];
+        seen.push(words);
+        const bytes = new Uint8Array(batch.block, offset[i], length[i]);
+        if (words[3] === 2) verdict[i] = 2;
+        if (words[3] === 3) {
+          t.equal(batch.rewrite(i, rewritten), true);
+          t.equal(length[i], rewritten.length, 'descriptors follow');
+          t.equal(batch.details[i * 8 + 1] >>> 16, 5353, 'details follow');
+          t.equal(batch.rewrite(i, new Uint8Array(10)), false, 'no IP packet');
+          t.equal(batch.rewrite(i, new Uint8Array(100_000)), false, 'far too long');
+          t.throws(() => batch.rewrite(batch.count(), rewritten), RangeError);
+          t.throws(() => batch.rewrite(i, 'x' as never), TypeError);
+        }
+        if (words[3] === 4) t.equal(batch.rewrite(i, bytes), true, 'its own bytes');
+      }
+      engine.release(batch);
+      t.equal(batch.count(), 0, 'nothing to see any more');
+      t.throws(() => engine.release(batch as NativeApplianceBatch), { code: 'ERR_NOT_LENT' });
+      t.throws(() => batch?.rewrite(0, rewritten), { code: 'ERR_NOT_LENT' });
+    }
+  });
+  for (const cookie of [1, 2, 3, 4]) {
+    peer.socket.send(datagram(cookie), engine.port, '127.0.0.1');
+    await until(() => seen.length === cookie, `packet ${cookie}`);
+  }
+  // Of a bad one and one that a rule drops the inspector hears nothing.
+  peer.socket.send(Buffer.alloc(30), engine.port, '127.0.0.1');
+  const telnet = udpPacket(40000, 23);
+  telnet[9] = 6;
+  const tcp = Buffer.concat([telnet, Buffer.alloc(20)]);
+  tcp.writeUInt16BE(tcp.length, 2);
+  tcp[32] = 0x50;
+  peer.socket.send(datagram(9, tcp), engine.port, '127.0.0.1');
+  await until(() => count('packets_received') === 6, 'all received');
+  await until(() => peer.received.length === 3, 'three come back');
+
+  t.strictSame(seen[0], [
+    4 | (17 << 8) | (1 << 16),
+    (53 << 16) | 40000,
+    20,
+    1,
+    0x23456789,
+    0xabcdef01,
+    0,
+    0,
+  ]);
+  t.ok(batches.size <= 2, 'one object for each native batch');
+  t.ok(peer.received[0].equals(datagram(1)));
+  t.ok(peer.received[1].equals(datagram(3, rewritten)));
+  t.ok(peer.received[2].equals(datagram(4)));
+  t.equal(count('packets_returned'), 3);
+  t.equal(count('packets_rewritten'), 2);
+  t.equal(drops('appliance_verdict'), 2);
+  t.equal(engine.failure(), null);
+
+  engine.setInspect(false);
+  peer.socket.send(datagram(7), engine.port, '127.0.0.1');
+  await until(() => peer.received.length === 4, 'passes without inspector');
+  t.equal(seen.length, 4);
+
+  engine.stop();
+  engine.stop();
+  t.equal(engine.next(), null);
+  t.doesNotThrow(() => engine.setInspect(true));
+  t.equal(count('packets_received'), 7, 'counters stay');
+});
+
+t.test('what is scribbled on an appliance batch stays on the surface', { skip }, async (t) => {
+  const peer = await openPeer(t);
+  const scribble = (batch: NativeApplianceBatch, value: number) => {
+    // All descriptors of all packets but the verdicts.
+    const all = new Uint8Array(batch.block, 0, batch.layout.verdict);
+    all.fill(value);
+    new Uint8Array(batch.block, batch.layout.reason, batch.capacity).fill(value);
+    batch.details.fill(value);
+  };
+  const held: NativeApplianceBatch[] = [];
+  const { engine, count } = startAppliance(t, peer.socket.address().port, () => {
+    for (let batch = engine.next(); batch !== null; batch = engine.next()) {
+      scribble(batch, 0xff);
+      held.push(batch);
+      engine.release(batch);
+      // The worker has it now; these are the views of before.
+      for (let n = 0; n < 50; n++) scribble(batch, n * 5);
+    }
+    for (const batch of held) scribble(batch, 0xfe);
+  });
+  const total = 400;
+  for (let i = 0; i < total; i++) {
+    peer.socket.send(datagram(i), engine.port, '127.0.0.1');
+    if (i % 8 === 7) await new Promise(setImmediate);
+    for (const batch of held) scribble(batch, i);
+  }
+  await until(
+    () => peer.received.length === total,
+    `${peer.received.length} of ${total} come back`,
+  );
+  t.ok(
+    peer.received.every((message, i) => message.equals(datagram(i))),
+    'as they were, in order',
+  );
+  t.equal(count('packets_returned'), total);
+});
+
+t.test('a drop that native code made is not undone', { skip }, async (t) => {
+  const peer = await openPeer(t);
+  let looked = 0;
+  const { engine, drops } = startAppliance(t, peer.socket.address().port, () => {
+    for (let batch = engine.next(); batch !== null; batch = engine.next()) {
+      view(batch).verdict.fill(1);
+      looked += batch.count();
+      engine.release(batch);
+    }
+  });
+  // One burst, so that bad and good ones share a batch.
+  for (let i = 0; i < 10; i++) {
+    peer.socket.send(i % 2 ? Buffer.alloc(30) : datagram(i), engine.port, '127.0.0.1');
+  }
+  await until(() => peer.received.length === 5, 'the good ones come back');
+  await until(
+    () =>
+      [...engine.counters.subarray(binding.counterLayout.applianceDropsAt)].reduce(
+        (a, b) => a + b,
+      ) === 5n,
+    'the others are dropped',
+  );
+  t.ok(looked >= 5);
+  t.equal(drops('appliance_verdict'), 0);
+});
+
+t.test("stop with batches in the inspector's hands", { skip }, async (t) => {
+  const peer = await openPeer(t);
+  const held: NativeApplianceBatch[] = [];
+  const { engine, drops } = startAppliance(t, peer.socket.address().port, () => {
+    const batch = engine.next();
+    if (batch) held.push(batch);
+  });
+  peer.socket.send(datagram(1), engine.port, '127.0.0.1');
+  await until(() => held.length === 1, 'a batch');
+  engine.stop();
+  t.equal(drops('appliance_stopped'), 1);
+  const { offset, length, verdict } = view(held[0]);
+  t.equal(new Uint8Array(held[0].block, offset[0], length[0])[0], 0x45, 'still to be read');
+  verdict[0] = 2;
+  t.doesNotThrow(() => engine.release(held[0]));
+  t.doesNotThrow(() => engine.release(held[0]));
+});
+
+t.test('what the inspector throws is an uncaught exception', { skip }, async (t) => {
+  const result = await runChild(`
+    const engine = new addon.ApplianceEngine(applianceConfig(), () => {
+      throw new Error('inspector');
+    });
+    process.on('uncaughtException', (error) => {
+      console.log(error.message);
+      engine.stop();
+    });
+    const socket = require('node:dgram').createSocket('udp4');
+    const datagram = Buffer.concat([gatewayHeader(1n, 1), udpPacket()]);
+    socket.send(datagram, engine.port, '127.0.0.1', () => socket.close());
+  `);
+  t.match(result, { code: 0, signal: null, stdout: 'inspector\n', stderr: '' });
+});
+
+for (const workers of [1, 2]) {
+  t.test(`a gateway engine with ${workers} workers`, { skip }, async (t) => {
+    const target = await openPeer(t, '127.0.0.3');
+    const endpoint = await openPeer(t, '127.0.0.2');
+    const udp = { ...udpConfig(), sourcePortBase: 41_000, sourcePortCount: 4 };
+    const engine = new binding.GatewayEngine({ ...gatewayConfig(), udp, workers });
+    t.teardown(() => engine.stop());
+    t.equal(engine.counters.length, workers);
+    t.ok(engine.port > 0);
+    t.ok(engine.sourcePorts >= 1 && engine.sourcePorts <= 4);
+    const sum = (name: string) => {
+      const at = binding.counterLayout.gateway.findIndex((one) => one.name === name);
+      return engine.counters.reduce((total, words) => total + Number(words[at]), 0);
+    };
+
+    const peer = peerEndpoint();
+    peer.geneve = { ...peer.geneve!, port: endpoint.socket.address().port };
+    engine.addEndpoint(1, peer);
+    const targets = twoTargets();
+    targets.targets = [
+      { ...targets.targets[0], address: 0x7f000003, port: target.socket.address().port },
+    ];
+    engine.setTargets(targets);
+
+    const packet = udpPacket();
+    const entering = Buffer.concat([
+      binding.encodeGeneve({
+        protocolType: 0x0800,
+        vni: 7,
+        oam: false,
+        critical: false,
+        options: [],
+      }),
+      packet,
+    ]);
+    endpoint.socket.send(entering, engine.port, '127.0.0.1');
+    await until(() => target.received.length === 1, 'it reaches the target');
+    t.match(binding.decodeGeneve(target.received[0], 0x0108), {
+      gateway: { endpointId: peer.id, attachmentId: 0n },
+      error: null,
+    });
+    target.socket.send(target.received[0], engine.port, '127.0.0.1');
+    await until(() => endpoint.received.length === 1, 'it comes back to the endpoint');
+    t.ok(endpoint.received[0].equals(entering));
+
+    t.equal(sum('packets_in'), 1);
+    t.equal(sum('packets_out'), 1);
+    t.match(engine.explain(packet, 1, 0), {
+      error: 'none',
+      pinned: true,
+      target: 0,
+      ranked: [{ slot: 0 }],
+    });
+    t.match(engine.drainEvents(10), [{ type: 1, endpoint: 1, target: 0 }]);
+    t.ok(engine.nowMs() > 0);
+    engine.setIdleTimeouts(1000, 1000);
+    engine.setFailOpen(true);
+    engine.removeEndpoint(1);
+    t.match(engine.explain(packet, 1, 0), { error: 'unknown_endpoint', ranked: [] });
+    t.equal(engine.failure(), null);
+
+    engine.stop();
+    engine.stop();
+    t.throws(() => engine.setTargets(targets), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.addEndpoint(1, peer), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.removeEndpoint(1), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.setIdleTimeouts(1000, 1000), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.setFailOpen(true), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.explain(packet, 1, 0), { code: 'ERR_STOPPED' });
+    const tun = { name: 'x', netns: '', mtu: 1500 };
+    t.throws(() => engine.addTun(2, { id: 1n, zone: 0, mtu: 0 }, tun), { code: 'ERR_STOPPED' });
+    t.strictSame(engine.drainEvents(10), []);
+    t.equal(sum('packets_in'), 1, 'counters stay');
+  });
+}
