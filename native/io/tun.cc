@@ -1,8 +1,10 @@
 #include "io/tun.h"
 
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -52,14 +54,27 @@ OsError configure(int socket_fd, const std::string& name, const TunConfig& confi
   return {};
 }
 
+// A device has a carrier while somebody holds a queue of it.
+bool has_carrier(const std::string& name) {
+  const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (control < 0) return false;
+  ethtool_value link{};
+  link.cmd = ETHTOOL_GLINK;
+  ifreq request;
+  set_name(&request, name);
+  request.ifr_data = reinterpret_cast<char*>(&link);
+  const bool carrier = ioctl(control, SIOCETHTOOL, &request) == 0 && link.data != 0;
+  close(control);
+  return carrier;
+}
+
 // One descriptor of the device; `*name` becomes the one the kernel gave it.
-OsError open_queue(bool multi_queue, std::string* name, std::unique_ptr<TunQueue>* out) {
+OsError open_queue(int flags, std::string* name, std::unique_ptr<TunQueue>* out) {
   const int fd = open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return last_error("open", kTunPath);
   ifreq request;
   set_name(&request, *name);
-  const int flags = IFF_TUN | IFF_NO_PI | (multi_queue ? IFF_MULTI_QUEUE : 0);
-  request.ifr_flags = static_cast<short>(flags);
+  request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
   if (ioctl(fd, TUNSETIFF, &request) != 0) {
     OsError error = last_error("ioctl(TUNSETIFF)", *name);
     close(fd);
@@ -68,6 +83,14 @@ OsError open_queue(bool multi_queue, std::string* name, std::unique_ptr<TunQueue
   name->assign(request.ifr_name, strnlen(request.ifr_name, IFNAMSIZ));
   *out = std::make_unique<TunQueue>(fd, *name);
   return {};
+}
+
+// The kernel lets anybody add queues to a device with several: two gateways would share its packets
+// without a word. So the first queue makes the device, or finds it without a holder.
+OsError open_first_of_several(std::string* name, std::unique_ptr<TunQueue>* out) {
+  OsError error = open_queue(IFF_MULTI_QUEUE | IFF_TUN_EXCL, name, out);
+  if (error.number != EBUSY || has_carrier(*name)) return error;
+  return open_queue(IFF_MULTI_QUEUE, name, out);
 }
 
 }  // namespace
@@ -113,7 +136,9 @@ OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
   OsError error = in_netns(config.netns, [&]() -> OsError {
     for (uint32_t i = 0; i < config.queues; ++i) {
       std::unique_ptr<TunQueue> queue;
-      OsError refused = open_queue(config.queues > 1, &tun->name_, &queue);
+      OsError refused = config.queues == 1 ? open_queue(0, &tun->name_, &queue)
+                        : i == 0           ? open_first_of_several(&tun->name_, &queue)
+                                           : open_queue(IFF_MULTI_QUEUE, &tun->name_, &queue);
       if (!refused.ok()) return refused;
       tun->queues_.push_back(std::move(queue));
     }

@@ -1,5 +1,7 @@
 #include "io/tun.h"
 
+#include <linux/if_tun.h>
+
 #include <algorithm>
 
 #include "test/native/io_rig.h"
@@ -198,6 +200,25 @@ TEST(errors_say_what_and_leave_nothing) {
   CHECK_EQ(error.detail, "gwlbt0");
   CHECK(tun == nullptr);
   CHECK_EQ(open_descriptors(), before);
+}
+
+TEST(a_device_with_several_queues_is_not_shared_but_a_prepared_one_is_taken) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto first = open_tun(config_in(netns, "gwlbt0", 2));
+  REQUIRE(first != nullptr);
+  const int before = open_descriptors();
+  std::unique_ptr<io::Tun> second;
+  CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 2), &second).number, EBUSY);
+  CHECK_EQ(open_descriptors(), before);
+  // As `ip tuntap add` leaves it.
+  REQUIRE(ioctl(first->queue(0).fd(), TUNSETPERSIST, 1) == 0);
+  first.reset();
+  CHECK(netns.run([] { CHECK_EQ(link_mtu("gwlbt0"), 8500); }));
+  second = open_tun(config_in(netns, "gwlbt0", 2));
+  REQUIRE(second != nullptr);
+  CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 2), &first).number, EBUSY);
+  CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 1), &first).number, EINVAL);
 }
 
 TEST(the_kernel_names_a_device_and_takes_it_away) {
