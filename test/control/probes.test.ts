@@ -1,0 +1,346 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer as createHttp, type RequestListener } from 'node:http';
+import { createServer as createHttps } from 'node:https';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import selfsigned from 'selfsigned';
+import t, { type Test } from 'tap';
+import type { ProbeResult } from '../../src/control/health.js';
+import { parseMatcher } from '../../src/control/matcher.js';
+import { type ProbeRequest, startProbe } from '../../src/control/probes.js';
+
+async function listen(t: Test, server: Server, address = '127.0.0.1'): Promise<number> {
+  const sockets = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('error', () => {});
+    socket.on('close', () => sockets.delete(socket));
+  });
+  server.listen(0, address);
+  await once(server, 'listening');
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+function probe(port: number, options: Partial<ProbeRequest> = {}): Promise<ProbeResult> {
+  const request: ProbeRequest = {
+    protocol: 'HTTP',
+    address: '127.0.0.1',
+    port,
+    path: '/',
+    matcher: parseMatcher('matcher', '200-399'),
+    timeoutMs: 5_000,
+    netns: '',
+    ...options,
+  };
+  return new Promise((resolve, reject) => {
+    let called = 0;
+    startProbe(request, (result, durationMs) => {
+      if (++called > 1) reject(new Error('called twice'));
+      if (!(durationMs >= 0 && durationMs < 60_000)) reject(new Error(`took ${durationMs}`));
+      resolve(result);
+    });
+    if (called > 0) reject(new Error('called before startProbe returned'));
+  });
+}
+
+const answer = (code: number, headers = {}): RequestListener => {
+  return (_request, response) => void response.writeHead(code, headers).end('told');
+};
+const http = (t: Test, listener: RequestListener) => listen(t, createHttp(listener));
+const tcp = (t: Test, serve: (socket: Socket) => void) => listen(t, createServer(serve));
+
+/** A port that nothing listens on. */
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+t.test('HTTP: the code decides', async (t) => {
+  const port = await http(t, (request, response) => {
+    answer(Number(request.url?.slice(1)))(request, response);
+  });
+  t.same(await probe(port, { path: '/200' }), {
+    ok: true,
+    detail: `GET /200 on port ${port} answered 200`,
+  });
+  t.match(await probe(port, { path: '/399' }), { ok: true });
+  t.match(await probe(port, { path: '/301' }), { ok: true }, 'redirections are not followed');
+  t.same(await probe(port, { path: '/404' }), {
+    ok: false,
+    failure: 'response-code',
+    detail: `GET /404 on port ${port} answered 404, expected 200-399`,
+  });
+  const matcher = parseMatcher('matcher', '404');
+  t.match(await probe(port, { path: '/404', matcher }), { ok: true });
+  t.match(await probe(port, { path: '/200', matcher }), { failure: 'response-code' });
+});
+
+t.test('HTTP: what the target sees', async (t) => {
+  const seen: object[] = [];
+  const port = await http(t, (request, response) => {
+    const { method, url, httpVersion, headers } = request;
+    seen.push({ method, url, httpVersion, headers });
+    response.end();
+  });
+  await probe(port, { path: '/health?deep=1' });
+  t.same(seen, [
+    {
+      method: 'GET',
+      url: '/health?deep=1',
+      httpVersion: '1.1',
+      headers: {
+        'user-agent': 'gwlb-health-check',
+        accept: '*/*',
+        connection: 'close',
+        host: `127.0.0.1:${port}`,
+      },
+    },
+  ]);
+});
+
+t.test(
+  'HTTP: the connection ends after the check, in order where the answer is short',
+  async (t) => {
+    const ends: string[] = [];
+    const server = createHttp(answer(200));
+    server.on('connection', (socket: Socket) => {
+      socket.on('error', (error) => ends.push(error.message));
+      socket.on('close', () => ends.push('closed'));
+    });
+    const port = await listen(t, server);
+    const closed = once(server, 'connection').then(([socket]) => once(socket as Socket, 'close'));
+    await probe(port);
+    await closed;
+    t.same(ends, ['closed']);
+  },
+);
+
+t.test('HTTP: an endless body is cut, and the check succeeds', async (t) => {
+  let sent = 0;
+  let close = () => {};
+  const closed = new Promise<void>((resolve) => {
+    close = resolve;
+  });
+  const port = await http(t, (_request, response) => {
+    response.writeHead(200);
+    const more = () => {
+      sent += 65_536;
+      response.write(Buffer.alloc(65_536), (error) => error || setImmediate(more));
+    };
+    more();
+    response.on('close', () => close());
+  });
+  t.match(await probe(port), { ok: true });
+  await closed;
+  t.ok(sent < 32 * 2 ** 20, `sent ${sent} bytes`);
+});
+
+t.test('HTTP: what is not an answer', async (t) => {
+  const garbage = await tcp(t, (socket) => socket.end('SSH-2.0-OpenSSH_9.2\r\n'));
+  t.match(await probe(garbage), {
+    failure: 'malformed',
+    detail: /^the answer on port \d+ is not HTTP \(HPE_/,
+  });
+  const long = await tcp(t, (socket) =>
+    socket.end(`HTTP/1.1 200 OK\r\nX: ${'y'.repeat(100_000)}\r\n\r\n`),
+  );
+  t.match(await probe(long), { failure: 'malformed', detail: /HPE_HEADER_OVERFLOW/ });
+  const mute = await tcp(t, (socket) => socket.end());
+  t.match(await probe(mute), {
+    failure: 'connection',
+    detail: /closed without an answer on port \d+ \(ECONNRESET\)/,
+  });
+  const half = await tcp(t, (socket) => socket.end('HTTP/1.1 200'));
+  t.match(await probe(half), { failure: 'connection' });
+  const reset = await tcp(t, (socket) => socket.once('data', () => socket.resetAndDestroy()));
+  t.match(await probe(reset), { failure: 'connection', detail: /ECONNRESET/ });
+  const switched = await tcp(t, (socket) => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n');
+  });
+  t.match(await probe(switched), { failure: 'response-code', detail: /answered 101/ });
+});
+
+t.test('HTTP: silence, before and after the connection is there', async (t) => {
+  const silent = await tcp(t, () => {});
+  const options = { timeoutMs: 60 };
+  t.match(await probe(silent, options), {
+    failure: 'timeout',
+    detail: `GET / on port ${silent} had no answer within 60 ms`,
+  });
+  const dripping = await tcp(t, (socket) => {
+    socket.write('HTTP/1.1 200 OK\r\n');
+    const drip = setInterval(() => socket.write('X: y\r\n'), 10);
+    socket.on('close', () => clearInterval(drip));
+  });
+  t.match(
+    await probe(dripping, options),
+    { failure: 'timeout' },
+    'a slow answer does not help itself',
+  );
+  const late = await http(
+    t,
+    (_request, response) => void response.writeHead(200).write('never ends'),
+  );
+  t.match(await probe(late, options), { ok: true }, 'the code is enough');
+});
+
+t.test('TCP', async (t) => {
+  const port = await tcp(t, (socket) => socket.end('hello'));
+  t.same(await probe(port, { protocol: 'TCP' }), {
+    ok: true,
+    detail: `port ${port} accepts connections`,
+  });
+  const closed = await closedPort();
+  t.same(await probe(closed, { protocol: 'TCP' }), {
+    ok: false,
+    failure: 'connection',
+    detail: `connection refused on port ${closed} (ECONNREFUSED)`,
+  });
+  t.match(await probe(closed), { failure: 'connection', detail: /ECONNREFUSED/ });
+  t.match(await probe(80, { protocol: 'TCP', address: '255.255.255.255' }), { ok: false });
+});
+
+t.test('TCP: a full queue is silence', async (t) => {
+  // The kernel drops the SYNs beyond what a server that never accepts has room for.
+  const stuck = spawn('python3', [
+    '-c',
+    'import socket,sys,time\ns=socket.socket();s.bind(("127.0.0.1",0));s.listen(0)\nprint(s.getsockname()[1],flush=True)\nsys.stdin.read()',
+  ]);
+  t.teardown(() => stuck.kill());
+  const [line] = await once(stuck.stdout, 'data');
+  const port = Number(String(line));
+  const results = await Promise.all(
+    Array.from({ length: 6 }, () => probe(port, { protocol: 'TCP', timeoutMs: 200 })),
+  );
+  const last = results.filter((result) => !result.ok);
+  t.ok(last.length > 0);
+  for (const result of last) {
+    t.match(result, {
+      failure: 'timeout',
+      detail: `connecting to port ${port} had no answer within 200 ms`,
+    });
+  }
+});
+
+t.test('HTTPS', async (t) => {
+  const { private: key, cert } = await selfsigned.generate([
+    { name: 'commonName', value: 'appliance' },
+  ]);
+  const serve = (minVersion: 'TLSv1.2' | 'TLSv1.3', maxVersion: 'TLSv1.2' | 'TLSv1.3') =>
+    listen(t, createHttps({ key, cert, minVersion, maxVersion }, answer(200)));
+  const https = { protocol: 'HTTPS' } as const;
+  t.match(
+    await probe(await serve('TLSv1.2', 'TLSv1.2'), https),
+    { ok: true },
+    'self-signed, TLS 1.2',
+  );
+  t.match(await probe(await serve('TLSv1.3', 'TLSv1.3'), https), { ok: true }, 'TLS 1.3');
+  const bad = await listen(t, createHttps({ key, cert }, answer(503)));
+  t.match(await probe(bad, https), { failure: 'response-code', detail: /answered 503/ });
+  const plain = await http(t, answer(200));
+  t.match(await probe(plain, https), {
+    failure: 'malformed',
+    detail: /^TLS on port \d+ failed \(/,
+  });
+  t.match(await probe(bad), { ok: false }, 'HTTP to a TLS port');
+  const silent = await tcp(t, () => {});
+  t.match(await probe(silent, { ...https, timeoutMs: 60 }), { failure: 'timeout' });
+  t.match(await probe(await closedPort(), https), {
+    failure: 'connection',
+    detail: /ECONNREFUSED/,
+  });
+  const mute = await tcp(t, (socket) => socket.end());
+  t.match(await probe(mute, https), { failure: 'connection' });
+});
+
+t.test('a cancelled check says nothing, whatever comes', async (t) => {
+  const port = await http(t, answer(200));
+  const request = {
+    protocol: 'HTTP',
+    address: '127.0.0.1',
+    path: '/',
+    timeoutMs: 20,
+    netns: '',
+  } as const;
+  const matcher = parseMatcher('matcher', '200');
+  let called = 0;
+  for (const to of [port, await closedPort()]) {
+    startProbe({ ...request, port: to, matcher }, () => called++)();
+    const cancel = startProbe({ ...request, port: to, matcher }, () => called++);
+    setImmediate(cancel);
+    setImmediate(cancel);
+  }
+  startProbe({ ...request, port, matcher, netns: 'no-such-namespace-here' }, () => called++)();
+  await new Promise((resolve) => setTimeout(resolve, 80));
+  t.equal(called, 0);
+});
+
+t.test('an unknown namespace is our failure, not the target’s', async (t) => {
+  const result = await probe(80, { netns: 'no-such-namespace-here' });
+  t.match(result, { ok: false, failure: 'internal', detail: /no-such-namespace-here/ });
+});
+
+/** Why there can be no network namespace here, or false. */
+function withoutNamespaces(): string | false {
+  try {
+    execFileSync('ip', ['netns', 'add', `gwlb-try-${process.pid}`], { stdio: 'pipe' });
+    execFileSync('ip', ['netns', 'delete', `gwlb-try-${process.pid}`]);
+    return false;
+  } catch (error) {
+    return `needs root and iproute2 to make a network namespace: ${(error as Error).message}`;
+  }
+}
+
+t.test('checks are made in the namespace', { skip: withoutNamespaces() }, async (t) => {
+  const name = `gwlb-probe-${process.pid}`;
+  execFileSync('ip', ['netns', 'add', name]);
+  t.teardown(() => execFileSync('ip', ['netns', 'delete', name]));
+  execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+  const { private: key, cert } = await selfsigned.generate([
+    { name: 'commonName', value: 'appliance' },
+  ]);
+  const code = `
+    const answer = (q, r) => r.end('in ' + q.socket.remoteAddress);
+    require('http').createServer(answer).listen(80, '127.0.0.9');
+    require('https').createServer({ key: process.argv[1], cert: process.argv[2] }, answer).listen(443, '127.0.0.9', () => console.log('ready'));
+    process.stdin.on('end', () => process.exit()).resume();`;
+  const server = spawn('ip', [
+    'netns',
+    'exec',
+    name,
+    process.execPath,
+    '-e',
+    code,
+    '--',
+    key,
+    cert,
+  ]);
+  const ended = once(server, 'exit');
+  t.teardown(async () => {
+    server.stdin.end();
+    await ended;
+  });
+  await once(server.stdout, 'data');
+  const there = { netns: name, address: '127.0.0.9' };
+  t.match(await probe(80, { ...there, protocol: 'TCP' }), { ok: true });
+  t.match(await probe(80, there), { ok: true, detail: 'GET / on port 80 answered 200' });
+  t.match(await probe(443, { ...there, protocol: 'HTTPS' }), { ok: true });
+  t.match(await probe(81, there), { failure: 'connection', detail: /ECONNREFUSED/ });
+  t.match(await probe(80, { ...there, address: '192.0.2.1' }), {
+    failure: 'connection',
+    detail: /ENETUNREACH/,
+  });
+  t.match(
+    await probe(80, { address: '127.0.0.9' }),
+    { ok: false },
+    'nobody is there outside of it',
+  );
+});
