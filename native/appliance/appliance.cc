@@ -100,8 +100,8 @@ void Appliance::open(PacketBatch& batch) {
     opened.rewritten = false;
     opened.reason = DropReason::none;
     opened.port = batch.port[i];
-    const DropReason reason = open_packet(batch.packet(i), batch.length[i], batch.tos[i],
-                                          config_.option_class, &opened);
+    const DropReason reason =
+        open_packet(batch.packet(i), batch.length[i], batch.tos[i], config_.option_class, &opened);
     if (reason != DropReason::none) {
       drop(batch, i, reason);
       continue;

@@ -14,18 +14,18 @@
 namespace gwlb::appliance {
 
 // X(name, sentence)
-#define GWLB_APPLIANCE_COUNTERS(X)                                     \
-  X(packets_received, "datagrams received from gateways")              \
-  X(bytes_received, "bytes of them, inner packet")                     \
-  X(packets_returned, "packets returned to the gateway")               \
-  X(bytes_returned, "bytes of them, inner packet")                     \
+#define GWLB_APPLIANCE_COUNTERS(X)                        \
+  X(packets_received, "datagrams received from gateways") \
+  X(bytes_received, "bytes of them, inner packet")        \
+  X(packets_returned, "packets returned to the gateway")  \
+  X(bytes_returned, "bytes of them, inner packet")        \
   X(packets_rewritten, "packets returned with changed contents")
 
 enum class ApplianceCounter : uint32_t {
 #define GWLB_X(name, sentence) name,
   GWLB_APPLIANCE_COUNTERS(GWLB_X)
 #undef GWLB_X
-  count
+      count
 };
 
 // One array: appliance counters | drops by reason.

@@ -1,7 +1,13 @@
-// Contract: the appliance's worker thread. Without an inspector packets never leave native code.
-// With one, opened batches go to the inspector's thread through a ring, at most one wake-up per
-// ring-full of work, and come back with verdicts; a slow inspector stops reading (the kernel's
-// buffer then drops, and that is counted), it never grows memory.
+// The appliance's worker thread. Without an inspector packets never leave native code: receive,
+// open, drop rules, close, send, 64 at a time. With one, opened batches go to the inspector's
+// thread through a ring, at most one wake-up per ring-full of work, and come back with verdicts:
+//
+//   worker:     receive -> open -> rules -> [ready ring] ............ [returned ring] -> close ->
+//   send inspector:                                  next_batch ... release
+//
+// A slow inspector stops the reading (the kernel's buffer then drops, and that is counted); it
+// never grows memory. Batches are returned in the order they were received, whatever the order of
+// their release, so every flow keeps its order. An idle worker sleeps; a busy one is never woken.
 #pragma once
 
 #include <cstdint>
@@ -16,39 +22,65 @@ namespace gwlb::engine {
 
 struct ApplianceEngineConfig {
   appliance::ApplianceConfig appliance;
+  // With the gateway's own source_port_base and _count a packet goes back from the port it came
+  // from (R6). Packets of other ports go out by the receiving socket.
   io::UdpConfig udp;
-  uint16_t gateway_port = 6081;  // where returned packets go (R6)
+  uint16_t gateway_port = 6081;  // where returned packets go (R6); not 0
   std::vector<appliance::DropRule> drop;
-  uint32_t batches = 16;  // of kBatchPacketsMax packets, in flight with the inspector
-  bool jumbo = true;
+  uint32_t batches =
+      16;             // of kBatchPacketsMax packets, in flight with the inspector; 1..kBatchesMax
+  bool jumbo = true;  // slots for 8,500-byte inner packets, else for ordinary MTUs
   bool inspect = false;
 };
 
 class ApplianceEngine {
  public:
-  // `ready` is called on the worker thread when batches wait for the inspector and it has not been
-  // told yet (coalesced); it must not block.
+  static constexpr uint32_t kBatchesMax = 256;
+
+  // Opens the sockets (nothing is left open on an error) and starts the worker. `ready` is called
+  // on the worker thread when batches wait for the inspector and it has not been told since
+  // next_batch() last returned -1; also once when the worker failed. It must not block and must not
+  // call the engine.
   static io::OsError start(const ApplianceEngineConfig& config, std::function<void()> ready,
                            std::unique_ptr<ApplianceEngine>* out);
-  ~ApplianceEngine();
+  ~ApplianceEngine();  // stop(); the inspector's thread must be done with its batches
 
   uint16_t port() const;
 
-  // Inspector's thread: the number of the next batch to look at, or -1.
+  // Inspector's thread: the number of the next batch to look at, or -1. After `ready`, call it
+  // until it returns -1: only then is `ready` called again.
   int next_batch();
+  // Between next_batch() and release() the inspector alone may read and write them. In a batch,
+  // packets whose verdict is already drop are not opened and stay dropped.
   batch::PacketBatch& batch(int number);
   appliance::Appliance& appliance(int number);  // for opened() and rewrite()
-  // Gives it back: packets whose verdict is drop are dropped, all others are returned.
-  void release(int number);
+  // Gives it back: packets whose verdict is drop are dropped, all others are returned. False (and
+  // nothing happens) where the inspector does not hold this batch. A batch never given back holds
+  // up all later ones.
+  bool release(int number);
   uint32_t batches() const;
 
-  // Switches the inspector on or off while running.
-  void set_inspect(bool inspect);
+  // Inspector's thread: switches the inspector on or off while running. The batches' memory is
+  // taken when it is first switched on: false where the system refuses it. Switching off returns
+  // the batches nobody has looked at; those the inspector holds it still has to release, and
+  // packets go on after that.
+  bool set_inspect(bool inspect);
 
-  // gateway::Counters-like block: GWLB_APPLIANCE_COUNTERS, then drops by reason.
+  // appliance::Counters' block: GWLB_APPLIANCE_COUNTERS, then drops by reason.
   const std::shared_ptr<uint64_t[]>& counters() const;
 
+  // True once the worker had to stop reading for a lasting I/O error; `*error` says which.
+  bool failed(io::OsError* error) const;
+
+  // Control thread: joins the worker and closes the sockets; idempotent, at any stage. What is with
+  // the inspector then counts as appliance_stopped; release() has no effect any more, but batches
+  // stay readable until the engine is destroyed.
   void stop();
+
+ private:
+  class Worker;
+  explicit ApplianceEngine(std::unique_ptr<Worker> worker);
+  std::unique_ptr<Worker> worker_;
 };
 
 }  // namespace gwlb::engine

@@ -128,9 +128,7 @@ struct Bench {
     batch->port[i] = static_cast<uint16_t>(40000 + i);
     batch->tos[i] = tos;
   }
-  Bytes bytes(uint32_t i) const {
-    return {batch->packet(i), batch->packet(i) + batch->length[i]};
-  }
+  Bytes bytes(uint32_t i) const { return {batch->packet(i), batch->packet(i) + batch->length[i]}; }
   void open(const Bytes& datagram, uint8_t tos) {
     batch->count = 3;
     put(0, neighbour, 0);
@@ -178,8 +176,8 @@ void check_rewrite(Bench& bench, const Bytes& datagram, const Model& model, cons
   const bool fits = model.header_bytes + bytes.size() <= bench.batch->slot_bytes();
   const bool packet = gwlb::wire::parse_inner(exact.get(), bytes.size(), &inner).ok() &&
                       inner.total_length == bytes.size();
-  const bool done = bench.appliance->rewrite(*bench.batch, 1, exact.get(),
-                                             static_cast<uint32_t>(bytes.size()));
+  const bool done =
+      bench.appliance->rewrite(*bench.batch, 1, exact.get(), static_cast<uint32_t>(bytes.size()));
   FUZZ_CHECK(done == (fits && packet));
   const Opened& opened = bench.appliance->opened(1);
   FUZZ_CHECK(opened.inner.source > bench.batch->packet(1));
@@ -213,8 +211,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Bytes expected = expected_of(datagram, model);
   FUZZ_CHECK(!built || expected == datagram);
   bench.open(datagram, tos);
-  const bool marked_wrongly = bench.batch->reason[1] ==
-                              static_cast<uint8_t>(gwlb::base::DropReason::ecn_not_capable);
+  const bool marked_wrongly =
+      bench.batch->reason[1] == static_cast<uint8_t>(gwlb::base::DropReason::ecn_not_capable);
   FUZZ_CHECK(!marked_wrongly || ((tos & 3) == 3 && !expected.empty()));
   FUZZ_CHECK(bench.dropped() == (expected.empty() || marked_wrongly));
   if (verdict) bench.batch->verdict[1] = static_cast<uint8_t>(Verdict::drop);

@@ -37,7 +37,7 @@ struct Bench {
 
   void put(uint32_t i, const Bytes& bytes, uint8_t tos = 0) {
     batch->reset(i, static_cast<uint32_t>(bytes.size()));
-    std::memcpy(batch->packet(i), bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(batch->packet(i), bytes.data(), bytes.size());
     batch->address[i] = kGateway;
     batch->port[i] = static_cast<uint16_t>(kSourcePort + i);
     batch->tos[i] = tos;
@@ -197,11 +197,9 @@ std::vector<Malformed> malformed_datagrams() {
        DropReason::geneve_truncated},
       {"option above the options", changed([](Bytes& b) { b[35] = 2; }),
        DropReason::geneve_bad_options},
-      {"critical option", geneve(0x0800, critical) + request(),
-       DropReason::geneve_critical_option},
+      {"critical option", geneve(0x0800, critical) + request(), DropReason::geneve_critical_option},
       {"no options", geneve(0x0800, {}) + request(), DropReason::gateway_options_missing},
-      {"one option missing", geneve(0x0800, two) + request(),
-       DropReason::gateway_options_missing},
+      {"one option missing", geneve(0x0800, two) + request(), DropReason::gateway_options_missing},
       {"cookie of 8 bytes", geneve(0x0800, wide_cookie) + request(),
        DropReason::gateway_options_length},
       {"protocol type MPLS", changed([](Bytes& b) { test::put16(b, 2, 0x8847); }),
@@ -215,8 +213,8 @@ std::vector<Malformed> malformed_datagrams() {
       {"total length 19", changed([](Bytes& b) { test::put16(b, 42, 19); }),
        DropReason::inner_bad_total_length},
       {"no inner packet", geneve(0x0800, all), DropReason::inner_truncated},
-      {"TCP fragment at 8",
-       geneve(0x0800, all) + ipv4(1, 2, 6, Bytes(40, 0), 1), DropReason::inner_bad_fragment},
+      {"TCP fragment at 8", geneve(0x0800, all) + ipv4(1, 2, 6, Bytes(40, 0), 1),
+       DropReason::inner_bad_fragment},
       {"ARP", in_frame + arp, DropReason::geneve_bad_protocol},
       {"cut Ethernet header", in_frame + Bytes(13, 0), DropReason::inner_truncated},
       {"cut VLAN tag", in_frame + Bytes(arp.begin(), arp.begin() + 12) + Bytes{0x81, 0, 0},

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "test/native/packets.h"
+#include "test/native/wire_rig.h"
 
 namespace gwlb::test {
 
@@ -31,7 +32,9 @@ inline std::vector<Option> gateway_options(uint32_t cookie, uint16_t option_clas
           {option_class, 3, big_endian(cookie, 4)}};
 }
 
-inline void append(Bytes* to, const Bytes& more) { to->insert(to->end(), more.begin(), more.end()); }
+inline void append(Bytes* to, const Bytes& more) {
+  to->insert(to->end(), more.begin(), more.end());
+}
 
 // `reserved` is written into every bit that a receiver has to ignore (R15, R19).
 inline Bytes geneve(uint16_t protocol_type, const std::vector<Option>& options, uint32_t vni = 0,
@@ -62,11 +65,6 @@ inline Bytes ethernet(uint16_t ether_type, std::initializer_list<uint16_t> vlans
   }
   append(&b, big_endian(ether_type, 2));
   return b;
-}
-
-inline Bytes operator+(Bytes a, const Bytes& b) {
-  append(&a, b);
-  return a;
 }
 
 // What AWS sends around one IPv4 or IPv6 packet.
