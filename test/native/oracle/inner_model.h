@@ -151,7 +151,7 @@ inline ModelInner model_inner(const uint8_t* data, size_t size) {
 
 // "" where `packet`, parsed from `data`, is what the model says; else what differs.
 inline const char* inner_difference(const ModelInner& model, const wire::InnerPacket& packet,
-                                    const uint8_t* data) {
+                                    const uint8_t* data, int extra_flags = 0) {
   const bool four = model.version == 4;
   if (packet.version != model.version) return "version";
   if (packet.source != data + (four ? 12 : 8)) return "source";
@@ -169,7 +169,7 @@ inline const char* inner_difference(const ModelInner& model, const wire::InnerPa
   if (packet.icmp_code != model.icmp_code) return "icmp_code";
   const int flags = (model.ports ? wire::kHasPorts : 0) | (model.first ? wire::kFirstFragment : 0) |
                     (model.later ? wire::kLaterFragment : 0) |
-                    (model.icmp_error ? wire::kIcmpError : 0);
+                    (model.icmp_error ? wire::kIcmpError : 0) | extra_flags;
   if (packet.flags != flags) return "flags";
   return "";
 }
