@@ -2,7 +2,8 @@
 // Debian's cross compiler is installed. The work is done in a copy (build-prebuild/), since
 // prebuildify takes the addon out of build/Release, which the tree still needs, and since objects of
 // two processors must not meet in one folder. Headers are the running Node's: nothing is downloaded,
-// and N-API being stable, one binary serves every Node from 20.19 on.
+// and N-API being stable, one binary serves every Node from 20.19 on. The symbol versions printed say how
+// old a system may be; libstdc++ linked in would ask for a newer glibc, not an older system.
 //
 //   node scripts/prebuild.mjs          the running processor, and arm64 where possible
 //   node scripts/prebuild.mjs arm64    only this one
