@@ -1,8 +1,7 @@
 /** The load balancer and the appliance over real sockets, on 127.0.0.0/8. */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import {
   Appliance,
@@ -233,6 +232,48 @@ t.test('endpoints that cannot be', async (t) => {
   t.strictSame(gateway.endpoints(), []);
 });
 
+/** Runs `ip`; null where that is not allowed, or there is none. */
+function ip(...words: string[]): string | null {
+  try {
+    return execFileSync('ip', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return null;
+  }
+}
+
+t.test('TUN endpoints, in a network namespace', async (t) => {
+  const netns = `gwlb-api-${process.pid}`;
+  if (ip('netns', 'add', netns) === null) {
+    t.comment('skipped: network namespaces cannot be made here');
+    return;
+  }
+  t.teardown(() => ip('netns', 'delete', netns));
+  ip('-n', netns, 'link', 'set', 'lo', 'up');
+  ip('-n', netns, 'address', 'add', `${GATEWAY}/32`, 'dev', 'lo');
+  const gateway = await listen(t, { netns });
+  t.equal(gateway.netns, netns);
+  const endpoint = await gateway.createEndpoint({ zone: 'a', tun: 'gwlbe0', mtu: 1400 });
+  t.match(endpoint, { kind: 'tun', device: 'gwlbe0', netns, mtu: 1400, peer: null });
+  t.match(ip('-n', netns, 'link', 'show', 'gwlbe0'), /mtu 1400/, 'its namespace by default');
+  await t.rejects(gateway.createEndpoint({ tun: 'gwlbe0' }), {
+    ...named('endpoint.tun'),
+    code: 'ERR_GWLB_DEVICE',
+  });
+  t.equal(gateway.endpoints().length, 1);
+
+  ip('-n', netns, 'route', 'add', '198.51.100.0/24', 'dev', 'gwlbe0');
+  const script = 'echo hello > /dev/udp/198.51.100.7/9';
+  execFileSync('ip', ['netns', 'exec', netns, 'bash', '-c', script]);
+  await until(() => gateway.counters().packetsToTargets >= 1, 'a packet to a target');
+  t.ok(gateway.counters().endpoints[endpoint.id].packetsIn >= 1);
+
+  await gateway.removeEndpoint(endpoint);
+  t.equal(ip('-n', netns, 'link', 'show', 'gwlbe0'), null, 'the device is gone');
+  await gateway.createEndpoint({ zone: 'a', tun: 'gwlbe0' });
+  await gateway.close();
+  t.equal(ip('-n', netns, 'link', 'show', 'gwlbe0'), null);
+});
+
 t.test('listening that cannot be leaves nothing behind', async (t) => {
   const targetGroup = fleet();
   const wrong = async (options: object, expected: object): Promise<void> => {
@@ -306,20 +347,38 @@ t.test('an AbortSignal closes', async (t) => {
 });
 
 t.test('it keeps the process alive until it is closed, unless told otherwise', async (t) => {
-  const child = (mode: string) => {
-    const file = fileURLToPath(new URL('keep-alive-child.ts', import.meta.url));
-    const started = spawn(process.execPath, [...process.execArgv, file, mode], {
+  // What is shipped, since loading it takes no compiler; `npm test` builds it first.
+  const library = new URL('../../dist/index.js', import.meta.url);
+  const child = (mode: string, address: string, then: string) => {
+    const script = `
+      import { GatewayLoadBalancer, TargetGroup } from ${JSON.stringify(library)};
+      const gateway = await GatewayLoadBalancer.listen({
+        address: '${address}',
+        targetGroup: new TargetGroup({ healthCheck: false }),
+        limits: { flows: 1024, flowsIpv6: 1024 },
+      });
+      gateway.on('flow', () => {});
+      console.log('listening');
+      ${then}`;
+    const started = spawn(process.execPath, ['--input-type=module', '-e', script], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     t.teardown(() => started.kill('SIGKILL'));
-    return started;
+    return Object.assign(started, { mode });
   };
-  for (const mode of ['close', 'unref', 'exit']) {
-    const [code, signal] = await once(child(mode), 'exit');
-    t.strictSame({ mode, code, signal }, { mode, code: 0, signal: null });
-  }
-  const staying = child('stay');
-  await once(staying.stdout, 'data');
+  const staying = child('stay', '127.77.0.31', '');
+  const ending = [
+    child('close', '127.77.0.32', 'await gateway.close();'),
+    child('unref', '127.77.0.33', 'gateway.unref();'),
+    child('exit', '127.77.0.34', 'process.exit(0);'),
+  ].map(async (process) => {
+    const [code, signal] = await once(process, 'exit');
+    t.strictSame(
+      { mode: process.mode, code, signal },
+      { mode: process.mode, code: 0, signal: null },
+    );
+  });
+  await Promise.all([...ending, once(staying.stdout, 'data')]);
   await delay(1200);
   t.equal(staying.exitCode, null);
   staying.kill('SIGTERM');
