@@ -17,7 +17,10 @@ import { type BaseSettings, checkIdleTimeout, type IdleMs, type IdleTimeout } fr
 export interface GatewayEvents {
   /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
   flow: [FlowEvent];
-  /** The packet loop had to stop; the gateway closes itself after this. */
+  /**
+   * A socket or device cannot be read any more, such as one that somebody deleted; emitted for the
+   * first one. What else there is goes on: close the gateway unless that is enough.
+   */
   error: [GatewayError];
   /** It was closed. */
   close: [];

@@ -106,7 +106,8 @@ export class GatewayLoadBalancer extends GatewayControl {
 
   readonly #engine: NativeGatewayEngine;
   readonly #alive: KeepAlive;
-  #offAbort: () => void = () => {};
+  readonly #offAbort: () => void;
+  #failed = false;
 
   /**
    * Opens the sockets and starts to forward. Nothing is left open where it rejects: with a
@@ -292,14 +293,11 @@ export class GatewayLoadBalancer extends GatewayControl {
   }
 
   #checkFailure(): void {
-    const failure = this.#engine.failure();
+    const failure = this.#failed ? null : this.#engine.failure();
     if (failure === null) return;
+    this.#failed = true;
     const error = Object.assign(new Error(failure.detail || 'a worker had to stop'), failure);
-    try {
-      this.emit('error', systemError(error, 'go on forwarding', 'options'));
-    } finally {
-      void this.close();
-    }
+    this.emit('error', systemError(error, `go on reading ${failure.detail}`, 'options'));
   }
 }
 

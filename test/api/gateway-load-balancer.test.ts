@@ -270,6 +270,13 @@ t.test('TUN endpoints, in a network namespace', async (t) => {
   await gateway.removeEndpoint(endpoint);
   t.equal(ip('-n', netns, 'link', 'show', 'gwlbe0'), null, 'the device is gone');
   await gateway.createEndpoint({ zone: 'a', tun: 'gwlbe0' });
+  const lost = await gateway.createEndpoint({ zone: 'a', tun: 'gwlbe1' });
+  const told = once(gateway, 'error');
+  ip('-n', netns, 'link', 'delete', 'gwlbe1');
+  const [error] = await told;
+  t.match(error, { name: 'GatewayError', message: /gwlbe1/ });
+  t.equal(gateway.closed, false, 'the other device is still served');
+  await gateway.removeEndpoint(lost);
   await gateway.close();
   t.equal(ip('-n', netns, 'link', 'show', 'gwlbe0'), null);
 });
