@@ -1,5 +1,5 @@
-// A small native benchmark harness: contenders run in turn, round after round, so that a noisy moment
-// hits all of them; what counts is the median of the rounds, and ratios inside one case.
+// A small native benchmark harness: contenders run in turn, round after round, so that a noisy
+// moment hits all of them; what counts is the median of the rounds, and ratios inside one case.
 //
 //   g++ -std=c++20 -O2 -Inative -I. bench/native/lookup_bench.cc native/flow/*.cc -o lookup_bench
 //   taskset -c 1 ./lookup_bench [--json] [--quick] [--filter TEXT]
@@ -70,10 +70,11 @@ inline Summary summarize(std::vector<double> samples) {
 }
 
 // "ours" comes first, "limit" (what the hardware does at best) and peers as they are named. A body
-// does one round and returns how many operations that was.
+// does one round and returns how many operations that was; what `prepare` does is not timed.
 struct Contender {
   std::string name;
   std::function<uint64_t(uint32_t round)> body;
+  std::function<void(uint32_t round)> prepare = nullptr;
 };
 
 class Suite {
@@ -82,7 +83,8 @@ class Suite {
 
   const Options& options() const { return options_; }
   bool wanted(const std::string& case_name) const {
-    return options_.filter.empty() || (name_ + " " + case_name).find(options_.filter) != std::string::npos;
+    return options_.filter.empty() ||
+           (name_ + " " + case_name).find(options_.filter) != std::string::npos;
   }
 
   void run(const std::string& case_name, const std::string& unit, uint32_t rounds, double scale,
@@ -91,6 +93,7 @@ class Suite {
     std::vector<std::vector<double>> samples(contenders.size());
     for (uint32_t round = 0; round <= rounds; ++round) {
       for (size_t i = 0; i < contenders.size(); ++i) {
+        if (contenders[i].prepare) contenders[i].prepare(round);
         const double start = cpu_ns();
         const uint64_t operations = contenders[i].body(round);
         const double each = (cpu_ns() - start) / static_cast<double>(operations) * scale;
@@ -125,10 +128,11 @@ class Suite {
       std::snprintf(ratio, sizeof ratio, "%.3f", of[0].median / of[i].median);
       ratios += (ratios.empty() ? "\"" : ",\"") + name + "\":" + ratio;
     }
-    std::printf("{\"suite\":\"%s\",\"case\":\"%s\",\"unit\":\"%s\",\"ours\":%s,\"peers\":{%s},"
-                "\"limit\":%s,\"ratios\":{%s}}\n",
-                name_.c_str(), case_name.c_str(), unit.c_str(), text(of[0]).c_str(), peers.c_str(),
-                limit.c_str(), ratios.c_str());
+    std::printf(
+        "{\"suite\":\"%s\",\"case\":\"%s\",\"unit\":\"%s\",\"ours\":%s,\"peers\":{%s},"
+        "\"limit\":%s,\"ratios\":{%s}}\n",
+        name_.c_str(), case_name.c_str(), unit.c_str(), text(of[0]).c_str(), peers.c_str(),
+        limit.c_str(), ratios.c_str());
     std::fflush(stdout);
   }
 

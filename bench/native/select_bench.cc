@@ -1,6 +1,6 @@
-// Target tables: building one, and choosing from it. Beside a plain modulo (which moves nearly every
-// flow when a target leaves, and is as cheap as it gets) and, for the build, the definition itself:
-// every score of every row.
+// Target tables: building one, and choosing from it. Beside a plain modulo (which moves nearly
+// every flow when a target leaves, and is as cheap as it gets) and, for the build, the definition
+// itself: every score of every row.
 #include <cstdlib>
 #include <random>
 
@@ -37,7 +37,8 @@ uint64_t by_definition(const std::vector<select::TargetSpec>& specs, uint32_t ro
 }
 
 void build(bench::Suite& suite, uint32_t n, bool weighted) {
-  const std::string name = std::string("build ") + std::to_string(n) + (weighted ? " weights" : " equal");
+  const std::string name =
+      std::string("build ") + std::to_string(n) + (weighted ? " weights" : " equal");
   if (!suite.wanted(name)) return;
   const auto specs = targets(n, weighted);
   const auto table = TargetTable::build(specs, 1, false, 1);

@@ -12,8 +12,7 @@ namespace {
 template <class Key>
 bool make_canonical(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
                     Key* out) {
-  const bool ports =
-      stickiness == Stickiness::five_tuple && (packet.flags & wire::kHasPorts) != 0;
+  const bool ports = stickiness == Stickiness::five_tuple && (packet.flags & wire::kHasPorts) != 0;
   const uint16_t source_port = ports ? packet.source_port : 0;
   const uint16_t destination_port = ports ? packet.destination_port : 0;
   const int order = std::memcmp(packet.source, packet.destination, sizeof out->low);
@@ -44,8 +43,8 @@ constexpr uint64_t kOdd = 0x9e3779b97f4a7c15;  // 2^64 divided by the golden rat
 uint64_t address_hash4(const base::HashKey& key, const wire::InnerPacket& packet) {
   const uint64_t source = base::load_be32(packet.source);
   const uint64_t destination = base::load_be32(packet.destination);
-  const uint64_t both = source < destination ? source << 32 | destination
-                                             : destination << 32 | source;
+  const uint64_t both =
+      source < destination ? source << 32 | destination : destination << 32 | source;
   return multiply_fold(multiply_fold(both ^ key.k0, key.k1 | 1), kOdd ^ key.k0);
 }
 

@@ -7,18 +7,13 @@
 namespace gwlb::flow {
 namespace {
 
-inline bool same_key(const FlowKey4& a, const FlowKey4& b) {
-  const auto* x = reinterpret_cast<const uint8_t*>(&a);
-  const auto* y = reinterpret_cast<const uint8_t*>(&b);
-  return ((base::load<uint64_t>(x) ^ base::load<uint64_t>(y)) |
-          (base::load<uint64_t>(x + 8) ^ base::load<uint64_t>(y + 8))) == 0;
-}
-
-inline bool same_key(const FlowKey6& a, const FlowKey6& b) {
-  const auto* x = reinterpret_cast<const uint8_t*>(&a);
+// `a` points at a key, or at as many other bytes.
+template <class Key>
+inline bool same_key(const void* a, const Key& b) {
+  const auto* x = static_cast<const uint8_t*>(a);
   const auto* y = reinterpret_cast<const uint8_t*>(&b);
   uint64_t different = 0;
-  for (size_t at = 0; at < sizeof a; at += 8) {
+  for (size_t at = 0; at < sizeof b; at += 8) {
     different |= base::load<uint64_t>(x + at) ^ base::load<uint64_t>(y + at);
   }
   return different == 0;
@@ -30,8 +25,8 @@ template <class Key>
 std::unique_ptr<FlowTable<Key>> FlowTable<Key>::create(uint32_t capacity) {
   GWLB_ASSERT(capacity >= 1 && capacity <= base::kFlowsMax);
   constexpr uint64_t kFlowsOf100Buckets = kTagsPerLine * kLoadPercent;
-  const auto buckets = static_cast<uint32_t>(
-      (uint64_t{capacity} * 100 + kFlowsOf100Buckets - 1) / kFlowsOf100Buckets);
+  const auto buckets = static_cast<uint32_t>((uint64_t{capacity} * 100 + kFlowsOf100Buckets - 1) /
+                                             kFlowsOf100Buckets);
   const size_t bytes =
       size_t{buckets} * (sizeof(TagLine) + kTagsPerLine * sizeof(Record) + sizeof(Displacements));
   Pages pages = Pages::map(bytes);
@@ -65,64 +60,80 @@ void FlowTable<Key>::lookup(const Key* keys, const uint64_t* hashes, uint32_t n,
   }
 }
 
-// The appends are branch-free: whether a key hits, misses or goes on is data, not control flow, and
-// a mispredicted branch costs as much as a prefetched line.
+// The common case: home bucket, first matching tag. Whether a key hits, misses or goes on is data,
+// not control flow, since a mispredicted branch costs as much as a prefetched line.
 template <class Key>
 void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint32_t n,
                                   uint32_t* index, const bool* skip) const {
   uint32_t bucket[kChunk];
-  uint32_t candidates[kChunk];
-  uint8_t pending[kChunk];  // keys whose line to search in this round
-  uint8_t found[kChunk];    // those of them with a matching tag
-  uint32_t pending_count = 0;
+  uint32_t matches[kChunk];  // positions whose tag is the key's; 0 for a skipped key
+  const void* candidate[kChunk];
+  uint32_t rest[kChunk];
+  uint32_t rest_count = 0;
 
   for (uint32_t i = 0; i < n; ++i) {
-    index[i] = kNoFlow;
     if (skip != nullptr && skip[i]) continue;
     bucket[i] = hash_bucket(hashes[i], buckets_);
     __builtin_prefetch(&lines_[bucket[i]]);
-    pending[pending_count++] = static_cast<uint8_t>(i);
   }
+  for (uint32_t i = 0; i < n; ++i) {
+    if (skip != nullptr && skip[i]) continue;
+    const TagLine& line = lines_[bucket[i]];
+    matches[i] = match_tags(line, stored_tag(hashes[i]));
+    const auto first = static_cast<uint32_t>(__builtin_ctz(matches[i] | 1u << kTagsPerLine));
+    const Record* record = &records_[size_t{bucket[i]} * kTagsPerLine] + first;
+    // Without a match: the line, which is here already; what it holds does not count.
+    candidate[i] = matches[i] != 0 ? static_cast<const void*>(record) : &line;
+    __builtin_prefetch(candidate[i]);
+  }
+  for (uint32_t i = 0; i < n; ++i) {
+    index[i] = kNoFlow;
+    if (skip != nullptr && skip[i]) continue;
+    const bool same = same_key(candidate[i], keys[i]);
+    if (same & (matches[i] != 0)) {
+      index[i] = bucket[i] * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(matches[i]));
+      continue;
+    }
+    const bool goes_on = lines_[bucket[i]].may_continue(stored_tag(hashes[i]));
+    rest[rest_count] = i;
+    rest_count += (matches[i] & (matches[i] - 1)) != 0 || goes_on;
+  }
+  if (rest_count > 0) lookup_rest(keys, hashes, index, bucket, rest, rest_count);
+}
 
-  for (uint32_t probe = 0; pending_count > 0 && probe < probes_; ++probe) {
-    uint32_t waiting_count = 0;  // pending[] is rewritten from its start while it is read
-    uint32_t found_count = 0;
-    for (uint32_t j = 0; j < pending_count; ++j) {
-      const uint32_t i = pending[j];
-      const TagLine& line = lines_[bucket[i]];
+// The others: a further match in the home bucket, or further buckets, one for all keys at a time.
+template <class Key>
+void FlowTable<Key>::lookup_rest(const Key* keys, const uint64_t* hashes, uint32_t* index,
+                                 uint32_t* bucket, uint32_t* rest, uint32_t rest_count) const {
+  for (uint32_t probe = 0; rest_count > 0 && probe < probes_; ++probe) {
+    for (uint32_t j = 0; j < rest_count; ++j) {
+      const uint32_t i = rest[j];
+      const uint32_t mask = match_tags(lines_[bucket[i]], stored_tag(hashes[i]));
+      if (mask == 0) continue;
+      __builtin_prefetch(
+          &records_[bucket[i] * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask))]);
+    }
+    uint32_t waiting = 0;  // rest[] is rewritten from its start while it is read
+    for (uint32_t j = 0; j < rest_count; ++j) {
+      const uint32_t i = rest[j];
       const uint16_t tag = stored_tag(hashes[i]);
-      const uint32_t mask = match_tags(line, tag);
-      const auto first = static_cast<uint32_t>(__builtin_ctz(mask | 1u << kTagsPerLine));
-      // Without a match: the line once more, which costs nothing.
-      const Record* record = &records_[size_t{bucket[i]} * kTagsPerLine] + first;
-      __builtin_prefetch(mask != 0 ? static_cast<const void*>(record) : &line);
-      candidates[i] = mask;
-      found[found_count] = static_cast<uint8_t>(i);
-      found_count += mask != 0;
-      pending[waiting_count] = static_cast<uint8_t>(i);
-      waiting_count += mask == 0 && line.may_continue(tag);
-    }
-    for (uint32_t j = 0; j < found_count; ++j) {
-      const uint32_t i = found[j];
-      for (uint32_t mask = candidates[i]; mask != 0; mask &= mask - 1) {
-        const uint32_t at =
-            bucket[i] * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask));
-        if (same_key(records_[at].key, keys[i])) {
-          index[i] = at;
-          break;
-        }
-      }
-      if (index[i] == kNoFlow && lines_[bucket[i]].may_continue(stored_tag(hashes[i]))) {
-        pending[waiting_count++] = static_cast<uint8_t>(i);
-      }
-    }
-    for (uint32_t j = 0; j < waiting_count; ++j) {
-      const uint32_t i = pending[j];
-      bucket[i] = forward(bucket[i], step(stored_tag(hashes[i])));
+      index[i] = find_in(bucket[i], keys[i], tag);
+      if (index[i] != kNoFlow || !lines_[bucket[i]].may_continue(tag)) continue;
+      bucket[i] = forward(bucket[i], step(tag));
       __builtin_prefetch(&lines_[bucket[i]]);
+      rest[waiting++] = i;
     }
-    pending_count = waiting_count;
+    rest_count = waiting;
   }
+}
+
+template <class Key>
+uint32_t FlowTable<Key>::find_in(uint32_t bucket, const Key& key, uint16_t tag) const {
+  for (uint32_t mask = match_tags(lines_[bucket], tag); mask != 0; mask &= mask - 1) {
+    const uint32_t at = bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask));
+    if (same_key(&records_[at].key, key)) return at;
+  }
+  return kNoFlow;
 }
 
 template <class Key>
@@ -130,12 +141,9 @@ uint32_t FlowTable<Key>::find(const Key& key, uint64_t hash) const {
   const uint16_t tag = stored_tag(hash);
   uint32_t bucket = hash_bucket(hash, buckets_);
   for (uint32_t probe = 0; probe < probes_; ++probe) {
-    const TagLine& line = lines_[bucket];
-    for (uint32_t mask = match_tags(line, tag); mask != 0; mask &= mask - 1) {
-      const uint32_t at = bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask));
-      if (same_key(records_[at].key, key)) return at;
-    }
-    if (!line.may_continue(tag)) break;
+    const uint32_t index = find_in(bucket, key, tag);
+    if (index != kNoFlow) return index;
+    if (!lines_[bucket].may_continue(tag)) break;
     bucket = forward(bucket, step(tag));
   }
   return kNoFlow;
@@ -212,8 +220,8 @@ void FlowTable<Key>::unmark(uint32_t bucket, uint16_t tag, uint32_t displacement
   }
 }
 
-// Counts afresh who passed a bucket, from the displacements of all buckets that such a record can be
-// in. Needed only where a count had reached its maximum, which keyed hashes do not bring about.
+// Counts afresh who passed a bucket, from the displacements of all buckets that such a record can
+// be in. Needed only where a count had reached its maximum, which keyed hashes do not bring about.
 template <class Key>
 void FlowTable<Key>::recount(uint32_t bucket) {
   TagLine& line = lines_[bucket];

@@ -14,8 +14,8 @@ std::unique_ptr<FragmentTable> FragmentTable::create(uint32_t trains, uint32_t l
   const uint32_t sets = (trains + kWays - 1) / kWays;
   Pages pages = Pages::map(size_t{sets} * kWays * sizeof(Train));
   if (pages.data() == nullptr) return nullptr;
-  return std::unique_ptr<FragmentTable>(new (std::nothrow)
-                                            FragmentTable(sets, lifetime_ms, key, std::move(pages)));
+  return std::unique_ptr<FragmentTable>(
+      new (std::nothrow) FragmentTable(sets, lifetime_ms, key, std::move(pages)));
 }
 
 FragmentTable::FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey key, Pages pages)

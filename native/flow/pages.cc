@@ -19,13 +19,13 @@ size_t round_up(size_t value, size_t unit) { return (value + unit - 1) / unit * 
 // Maps `bytes` at an address that is a multiple of `alignment`, and gives the rest back.
 uint8_t* map_aligned(size_t bytes, size_t alignment) {
   const size_t slack = alignment > kPage ? alignment : 0;
-  void* raw = mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                   -1, 0);
+  void* raw =
+      mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
   auto* start = static_cast<uint8_t*>(raw);
   if (slack == 0) return start;
-  const size_t before = round_up(reinterpret_cast<uintptr_t>(raw), alignment) -
-                        reinterpret_cast<uintptr_t>(raw);
+  const size_t before =
+      round_up(reinterpret_cast<uintptr_t>(raw), alignment) - reinterpret_cast<uintptr_t>(raw);
   if (before > 0) munmap(start, before);
   if (before < slack) munmap(start + before + bytes, slack - before);
   return start + before;

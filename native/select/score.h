@@ -1,6 +1,6 @@
-// Rendezvous scores, in integers: every machine, compiler and the TypeScript model
-// (src/control/rendezvous.ts) computes the same ones. All arithmetic is unsigned and wraps at its
-// width; `>>` shifts in zeros.
+// Rendezvous scores, in integers: every machine and compiler computes the same ones, and so can a
+// model in another language from what follows (vectors: test/native/select_test.cc). All arithmetic
+// is unsigned and wraps at its width; `>>` shifts in zeros.
 //
 //   mix64(x):                         (64 bits; the finalizer of SplitMix64)
 //     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9
@@ -10,7 +10,7 @@
 //   target_key(seed, identity):       (64 bits)
 //     return mix64(identity + mix64(seed + 0x9e3779b97f4a7c15))
 //
-//   row_hash(key, row):               (32 bits; the rounds of a three-multiply finalizer, keyed twice)
+//   row_hash(key, row):               (32 bits; three multiplications, keyed twice)
 //     x = row ^ (key & 0xffffffff)
 //     x = (x ^ x >> 17) * 0xed5ad4bb
 //     x = x ^ key >> 32
@@ -59,8 +59,8 @@ inline uint32_t row_hash(uint64_t key, uint32_t row) {
   return x ^ x >> 14;
 }
 
-// -log2((u + 1) / 2^32) in Q26, integers only; never rising with u, exact at powers of two, never
-// more than one unit off elsewhere. 0..2^31.
+// -log2((u + 1) / 2^32) in Q26, integers only; never rising with u, exact where u + 1 is a power
+// of two, elsewhere at most 0.51 units too low or 1.26 too high. 0..2^31.
 uint64_t neg_log2_q26(uint32_t u);
 
 // The score of one target for one row, lower is better; weight 1..kWeightMax. Scores of targets

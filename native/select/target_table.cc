@@ -176,11 +176,10 @@ void TargetTable::fill_rows(ZoneTable* table) const {
           continue;
         }
         const uint64_t score = (neg_log2_q26(best.hash[i]) << 24) / group.weight;
-        const bool wins =
-            first || score < scores[i] ||
-            (score == scores[i] && std::tie(targets_[slot].identity, slot) <
-                                       std::tie(targets_[rows_of_block[i]].identity,
-                                                rows_of_block[i]));
+        const bool wins = first || score < scores[i] ||
+                          (score == scores[i] &&
+                           std::tie(targets_[slot].identity, slot) <
+                               std::tie(targets_[rows_of_block[i]].identity, rows_of_block[i]));
         if (!wins) continue;
         scores[i] = score;
         rows_of_block[i] = slot;

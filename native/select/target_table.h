@@ -7,7 +7,8 @@
 //     weight only pulls rows to that target; a healthy neighbour's rows never move. (Maglev moves
 //     0.25-0.85 % of them, but balances better: the fullest of 100 targets has 1.1 of its share.)
 //   - a target's share of the rows is its share of the zone's weight;
-//   - the rows depend on seed, identities and weights alone, not on order, slot, machine or history.
+//   - the rows depend on seed, identities and weights alone: not on order, machine or history,
+//     and on slots only between equal identities.
 //
 // There are 2^16 rows, or 2^18 when some zone has more than kTargetsForLargeTable eligible targets.
 // The two sizes are different tables: crossing that limit moves rows of every target.
@@ -24,9 +25,9 @@
 namespace gwlb::select {
 
 enum TargetFlags : uint8_t {
-  kRegistered = 1,   // accepts returns from it; live flows may be pinned to it
-  kEligible = 2,     // takes new flows (healthy, or the fallback when none is)
-  kResetFlows = 4,   // existing TCP flows get a RST on their next packet (next issue)
+  kRegistered = 1,  // accepts returns from it; live flows may be pinned to it
+  kEligible = 2,    // takes new flows (healthy, or the fallback when none is)
+  kResetFlows = 4,  // existing TCP flows get a RST on their next packet (next issue)
 };
 
 struct TargetSpec {
@@ -43,11 +44,12 @@ struct TargetSpec {
 class TargetTable {
  public:
   // `zones` is how many zone numbers are in use, 1..kZonesMax. With cross_zone every zone sees all
-  // targets (one table for all). Null where a slot is kTargetsMax or above or named twice, a zone is
-  // not below `zones`, or an eligible target's weight is out of range.
+  // targets (one table for all). Null where a slot is kTargetsMax or above or named twice, a zone
+  // is not below `zones`, or an eligible target's weight is out of range.
   //
-  // Takes about 0.5 ns for each row and eligible target where weights are equal, some 5 ns more for
-  // each row and further weight: 300 equal targets, 2^18 rows, about 50 ms. Not for a packet thread.
+  // Not for a packet thread: 15 ms for 100 targets, 90 ms for 300 (four times the rows), half a
+  // second for 4,096, all of one weight; about three times as long with ten different weights
+  // (bench/native/select_bench.cc, on a busy machine).
   static std::shared_ptr<const TargetTable> build(const std::vector<TargetSpec>& targets,
                                                   uint32_t zones, bool cross_zone, uint64_t seed);
 

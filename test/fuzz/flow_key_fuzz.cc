@@ -1,10 +1,10 @@
 // Keys of any two ends: both directions give one key, one hash and one owner, opposite directions
-// unless the ends are the same; the key's fields are the packet's, and what does not count does not.
-#include "flow/flow_key.h"
-
+// unless the ends are the same; the key's fields are the packet's, and what does not count does
+// not.
 #include <cstring>
 #include <utility>
 
+#include "flow/flow_key.h"
 #include "test/fuzz/fuzz.h"
 
 using namespace gwlb;
@@ -33,7 +33,8 @@ void check(const wire::InnerPacket& packet, uint16_t scope, uint32_t workers) {
     FUZZ_CHECK(std::memcmp(&key, &other, sizeof key) == 0);
     FUZZ_CHECK(hash_key(kKey, key) == hash_key(kKey, other));
 
-    const bool ports = stickiness == Stickiness::five_tuple && (packet.flags & wire::kHasPorts) != 0;
+    const bool ports =
+        stickiness == Stickiness::five_tuple && (packet.flags & wire::kHasPorts) != 0;
     const uint16_t low_port = base::load_be16(key.low_port);
     const uint16_t high_port = base::load_be16(key.high_port);
     FUZZ_CHECK(std::memcmp(key.low, forward ? packet.source : packet.destination, kAddress) == 0);

@@ -1,14 +1,13 @@
-// A flow table, driven by the input, against a std::unordered_map: insert, erase, lookup in batches,
-// sweep, time jumps (across 2^32 as well), clear. The first byte picks the key's size, the capacity
-// and whether hashes are good ones or collide.
-#include "flow/flow_table.h"
-
+// A flow table, driven by the input, against a std::unordered_map: insert, erase, lookup in
+// batches, sweep, time jumps (across 2^32 as well), clear. The first byte picks the key's size, the
+// capacity and whether hashes are good ones or collide.
 #include <algorithm>
 #include <cstring>
 #include <memory>
 #include <unordered_map>
 #include <vector>
 
+#include "flow/flow_table.h"
 #include "test/fuzz/fuzz.h"
 
 using namespace gwlb;
@@ -44,14 +43,30 @@ class Run {
   void run() {
     while (input_.more()) {
       switch (input_.byte() % 8) {
-        case 0: insert(input_.number() % kNumbers); break;
-        case 1: insert_run(); break;
-        case 2: erase_run(); break;
-        case 3: lookup(); break;
-        case 4: sweep(input_.number()); break;
-        case 5: now_ms_ += input_.byte(); break;
-        case 6: now_ms_ += input_.number() << 12; break;  // up to 2^28
-        default: rarely(); break;
+        case 0:
+          insert(input_.number() % kNumbers);
+          break;
+        case 1:
+          insert_run();
+          break;
+        case 2:
+          erase_run();
+          break;
+        case 3:
+          lookup();
+          break;
+        case 4:
+          sweep(input_.number());
+          break;
+        case 5:
+          now_ms_ += input_.byte();
+          break;
+        case 6:
+          now_ms_ += input_.number() << 12;
+          break;  // up to 2^28
+        default:
+          rarely();
+          break;
       }
       FUZZ_CHECK(table_->size() == model_.size());
     }

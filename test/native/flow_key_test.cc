@@ -73,8 +73,7 @@ Tuple random_tuple(std::mt19937_64& random, uint8_t version) {
     tuple.destination[i] = random() % 4 == 0 ? static_cast<uint8_t>(random()) : tuple.source[i];
   }
   tuple.source_port = static_cast<uint16_t>(random());
-  tuple.destination_port =
-      random() % 4 == 0 ? tuple.source_port : static_cast<uint16_t>(random());
+  tuple.destination_port = random() % 4 == 0 ? tuple.source_port : static_cast<uint16_t>(random());
   tuple.protocol = random() % 2 == 0 ? wire::kTcp : wire::kUdp;
   tuple.ports = random() % 8 != 0;
   return tuple;
@@ -229,7 +228,8 @@ TEST(scopes_are_separate) {
 }
 
 TEST(siphash_agrees_with_the_reference) {
-  // SipHash-1-3 of bytes 0, 1, 2, ... under the key 00 01 .. 0f, computed by another implementation.
+  // SipHash-1-3 of bytes 0, 1, 2, ... under the key 00 01 .. 0f, computed by another
+  // implementation.
   uint8_t bytes[40];
   for (uint32_t i = 0; i < sizeof bytes; ++i) bytes[i] = static_cast<uint8_t>(i);
   CHECK_EQ(base::siphash13(kKey, bytes, 0), 0xabac0158050fc4dcu);
@@ -238,8 +238,8 @@ TEST(siphash_agrees_with_the_reference) {
   CHECK_EQ(base::siphash13(kKey, bytes, 16), 0xcc4fdd1a7d908b66u);
   CHECK_EQ(base::siphash13(kKey, bytes, 40), 0xc1d2363299e41531u);
   for (size_t length : {size_t{16}, size_t{40}}) {
-    const uint64_t fixed = length == 16 ? base::siphash13<16>(kKey, bytes)
-                                        : base::siphash13<40>(kKey, bytes);
+    const uint64_t fixed =
+        length == 16 ? base::siphash13<16>(kKey, bytes) : base::siphash13<40>(kKey, bytes);
     CHECK_EQ(fixed, base::siphash13(kKey, bytes, length));
   }
 }

@@ -170,7 +170,8 @@ TEST(a_flood_stays_within_bounds) {
     fragment.source[1] = static_cast<uint8_t>((i - 500) >> 16);
     recent += known(*table, fragment, 0, i / 100);
   }
-  // Full, spread evenly: who came within the last eighth of its capacity is practically always there.
+  // Full, spread evenly: who came within the last eighth of its capacity is practically always
+  // there.
   CHECK_EQ(table->size(1000), 4096u);
   CHECK(recent > 9880);
   CHECK_EQ(table->memory_bytes(), bytes);

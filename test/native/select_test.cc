@@ -1,5 +1,3 @@
-#include "select/target_table.h"
-
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -7,6 +5,7 @@
 #include <tuple>
 #include <vector>
 
+#include "select/target_table.h"
 #include "test/native/test.h"
 
 using namespace gwlb;
@@ -162,8 +161,8 @@ TEST(build_does_what_the_scores_say) {
     for (uint32_t i = 0; i < n; ++i) {
       // Equal identities now and then: every score ties, the lower slot decides.
       const uint64_t identity = random() % 8 == 0 ? 77 : random();
-      specs.push_back(target(static_cast<uint16_t>(i * 3), identity,
-                             round % 2 == 0 ? 3 : 1 + random() % 1000));
+      specs.push_back(
+          target(static_cast<uint16_t>(i * 3), identity, round % 2 == 0 ? 3 : 1 + random() % 1000));
       if (random() % 8 == 0) specs.back().flags = select::kRegistered;
     }
     std::shuffle(specs.begin(), specs.end(), random);
@@ -179,16 +178,17 @@ TEST(build_does_what_the_scores_say) {
 }
 
 TEST(scores_that_tie_go_to_the_lower_identity) {
-  // Rows whose two best targets have the same score, found by search. In some the lower identity has
-  // the higher hash, in some the lower one; the slots run against the identities.
+  // Rows whose two best targets have the same score, found by search. In some the lower identity
+  // has the higher hash, in some the lower one; the slots run against the identities.
   const struct {
     uint64_t seed;
     uint32_t row;
     uint64_t winner, loser;
-  } ties[] = {{7, 154005, 1021, 1055}, {9, 81684, 1030, 1044},   {11, 62406, 1027, 1051},
+  } ties[] = {{7, 154005, 1021, 1055}, {9, 81684, 1030, 1044},  {11, 62406, 1027, 1051},
               {42, 80124, 1045, 1095}, {49, 30306, 1006, 1028}, {54, 229196, 1063, 1084}};
   std::vector<TargetSpec> specs;
-  for (uint16_t i = 0; i < 101; ++i) specs.push_back(target(static_cast<uint16_t>(200 - i), 1000 + i));
+  for (uint16_t i = 0; i < 101; ++i)
+    specs.push_back(target(static_cast<uint16_t>(200 - i), 1000 + i));
   for (const auto& tie : ties) {
     const auto table = build(specs, 1, false, tie.seed);
     const auto ranked = table->rank(0, tie.row);
@@ -358,7 +358,7 @@ TEST(the_most_targets) {
   CHECK_EQ(table->rows(), 1u << base::kRowBitsLarge);
   std::vector<uint32_t> count(base::kTargetsMax);
   for (uint16_t slot : rows_of(*table)) ++count[slot];
-  CHECK(*std::min_element(count.begin(), count.end()) > 20);   // 64 on average, deviation 8
+  CHECK(*std::min_element(count.begin(), count.end()) > 20);  // 64 on average, deviation 8
   CHECK(*std::max_element(count.begin(), count.end()) < 120);
   for (const TargetSpec& spec : specs) {
     CHECK_EQ(table->slot_of(spec.address), spec.slot);
@@ -369,9 +369,9 @@ TEST(the_most_targets) {
 
 TEST(addresses_lead_to_slots) {
   auto specs = targets(4);
-  specs[1].flags = select::kRegistered;       // draining: still answers
-  specs[2].flags = 0;                         // gone
-  specs[3].address = specs[0].address;        // a second port of one appliance
+  specs[1].flags = select::kRegistered;  // draining: still answers
+  specs[2].flags = 0;                    // gone
+  specs[3].address = specs[0].address;   // a second port of one appliance
   const auto table = build(specs);
   CHECK_EQ(table->slot_of(specs[0].address), 0);
   CHECK_EQ(table->slot_of(specs[1].address), 1);
@@ -405,13 +405,13 @@ TEST(build_refuses_what_makes_no_sense) {
     return build({target(1, 1), spec}, zones) == nullptr;
   };
   CHECK(!refused(target(2, 2)));
-  CHECK(refused(target(1, 2)));                  // the slot twice
+  CHECK(refused(target(1, 2)));  // the slot twice
   CHECK(refused(target(base::kTargetsMax, 2)));
-  CHECK(refused(target(2, 2, 1, 2)));            // zones are 0 and 1
+  CHECK(refused(target(2, 2, 1, 2)));  // zones are 0 and 1
   CHECK(refused(target(2, 2, 0)));
   CHECK(refused(target(2, 2, base::kWeightMax + 1)));
   TargetSpec draining = target(2, 2, 0);
-  draining.flags = select::kRegistered;          // its weight does not count
+  draining.flags = select::kRegistered;  // its weight does not count
   CHECK(!refused(draining));
   CHECK(refused(target(2, 2), 0));
   CHECK(refused(target(2, 2), base::kZonesMax + 1));
