@@ -16,7 +16,7 @@ export interface Runtime {
   startProbe: typeof startProbe;
 }
 
-/** Timers and sockets of the process; neither keeps it alive. */
+/** The process's clock, timers that do not keep it alive, and sockets. */
 export const SYSTEM_RUNTIME: Runtime = {
   now: () => Math.round(performance.timeOrigin + performance.now()),
   setTimer: (callback, delayMs) => setTimeout(callback, delayMs).unref(),

@@ -40,7 +40,7 @@ import type { Target } from './target.js';
  * check; `change` when the data plane needs a new `snapshot`. `change` comes before the other events
  * of the same cause, so their listeners see what packets see.
  *
- * Timers and checks do not keep the process alive.
+ * Timers do not keep the process alive; a check that is connecting may, until its timeout.
  */
 export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   readonly #runtime: Runtime;

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer as createHttp, type RequestListener } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { MessageChannel } from 'node:worker_threads';
 import selfsigned from 'selfsigned';
 import t, { type Test } from 'tap';
 import type { ProbeResult } from '../../src/control/health.js';
@@ -281,6 +282,38 @@ t.test('a cancelled check says nothing, whatever comes', async (t) => {
   startProbe({ ...request, port, matcher, netns: 'no-such-namespace-here' }, () => called++)();
   await new Promise((resolve) => setTimeout(resolve, 80));
   t.equal(called, 0);
+});
+
+t.test('a check that waits for its answer does not keep the process alive', async (t) => {
+  const active = () => process.getActiveResourcesInfo().sort();
+  // Keeps the test alive, since nothing else here does.
+  const hold = new MessageChannel().port1;
+  hold.on('message', () => {});
+  t.teardown(() => hold.close());
+  const asked = new Promise<void>((resolve) => {
+    const server = createServer((socket) => {
+      socket.unref();
+      socket.on('error', () => {});
+      socket.once('data', () => resolve());
+    });
+    server.listen(0, '127.0.0.1', () => {
+      server.unref();
+      const { port } = server.address() as AddressInfo;
+      const matcher = parseMatcher('matcher', '200');
+      const request = { protocol: 'HTTP', address: '127.0.0.1', port, path: '/' } as const;
+      const cancel = startProbe({ ...request, matcher, timeoutMs: 60_000, netns: '' }, () => {});
+      t.teardown(() => {
+        cancel();
+        server.close();
+      });
+    });
+  });
+  await asked;
+  await new Promise((resolve) => setImmediate(resolve));
+  t.notOk(
+    active().some((name) => /TCP|Timeout/.test(name)),
+    active().join(),
+  );
 });
 
 t.test('an unknown namespace is our failure, not the target’s', async (t) => {

@@ -1,0 +1,636 @@
+import { inspect } from 'node:util';
+import t from 'tap';
+import type { TargetGroupHost } from '../../src/control/events.js';
+import type { ProbeResult } from '../../src/control/health.js';
+import type { TargetGroupOptions, TargetSpec } from '../../src/control/options.js';
+import type { Runtime } from '../../src/control/prober.js';
+import type { ProbeRequest } from '../../src/control/probes.js';
+import { ZoneIndex } from '../../src/control/snapshot.js';
+import { TargetGroup } from '../../src/control/target-group.js';
+import { type GatewayError, invalidArgument } from '../../src/errors.js';
+import { TARGETS_MAX, ZONES_MAX } from '../../src/limits.js';
+
+const OK: ProbeResult = { ok: true, detail: 'answered' };
+const BAD: ProbeResult = { ok: false, failure: 'response-code', detail: 'answered 503' };
+
+/** A world without sockets, whose clock moves when it is told to. */
+class World implements Runtime {
+  time = 1_000_000;
+  timers = new Map<object, { at: number; run: () => void }>();
+  /** Checks that were begun, with the time. */
+  asked: (ProbeRequest & { at: number })[] = [];
+  cancelled = 0;
+  /** What a target answers, after a millisecond; undefined: nothing, ever. */
+  answers: (address: string) => ProbeResult | undefined = () => OK;
+
+  now = () => this.time;
+
+  setTimer = (run: () => void, delayMs: number) => {
+    const timer = {};
+    this.timers.set(timer, { at: this.time + delayMs, run });
+    return timer;
+  };
+
+  clearTimer = (timer: unknown) => void this.timers.delete(timer as object);
+
+  startProbe: Runtime['startProbe'] = (request, callback) => {
+    this.asked.push({ ...request, at: this.time });
+    const result = this.answers(request.address);
+    const timer = result && this.setTimer(() => callback(result, 1), 1);
+    return () => {
+      this.cancelled++;
+      if (timer) this.clearTimer(timer);
+    };
+  };
+
+  advance(ms: number): void {
+    const end = this.time + ms;
+    for (;;) {
+      const due = [...this.timers].filter(([, { at }]) => at <= end);
+      due.sort(([, a], [, b]) => a.at - b.at);
+      const [first] = due;
+      if (!first) break;
+      this.timers.delete(first[0]);
+      this.time = Math.max(this.time, first[1].at);
+      first[1].run();
+    }
+    this.time = end;
+  }
+}
+
+const HEALTH = { healthyThreshold: 2, unhealthyThreshold: 2 };
+const HOST: TargetGroupHost = { netns: '', flowsActive: () => 0 };
+
+function setup(options: TargetGroupOptions = {}) {
+  const world = new World();
+  const group = new TargetGroup({ healthCheck: HEALTH, ...options }, world);
+  const log: string[] = [];
+  group.on('change', () => log.push('change'));
+  group.on('register', ({ target }) => log.push(`register ${target.address}`));
+  group.on('deregister', ({ target }) => log.push(`deregister ${target.address}`));
+  group.on('probe', ({ target, ok }) => log.push(`probe ${target.address} ${ok}`));
+  group.on('health', ({ target, previous, state, reason, cause }) =>
+    log.push(`${target.address} ${previous}>${state} ${reason} (${cause})`),
+  );
+  const said = () => log.splice(0);
+  return { world, group, said };
+}
+
+function thrown(run: () => unknown): GatewayError {
+  try {
+    run();
+  } catch (error) {
+    return error as GatewayError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+const ids = (group: TargetGroup) => group.targets().map((target) => target.id);
+
+t.test('the life of a target, in order, with causes', async (t) => {
+  const { world, group, said } = setup();
+  let flows = 1;
+  const [target] = group.register({ address: '10.0.0.1' });
+  t.same(said(), ['change', 'register 10.0.0.1']);
+  t.match(target, { id: '10.0.0.1:6081', slot: 0, state: 'unused', reason: 'Target.NotInUse' });
+  world.advance(60_000);
+  t.same(world.asked, [], 'nobody asks before it is in use');
+
+  group.attach({ netns: 'gw', flowsActive: () => flows });
+  t.same(said(), ['change', '10.0.0.1 unused>initial Elb.RegistrationInProgress (attach)']);
+  t.equal(target.since, world.time);
+  world.advance(0);
+  t.equal(target.reason, 'Elb.InitialHealthChecking');
+  world.advance(1);
+  t.same(said(), ['probe 10.0.0.1 true']);
+  world.advance(20_000);
+  t.same(said().slice(0, 3), [
+    'change',
+    'probe 10.0.0.1 true',
+    '10.0.0.1 initial>healthy null (health-check)',
+  ]);
+
+  world.answers = () => BAD;
+  world.advance(20_000);
+  t.same(said(), [
+    'probe 10.0.0.1 false',
+    'change',
+    'probe 10.0.0.1 false',
+    '10.0.0.1 healthy>unhealthy Target.ResponseCodeMismatch (health-check)',
+  ]);
+  t.equal(target.description, 'Health checks failed: answered 503.');
+
+  group.deregister('10.0.0.1');
+  t.same(said(), [
+    'change',
+    '10.0.0.1 unhealthy>draining Target.DeregistrationInProgress (deregister)',
+  ]);
+  world.advance(299_999);
+  t.same(said(), [], 'a draining target is not checked');
+  t.same(ids(group), ['10.0.0.1:6081']);
+  world.advance(1);
+  t.same(said(), [
+    'change',
+    '10.0.0.1 draining>unused Target.NotRegistered (delay-expired)',
+    'deregister 10.0.0.1',
+  ]);
+  t.same(ids(group), []);
+
+  const known = () => group.snapshot(new ZoneIndex(), false).targets.length;
+  world.advance(10_000);
+  t.equal(known(), 1, 'the data plane knows it while it has flows');
+  t.same(group.targetInSlot(0), target);
+  flows = 0;
+  world.advance(1_000);
+  t.equal(known(), 0);
+  t.equal(group.targetInSlot(0), undefined);
+  t.same(said(), ['change']);
+  t.equal(world.timers.size, 0);
+});
+
+t.test('what a check asks, and when', async (t) => {
+  const { world, group } = setup({
+    healthCheck: {
+      protocol: 'HTTPS',
+      port: 8443,
+      path: '/x',
+      intervalSeconds: 10,
+      timeoutSeconds: 3,
+      matcher: '204',
+    },
+  });
+  group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
+  group.attach({ ...HOST, netns: 'gw' });
+  const start = world.time;
+  world.advance(65_000);
+  const first = world.asked.filter(({ address }) => address === '10.0.0.1');
+  t.match(first[0], {
+    protocol: 'HTTPS',
+    port: 8443,
+    path: '/x',
+    matcher: { text: '204' },
+    timeoutMs: 3000,
+    netns: 'gw',
+  });
+  const times = first.map(({ at }) => at - start);
+  t.equal(times[0], 0, 'at once');
+  t.ok(times[1] >= 5_000 && times[1] < 15_000, `${times[1]}`);
+  for (let i = 2; i < times.length; i++) t.equal(times[i] - times[i - 1], 10_000);
+  t.equal(world.asked[1].at - start, 1, 'and the second target right after');
+  const second = world.asked.filter(({ address }) => address === '10.0.0.2');
+  t.not((second[1].at - first[1].at) % 10_000, 0, 'each at its own place');
+});
+
+t.test('a check that takes longer than the interval is not overtaken', async (t) => {
+  const { world, group } = setup();
+  world.answers = () => undefined;
+  group.register({ address: '10.0.0.1' });
+  group.attach(HOST);
+  world.advance(100_000);
+  t.equal(world.asked.length, 1);
+});
+
+t.test('detaching stops checks, also those in flight, and says why', async (t) => {
+  const { world, group, said } = setup();
+  world.answers = () => undefined;
+  group.register({ address: '10.0.0.1' });
+  group.attach(HOST);
+  world.advance(1);
+  said();
+  group.detach();
+  t.equal(world.cancelled, 1);
+  t.same(said(), ['10.0.0.1 initial>unused Target.NotInUse (detach)']);
+  t.equal(world.timers.size, 0);
+  t.equal(group.inUse, false);
+  group.detach();
+  t.same(said(), []);
+  group.attach(HOST);
+  t.equal(group.target('10.0.0.1')?.state, 'initial');
+});
+
+t.test('deregistering a target stops its check and no other', async (t) => {
+  const { world, group } = setup();
+  group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
+  group.attach(HOST);
+  world.advance(20_000);
+  group.deregister('10.0.0.1');
+  world.asked.length = 0;
+  world.advance(60_000);
+  t.same(new Set(world.asked.map(({ address }) => address)), new Set(['10.0.0.2']));
+  group.register({ address: '10.0.0.1' });
+  const start = world.time;
+  world.asked.length = 0;
+  world.advance(5);
+  t.match(
+    world.asked.find(({ address }) => address === '10.0.0.1'),
+    { at: start },
+    'asked at once',
+  );
+});
+
+t.test('without checks targets are healthy at once', async (t) => {
+  const { world, group, said } = setup({ healthCheck: false });
+  group.attach(HOST);
+  said();
+  group.register({ address: '10.0.0.1' });
+  t.same(said(), ['change', 'register 10.0.0.1', '10.0.0.1 unused>healthy null (register)']);
+  t.equal(group.target('10.0.0.1')?.description, 'Health checks are turned off.');
+  world.advance(100_000);
+  t.same(world.asked, []);
+  t.equal(group.healthCheck, false);
+  group.update({ healthCheck: HEALTH });
+  world.answers = () => BAD;
+  world.advance(60_000);
+  t.equal(group.target('10.0.0.1')?.state, 'unhealthy');
+  group.update({ healthCheck: false });
+  t.equal(group.target('10.0.0.1')?.state, 'healthy');
+  world.asked.length = 0;
+  world.advance(100_000);
+  t.same(world.asked, []);
+});
+
+t.test('update checks everything before it changes anything', async (t) => {
+  const { group, said } = setup();
+  const before = group.attributes;
+  const wrong = {
+    failover: 'rebalance',
+    failOpen: true,
+    healthCheck: { intervalSeconds: 2 },
+  } as const;
+  t.match(
+    thrown(() => group.update(wrong)),
+    {
+      code: 'ERR_GWLB_OUT_OF_RANGE',
+      field: 'targetGroup.healthCheck.intervalSeconds',
+      message: 'targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2',
+    },
+  );
+  t.same(group.attributes, before);
+  t.equal(group.failOpen, false);
+  t.same(said(), []);
+  group.update({ failover: 'rebalance', failOpen: true, deregistrationDelaySeconds: 7 });
+  t.match(group, { failover: 'rebalance', failOpen: true, deregistrationDelaySeconds: 7 });
+  t.same(said(), ['change']);
+  group.update({ failOpen: false });
+  t.same(said(), ['change'], 'the load balancer must hear of it');
+  group.update({ failOpen: false });
+  group.update({});
+  t.same(said(), [], 'what is the same changes nothing');
+});
+
+t.test('other checks begin at the next place in the interval; the same go on', async (t) => {
+  const { world, group } = setup();
+  group.register({ address: '10.0.0.1' });
+  group.attach(HOST);
+  world.advance(31_000);
+  const last = world.asked.at(-1)?.at ?? 0;
+  group.update({ healthCheck: { ...HEALTH, port: 80 } });
+  world.advance(10_000);
+  t.equal(world.asked.at(-1)?.at, last + 10_000);
+  world.answers = () => undefined;
+  world.advance(10_000);
+  const cancelled = world.cancelled;
+  group.update({ healthCheck: HEALTH, failover: 'rebalance' });
+  t.equal(world.cancelled, cancelled);
+  group.update({ healthCheck: { ...HEALTH, port: 81, intervalSeconds: 20 } });
+  t.equal(world.cancelled, cancelled + 1);
+  t.equal(group.target('10.0.0.1')?.state, 'healthy', 'the state stays');
+  world.asked.length = 0;
+  world.answers = () => OK;
+  world.advance(20_000);
+  t.same(
+    world.asked.map(({ port }) => port),
+    [81],
+  );
+});
+
+t.test('setTargets does what is necessary and no more', async (t) => {
+  const { group, said } = setup({ healthCheck: false });
+  group.attach(HOST);
+  group.register(
+    { address: '10.0.0.1' },
+    { address: '10.0.0.2', zone: 'a' },
+    { address: '10.0.0.3' },
+  );
+  const second = group.target('10.0.0.2');
+  said();
+  const list: TargetSpec[] = [
+    { address: '10.0.0.4' },
+    { address: '10.0.0.2', zone: 'b', weight: 9 },
+    { address: '10.0.0.3' },
+  ];
+  t.same(
+    group.setTargets(list).map(({ id }) => id),
+    ['10.0.0.4:6081', '10.0.0.2:6081', '10.0.0.3:6081'],
+  );
+  t.same(said(), [
+    'change',
+    '10.0.0.1 healthy>draining Target.DeregistrationInProgress (deregister)',
+    'register 10.0.0.4',
+    '10.0.0.4 unused>healthy null (register)',
+  ]);
+  t.match(second, { zone: 'b', weight: 9, state: 'healthy', slot: 1 });
+  group.setTargets(list);
+  t.same(said(), [], 'the same list again');
+  group.setTargets([...list, { address: '10.0.0.1' }]);
+  t.equal(group.target('10.0.0.1')?.state, 'healthy', 'the draining one is back');
+  said();
+  const wrong: [TargetSpec[], string, string][] = [
+    [
+      [{ address: '10.0.0.9' }, { address: 'x' }],
+      'ERR_GWLB_INVALID_ARGUMENT',
+      'targets[1].address: expected a unicast IPv4 address, received "x"',
+    ],
+    [
+      [{ address: '10.0.0.2' }, { address: '10.0.0.2', port: 6081 }],
+      'ERR_GWLB_DUPLICATE_TARGET',
+      'targets[1]: expected each target once, received "10.0.0.2:6081" again',
+    ],
+    [
+      '10.0.0.1' as unknown as TargetSpec[],
+      'ERR_GWLB_INVALID_ARGUMENT',
+      'targets: expected an array, received "10.0.0.1"',
+    ],
+    [
+      Array.from({ length: ZONES_MAX + 1 }, (_, i) => ({
+        address: '10.0.0.2',
+        port: i + 1,
+        zone: `z${i}`,
+      })),
+      'ERR_GWLB_TARGET_LIMIT',
+      'targets: expected targets of at most',
+    ],
+  ];
+  const before = JSON.stringify(group.targets());
+  for (const [targets, code, message] of wrong) {
+    const error = thrown(() => group.setTargets(targets));
+    t.equal(error.code, code);
+    t.ok(error.message.startsWith(message), error.message);
+  }
+  t.equal(JSON.stringify(group.targets()), before);
+  t.same(said(), []);
+});
+
+t.test('setTargets: zones are limited also for targets that only change theirs', async (t) => {
+  const { group } = setup();
+  const list = Array.from({ length: ZONES_MAX }, (_, i) => ({
+    address: `10.0.0.${i + 1}`,
+    zone: `z${i}`,
+  }));
+  group.setTargets(list);
+  t.match(
+    thrown(() => group.setTargets(list.with(0, { address: '10.0.0.1', zone: 'new' }))),
+    {
+      code: 'ERR_GWLB_TARGET_LIMIT',
+    },
+  );
+  t.equal(group.target('10.0.0.1')?.zone, 'z0');
+});
+
+t.test('weights', async (t) => {
+  const { group, said } = setup();
+  const [target] = group.register({ address: '10.0.0.1' });
+  said();
+  group.setWeight(target, 0);
+  t.equal(target.weight, 0);
+  t.same(said(), ['change']);
+  group.setWeight('10.0.0.1:6081', 0);
+  t.same(said(), []);
+  t.match(
+    thrown(() => group.setWeight(target, 1001)).message,
+    'weight: expected 0–1000, received 1001',
+  );
+  t.match(thrown(() => group.setWeight('10.0.0.7', 1)).code, 'ERR_GWLB_UNKNOWN_TARGET');
+});
+
+t.test('attributes are the same settings', async (t) => {
+  const { group, said } = setup();
+  group.attributes = {
+    'deregistration_delay.timeout_seconds': '60',
+    'target_failover.on_deregistration': 'rebalance',
+    'target_failover.on_unhealthy': 'rebalance',
+    'stickiness.enabled': 'true',
+    'stickiness.type': 'source_ip_dest_ip',
+  };
+  t.match(group, { deregistrationDelaySeconds: 60, failover: 'rebalance', stickiness: '2-tuple' });
+  t.equal(group.attributes['stickiness.type'], 'source_ip_dest_ip');
+  group.attach(HOST);
+  said();
+  t.match(
+    thrown(() => {
+      group.attributes = {
+        'stickiness.enabled': 'false',
+        'deregistration_delay.timeout_seconds': '1',
+      };
+    }),
+    {
+      code: 'ERR_GWLB_ATTRIBUTES',
+      message:
+        'stickiness.enabled and stickiness.type cannot change while a load balancer uses the group',
+    },
+  );
+  t.equal(group.deregistrationDelaySeconds, 60);
+  group.attributes = { 'stickiness.enabled': 'true', 'deregistration_delay.timeout_seconds': '1' };
+  t.equal(group.deregistrationDelaySeconds, 1);
+});
+
+t.test('a group belongs to one load balancer', async (t) => {
+  const { group } = setup({ name: 'firewalls' });
+  group.attach(HOST);
+  t.match(
+    thrown(() => group.attach(HOST)),
+    {
+      code: 'ERR_GWLB_IN_USE',
+      message: /^target group firewalls: expected a group that no load balancer uses/,
+    },
+  );
+  await t.rejects(group.close(), {
+    code: 'ERR_GWLB_IN_USE',
+    message: /close the load balancer first/,
+  });
+  group.register({ address: '10.0.0.1' });
+  group.detach();
+  await group.close();
+  await group.close();
+  await group[Symbol.asyncDispose]();
+  for (const call of [
+    () => group.register({ address: '10.0.0.2' }),
+    () => group.deregister('10.0.0.1'),
+    () => group.setTargets([]),
+    () => group.setWeight('10.0.0.1', 2),
+    () => group.update({}),
+    () => group.attach(HOST),
+    () => {
+      group.attributes = {};
+    },
+  ]) {
+    t.match(thrown(call), {
+      code: 'ERR_GWLB_CLOSED',
+      message: 'target group firewalls: it was closed',
+    });
+  }
+  t.same(ids(group), ['10.0.0.1:6081'], 'what it was stays readable');
+});
+
+t.test('registering: 4,096 targets and no more; what the load balancer cannot have', async (t) => {
+  const { group, said } = setup({ healthCheck: false });
+  const many = Array.from({ length: TARGETS_MAX + 1 }, (_, i) => ({
+    address: `10.1.${i >> 8}.${i & 255}`,
+  }));
+  t.match(
+    thrown(() => group.register(...many)),
+    {
+      code: 'ERR_GWLB_TARGET_LIMIT',
+      message: 'targets: expected at most 4096 targets, draining ones included, received 4097',
+    },
+  );
+  t.same(ids(group), []);
+  t.same(said(), []);
+  const refused = (address: string, field: string) => {
+    if (address === '10.0.0.9') throw invalidArgument(field, 'another address', address);
+  };
+  const zones = new ZoneIndex();
+  for (let i = 0; i < ZONES_MAX; i++) zones.number(`z${i}`);
+  group.attach({ ...HOST, checkTarget: refused });
+  group.snapshot(zones, false);
+  said();
+  t.match(
+    thrown(() =>
+      group.register({ address: '10.0.0.1', zone: 'z1' }, { address: '10.0.0.9', zone: 'z1' }),
+    ),
+    {
+      code: 'ERR_GWLB_INVALID_ARGUMENT',
+      message: 'targets[1].address: expected another address, received "10.0.0.9"',
+    },
+  );
+  t.match(
+    thrown(() => group.register({ address: '10.0.0.1', zone: 'new' })),
+    { code: 'ERR_GWLB_ENDPOINT_LIMIT' },
+  );
+  t.match(
+    thrown(() => group.register([{ address: '10.0.0.1' }] as never)),
+    {
+      message: 'targets[0]: expected an object, received an array of 1',
+    },
+  );
+  t.match(
+    thrown(() => group.deregister('10.0.0.1')),
+    { code: 'ERR_GWLB_UNKNOWN_TARGET' },
+  );
+  t.same(ids(group), []);
+  t.same(said(), []);
+  t.equal(
+    group.register(...many.slice(1).map((target) => ({ ...target, zone: 'z1' }))).length,
+    TARGETS_MAX,
+  );
+});
+
+t.test(
+  'listeners hear events in order, also those that they cause, and whatever another throws',
+  async (t) => {
+    const { group } = setup({ healthCheck: false });
+    group.attach(HOST);
+    const heard: string[] = [];
+    group.on('register', ({ target }) => {
+      if (target.address === '10.0.0.1') group.deregister('10.0.0.2');
+    });
+    group.on('health', ({ target, previous, state }) => {
+      heard.push(`${target.address} ${previous}>${state}`);
+      if (heard.length === 1) throw new Error('a listener failed');
+    });
+    t.throws(() => group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' }), {
+      message: 'a listener failed',
+    });
+    const all = ['10.0.0.1 unused>healthy', '10.0.0.2 unused>healthy', '10.0.0.2 healthy>draining'];
+  t.same(heard, all);
+});
+
+t.test('every listener hears the same order', async (t) => {
+  const { group } = setup({ healthCheck: false });
+  group.attach(HOST);
+  const first: string[] = [];
+  const second: string[] = [];
+  group.on('health', ({ target, state }) => {
+    first.push(`${target.address} ${state}`);
+    if (first.length === 1) group.deregister('10.0.0.2');
+  });
+  group.on('health', ({ target, state }) => second.push(`${target.address} ${state}`));
+  group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
+  t.same(first, ['10.0.0.1 healthy', '10.0.0.2 healthy', '10.0.0.2 draining']);
+  t.same(second, first);
+});
+  group.attach(HOST);
+  let published: boolean[] = [];
+  group.on('change', () => {
+    published = group.snapshot(new ZoneIndex(), false).targets.map(({ eligible }) => eligible);
+  });
+  group.on('register', () => t.same(published, [true]));
+  group.register({ address: '10.0.0.1' });
+  t.same(published, [true]);
+});
+
+t.test('a target shows itself', async (t) => {
+  const { world, group } = setup();
+  const [target] = group.register({ address: '10.0.0.1', zone: 'a', weight: 5, port: 7000 });
+  const shown = {
+    id: '10.0.0.1:7000',
+    address: '10.0.0.1',
+    port: 7000,
+    zone: 'a',
+    weight: 5,
+    slot: 0,
+    state: 'unused',
+    reason: 'Target.NotInUse',
+    description: 'No load balancer uses the target group.',
+    since: world.time,
+  };
+  t.same(JSON.parse(JSON.stringify(target)), shown);
+  t.match(inspect(target), /state: 'unused'/);
+  t.throws(() => Object.assign(target, { state: 'healthy' }), TypeError);
+});
+
+t.test('options can be read back', async (t) => {
+  const ethernet = {
+    name: 'fw',
+    port: 7000,
+    inner: 'ethernet',
+    sourceMac: '02:00:00:00:00:01',
+    destinationMac: '02:00:00:00:00:02',
+    optionClass: 0x0167,
+    stickiness: '3-tuple',
+    scope: 'gateway',
+    failover: 'rebalance',
+    deregistrationDelaySeconds: 1,
+    failOpen: true,
+    healthCheck: {
+      protocol: 'HTTP',
+      port: 81,
+      path: '/x',
+      intervalSeconds: 20,
+      timeoutSeconds: 6,
+      healthyThreshold: 3,
+      unhealthyThreshold: 4,
+      matcher: '200',
+    },
+  } as const;
+  const group = new TargetGroup(ethernet);
+  for (const key of Object.keys(ethernet) as (keyof typeof ethernet)[])
+    t.same(group[key], ethernet[key], key);
+});
+
+t.test('timers and checks do not keep the process alive', async (t) => {
+  const alive = () =>
+    process.getActiveResourcesInfo().filter((name) => /Timeout|TCP/.test(name)).length;
+  const before = alive();
+  const group = new TargetGroup({ deregistrationDelaySeconds: 3600 });
+  group.register({ address: '127.0.0.1' }, { address: '127.0.0.2' });
+  group.attach(HOST);
+  group.deregister('127.0.0.2');
+  t.equal(alive(), before);
+  const probed = new Promise((resolve) => group.once('probe', resolve));
+  const wait = setTimeout(() => {}, 5_000);
+  t.match(await probed, { target: { address: '127.0.0.1' } }, 'and they are real');
+  clearTimeout(wait);
+  group.detach();
+  await group.close();
+});
