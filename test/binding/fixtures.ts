@@ -2,7 +2,7 @@
  * Arguments that the addon accepts, and processes of their own to use it in. The functions that make
  * arguments are self-contained: their text is also the beginning of every child's program.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -166,6 +166,12 @@ export interface ChildResult {
   stderr: string;
 }
 
+/** Children that are there when this process ends, by a timeout for example, end with it. */
+const children = new Set<ChildProcess>();
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
 /** Runs a program in a process of its own, with `gc()`; one that hangs is killed (signal SIGKILL). */
 export function runChild(body: string, timeoutMs = 60_000): Promise<ChildResult> {
   const { NODE_OPTIONS: _, ...env } = process.env;
@@ -173,6 +179,7 @@ export function runChild(body: string, timeoutMs = 60_000): Promise<ChildResult>
     env: { ...env, GWLB_TEST_ADDON: addonPath },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  children.add(child);
   const result: ChildResult = { code: null, signal: null, stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text) => {
     result.stdout += text;
@@ -185,6 +192,7 @@ export function runChild(body: string, timeoutMs = 60_000): Promise<ChildResult>
     child.on('error', reject);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
+      children.delete(child);
       resolve({ ...result, code, signal });
     });
   });
