@@ -1,0 +1,116 @@
+/** What the package exports, and that every member of it is documented. */
+import { readdirSync, readFileSync } from 'node:fs';
+import t from 'tap';
+import * as api from '../../src/index.js';
+
+const folder = new URL('../../docs/api/', import.meta.url);
+const pages = new Map(
+  readdirSync(folder).map((file) => [file, readFileSync(new URL(file, folder), 'utf8')]),
+);
+const errors = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');
+
+type Class = abstract new (...args: never[]) => object;
+
+const classes = Object.entries(api as unknown as Record<string, Class>).filter(
+  ([, value]) =>
+    typeof value === 'function' && /^class\b/.test(Function.prototype.toString.call(value)),
+);
+
+t.test('exports', async (t) => {
+  t.strictSame(Object.keys(api).sort(), [
+    'Appliance',
+    'BATCH_PACKETS_MAX',
+    'CaptureReader',
+    'DROP_REASONS',
+    'ENDPOINTS_MAX',
+    'ERROR_CODES',
+    'Endpoint',
+    'FLOWS_MAX',
+    'FLOWS_MIN',
+    'FlowTable',
+    'Gateway',
+    'GatewayError',
+    'GatewayLoadBalancer',
+    'INNER_BYTES_MAX',
+    'INNER_BYTES_MIN',
+    'InspectedBatch',
+    'InspectedPacket',
+    'NO_FLOW',
+    'Packet',
+    'PacketBatch',
+    'PcapWriter',
+    'REASON_NAMES',
+    'SOURCE_PORTS_MAX',
+    'TARGETS_MAX',
+    'Target',
+    'TargetGroup',
+    'Verdict',
+    'WEIGHT_MAX',
+    'WORKERS_MAX',
+    'ZONES_MAX',
+    'decodeFrame',
+    'decodeGeneve',
+    'encodeGeneve',
+    'flowKey',
+    'formatEndpointId',
+    'parseDropRule',
+    'parseEndpointId',
+    'protocolName',
+    'protocolNumber',
+    'readCapture',
+    'tuplePacket',
+  ]);
+});
+
+t.test('every export is on a page', async (t) => {
+  const all = [...pages.values(), errors].join('\n');
+  t.strictSame(
+    Object.keys(api).filter((name) => name !== 'ERROR_CODES' && !all.includes(name)),
+    [],
+  );
+});
+
+t.test('a page begins with what it is, then when not, then code', async (t) => {
+  for (const [file, text] of pages) {
+    const [title, what, whenNot, code] = text.split('\n\n');
+    t.match(title, /^# \w+$/, file);
+    t.match(what, /^[A-Z]/, `${file}: what`);
+    t.match(whenNot, /^\*\*When not:\*\*/, `${file}: when not`);
+    t.match(code, /^```ts\n/, `${file}: code`);
+  }
+});
+
+/** Members for code inside of the package, marked @internal in their declarations. */
+const INTERNAL = new Set(['constructor', 'makeCursor', 'nowMs', 'checkTarget']);
+
+function membersOf(type: Class): string[] {
+  const members = new Set<string>();
+  for (
+    let prototype = type.prototype;
+    prototype !== null && prototype.constructor.name !== 'EventEmitter';
+    prototype = Object.getPrototypeOf(prototype)
+  ) {
+    if (prototype === Object.prototype) break;
+    for (const name of Object.getOwnPropertyNames(prototype)) members.add(name);
+  }
+  const inherited = ['checkOpen', 'addEndpoint', 'dropEndpoint', 'findEndpoint', 'flushEvents'];
+  for (const name of [...INTERNAL, ...inherited, 'release']) members.delete(name);
+  return [...members];
+}
+
+t.test('every class has a page, and every member is on it', async (t) => {
+  t.ok(classes.length >= 14);
+  const missing: string[] = [];
+  for (const [name, type] of classes) {
+    if (name === 'GatewayError') continue;
+    const heading = new RegExp(`^# ${name}$`, 'm');
+    const page = [...pages.values()].find((text) => heading.test(text)) ?? '';
+    if (!page) missing.push(`${name}: no page`);
+    const linked = /All members of \[Packet\]/.test(page) ? pages.get('packet.md') : '';
+    for (const member of membersOf(type)) {
+      const word = new RegExp(`\\b${member}\\b`);
+      if (!word.test(page) && !word.test(linked ?? '')) missing.push(`${name}.${member}`);
+    }
+  }
+  t.strictSame(missing, []);
+});
