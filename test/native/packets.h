@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 namespace gwlb::test {
@@ -57,8 +56,8 @@ inline Bytes ipv6(uint8_t source, uint8_t destination, uint8_t protocol, const B
 }
 
 inline Bytes tcp(uint16_t source, uint16_t destination, uint8_t flags, size_t payload = 0) {
-  Bytes b(20 + payload, 0x61);
-  std::memset(b.data(), 0, 20);
+  Bytes b(20);
+  b.resize(20 + payload, 0x61);
   put16(b, 0, source);
   put16(b, 2, destination);
   put32(b, 4, 1000);
