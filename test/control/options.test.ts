@@ -191,6 +191,8 @@ t.test('what is at the edge of a range is accepted', async (t) => {
   t.match(settings.healthCheck, { ...healthCheck, matcher: { text: '200' } });
   const least = { port: 1, intervalSeconds: 5, timeoutSeconds: 2, healthyThreshold: 2 };
   t.match(checkTargetGroup({ healthCheck: least }).healthCheck, least);
+  const equal = { intervalSeconds: 7, timeoutSeconds: 7 };
+  t.match(checkTargetGroup({ healthCheck: equal }).healthCheck, equal);
   t.equal(checkTargetGroup({ healthCheck: false }).healthCheck, false);
   const ethernet = {
     inner: 'ethernet',
