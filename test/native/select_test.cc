@@ -204,6 +204,29 @@ TEST(scores_that_tie_go_to_the_lower_identity) {
   }
 }
 
+TEST(scores_that_tie_between_weights_go_to_the_lower_identity) {
+  // As above, with weights 1 and 2 in turn: a target of weight 2 ties with one of weight 1 and has
+  // the lower identity.
+  const struct {
+    uint64_t seed;
+    uint32_t row;
+    uint64_t winner, loser;
+  } ties[] = {{21, 56177, 1075, 1098}, {177, 120560, 1021, 1026}, {338, 184390, 1063, 1082}};
+  std::vector<TargetSpec> specs;
+  for (uint32_t i = 0; i < 101; ++i) {
+    specs.push_back(target(static_cast<uint16_t>(200 - i), 1000 + i, 1 + i % 2));
+  }
+  for (const auto& tie : ties) {
+    const auto table = build(specs, 1, false, tie.seed);
+    const auto ranked = table->rank(0, tie.row);
+    REQUIRE(ranked.size() == 101);
+    CHECK_EQ(ranked[0].score, ranked[1].score);
+    CHECK_EQ(table->target(ranked[0].slot).identity, tie.winner);
+    CHECK_EQ(table->target(ranked[1].slot).identity, tie.loser);
+    CHECK_EQ(table->choose(0, tie.row), ranked[0].slot);
+  }
+}
+
 TEST(removing_a_target_moves_only_its_rows) {
   for (uint32_t n : {2u, 10u, 100u}) {
     auto specs = targets(n);
