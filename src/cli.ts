@@ -1,0 +1,172 @@
+#!/usr/bin/env node
+/**
+ * The `gwlb` command: reads arguments and loads the module of the one command that is asked for. Exit
+ * codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.
+ */
+import { readFileSync, realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { ERROR_CODES, GatewayError } from './errors.js';
+
+const EXAMPLES = `
+Examples:
+  gwlb demo                                a whole topology on this machine, explained as it runs
+  gwlb check gateway.yaml                  every mistake of a configuration, with its place
+  gwlb run gateway.yaml                    the gateway as a foreground service
+  gwlb appliance --listen 10.0.1.10        an appliance that passes everything, to test a gateway with
+  gwlb decode capture.pcap                 the GENEVE packets of a capture, one line each
+
+Exit codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.`;
+
+function packageVersion(): string {
+  const text = readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}
+
+/** Declares every command; `done` gets the exit code of the one that ran. */
+function declare(program: Command, done: (code: number) => void): void {
+  program
+    .name('gwlb')
+    .description('Gateway load balancer: steers flows through a fleet of appliances over GENEVE.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help, or that of a command')
+    .helpCommand(false)
+    .showSuggestionAfterError(true)
+    .enablePositionalOptions()
+    .addHelpText('after', EXAMPLES);
+  program
+    .command('demo')
+    .description('run a whole topology on this machine (its own options: gwlb demo --help)')
+    .helpOption(false)
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .passThroughOptions()
+    .action(async (_options, command: Command) => {
+      const { runDemo } = await import('./demo/main.js');
+      done(await runDemo(command.args));
+    });
+  program
+    .command('run')
+    .description('run a gateway in the foreground')
+    .argument('<config>', 'configuration file (YAML)')
+    .addHelpText(
+      'after',
+      '\nSIGTERM and SIGINT stop it; SIGHUP reads the file again: targets, policy, endpoints, idle\n' +
+        'timeouts and log level change without losing flows. Logs are JSON lines on standard output.',
+    )
+    .action(async (path: string) => {
+      const { run } = await import('./cli/run.js');
+      done(await run(path, packageVersion()));
+    });
+  program
+    .command('check')
+    .description('check a configuration file and name every mistake')
+    .argument('<config>', 'configuration file (YAML)')
+    .action(async (path: string) => {
+      const { check } = await import('./cli/check.js');
+      done(check(path));
+    });
+  program
+    .command('appliance')
+    .description('run an appliance that passes packets, to test a gateway with')
+    .option('--listen <address>', 'own IPv4 address', '127.0.0.1')
+    .option('--port <port>', 'UDP port that GENEVE is received on', '6081')
+    .option('--health-port <port>', 'TCP port that answers health checks, or off', '80')
+    .option('--drop <rule>', "drop what matches, such as 'tcp port 23'; may be repeated", collect, [])
+    .option('--option-class <class>', "class of the gateway's GENEVE options", '0x0108')
+    .option('--netns <name>', 'network namespace of its sockets (then --health-port off)')
+    .addHelpText(
+      'after',
+      '\nA rule has any of PROTOCOL, port NUMBER and host ADDRESS[/PREFIX].\n' +
+        'SIGUSR1 prints its counters, SIGTERM and SIGINT end it.',
+    )
+    .action(async (options) => {
+      const { appliance } = await import('./cli/appliance.js');
+      done(await appliance(options));
+    });
+  program
+    .command('decode')
+    .description('print the GENEVE packets of a capture (pcap or pcapng), one line each')
+    .argument('<file>', 'capture file')
+    .option('--json', 'one JSON object a line', false)
+    .option('--port <port>', 'UDP port that means GENEVE', '6081')
+    .option('--option-class <class>', "class of the gateway's GENEVE options", '0x0108')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 the file was readable to its end (also where packets are malformed), 1 it was\n' +
+        'not, 2 wrong arguments.',
+    )
+    .action(async (file: string, options) => {
+      const { decode } = await import('./cli/decode.js');
+      done(await decode(file, options));
+    });
+}
+
+/** Runs the command that the arguments name; resolves with its exit code. */
+export async function main(argv: readonly string[]): Promise<number> {
+  const { Command, CommanderError } = await import('commander');
+  const program = new Command();
+  let code = 0;
+  program.exitOverride();
+  declare(program, (result) => {
+    code = result;
+  });
+  if (argv.length === 0) {
+    program.outputHelp({ error: true });
+    return 2;
+  }
+  try {
+    await program.parseAsync(argv, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
+  }
+  return code;
+}
+
+/** The package that an import did not find; null for every other error. */
+function missingPackage(error: unknown): string | null {
+  if (!(error instanceof Error) || !('code' in error)) return null;
+  if (error.code !== 'ERR_MODULE_NOT_FOUND') return null;
+  return /Cannot find package '([^']+)'/.exec(error.message)?.[1] ?? null;
+}
+
+/** Prints what ended the command; returns the exit code. */
+function report(error: unknown): number {
+  const missing = missingPackage(error);
+  if (missing !== null) {
+    console.error(
+      `gwlb: the package ${missing} is missing, which only the command needs: ` +
+        'install gwlb without --omit=optional, or add it (npm install ' +
+        `${missing})`,
+    );
+    return 1;
+  }
+  // Another copy of the package may have thrown it.
+  if (error instanceof GatewayError || (error instanceof Error && isOurs(error))) {
+    console.error(`gwlb: ${error.message}`);
+    return ARGUMENT_ERRORS.has(String((error as GatewayError).code)) ? 2 : 1;
+  }
+  console.error(error);
+  return 1;
+}
+
+function isOurs(error: Error): boolean {
+  return 'code' in error && Object.hasOwn(ERROR_CODES, String(error.code));
+}
+
+const ARGUMENT_ERRORS = new Set<string>([
+  'ERR_GWLB_INVALID_ARGUMENT',
+  'ERR_GWLB_OUT_OF_RANGE',
+  'ERR_GWLB_ATTRIBUTES',
+  'ERR_GWLB_CONFIG',
+]);
+
+const started = process.argv[1];
+if (started !== undefined && realpathSync(started) === fileURLToPath(import.meta.url)) {
+  process.exitCode = await main(process.argv.slice(2)).catch(report);
+}
