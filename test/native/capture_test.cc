@@ -219,7 +219,8 @@ TEST(pcapng_time_resolution_and_offset) {
         Row{6, 5, 5000}, Row{9, 1700000000123456789, 1700000000123456789},
         Row{12, 1700000000123456789, 1700000000123456},
         Row{0x80 | 32, uint64_t{3} << 31, 1500000000}, Row{0x80 | 20, 1, 953},
-        Row{19, ~uint64_t{0}, 1844674407}, Row{127, ~uint64_t{0}, 0}, Row{0xff, ~uint64_t{0}, 0},
+        Row{19, ~uint64_t{0}, 1844674407}, Row{28, ~uint64_t{0}, 1}, Row{29, ~uint64_t{0}, 0},
+        Row{127, ~uint64_t{0}, 0}, Row{0xff, ~uint64_t{0}, 0},
         Row{0, ~uint64_t{0}, ~uint64_t{0}}}) {
     for (const bool big : {false, true}) {
       const Bytes options = resolution(big, row.resolution);

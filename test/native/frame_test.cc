@@ -242,6 +242,22 @@ TEST(big_tcp_lengths_of_zero_mean_to_the_end) {
   CHECK(got6.error.ok());
   CHECK_EQ(got6.frame.checksum, ChecksumState::unknown);
   CHECK_EQ(got6.frame.inner.total_length, big.size());
+  // A small frame of a sender that leaves lengths to its network card.
+  Bytes small = ipv4(kGateway, kTarget, 17, udp_packet(kGeneve + inner()));
+  put16(small, 2, 0);
+  const Parsed got_small = parse(kEthernet + small);
+  CHECK(got_small.error.ok());
+  CHECK(got_small.frame.has_inner);
+}
+
+TEST(bytes_behind_the_outer_packet_are_not_read) {
+  Bytes packet = ipv4(kGateway, kTarget, 17, udp_packet(kGeneve + inner()));
+  put16(packet, 2, 20 + 8 + 30);  // ends inside the options, whatever UDP says
+  const Parsed got = parse(kEthernet + packet);
+  CHECK_EQ(got.error.reason, DropReason::geneve_truncated);
+  CHECK_EQ(got.error.needed, 40);
+  CHECK_EQ(got.error.had, 30);
+  CHECK(!got.frame.has_gateway_options);
 }
 
 TEST(outer_fragments) {
@@ -252,6 +268,9 @@ TEST(outer_fragments) {
   CHECK(got.error.ok());
   CHECK(got.frame.has_inner);
   CHECK_EQ(got.frame.checksum, ChecksumState::unknown);
+  // Even where the UDP length would fit, a fragment is not the datagram its checksum is about.
+  put16(first, 24, 88);
+  CHECK_EQ(parse(first, Link::raw_ip).frame.checksum, ChecksumState::unknown);
   const Parsed later =
       parse(ipv4(kGateway, kTarget, 17, udp_packet(kGeneve + inner()), 185), Link::raw_ip);
   CHECK(later.error.ok());
