@@ -7,6 +7,8 @@ export interface Account {
   flows: number;
   /** Of those, the ones whose every packet, both ways, was seen by one and the same appliance. */
   symmetric: number;
+  /** Connections that a native drop rule kept from every inspector. */
+  unseen: number;
   /** Flows that failover moved. */
   moved: { flow: string; from: string; to: string; symmetricAfter: boolean }[];
   /** Anything else, with what is wrong. */
@@ -30,8 +32,14 @@ function sightings(world: World): Map<string, Map<string, SeenFlow[]>> {
 const sum = (flows: readonly SeenFlow[] | undefined, side: 'toServer' | 'toClient') =>
   (flows ?? []).reduce((total, flow) => total + flow[side], 0);
 
-/** `isOneSided`: connections whose server cannot have answered (blocked by a rule). */
-export function settleAccount(world: World, isOneSided: (key: string) => boolean): Account {
+export interface Exceptions {
+  /** Connections whose server cannot have answered everything: an inspector dropped the request. */
+  isBlocked(key: string): boolean;
+  /** Connections that a drop rule takes before the inspector sees them. */
+  isUnseen(key: string): boolean;
+}
+
+export function settleAccount(world: World, exceptions: Exceptions): Account {
   const seen = sightings(world);
   const byKey = new Map<string, FlowNote[]>();
   for (const note of world.flowNotes) {
@@ -39,8 +47,13 @@ export function settleAccount(world: World, isOneSided: (key: string) => boolean
     const key = `${note.client} ${note.server}`;
     byKey.set(key, [...(byKey.get(key) ?? []), note]);
   }
-  const account: Account = { flows: byKey.size, symmetric: 0, moved: [], wrong: [] };
+  const account: Account = { flows: byKey.size, symmetric: 0, unseen: 0, moved: [], wrong: [] };
   for (const [key, notes] of byKey) {
+    if (exceptions.isUnseen(key)) {
+      account.unseen++;
+      if (seen.has(key)) account.wrong.push(`${key}: seen although a drop rule forbids it`);
+      continue;
+    }
     const moves = notes.filter(({ type }) => type === 'moved');
     const expected = new Set(notes.map(({ target }) => world.nameOf(target)));
     for (const { previous } of moves) if (previous) expected.add(world.nameOf(previous));
@@ -48,7 +61,7 @@ export function settleAccount(world: World, isOneSided: (key: string) => boolean
     const last = world.nameOf(notes.at(-1)?.target ?? '');
     const flows = seen.get(key)?.get(last);
     const bothWays =
-      sum(flows, 'toServer') > 0 && (sum(flows, 'toClient') > 0 || isOneSided(key));
+      sum(flows, 'toServer') > 0 && (sum(flows, 'toClient') > 0 || exceptions.isBlocked(key));
     if (strangers.length > 0) {
       account.wrong.push(`${key}: also seen by ${strangers.join(', ')}`);
     } else if (!bothWays) {

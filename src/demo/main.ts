@@ -1,7 +1,7 @@
 /** `gwlb demo`: the classic inspection topology, running, with every promise checked. */
 import { Command, CommanderError, Option } from 'commander';
-import { live } from './live.js';
 import type { Lab } from './lab.js';
+import { live } from './live.js';
 import { loopbackPlace } from './place-loopback.js';
 import { namespacesPlace } from './place-namespaces.js';
 import { Promises } from './promises.js';
@@ -116,7 +116,9 @@ class Demo {
     const code = broken.length > 0 ? 1 : 0;
     const verdict =
       broken.length > 0
-        ? red(`${broken.length} of ${all.length} promises broken: ${broken.map((b) => b.promise).join('; ')}`)
+        ? red(
+            `${broken.length} of ${all.length} promises broken: ${broken.map((b) => b.promise).join('; ')}`,
+          )
         : told
           ? green(`all ${count(all.length)} promises held`)
           : yellow(`stopped early; the ${count(all.length)} promises checked so far held`);

@@ -34,9 +34,7 @@ export async function namespacesPlace(): Promise<Place> {
     zone: i < 2 ? 'a' : 'b',
     namespace: `fw${i + 1}`,
   }));
-  await buildVpc(lab);
-  await buildFabric(lab, sites);
-  await buildApplication(lab);
+  await Promise.all([buildVpc(lab).then(() => buildApplication(lab)), buildFabric(lab, sites)]);
   const client = lab.start('client', 'client', 'internet');
   return {
     kind: 'namespaces',
@@ -118,13 +116,13 @@ async function connectEndpoints(lab: Lab): Promise<void> {
 /** Bridge, gateway and appliances. */
 async function buildFabric(lab: Lab, sites: readonly ApplianceSite[]): Promise<void> {
   await lab.namespace('fabric', ['link add br0 type bridge', 'link set br0 up']);
-  const members = [{ name: 'gw', address: GATEWAY }, ...sites];
-  for (const { name, address } of members) {
+  const attach = async ({ name, address }: { name: string; address: string }) => {
     await lab.namespace(name);
     await lab.cable(name, 'eth0', 'fabric', name);
     await lab.ip(name, [`addr add ${address}/24 dev eth0`, `link set eth0 mtu ${FABRIC_MTU}`]);
     await lab.ip('fabric', [`link set ${name} mtu ${FABRIC_MTU} master br0`]);
-  }
+  };
+  await Promise.all([{ name: 'gw', address: GATEWAY }, ...sites].map(attach));
 }
 
 /** A load balancer in each zone, and two servers behind them. */

@@ -1,17 +1,8 @@
 /** The client on the internet: HTTP requests, one connection each or kept open. */
 import { Agent, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { serve } from './rpc.js';
+import { type Held, type PortOptions, type RequestOptions, serveTraffic } from './traffic.js';
 import { type HeldConnection, now, type RequestResult } from './types.js';
-
-export interface RequestOptions {
-  address: string;
-  port: number;
-  path: string;
-  timeoutMs: number;
-  /** The client's own port, for a connection that is to be followed. */
-  localPort?: number;
-}
 
 function ask(options: RequestOptions): Promise<RequestResult> {
   const began = now();
@@ -43,27 +34,8 @@ function ask(options: RequestOptions): Promise<RequestResult> {
   });
 }
 
-/** Many requests, a few at a time, over all addresses in turn. */
-async function askMany(options: {
-  addresses: string[];
-  port: number;
-  count: number;
-  atOnce: number;
-}): Promise<RequestResult[]> {
-  const results: RequestResult[] = [];
-  let next = 0;
-  const lane = async () => {
-    while (next < options.count) {
-      const address = options.addresses[next++ % options.addresses.length];
-      results.push(await ask({ address, port: options.port, path: '/', timeoutMs: 5000 }));
-    }
-  };
-  await Promise.all(Array.from({ length: options.atOnce }, lane));
-  return results;
-}
-
 /** A connection that stays: one request every so often over the same socket. */
-class Held {
+class KeptOpen implements Held {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
   readonly #state: HeldConnection;
   #socket: Socket | null = null;
@@ -85,12 +57,10 @@ class Held {
     return { ...this.#state, gapMs: alive ? Math.max(gapMs, now() - this.#last) : gapMs };
   }
 
-  /** Milliseconds since the last answer. */
   get silentMs(): number {
     return now() - this.#last;
   }
 
-  /** Forgets the longest pause so far. */
   mark(): void {
     this.#state.gapMs = 0;
     this.#last = now();
@@ -142,10 +112,8 @@ class Held {
   }
 }
 
-const held: Held[] = [];
-
 /** True where a TCP connection comes about. */
-function tryPort(options: { address: string; port: number; timeoutMs: number }): Promise<boolean> {
+function tryPort(options: PortOptions): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host: options.address, port: options.port });
     const end = (open: boolean) => {
@@ -160,27 +128,5 @@ function tryPort(options: { address: string; port: number; timeoutMs: number }):
 }
 
 export function start(): void {
-  serve({
-    ask,
-    askMany,
-    tryPort,
-    hold: (options: { addresses: string[]; port: number; count: number; everyMs: number }) => {
-      for (let i = 0; i < options.count; i++) {
-        const connection = new Held(options.addresses[i % options.addresses.length], options.port);
-        held.push(connection);
-        connection.run(options.everyMs);
-      }
-    },
-    mark: () => {
-      for (const connection of held) connection.mark();
-    },
-    held: () => held.map((connection) => connection.state),
-    /** Those without an answer for that long. */
-    pending: (silentMs: number) =>
-      held.filter((connection) => connection.silentMs > silentMs).map(({ state }) => state),
-    /** Ends the newest `count` connections. */
-    release: (count: number) => {
-      for (const connection of held.splice(-count)) connection.stop();
-    },
-  });
+  serveTraffic({ ask, tryPort, hold: (address, port) => new KeptOpen(address, port) });
 }

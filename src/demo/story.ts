@@ -62,8 +62,11 @@ export class Story {
     await this.#serveRequests();
     await tellOneRequest(world, this.#report, this.#promises);
     await this.#block();
-    await this.#killOne();
-    await this.#scale();
+    const victim = await this.#killOne();
+    const back = this.#bringBack(victim);
+    await this.#scaleOut();
+    await back;
+    await this.#scaleIn();
   }
 
   #sayHealth(note: HealthNote): void {
@@ -186,7 +189,7 @@ export class Story {
   }
 
   /** SIGKILL to an appliance with living connections, and what becomes of them. */
-  async #killOne(): Promise<void> {
+  async #killOne(): Promise<ApplianceSite> {
     this.#report.chapter('An appliance dies');
     const world = this.#world;
     const { client, addresses, servicePort, lab } = world.place;
@@ -215,7 +218,7 @@ export class Story {
     this.#promises.check('a dead appliance is detected', down, `after ${ms(detected)}`);
 
     await this.#resume(victim.site, killedAt, detected);
-    await this.#bringBack(victim.site);
+    return victim.site;
   }
 
   async #busiest() {
@@ -236,7 +239,8 @@ export class Story {
     for (const note of this.#world.flowNotes) {
       if (note.type !== 'ended') pinned.set(`${note.client} ${note.server}`, note.target);
     }
-    return [...keys].filter((key) => this.#world.nameOf(pinned.get(key) ?? '') === site.name).length;
+    return [...keys].filter((key) => this.#world.nameOf(pinned.get(key) ?? '') === site.name)
+      .length;
   }
 
   /** Every connection has to get an answer again, through another appliance. */
@@ -300,18 +304,21 @@ export class Story {
     this.#promises.check('it comes back', back && movedBack.length === 0, `after ${ms(took)}`);
   }
 
-  /** The scaling rule: too many flows per target starts one more, too few drains one. */
-  async #scale(): Promise<void> {
+  /** The scaling rule: too many flows per target starts one more … */
+  async #scaleOut(): Promise<void> {
     this.#report.chapter('The fleet follows the load');
     const { client, addresses, servicePort, sites } = this.#world.place;
     const hold = (count: number) =>
       client.call('hold', { addresses, port: servicePort, count, everyMs: 1000 });
     const site = sites[3];
     await hold(EXTRA_HELD);
-    const tooMany = await this.#until(10_000, async () => (await this.#load()) > FLOWS_PER_TARGET_MAX);
+    const tooMany = await this.#until(
+      10_000,
+      async () => (await this.#load()) > FLOWS_PER_TARGET_MAX,
+    );
     const load = await this.#load();
     await this.#world.startAppliance(site);
-    const id = await this.#world.register(site);
+    await this.#world.register(site);
     this.#report.event(
       'scale-out',
       { flowsPerTarget: load, limit: FLOWS_PER_TARGET_MAX, appliance: site.name },
@@ -321,11 +328,28 @@ export class Story {
     await hold(EXTRA_HELD / 3);
     const takes = await this.#until(5000, async () => (await this.#flowsAt(site)) > 0);
     const taken = await this.#flowsAt(site);
-    this.#report.event('joined', { appliance: site.name, flows: taken }, `${site.name} has ${taken} of the new flows; nobody else's moved`);
-    this.#promises.check('one more appliance joins under load', tooMany && healthy && takes, `${taken} flows`);
-
+    this.#report.event(
+      'joined',
+      { appliance: site.name, flows: taken },
+      `${site.name} has ${taken} of the new flows; nobody else's moved`,
+    );
+    this.#promises.check(
+      'one more appliance joins under load',
+      tooMany && healthy && takes,
+      `${taken} flows`,
+    );
     await client.call('release', EXTRA_HELD + EXTRA_HELD / 3);
-    const fewer = await this.#until(20_000, async () => (await this.#load()) < FLOWS_PER_TARGET_MAX / 2);
+  }
+
+  /** … too few drains one. */
+  async #scaleIn(): Promise<void> {
+    const { client, sites } = this.#world.place;
+    const site = sites[3];
+    const id = await this.#targetOf(site);
+    const fewer = await this.#until(
+      20_000,
+      async () => (await this.#load()) < FLOWS_PER_TARGET_MAX / 2,
+    );
     const low = await this.#load();
     await this.#world.gateway.call('deregister', id);
     this.#report.event(
@@ -342,10 +366,23 @@ export class Story {
       await this.#world.place.lab.stop(running.remote, 'SIGTERM');
       this.#world.appliances.delete(site.name);
     }
-    this.#report.event('drained', { appliance: site.name }, `${site.name} drained, its process ended`);
+    this.#report.event(
+      'drained',
+      { appliance: site.name },
+      `${site.name} drained, its process ended`,
+    );
     const held = await client.call<HeldConnection[]>('held');
     const alive = held.filter((connection) => connection.alive).length;
-    this.#promises.check('and leaves without harm', fewer && gone && alive === held.length, `${alive} of ${held.length} connections alive`);
+    this.#promises.check(
+      'and leaves without harm',
+      fewer && gone && alive === held.length,
+      `${alive} of ${held.length} connections alive`,
+    );
+  }
+
+  async #targetOf(site: ApplianceSite): Promise<string> {
+    const { targets } = await this.#view();
+    return targets.find(({ address }) => address === site.address)?.id ?? '';
   }
 
   /** Flows per target that takes new ones. */
@@ -368,8 +405,10 @@ export class Story {
     await sleep(300);
     const view = await this.#view();
     const blocked = new Set(this.#failed.map(({ client, server }) => `${client} ${server}`));
-    const oneSided = (key: string) => blocked.has(key) || key.endsWith(`:${FORBIDDEN_PORT}`);
-    const account = settleAccount(this.#world, oneSided);
+    const account = settleAccount(this.#world, {
+      isBlocked: (key) => blocked.has(key),
+      isUnseen: (key) => key.endsWith(`:${FORBIDDEN_PORT}`),
+    });
     this.#sayAccount(account, view);
     this.#promises.check(
       'both directions of every flow cross one appliance',
@@ -393,7 +432,7 @@ export class Story {
       `requests: ${count(this.#served)} served one by one; failed: ${this.#failed.map((f) => `${f.server} (${f.error}; forbidden path)`).join(', ') || 'none'}`,
       `packets: ${count(view.packetsIn)} in, ${count(view.packetsToTargets)} to appliances, ${count(view.packetsFromTargets)} back, ${count(view.packetsOut)} out`,
       `gateway drops: ${drops.join(', ') || 'none'}`,
-      `flows: ${count(account.flows)}; both directions through one and the same appliance: ${count(account.symmetric)}`,
+      `flows: ${count(account.flows)}; both directions through one and the same appliance: ${count(account.symmetric)}; kept out by a drop rule: ${account.unseen}`,
       `moved by failover: ${account.moved.length}, of these symmetric after the move: ${movedOk}`,
       ...account.wrong.slice(0, 5),
     );

@@ -33,7 +33,15 @@ export async function tellOneRequest(
   promises.check('one request can be followed through every hop', complete, result.error ?? name);
   if (!note || !there || !back) return;
 
-  const steps = describe(world, { result, note, name, there, back, began, endpoint: note.endpoint });
+  const steps = describe(world, {
+    result,
+    note,
+    name,
+    there,
+    back,
+    began,
+    endpoint: note.endpoint,
+  });
   report.event('trace', { result, flow: note, appliance: name, there, back, steps }, ...steps);
   const cookies = new Set(packets.map(({ cookie }) => cookie));
   const ports = new Set(packets.map(({ outerSourcePort }) => outerSourcePort));

@@ -1,7 +1,7 @@
 /** What the story needs of the place it is told in: namespaces, or the loopback network. */
 import type { TargetGroupOptions } from '../index.js';
-import type { ApplianceStart } from './role-appliance.js';
 import type { Lab } from './lab.js';
+import type { ApplianceStart } from './role-appliance.js';
 import type { GatewayStart } from './role-gateway.js';
 import type { Remote } from './rpc.js';
 import type { FlowNote, HealthNote, SeenFlow } from './types.js';

@@ -31,11 +31,15 @@ function checkEnd(field: string, value: unknown, protocol: number): SocketAddres
 }
 
 /**
- * The first packet of a flow: an IP header and a transport header (TCP with SYN unless `tcpFlags`
- * says otherwise, an ICMP echo request) with correct checksums and no payload. Throws `ERR_GWLB_INVALID_ARGUMENT`, naming the
- * field, where the tuple is not one.
+ * A packet of a flow: an IP header, a transport header (TCP with SYN unless `tcpFlags` says
+ * otherwise, an ICMP echo request) and `payload` (default none), with correct checksums. Throws
+ * `ERR_GWLB_INVALID_ARGUMENT`, naming the field, where the tuple is not one.
  */
-export function tuplePacket(tuple: FlowTuple, tcpFlags: number = TCP_SYN): Uint8Array {
+export function tuplePacket(
+  tuple: FlowTuple,
+  tcpFlags: number = TCP_SYN,
+  payload: Uint8Array = new Uint8Array(),
+): Uint8Array {
   const given = checkOptions('tuple', tuple, ['protocol', 'source', 'destination']);
   let protocol = protocolNumber(given.protocol);
   if (protocol === null) {
@@ -51,7 +55,8 @@ export function tuplePacket(tuple: FlowTuple, tcpFlags: number = TCP_SYN): Uint8
     );
   }
   if (source.version === 6 && protocol === 1 && given.protocol !== 1) protocol = 58;
-  const transport = transportHeader(protocol, source.port ?? 0, destination.port ?? 0, tcpFlags);
+  const ports = [source.port ?? 0, destination.port ?? 0] as const;
+  const transport = transportSegment(protocol, ports, tcpFlags, payload);
   const header = source.version === 4 ? IPV4_HEADER : IPV6_HEADER;
   const packet = new Uint8Array(header + transport.length);
   const view = new DataView(packet.buffer);
@@ -62,20 +67,22 @@ export function tuplePacket(tuple: FlowTuple, tcpFlags: number = TCP_SYN): Uint8
   return packet;
 }
 
-function transportHeader(
+function transportSegment(
   protocol: number,
-  sourcePort: number,
-  destinationPort: number,
+  [sourcePort, destinationPort]: readonly [number, number],
   tcpFlags: number,
+  payload: Uint8Array,
 ): Uint8Array {
-  const bytes = new Uint8Array(transportBytes(protocol));
+  const header = transportBytes(protocol);
+  const bytes = new Uint8Array(header + payload.length);
+  bytes.set(payload, header);
   const view = new DataView(bytes.buffer);
   if (hasPorts(protocol)) {
     view.setUint16(0, sourcePort);
     view.setUint16(2, destinationPort);
   }
   if (protocol === 6) {
-    view.setUint8(12, (bytes.length / 4) << 4);
+    view.setUint8(12, (header / 4) << 4);
     view.setUint8(13, tcpFlags);
     view.setUint16(14, 65_535);
   } else if (protocol === 17 || protocol === 136) {
@@ -115,10 +122,10 @@ function writeIpv6(view: DataView, protocol: number, source: Uint8Array, destina
   bytes.set(destination, 24);
 }
 
-/** RFC 1071 sum of 16-bit words; the range has an even length here. */
+/** RFC 1071 sum of 16-bit words; an odd last byte counts as if a 0 followed. */
 function sum(bytes: Uint8Array, from: number, to: number): number {
   let total = 0;
-  for (let i = from; i < to; i += 2) total += (bytes[i] << 8) | bytes[i + 1];
+  for (let i = from; i < to; i += 2) total += (bytes[i] << 8) | (i + 1 < to ? bytes[i + 1] : 0);
   return total;
 }
 
