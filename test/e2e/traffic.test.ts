@@ -1,0 +1,197 @@
+/** Real traffic, from a client through endpoint, gateway and appliances to a server and back. */
+import { CLIENT, Fleet, INNER_MTU, SERVER, setMtu } from '../support/fleet.js';
+import { runPrivately } from '../support/privately.js';
+import { runIn, startServers, traffic } from '../support/processes.js';
+import type { Questions, Transfer } from '../support/traffic.js';
+import { cannotRun, WIDE, whyMissing } from '../support/wide.js';
+
+const reason = await runPrivately(import.meta.url);
+const { default: t } = await import('tap');
+
+const MEGABYTE = 1_000_000;
+const PATIENCE_SECONDS = 90;
+const ICMP = 1;
+const TCP = 6;
+const UDP = 17;
+const ICMPV6 = 58;
+
+/** What the kernel loses where it has no room; TCP sends it again, and the books say so. */
+const NO_ROOM = ['receive_overflow', 'send_would_block'];
+
+async function tests(): Promise<void> {
+  t.setTimeout(300_000);
+  const fleet = await Fleet.build({ workers: WIDE ? 2 : 1 });
+  t.teardown(() => fleet.close());
+  const { gateway, lab } = fleet;
+  const server = await startServers('server');
+  t.teardown(() => server.kill('SIGKILL'));
+
+  const flowsOf = (between: { v4: string; v6: string }[], version: 4 | 6, protocol: number) => {
+    const ends = between.map((end) => (version === 4 ? end.v4 : end.v6)).sort();
+    return [...fleet.seen.values()].filter(
+      (seen) => seen.between === ends.join(' ') && seen.protocol === protocol,
+    );
+  };
+  const flows = (version: 4 | 6, protocol: number) => flowsOf([CLIENT, SERVER], version, protocol);
+
+  t.test('a TCP transfer arrives as it was sent', async (t) => {
+    const total = (WIDE ? 200 : 30) * MEGABYTE;
+    const { sent, received } = await traffic<Transfer>(
+      'client',
+      ['send', SERVER.v4, String(total)],
+      PATIENCE_SECONDS,
+    );
+    t.strictSame(received, sent);
+    t.equal(received.bytes, total);
+    const [flow, ...others] = flows(4, TCP);
+    t.equal(others.length, 0, 'one connection, one flow');
+    t.ok(flow.fromClient > total / 1500, 'the appliance saw every segment');
+    t.ok(flow.fromServer > 0, 'and the answers');
+  });
+
+  t.test('TCP over IPv6 too', async (t) => {
+    const { sent, received } = await traffic<Transfer>(
+      'client',
+      ['send', SERVER.v6, String(10 * MEGABYTE)],
+      PATIENCE_SECONDS,
+    );
+    t.strictSame(received, sent);
+    t.equal(flows(6, TCP).length, 1);
+  });
+
+  for (const version of [4, 6] as const) {
+    const host = version === 4 ? SERVER.v4 : SERVER.v6;
+    t.test(`500 questions over UDP have 500 answers, IPv${version}`, async (t) => {
+      const args = ['ask', host, '50', '10', '0'];
+      const told = await traffic<Questions>('client', args, PATIENCE_SECONDS);
+      t.strictSame(told, { asked: 500, answered: 500 });
+      const seen = flows(version, UDP);
+      t.equal(seen.length, 50, 'a flow for every socket');
+      for (const flow of seen) {
+        t.match(flow, { fromClient: 10, fromServer: 10, fragments: 0 });
+      }
+      const used = new Set(seen.flatMap(({ appliances }) => [...appliances]));
+      t.equal(used.size, 2, 'both appliances have a share');
+    });
+
+    t.test(`questions larger than a link can carry go in fragments, IPv${version}`, async (t) => {
+      const fragments = () => flows(version, UDP).reduce((sum, flow) => sum + flow.fragments, 0);
+      const before = fragments();
+      const args = ['ask', host, '5', '4', '3000'];
+      const told = await traffic<Questions>('client', args, PATIENCE_SECONDS);
+      t.strictSame(told, { asked: 20, answered: 20 });
+      t.equal(fragments() - before, 20 * 2 * 3, 'of 3,000 bytes over 1,500, there and back');
+    });
+  }
+
+  t.test('ping', { skip: pingMissing() }, async (t) => {
+    const ping = async (host: string, ...more: string[]): Promise<void> => {
+      const args = ['-q', '-c', '10', '-i', '0.05', '-W', '15', ...more, host];
+      const { status, out } = await runIn('client', 'ping', args, PATIENCE_SECONDS);
+      t.equal(status, 0, `ping ${args.join(' ')}`);
+      t.match(out, /10 packets transmitted, 10 received/);
+    };
+    await ping(SERVER.v4);
+    await ping(SERVER.v6);
+    t.ok(flows(4, ICMP).every(({ fragments }) => fragments === 0));
+
+    await ping(SERVER.v4, '-s', '3000');
+    await ping(SERVER.v6, '-s', '3000');
+    for (const [version, protocol] of [
+      [4, ICMP],
+      [6, ICMPV6],
+    ] as const) {
+      const seen = flows(version, protocol);
+      const pieces = seen.reduce((sum, flow) => sum + flow.fragments, 0);
+      t.equal(pieces, 10 * 2 * 3, `IPv${version} echoes in fragments, all seen`);
+    }
+
+    await setMtu(lab, INNER_MTU);
+    await ping(SERVER.v4, '-M', 'do', '-s', String(INNER_MTU - 28));
+    await ping(SERVER.v6, '-M', 'do', '-s', String(INNER_MTU - 48));
+    for (const [version, protocol] of [
+      [4, ICMP],
+      [6, ICMPV6],
+    ] as const) {
+      const whole = flows(version, protocol).reduce((sum, flow) => sum + flow.whole, 0);
+      t.equal(whole, 10 * 2, `IPv${version} packets of 8,500 bytes, in one piece there and back`);
+    }
+  });
+
+  t.test('a TCP transfer in packets of 8,500 bytes', async (t) => {
+    await setMtu(lab, INNER_MTU);
+    const { sent, received } = await traffic<Transfer>(
+      'client',
+      ['send', SERVER.v4, String(10 * MEGABYTE)],
+      PATIENCE_SECONDS,
+    );
+    t.strictSame(received, sent);
+    t.ok(flows(4, TCP).some(({ whole }) => whole > 1000));
+  });
+
+  t.test('every flow had both directions at one appliance', async (t) => {
+    t.ok(fleet.seen.size > 100);
+    const ours = [
+      [CLIENT.v4, SERVER.v4],
+      [CLIENT.v6, SERVER.v6],
+    ].map((ends) => ends.sort().join(' '));
+    for (const flow of fleet.seen.values()) {
+      t.equal(flow.appliances.size, 1);
+      if (!ours.includes(flow.between)) continue;
+      t.ok(flow.fromClient > 0 && flow.fromServer > 0, 'both directions');
+    }
+  });
+
+  t.test('the books agree: in is out, and what is missing has a reason', async (t) => {
+    const counters = await settled(() => gateway.counters());
+    const dropped = (reasons: readonly string[]) =>
+      Object.entries(counters.drops).filter(
+        ([name, count]) => count > 0 && !reasons.includes(name),
+      );
+    t.strictSame(dropped(NO_ROOM), [], 'nothing was dropped but for lack of room');
+    t.equal(counters.packetsIn, counters.packetsToTargets);
+    t.equal(counters.packetsFromTargets, counters.packetsOut);
+    t.equal(counters.packetsBypassed + counters.packetsReplied, 0);
+    t.equal(counters.flowsMoved + counters.flowsUntracked, 0);
+
+    const theirs = fleet.appliances.map((appliance) => appliance.counters());
+    const sum = (read: (counters: (typeof theirs)[number]) => number) =>
+      theirs.reduce((total, one) => total + read(one), 0);
+    const lost = counters.drops.send_would_block;
+    t.equal(
+      counters.packetsToTargets - lost,
+      sum((one) => one.packetsReceived + one.drops.receive_overflow),
+      'every packet sent was received',
+    );
+    t.equal(sum((one) => one.packetsReceived), sum((one) => one.packetsReturned));
+    t.equal(
+      sum((one) => one.packetsReturned - one.drops.send_would_block),
+      counters.packetsFromTargets + counters.drops.receive_overflow,
+      'every packet returned came back',
+    );
+    for (const target of Object.values(counters.targets)) {
+      t.ok(target.packetsTo > 0, 'both appliances worked');
+    }
+  });
+}
+
+function pingMissing(): string | false {
+  const missing = whyMissing('ping');
+  if (missing !== null && WIDE) throw new Error(missing);
+  return missing ?? false;
+}
+
+/** Counters once they stand still: the last packets may still be on their way. */
+async function settled<T extends { packetsIn: number; packetsOut: number }>(
+  read: () => T,
+): Promise<T> {
+  for (let before = read(); ; ) {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    const now = read();
+    if (now.packetsIn === before.packetsIn && now.packetsOut === before.packetsOut) return now;
+    before = now;
+  }
+}
+
+if (reason === null) await tests();
+else cannotRun(t, reason);

@@ -1,0 +1,185 @@
+/**
+ * A client and a server whose only road leads through a TUN endpoint, a gateway and two appliances;
+ * every part in its own network namespace, the gateway and the appliances in this process.
+ */
+import { Lab } from '../../src/demo/lab.js';
+import {
+  Appliance,
+  type Endpoint,
+  GatewayLoadBalancer,
+  type InspectedPacket,
+  type ListenOptions,
+  TargetGroup,
+} from '../../src/index.js';
+import { run } from './processes.js';
+
+export const CLIENT = { v4: '10.50.1.9', v6: 'fd50:1::9' };
+export const SERVER = { v4: '10.50.2.10', v6: 'fd50:2::10' };
+export const GATEWAY = '10.99.0.1';
+export const INNER_MTU = 8500;
+const OUTER_MTU = 9000;
+const APPLIANCES = ['10.99.0.11', '10.99.0.12'];
+
+/** What the appliances saw of one flow cookie. */
+export interface Seen {
+  appliances: Set<string>;
+  /** Addresses, in one order for both directions. */
+  between: string;
+  protocol: number;
+  fromClient: number;
+  fromServer: number;
+  fragments: number;
+  /** Packets of the largest size that is carried, not counting fragments of larger ones. */
+  whole: number;
+}
+
+/** The two ends and the router between them. IPv6 neighbours are there at once (nodad). */
+export async function buildRoad(lab: Lab): Promise<void> {
+  await lab.namespace('router');
+  await lab.sysctl('router', [
+    'net.ipv4.ip_forward=1',
+    'net.ipv4.conf.all.rp_filter=0',
+    'net.ipv4.conf.default.rp_filter=0',
+    'net.ipv4.conf.all.send_redirects=0',
+    'net.ipv4.conf.default.send_redirects=0',
+    'net.ipv6.conf.all.disable_ipv6=0',
+    'net.ipv6.conf.default.disable_ipv6=0',
+    'net.ipv6.conf.all.forwarding=1',
+  ]);
+  for (const [name, end, net] of [
+    ['client', CLIENT, 1],
+    ['server', SERVER, 2],
+  ] as const) {
+    await lab.namespace(name);
+    await lab.sysctl(name, ['net.ipv6.conf.all.disable_ipv6=0']);
+    await lab.cable(name, 'eth0', 'router', name);
+    await lab.ip('router', [
+      `addr add 10.50.${net}.1/24 dev ${name}`,
+      `addr add fd50:${net}::1/64 dev ${name} nodad`,
+    ]);
+    await lab.ip(name, [
+      `addr add ${end.v4}/24 dev eth0`,
+      `addr add ${end.v6}/64 dev eth0 nodad`,
+      `route add default via 10.50.${net}.1`,
+      `route add ::/0 via fd50:${net}::1`,
+    ]);
+  }
+}
+
+/** Largest packet of the client's and the server's links. */
+export async function setMtu(lab: Lab, mtu: number): Promise<void> {
+  for (const name of ['client', 'server']) {
+    await lab.ip(name, [`link set eth0 mtu ${mtu}`]);
+    await lab.ip('router', [`link set ${name} mtu ${mtu}`]);
+  }
+}
+
+/** What comes from an end goes into the endpoint's device; what comes out of that goes on. */
+export async function leadThrough(lab: Lab, device: string): Promise<void> {
+  await lab.ip('router', [
+    `route add 10.50.0.0/16 dev ${device} table 100`,
+    `route add fd50::/16 dev ${device} table 100`,
+  ]);
+  for (const [i, link] of ['client', 'server'].entries()) {
+    // A rule alone does not tell its family.
+    for (const family of ['-4', '-6']) {
+      const rule = ['rule', 'add', 'iif', link, 'lookup', '100', 'pref', String(100 + i)];
+      const { status, err } = await run('ip', ['-n', 'router', family, ...rule]);
+      if (status !== 0) throw new Error(`ip ${rule.join(' ')}: ${err}`);
+    }
+  }
+}
+
+/** A bridge that carries GENEVE between the gateway and the given namespaces and addresses. */
+export async function buildFabric(
+  lab: Lab,
+  members: readonly { name: string; address: string }[],
+): Promise<void> {
+  await lab.namespace('fabric', ['link add br0 type bridge', 'link set br0 up']);
+  for (const { name, address } of members) {
+    await lab.namespace(name);
+    await lab.cable(name, 'eth0', 'fabric', name);
+    await lab.ip(name, [`link set eth0 mtu ${OUTER_MTU}`, `addr add ${address}/24 dev eth0`]);
+    await lab.ip('fabric', [`link set ${name} mtu ${OUTER_MTU} master br0`]);
+  }
+  await lab.ip('fabric', [`link set br0 mtu ${OUTER_MTU}`]);
+}
+
+export class Fleet {
+  readonly lab = new Lab();
+  readonly seen = new Map<number, Seen>();
+  gateway!: GatewayLoadBalancer;
+  endpoint!: Endpoint;
+  appliances: Appliance[] = [];
+
+  static async build(options: Partial<ListenOptions> = {}): Promise<Fleet> {
+    const fleet = new Fleet();
+    try {
+      await fleet.#build(options);
+      return fleet;
+    } catch (error) {
+      await fleet.close();
+      throw error;
+    }
+  }
+
+  async #build(options: Partial<ListenOptions>): Promise<void> {
+    const { lab } = this;
+    await buildRoad(lab);
+    await buildFabric(lab, [
+      { name: 'gateway', address: GATEWAY },
+      ...APPLIANCES.map((address, i) => ({ name: `appliance${i}`, address })),
+    ]);
+    for (const [i, address] of APPLIANCES.entries()) {
+      const netns = `appliance${i}`;
+      const appliance = await Appliance.listen({ address, netns, healthCheck: false });
+      this.appliances.push(appliance);
+      appliance.inspect((packets) => {
+        for (const packet of packets) this.#look(packet, address);
+      });
+    }
+    const targetGroup = new TargetGroup({ healthCheck: false });
+    targetGroup.register(...APPLIANCES.map((address) => ({ address })));
+    this.gateway = await GatewayLoadBalancer.listen({
+      address: GATEWAY,
+      netns: 'gateway',
+      targetGroup,
+      limits: { flows: 65_536, flowsIpv6: 65_536 },
+      ...options,
+    });
+    this.endpoint = await this.gateway.createEndpoint({ tun: 'endpoint0', netns: 'router' });
+    await leadThrough(lab, 'endpoint0');
+  }
+
+  /** Ends everything; what it counted stays readable. */
+  async close(): Promise<void> {
+    await this.gateway?.close();
+    await Promise.all(this.appliances.map((appliance) => appliance.close()));
+    await this.lab.close();
+  }
+
+  #look(packet: InspectedPacket, appliance: string): void {
+    const { source, destination, cookie, length } = packet;
+    let seen = this.seen.get(cookie);
+    if (!seen) {
+      seen = {
+        appliances: new Set(),
+        between: [source, destination].sort().join(' '),
+        protocol: packet.protocol,
+        ...{ fromClient: 0, fromServer: 0, fragments: 0, whole: 0 },
+      };
+      this.seen.set(cookie, seen);
+    }
+    seen.appliances.add(appliance);
+    if (source === CLIENT.v4 || source === CLIENT.v6) seen.fromClient++;
+    if (source === SERVER.v4 || source === SERVER.v6) seen.fromServer++;
+    if (isFragment(packet.bytes)) seen.fragments++;
+    else if (length === INNER_MTU) seen.whole++;
+  }
+}
+
+/** IPv6: only where the fragment header is the first one behind the IP header. */
+function isFragment(ip: Uint8Array): boolean {
+  if (ip[0] >> 4 === 6) return ip[6] === 44;
+  return ((ip[6] & 0x3f) | ip[7]) !== 0;
+}

@@ -1,0 +1,47 @@
+/**
+ * Test files that make network namespaces run again inside private mount, network and process
+ * namespaces, so that nothing is left behind however they end. Such a file must not import tap
+ * before: the outer process only hands through what the inner one says.
+ */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { whyNoNamespaces } from '../../src/demo/sandbox.js';
+
+const INSIDE = 'GWLB_TEST_INSIDE';
+
+/**
+ * Inside returns null; where there can be no namespaces, the reason. Otherwise runs the file inside
+ * and ends this process as that one ended.
+ */
+export async function runPrivately(file: string): Promise<string | null> {
+  if (process.env[INSIDE] === '1') {
+    process.on('disconnect', () => process.exit(1));
+    process.channel?.unref();
+    return null;
+  }
+  const reason = whyNoNamespaces();
+  if (reason !== null) return reason;
+  process.exit(await runInside(fileURLToPath(file)));
+}
+
+function runInside(file: string): Promise<number> {
+  const asUser = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+  const command = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$0" "$@"';
+  const child = spawn(
+    'unshare',
+    [
+      ...asUser,
+      ...['--mount', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'],
+      ...['sh', '-c', command, process.execPath, ...process.execArgv, file],
+    ],
+    { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env: { ...process.env, [INSIDE]: '1' } },
+  );
+  // Killing unshare kills the first process inside, and with it the kernel ends all others.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+    process.on(signal, () => child.kill('SIGKILL'));
+  }
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code) => resolve(code ?? 1));
+  });
+}

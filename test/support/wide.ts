@@ -1,0 +1,30 @@
+/** The wider tests judge with programs that not every machine has. */
+import { spawnSync } from 'node:child_process';
+
+/** Whether everything was promised to be here, as in CI: then nothing is skipped. */
+export const WIDE = process.env.GWLB_WIDE === '1';
+
+interface Reporter {
+  fail(message: string): boolean;
+  plan(count: number, reason: string): void;
+}
+
+/** Skips a file's tests with a reason; a failure where everything was promised. */
+export function cannotRun(t: Reporter, reason: string): void {
+  if (WIDE) t.fail(reason);
+  else t.plan(0, reason);
+}
+
+/** Why a file of wider tests does not run; null where it does. */
+export function whyNotWide(...programs: readonly string[]): string | null {
+  if (!WIDE) return 'a wider test; GWLB_WIDE=1 runs it';
+  return whyMissing(...programs);
+}
+
+/** Which programs are not installed, as a sentence; null where all are. */
+export function whyMissing(...programs: readonly string[]): string | null {
+  const missing = programs.filter(
+    (program) => spawnSync('sh', ['-c', 'command -v "$0"', program]).status !== 0,
+  );
+  return missing.length > 0 ? `not installed: ${missing.join(', ')}` : null;
+}
