@@ -118,15 +118,20 @@ DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint3
                                 uint16_t slot) {
   Scratch& s = state.scratch;
   s.role[i] = Role::from_target;
-  s.source_slot[i] = slot;
-  batch.target[i] = slot;
-  state.counters.add(GatewayCounter::packets_from_targets);
-  state.counters.add(slot, TargetCounter::packets_from);
-
   wire::GeneveHeader header;
   const wire::ParseError error =
       wire::parse_gateway_header(batch.packet(i), batch.length[i], state.config.option_class,
                                  &header, &s.options[i]);
+  // Several targets may have one address, with ports of their own, but answer from any port (R6):
+  // the cookie tells which of them it is.
+  const select::TargetSpec& named = state.table->target(cookie_slot(s.options[i].cookie));
+  const bool is_named = error.ok() && (named.flags & select::kRegistered) != 0 &&
+                        named.address == batch.address[i];
+  if (is_named) slot = named.slot;
+  s.source_slot[i] = slot;
+  batch.target[i] = slot;
+  state.counters.add(GatewayCounter::packets_from_targets);
+  state.counters.add(slot, TargetCounter::packets_from);
   if (!error.ok()) return error.reason;
   if (!protocol_is(header.protocol_type, state.config.inner)) {
     return DropReason::geneve_bad_protocol;

@@ -111,17 +111,21 @@ std::shared_ptr<const TargetTable> TargetTable::build(const std::vector<TargetSp
   table->cross_zone_ = cross_zone;
   table->tables_.resize(cross_zone ? 1 : zones);
 
+  std::vector<uint32_t> registered(table->tables_.size());
   for (const TargetSpec& target : targets) {
     if (target.slot >= table->targets_.size()) table->targets_.resize(target.slot + 1u);
     table->targets_[target.slot] = target;
-    if ((target.flags & kEligible) == 0) continue;
-    table->tables_[cross_zone ? 0 : target.zone].eligible.push_back(target.slot);
+    const uint32_t pool = cross_zone ? 0 : target.zone;
+    if ((target.flags & kRegistered) != 0) ++registered[pool];
+    if ((target.flags & kEligible) != 0) table->tables_[pool].eligible.push_back(target.slot);
+  }
+  if (*std::max_element(registered.begin(), registered.end()) > base::kTargetsForLargeTable) {
+    table->row_bits_ = base::kRowBitsLarge;
   }
   table->index_addresses();
 
   const std::vector<TargetSpec>& by_slot = table->targets_;
   for (ZoneTable& zone : table->tables_) {
-    if (zone.eligible.size() > base::kTargetsForLargeTable) table->row_bits_ = base::kRowBitsLarge;
     std::sort(zone.eligible.begin(), zone.eligible.end(), [&](uint16_t a, uint16_t b) {
       return std::tie(by_slot[a].identity, a) < std::tie(by_slot[b].identity, b);
     });

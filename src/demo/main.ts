@@ -81,7 +81,7 @@ class Demo {
       const told = await this.#untilStopped(story.tell());
       const stay = process.stdout.isTTY && !this.#options.once && !this.#options.json;
       if (told && stay) await live(world, this.#report, this.#stopped);
-      if (world.gateway) await story.settle();
+      if (world.gateway) await story.settle(told);
       return this.#end(told);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);

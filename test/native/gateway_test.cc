@@ -241,6 +241,25 @@ TEST(strangers_and_forged_cookies_change_nothing) {
   CHECK_EQ(rig.all_drops(), 6);
 }
 
+TEST(targets_may_share_an_address) {
+  Rig rig;
+  for (select::TargetSpec& target : rig.targets) {
+    target.address = 0x0a630002;
+    target.port = static_cast<uint16_t>(6081 + target.slot);
+  }
+  rig.publish();
+  std::set<uint16_t> used;
+  for (uint16_t port = 1; port <= 60; ++port) {
+    const Rig::Trip trip = rig.trip(client_tcp(kSyn, port));
+    REQUIRE(trip.done);
+    used.insert(trip.target);
+  }
+  CHECK_EQ(used.size(), 3);
+  for (const uint16_t slot : used) {
+    CHECK(rig.gateway->counters().get(slot, gateway::TargetCounter::packets_from) > 0);
+  }
+}
+
 TEST(options_may_come_back_in_any_order_and_with_others) {
   Rig rig;
   const Rig::Trip flow = rig.trip(client_tcp(kSyn));

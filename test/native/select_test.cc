@@ -366,7 +366,9 @@ TEST(rows_grow_above_a_hundred_targets_of_a_zone) {
   CHECK_EQ(build(specs)->rows(), 1u << base::kRowBits);
   specs.push_back(target(500, 1));
   CHECK_EQ(build(specs)->rows(), 1u << base::kRowBitsLarge);
-  specs.back().flags = select::kRegistered;  // takes no flows
+  specs.back().flags = select::kRegistered;  // unhealthy: no reason to move everybody's rows
+  CHECK_EQ(build(specs)->rows(), 1u << base::kRowBitsLarge);
+  specs.back().flags = 0;
   CHECK_EQ(build(specs)->rows(), 1u << base::kRowBits);
   specs.back().flags = kBoth;
   specs.back().zone = 1;
