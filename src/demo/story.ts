@@ -341,6 +341,11 @@ export class Story {
       tooMany && healthy && takes,
       `${taken} flows`,
     );
+    // Each of them gets its answer before it may go.
+    await this.#until(5000, async () => {
+      const held = await client.call<HeldConnection[]>('held');
+      return held.every(({ answers }) => answers > 0);
+    });
     await client.call('release', EXTRA_HELD + EXTRA_HELD / 3);
   }
 
