@@ -232,11 +232,7 @@ export class GatewayLoadBalancer extends GatewayControl {
   }
 
   #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Endpoint {
-    const name = checkString('endpoint.tun', tun, {
-      pattern: /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
-      max: 15,
-      expected: 'a device name of 1–15 characters without spaces, "/", ":" and "%"',
-    });
+    const name = checkTunName('endpoint.tun', tun);
     const space = netns === undefined ? (this.netns ?? '') : checkNetns('endpoint.netns', netns);
     const mtu = settings.mtu || this.mtu;
     return this.addEndpoint(settings, (index, zone) => {
@@ -321,7 +317,8 @@ interface CheckedListen {
 /** Room for about 1,000 jumbo packets, or some 10 ms of 10 Gbit/s. */
 const SOCKET_BUFFER_BYTES = 8 << 20;
 
-function checkListen(options: unknown): CheckedListen {
+/** The options of `listen`, checked. */
+export function checkListen(options: unknown): CheckedListen {
   const keys = [...BASE_KEYS, 'address', 'port', 'netns', 'name', 'workers', 'signal'] as const;
   const given = checkOptions('options', options, keys);
   const address = checkAddress('options.address', given.address);
@@ -353,7 +350,17 @@ function checkListen(options: unknown): CheckedListen {
   };
 }
 
-function checkGeneve(field: string, value: unknown): NonNullable<NativeEndpoint['geneve']> {
+/** Name of a TUN device, as the kernel takes it. */
+export function checkTunName(field: string, tun: unknown): string {
+  return checkString(field, tun, {
+    pattern: /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
+    max: 15,
+    expected: 'a device name of 1–15 characters without spaces, "/", ":" and "%"',
+  });
+}
+
+/** The options of a GENEVE peer, checked. */
+export function checkGeneve(field: string, value: unknown): NonNullable<NativeEndpoint['geneve']> {
   const keys = ['peer', 'port', 'vni', 'inner', 'sourceMac', 'destinationMac'] as const;
   const given = checkOptions(field, value, keys);
   const peer = parseIpv4(given.peer);

@@ -1,0 +1,19 @@
+/** `gwlb check`. */
+import { loadConfig, problemLine } from '../daemon/config.js';
+
+/** Prints every problem of the file; returns the exit code. */
+export function check(path: string): number {
+  const loaded = loadConfig(path);
+  if (!loaded.ok) {
+    for (const problem of loaded.problems) console.error(problemLine(path, problem));
+    return 2;
+  }
+  const { gateway, targetGroup, endpoints } = loaded.config;
+  const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;
+  console.log(
+    `${path}: correct: gateway ${gateway.name} on ${gateway.address}:${gateway.port}, target group ` +
+      `${targetGroup.name} with ${count(targetGroup.targets.length, 'target')}, ` +
+      `${count(endpoints.length, 'endpoint')}`,
+  );
+  return 0;
+}

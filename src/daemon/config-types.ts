@@ -1,0 +1,60 @@
+/** A configuration as the service uses it: checked, with every default filled in. */
+import type { HealthCheckOptions, TargetGroupOptions, TargetSpec } from '../control/options.js';
+import type { EndpointOptions } from '../gateway/gateway-load-balancer.js';
+import type { GatewayLimits, IdleTimeout } from '../gateway/options.js';
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface GatewayConfig {
+  name: string;
+  address: string;
+  port: number;
+  netns: string | null;
+  mtu: number;
+  workers: number;
+  crossZone: boolean;
+  idleTimeout: Required<IdleTimeout>;
+  limits: GatewayLimits;
+}
+
+export interface TargetGroupConfig extends TargetGroupOptions {
+  name: string;
+  failover: NonNullable<TargetGroupOptions['failover']>;
+  deregistrationDelaySeconds: number;
+  failOpen: boolean;
+  healthCheck: HealthCheckOptions | false;
+  targets: TargetSpec[];
+}
+
+export type EndpointConfig = EndpointOptions & { id: string };
+
+export interface Config {
+  gateway: GatewayConfig;
+  targetGroup: TargetGroupConfig;
+  endpoints: EndpointConfig[];
+  /** Where `/metrics` and `/healthz` are served; null for nowhere. */
+  metrics: { address: string; port: number } | null;
+  log: { level: LogLevel };
+}
+
+/** Keys and positions from the file's root: `['targetGroup', 'targets', 0, 'address']`. */
+export type Path = readonly (string | number)[];
+
+/** One thing that is wrong with a configuration. */
+export interface Problem {
+  path: Path;
+  /** What was expected and received, without the path. */
+  message: string;
+  /** Counted from 1; null where the file has no such place. */
+  line: number | null;
+  column: number | null;
+}
+
+/** `targetGroup.targets[0].address` */
+export function pathText(path: Path): string {
+  return path
+    .map((part, i) => (typeof part === 'number' ? `[${part}]` : i === 0 ? part : `.${part}`))
+    .join('');
+}

@@ -1,0 +1,240 @@
+/** The configuration file: read, checked as a whole, every mistake with its place. */
+import { readFileSync } from 'node:fs';
+import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+import type { z } from 'zod';
+import type { HealthCheckOptions } from '../control/options.js';
+import { show } from '../errors.js';
+import { type Config, type LogLevel, type Path, type Problem, pathText } from './config-types.js';
+import { relationProblems } from './relations.js';
+import { checkMetricsListen, SCHEMA } from './schema.js';
+
+export { type Config, type Problem, pathText } from './config-types.js';
+
+export type Loaded = { ok: true; config: Config } | { ok: false; problems: Problem[] };
+
+type Given = Record<string, unknown>;
+
+/** Reads and checks a file. */
+export function loadConfig(file: string): Loaded {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    const message = `the file cannot be read: ${(error as Error).message}`;
+    return { ok: false, problems: [{ path: [], message, line: null, column: null }] };
+  }
+  return parseConfig(text);
+}
+
+/** Checks the text of a configuration. */
+export function parseConfig(text: string): Loaded {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const problems: Problem[] = [];
+  for (const error of document.errors) {
+    const { line, col } = lines.linePos(error.pos[0]);
+    const path = error.code === 'DUPLICATE_KEY' ? pathAt(document, error.pos[0]) : [];
+    const message = path.length > 0 ? 'expected the key once, received it again' : error.message;
+    problems.push({ path, message, line, column: col });
+  }
+  // Without its structure nothing can be said about the rest.
+  if (document.errors.some((error) => error.code !== 'DUPLICATE_KEY')) {
+    return { ok: false, problems };
+  }
+  const given = valueOf(document, problems);
+  const found = given === undefined ? [] : [...shapeProblems(given), ...relationProblems(given)];
+  const seen = new Set<string>();
+  for (const { path, message } of found) {
+    const key = `${pathText(path)}: ${message}`;
+    if (seen.has(key)) continue;
+    seen.add(key);
+    problems.push({ path, message, ...placeOf(document, lines, path) });
+  }
+  if (problems.length > 0 || given === undefined) {
+    return { ok: false, problems: problems.sort(byPlace) };
+  }
+  return { ok: true, config: configOf(given as Given) };
+}
+
+function byPlace(a: Problem, b: Problem): number {
+  return (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0);
+}
+
+/** The document as plain values; an alias that expands without end is a problem too. */
+function valueOf(document: Document, problems: Problem[]): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 }) ?? null;
+  } catch (error) {
+    const { message } = error as Error;
+    problems.push({ path: [], message, line: null, column: null });
+    return undefined;
+  }
+}
+
+/** `gateway.yaml:12:5: targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2` */
+export function problemLine(file: string, problem: Problem): string {
+  const place = problem.line === null ? file : `${file}:${problem.line}:${problem.column}`;
+  const path = pathText(problem.path);
+  return `${place}: ${path && `${path}: `}${problem.message}`;
+}
+
+interface Found {
+  path: Path;
+  message: string;
+}
+
+/** What is wrong with single keys and values. */
+function shapeProblems(given: unknown): Found[] {
+  const result = SCHEMA.safeParse(withChecksOn(given));
+  if (result.success) return [];
+  return result.error.issues.flatMap((issue) => problemsOf(issue, given));
+}
+
+/** `healthCheck: false` is the one value that may stand where the schema has a mapping. */
+function withChecksOn(given: unknown): unknown {
+  const group = (given as Given | null)?.targetGroup as Given | null | undefined;
+  if (group?.healthCheck !== false) return given;
+  return { ...(given as Given), targetGroup: { ...group, healthCheck: undefined } };
+}
+
+function problemsOf(issue: z.core.$ZodIssue, given: unknown): Found[] {
+  const path = issue.path as Path;
+  if (issue.code === 'unrecognized_keys') {
+    const known = knownKeys(path);
+    return issue.keys.map((key) => ({ path: [...path, key], message: unknownKey(key, known) }));
+  }
+  if (issue.code === 'invalid_type') {
+    const expected = issue.expected === 'array' ? 'a list' : 'a mapping of keys';
+    return [{ path, message: `expected ${expected}, received ${shown(valueAt(given, path))}` }];
+  }
+  return [{ path, message: issue.message.replace(/received undefined$/, 'received nothing') }];
+}
+
+function shown(value: unknown): string {
+  return value === undefined ? 'nothing' : show(value);
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  return path.reduce<unknown>((at, part) => (at as Given | null | undefined)?.[part], value);
+}
+
+interface Shape {
+  shape?: Record<string, Shape>;
+  element?: Shape;
+  unwrap?: () => Shape;
+}
+
+/** The keys that the schema has at a path. */
+function knownKeys(path: Path): string[] {
+  let at = inside(SCHEMA as unknown as Shape);
+  for (const part of path) {
+    const next = typeof part === 'number' ? at?.element : at?.shape?.[part];
+    at = inside(next);
+  }
+  return Object.keys(at?.shape ?? {});
+}
+
+function inside(schema: Shape | undefined): Shape | undefined {
+  let at = schema;
+  while (at && !at.shape && !at.element && at.unwrap) at = at.unwrap();
+  return at;
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  const nearest = known
+    .map((name) => ({ name, distance: distance(key.toLowerCase(), name.toLowerCase()) }))
+    .sort((a, b) => a.distance - b.distance)[0];
+  const close = nearest && nearest.distance <= Math.max(1, Math.floor(key.length / 3));
+  const hint = close ? ` (did you mean ${nearest.name}?)` : '';
+  return `expected one of the keys ${known.join(', ')}, received an unknown key${hint}`;
+}
+
+/** Insertions, deletions and replacements between two words (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const replaced = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, replaced);
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+/** Where the key of a path stands, or the nearest thing around it that exists. */
+function placeOf(document: Document, lines: LineCounter, path: Path) {
+  let node: unknown = document.contents;
+  let offset = 0;
+  for (const part of path) {
+    if (isMap(node)) {
+      const pair = node.items.find(({ key }) => isScalar(key) && key.value === part);
+      if (!pair) break;
+      offset = (isScalar(pair.key) && pair.key.range?.[0]) || offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      node = node.items[Number(part)];
+      offset = (node as { range?: [number] } | undefined)?.range?.[0] ?? offset;
+    } else {
+      break;
+    }
+  }
+  const { line, col } = lines.linePos(offset);
+  return { line: Math.max(1, line), column: Math.max(1, col) };
+}
+
+/** The path of the key that begins at an offset. */
+function pathAt(document: Document, offset: number): Path {
+  const search = (node: unknown, path: Path): Path | null => {
+    if (isPair(node)) {
+      if (!isScalar(node.key)) return null;
+      const here = [...path, String(node.key.value)];
+      return node.key.range?.[0] === offset ? here : search(node.value, here);
+    }
+    if (!isMap(node) && !isSeq(node)) return null;
+    for (const [i, item] of node.items.entries()) {
+      const found = search(item, isSeq(node) ? [...path, i] : path);
+      if (found) return found;
+    }
+    return null;
+  };
+  return search(document.contents, []) ?? [];
+}
+
+/** What a faultless file says, with every default. */
+function configOf(given: Given): Config {
+  const gateway = given.gateway as Config['gateway'];
+  const group = (given.targetGroup ?? {}) as Partial<Config['targetGroup']>;
+  const metrics = given.metrics as { listen: string } | null | undefined;
+  const log = (given.log ?? {}) as { level?: LogLevel };
+  const healthCheck: HealthCheckOptions | false = group.healthCheck ?? {};
+  return {
+    gateway: {
+      name: gateway.name ?? 'gateway',
+      address: gateway.address,
+      port: gateway.port ?? 6081,
+      netns: gateway.netns ?? null,
+      mtu: gateway.mtu ?? 8500,
+      workers: gateway.workers ?? 1,
+      crossZone: gateway.crossZone ?? false,
+      idleTimeout: {
+        tcpSeconds: gateway.idleTimeout?.tcpSeconds ?? 350,
+        otherSeconds: gateway.idleTimeout?.otherSeconds ?? 120,
+      },
+      limits: { ...gateway.limits, flows: gateway.limits?.flows ?? 1_048_576 },
+    },
+    targetGroup: {
+      ...group,
+      name: group.name ?? 'targets',
+      failover: group.failover ?? 'no_rebalance',
+      deregistrationDelaySeconds: group.deregistrationDelaySeconds ?? 300,
+      failOpen: group.failOpen ?? false,
+      healthCheck,
+      targets: group.targets ?? [],
+    },
+    endpoints: (given.endpoints ?? []) as Config['endpoints'],
+    metrics: metrics ? checkMetricsListen(metrics.listen) : null,
+    log: { level: log.level ?? 'info' },
+  };
+}

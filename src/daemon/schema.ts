@@ -1,0 +1,159 @@
+/**
+ * The shape of a configuration file. Values are checked by the functions that check the library's own
+ * options, one key at a time, so that a file's mistakes are all found at once and ranges stand in one
+ * place.
+ */
+import { z } from 'zod';
+import { checkTarget, checkTargetGroup } from '../control/options.js';
+import { TargetGroup } from '../control/target-group.js';
+import { checkOneOf, GatewayError, invalidArgument } from '../errors.js';
+import { checkEndpoint } from '../gateway/endpoint.js';
+import { checkGeneve, checkListen, checkTunName } from '../gateway/gateway-load-balancer.js';
+import { parseSocketAddress } from '../packet/address.js';
+import { checkNetns } from '../packet/lifecycle.js';
+import { LOG_LEVELS } from './config-types.js';
+
+type Given = Record<string, unknown>;
+
+/** The message without the library's name of the field, which the file's path takes the place of. */
+export function withoutField(error: GatewayError): string {
+  const { message, field } = error;
+  return field && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+}
+
+/** A value that `check` throws a GatewayError about. */
+function value(check: (value: unknown) => unknown) {
+  return z.unknown().superRefine((given, context) => {
+    try {
+      check(given);
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error;
+      context.addIssue({ code: 'custom', message: withoutField(error) });
+    }
+  });
+}
+
+const anyGroup = new TargetGroup();
+
+/** A key of `gateway`, checked with faultless others. */
+function gatewayValue(key: string, wrap: (given: unknown) => unknown = (given) => given) {
+  return value((given) =>
+    checkListen({ address: '192.0.2.1', targetGroup: anyGroup, [key]: wrap(given) }),
+  );
+}
+
+function groupValue(key: string, others: Given = {}) {
+  return value((given) => checkTargetGroup({ ...others, [key]: given }));
+}
+
+function healthValue(key: string, others: Given = {}) {
+  return value((given) => checkTargetGroup({ healthCheck: { ...others, [key]: given } }));
+}
+
+function targetValue(key: string, others: Given = { address: '192.0.2.1' }) {
+  return value((given) => checkTarget({ ...others, [key]: given }, 6081, 'target'));
+}
+
+function geneveValue(key: string, others: Given = { peer: '192.0.2.1' }) {
+  return value((given) => checkGeneve('geneve', { ...others, [key]: given }));
+}
+
+const gateway = z.strictObject({
+  name: gatewayValue('name').optional(),
+  address: gatewayValue('address'),
+  port: gatewayValue('port').optional(),
+  netns: gatewayValue('netns').optional(),
+  mtu: gatewayValue('mtu').optional(),
+  workers: gatewayValue('workers').optional(),
+  crossZone: gatewayValue('crossZone').optional(),
+  idleTimeout: z
+    .strictObject({
+      tcpSeconds: gatewayValue('idleTimeout', (tcpSeconds) => ({ tcpSeconds })).optional(),
+      otherSeconds: gatewayValue('idleTimeout', (otherSeconds) => ({ otherSeconds })).optional(),
+    })
+    .optional(),
+  limits: z
+    .strictObject({
+      flows: gatewayValue('limits', (flows) => ({ flows })).optional(),
+      flowsIpv6: gatewayValue('limits', (flowsIpv6) => ({ flowsIpv6 })).optional(),
+    })
+    .optional(),
+});
+
+const healthCheck = z.strictObject({
+  protocol: healthValue('protocol').optional(),
+  port: healthValue('port').optional(),
+  path: healthValue('path', { protocol: 'HTTP' }).optional(),
+  intervalSeconds: healthValue('intervalSeconds', { timeoutSeconds: 2 }).optional(),
+  timeoutSeconds: healthValue('timeoutSeconds', { intervalSeconds: 300 }).optional(),
+  healthyThreshold: healthValue('healthyThreshold').optional(),
+  unhealthyThreshold: healthValue('unhealthyThreshold').optional(),
+  matcher: healthValue('matcher', { protocol: 'HTTP' }).optional(),
+});
+
+const target = z.strictObject({
+  address: targetValue('address'),
+  port: targetValue('port').optional(),
+  zone: targetValue('zone').optional(),
+  weight: targetValue('weight').optional(),
+});
+
+const MAC = '02:00:00:00:00:01';
+const ETHERNET = { inner: 'ethernet', sourceMac: MAC, destinationMac: MAC };
+
+const targetGroup = z.strictObject({
+  name: groupValue('name').optional(),
+  port: groupValue('port').optional(),
+  inner: value((inner) => checkOneOf('inner', inner, ['ip', 'ethernet'])).optional(),
+  sourceMac: groupValue('sourceMac', ETHERNET).optional(),
+  destinationMac: groupValue('destinationMac', ETHERNET).optional(),
+  optionClass: groupValue('optionClass').optional(),
+  stickiness: groupValue('stickiness').optional(),
+  failover: groupValue('failover').optional(),
+  deregistrationDelaySeconds: groupValue('deregistrationDelaySeconds').optional(),
+  failOpen: groupValue('failOpen').optional(),
+  healthCheck: healthCheck.optional(),
+  targets: z.array(target).optional(),
+});
+
+const endpoint = z.strictObject({
+  id: value((id) => checkEndpoint('endpoint', { id: id ?? null })),
+  zone: value((zone) => checkEndpoint('endpoint', { zone })).optional(),
+  mtu: value((mtu) => checkEndpoint('endpoint', { mtu })).optional(),
+  tun: value((tun) => checkTunName('tun', tun)).optional(),
+  netns: value((netns) => checkNetns('netns', netns)).optional(),
+  geneve: z
+    .strictObject({
+      peer: geneveValue('peer'),
+      port: geneveValue('port').optional(),
+      vni: geneveValue('vni').optional(),
+      inner: geneveValue('inner').optional(),
+      sourceMac: geneveValue('sourceMac', { peer: '192.0.2.1', inner: 'ethernet' }).optional(),
+      destinationMac: geneveValue('destinationMac', {
+        peer: '192.0.2.1',
+        inner: 'ethernet',
+      }).optional(),
+    })
+    .optional(),
+});
+
+/** `127.0.0.1:9464` as the metrics server listens on it. */
+export function checkMetricsListen(listen: unknown): { address: string; port: number } {
+  const parsed = parseSocketAddress(listen);
+  if (parsed === null || !parsed.port) {
+    throw invalidArgument('listen', 'an address and port such as "127.0.0.1:9464"', listen);
+  }
+  const text = listen as string;
+  const address = text.slice(0, text.lastIndexOf(':')).replace(/^\[|\]$/g, '');
+  return { address, port: parsed.port };
+}
+
+export const SCHEMA = z.strictObject({
+  gateway,
+  targetGroup: targetGroup.optional(),
+  endpoints: z.array(endpoint).optional(),
+  metrics: z.strictObject({ listen: value(checkMetricsListen) }).nullish(),
+  log: z
+    .strictObject({ level: value((level) => checkOneOf('level', level, LOG_LEVELS)).optional() })
+    .optional(),
+});
