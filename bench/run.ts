@@ -46,10 +46,14 @@ function commit(): string {
   return head.stdout.trim() + (changed ? ' with changes' : '');
 }
 
+const quoted = (arg: string) => (/[^\w-]/.test(arg) ? `'${arg}'` : arg);
+
 function header(args: readonly string[]): string {
   const date = new Date().toISOString().slice(0, 16).replace('T', ' ');
   const machine = `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores`;
-  const command = ['npm run bench', ...(args.length > 0 ? ['--', ...args] : [])].join(' ');
+  const command = ['npm run bench', ...(args.length > 0 ? ['--', ...args.map(quoted)] : [])].join(
+    ' ',
+  );
   return `${date} UTC | ${machine} | Node ${process.version} | commit ${commit()} | ${command}`;
 }
 
@@ -81,7 +85,7 @@ function plain(value: number): string {
 
 function noise(...figures: Figure[]): string {
   const worst = Math.max(...figures.map(({ rme }) => rme));
-  return worst > NOISY_PERCENT ? `noisy ±${Math.round(worst)} %` : `±${worst.toFixed(1)} %`;
+  return worst > NOISY_PERCENT ? `noisy ±${worst.toFixed(1)} %` : `±${worst.toFixed(1)} %`;
 }
 
 function ratioText(ratio: number, lessIsBetter: boolean): string {
