@@ -1,0 +1,194 @@
+/** Metrics of a running gateway, read from its counters when they are asked for. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { ProbeEvent } from '../control/events.js';
+import type { TargetState } from '../control/health.js';
+import type { GatewayCounters } from '../gateway/counters.js';
+import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
+
+const STATES: readonly TargetState[] = [
+  'initial',
+  'healthy',
+  'unhealthy',
+  'unavailable',
+  'draining',
+  'unused',
+];
+
+const CHECK_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120];
+
+interface Sample {
+  labels: Record<string, string>;
+  value: number;
+}
+
+type Read = (counters: GatewayCounters) => Sample[];
+
+/** `packetsIn` of the gateway's totals, without labels. */
+function total(key: Exclude<keyof GatewayCounters, 'drops' | 'targets' | 'endpoints'>): Read {
+  return (counters) => [{ labels: {}, value: counters[key] }];
+}
+
+export class GatewayMetrics {
+  /** Reloads by result: applied or refused. */
+  readonly reloads: Counter<'result'>;
+  readonly #registry = new Registry();
+  readonly #gateway: GatewayLoadBalancer;
+  readonly #checks: Histogram<'zone' | 'result'>;
+  readonly #onProbe = (event: ProbeEvent) => this.#observe(event);
+  /** One reading of the counters for all metrics of a scrape. */
+  #counters: GatewayCounters;
+
+  constructor(gateway: GatewayLoadBalancer, version: string) {
+    this.#gateway = gateway;
+    this.#counters = gateway.counters();
+    const registers = [this.#registry];
+    new Gauge({
+      name: 'gwlb_build_info',
+      help: 'Version of gwlb and of Node; always 1.',
+      labelNames: ['version', 'node'],
+      registers,
+    }).set({ version, node: process.versions.node }, 1);
+    this.#addTotals();
+    this.#addByTarget();
+    this.#addByEndpoint();
+    this.#addTargetStates();
+    this.reloads = new Counter({
+      name: 'gwlb_reloads_total',
+      help: 'Configurations read again on SIGHUP, by result.',
+      labelNames: ['result'],
+      registers,
+    });
+    for (const result of ['applied', 'refused']) this.reloads.inc({ result }, 0);
+    this.#checks = new Histogram({
+      name: 'gwlb_health_check_duration_seconds',
+      help: 'Duration of health checks, by zone of the target and result.',
+      labelNames: ['zone', 'result'],
+      buckets: CHECK_SECONDS,
+      registers,
+    });
+    gateway.targetGroup.on('probe', this.#onProbe);
+  }
+
+  /** Everything in the Prometheus text format. */
+  async text(): Promise<string> {
+    this.#counters = this.#gateway.counters();
+    return this.#registry.metrics();
+  }
+
+  close(): void {
+    this.#gateway.targetGroup.off('probe', this.#onProbe);
+  }
+
+  #observe({ target, ok, durationMs }: ProbeEvent): void {
+    const labels = { zone: target.zone, result: ok ? 'success' : 'failure' };
+    this.#checks.observe(labels, durationMs / 1000);
+  }
+
+  #counter(name: string, help: string, labelNames: string[], read: Read): void {
+    const counters = () => this.#counters;
+    new Counter({
+      name,
+      help,
+      labelNames,
+      registers: [this.#registry],
+      // The native counters only grow, so that writing them anew at each scrape does too.
+      collect() {
+        this.reset();
+        for (const { labels, value } of read(counters())) this.inc(labels, value);
+      },
+    });
+  }
+
+  #gauge(name: string, help: string, labelNames: string[], read: Read): void {
+    const counters = () => this.#counters;
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [this.#registry],
+      collect() {
+        this.reset();
+        for (const { labels, value } of read(counters())) this.set(labels, value);
+      },
+    });
+  }
+
+  #addTotals(): void {
+    const plain = (name: string, help: string, key: Parameters<typeof total>[0]) =>
+      this.#counter(`gwlb_${name}_total`, help, [], total(key));
+    plain('packets_in', 'Packets that entered by an endpoint.', 'packetsIn');
+    plain('bytes_in', 'Bytes of packets that entered by an endpoint.', 'bytesIn');
+    plain('packets_out', 'Packets that left by an endpoint.', 'packetsOut');
+    plain('bytes_out', 'Bytes of packets that left by an endpoint.', 'bytesOut');
+    plain('packets_to_targets', 'Packets encapsulated to a target.', 'packetsToTargets');
+    plain('packets_from_targets', 'Datagrams received from targets.', 'packetsFromTargets');
+    plain('packets_bypassed', 'Packets forwarded uninspected (failOpen).', 'packetsBypassed');
+    plain('packets_replied', 'Packets answered by the gateway itself.', 'packetsReplied');
+    plain('flows_new', 'Flows opened.', 'flowsNew');
+    plain('flows_ended', 'Flows closed, expired or evicted.', 'flowsEnded');
+    plain('flows_moved', 'Flows that moved to another target.', 'flowsMoved');
+    plain('flows_rejected', 'First packets of flows that got no target.', 'flowsRejected');
+    plain('flows_picked_up', 'TCP flows picked up in mid-stream.', 'flowsPickedUp');
+    plain(
+      'packets_untracked',
+      'Packets forwarded without an entry because the flow table was full.',
+      'flowsUntracked',
+    );
+    this.#gauge('gwlb_flows_active', 'Flows in the table, by IP version.', ['family'], (c) => [
+      { labels: { family: 'ipv4' }, value: c.flowsActiveIpv4 },
+      { labels: { family: 'ipv6' }, value: c.flowsActiveIpv6 },
+    ]);
+    this.#counter('gwlb_drops_total', 'Packets dropped, by reason.', ['reason'], ({ drops }) =>
+      Object.entries(drops).map(([reason, value]) => ({ labels: { reason }, value })),
+    );
+  }
+
+  #addByTarget(): void {
+    type Key = keyof GatewayCounters['targets'][string];
+    const labels = ['target', 'zone'];
+    const read =
+      (key: Key): Read =>
+      ({ targets }) =>
+        Object.entries(targets).map(([target, counters]) => {
+          const zone = this.#gateway.targetGroup.target(target)?.zone ?? '';
+          return { labels: { target, zone }, value: counters[key] };
+        });
+    const add = (name: string, help: string, key: Key) =>
+      this.#counter(`gwlb_target_${name}_total`, help, labels, read(key));
+    add('packets_sent', 'Packets sent to the target.', 'packetsTo');
+    add('bytes_sent', 'Bytes of inner packets sent to the target.', 'bytesTo');
+    add('packets_received', 'Packets the target returned.', 'packetsFrom');
+    add('bytes_received', 'Bytes of inner packets the target returned.', 'bytesFrom');
+    add('flows_new', 'Flows opened on the target.', 'flowsNew');
+    this.#gauge('gwlb_target_flows_active', 'Flows pinned to it.', labels, read('flowsActive'));
+  }
+
+  #addByEndpoint(): void {
+    type Key = keyof GatewayCounters['endpoints'][string];
+    const add = (name: string, help: string, key: Key) =>
+      this.#counter(`gwlb_endpoint_${name}_total`, help, ['endpoint', 'zone'], ({ endpoints }) =>
+        Object.entries(endpoints).map(([endpoint, counters]) => {
+          const zone = this.#gateway.endpoint(endpoint)?.zone ?? '';
+          return { labels: { endpoint, zone }, value: counters[key] };
+        }),
+      );
+    add('packets_in', 'Packets that entered by the endpoint.', 'packetsIn');
+    add('bytes_in', 'Bytes of packets that entered by the endpoint.', 'bytesIn');
+    add('packets_out', 'Packets that left by the endpoint.', 'packetsOut');
+    add('bytes_out', 'Bytes of packets that left by the endpoint.', 'bytesOut');
+  }
+
+  #addTargetStates(): void {
+    this.#gauge('gwlb_targets', 'Targets, by zone and state.', ['zone', 'state'], () => {
+      const targets = this.#gateway.targetGroup.targets();
+      const zones = new Set(targets.map(({ zone }) => zone));
+      for (const { zone } of this.#gateway.endpoints()) zones.add(zone);
+      return [...zones].flatMap((zone) =>
+        STATES.map((state) => ({
+          labels: { zone, state },
+          value: targets.filter((target) => target.zone === zone && target.state === state).length,
+        })),
+      );
+    });
+  }
+}

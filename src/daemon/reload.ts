@@ -1,0 +1,50 @@
+/** What may change while a gateway runs, and what of two configurations needs a restart. */
+import { isDeepStrictEqual } from 'node:util';
+import type { Config, EndpointConfig } from './config-types.js';
+
+/** Keys whose change needs no restart; `endpoints` are compared one by one. */
+const LIVE = new Set([
+  'gateway.idleTimeout',
+  'targetGroup.failover',
+  'targetGroup.deregistrationDelaySeconds',
+  'targetGroup.failOpen',
+  'targetGroup.healthCheck',
+  'targetGroup.targets',
+]);
+
+/** Paths whose change from `before` to `after` needs a restart. */
+export function restartNeeded(before: Config, after: Config): string[] {
+  const paths: string[] = [];
+  for (const section of ['gateway', 'targetGroup'] as const) {
+    const old: Record<string, unknown> = { ...before[section] };
+    const now: Record<string, unknown> = { ...after[section] };
+    for (const key of new Set([...Object.keys(old), ...Object.keys(now)])) {
+      const path = `${section}.${key}`;
+      if (!LIVE.has(path) && !isDeepStrictEqual(old[key], now[key])) paths.push(path);
+    }
+  }
+  if (!isDeepStrictEqual(before.metrics, after.metrics)) paths.push('metrics.listen');
+  const known = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
+  after.endpoints.forEach((endpoint, i) => {
+    const old = known.get(endpoint.id);
+    if (old && !isDeepStrictEqual({ ...old }, { ...endpoint })) paths.push(`endpoints[${i}]`);
+  });
+  return paths;
+}
+
+export interface EndpointChanges {
+  /** With their place in the new configuration. */
+  added: { endpoint: EndpointConfig; at: number }[];
+  removed: string[];
+}
+
+export function endpointChanges(before: Config, after: Config): EndpointChanges {
+  const old = new Set(before.endpoints.map(({ id }) => id));
+  const now = new Set(after.endpoints.map(({ id }) => id));
+  return {
+    added: after.endpoints
+      .map((endpoint, at) => ({ endpoint, at }))
+      .filter(({ endpoint }) => !old.has(endpoint.id)),
+    removed: [...old].filter((id) => !now.has(id)),
+  };
+}

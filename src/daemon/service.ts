@@ -1,0 +1,219 @@
+/** A configuration at work: the gateway it describes, its reloads and its end. */
+import type { HealthEvent } from '../control/events.js';
+import { TargetGroup } from '../control/target-group.js';
+import { GatewayError } from '../errors.js';
+import { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
+import type { Config, EndpointConfig } from './config-types.js';
+import type { Logger } from './log.js';
+import { GatewayMetrics } from './metrics.js';
+import { MetricsServer } from './metrics-server.js';
+import { type EndpointChanges, endpointChanges, restartNeeded } from './reload.js';
+import { withoutField } from './schema.js';
+
+/** Calls `action`; what it throws names the keys of the file, not the options of the library. */
+async function named<T>(from: string, to: string, action: () => Promise<T> | T): Promise<T> {
+  try {
+    return await action();
+  } catch (error) {
+    if (!(error instanceof GatewayError) || !error.field?.startsWith(from)) throw error;
+    const field = `${to}${error.field.slice(from.length)}`;
+    throw new GatewayError(error.code, `${field}: ${withoutField(error)}`, { field, cause: error });
+  }
+}
+
+function policyOf({ targetGroup }: Config) {
+  const { failover, deregistrationDelaySeconds, failOpen, healthCheck } = targetGroup;
+  return { failover, deregistrationDelaySeconds, failOpen, healthCheck };
+}
+
+export class Service {
+  readonly gateway: GatewayLoadBalancer;
+  readonly #group: TargetGroup;
+  readonly #log: Logger;
+  readonly #metrics: GatewayMetrics;
+  #server: MetricsServer | null = null;
+  #config: Config;
+  #failure: Error | null = null;
+  #reloading: Promise<unknown> = Promise.resolve();
+
+  /** Opens everything; nothing is left open where it rejects. */
+  static async start(config: Config, log: Logger, version: string): Promise<Service> {
+    const { targets, ...options } = config.targetGroup;
+    const group = new TargetGroup(options);
+    await named('targets', 'targetGroup.targets', () => group.setTargets(targets));
+    const gateway = await named('options', 'gateway', () =>
+      GatewayLoadBalancer.listen({ ...config.gateway, targetGroup: group }),
+    );
+    const service = new Service(config, log, version, group, gateway);
+    try {
+      for (const [at, endpoint] of config.endpoints.entries()) await service.#create(endpoint, at);
+      await service.#serveMetrics();
+    } catch (error) {
+      await service.#close();
+      throw error;
+    }
+    service.#tellStarted();
+    return service;
+  }
+
+  private constructor(
+    config: Config,
+    log: Logger,
+    version: string,
+    group: TargetGroup,
+    gateway: GatewayLoadBalancer,
+  ) {
+    this.#config = config;
+    this.#log = log;
+    this.#group = group;
+    this.gateway = gateway;
+    this.#metrics = new GatewayMetrics(gateway, version);
+    group.on('health', (event) => this.#tellHealth(event));
+    group.on('register', ({ target: { id, zone, weight } }) =>
+      log.info({ event: 'target_registered', target: id, zone, weight }, 'target registered'),
+    );
+    group.on('deregister', ({ target: { id, zone } }) =>
+      log.info({ event: 'target_deregistered', target: id, zone }, 'target deregistered'),
+    );
+    group.on('probe', ({ target, ok, durationMs, detail }) =>
+      log.debug({ event: 'health_check', target: target.id, ok, durationMs, detail }, 'checked'),
+    );
+    gateway.on('error', (error) => {
+      this.#failure ??= error;
+      log.error({ event: 'failed', code: error.code, error: error.message }, 'forwarding failed');
+    });
+  }
+
+  /** Why forwarding failed, in whole or in part; null while all is well. */
+  get failure(): Error | null {
+    return this.#failure;
+  }
+
+  /**
+   * Takes over another configuration, all of it or nothing. Resolves with whether it did; what stood
+   * in the way is logged.
+   */
+  reload(next: Config): Promise<boolean> {
+    const done = this.#reloading.then(() => this.#reload(next));
+    this.#reloading = done;
+    return done;
+  }
+
+  /** A reload that could not even be tried, since the file is wrong. */
+  refuse(problems: readonly string[]): void {
+    this.#metrics.reloads.inc({ result: 'refused' });
+    this.#log.error({ event: 'reload_refused', problems }, 'reload refused: nothing changed');
+  }
+
+  /** Stops everything and says what was done. */
+  async stop(cause: string): Promise<void> {
+    await this.#reloading;
+    const { packetsIn, packetsOut, flowsNew, flowsMoved, drops } = this.gateway.counters();
+    const dropped = Object.values(drops).reduce((total, count) => total + count, 0);
+    await this.#close();
+    const summary = { packetsIn, packetsOut, dropped, flowsNew, flowsMoved };
+    this.#log.info({ event: 'stopped', cause, ...summary }, 'stopped');
+  }
+
+  async #reload(next: Config): Promise<boolean> {
+    const before = this.#config;
+    const restart = restartNeeded(before, next);
+    if (restart.length > 0) {
+      this.refuse(restart.map((path) => `${path}: a change needs a restart`));
+      return false;
+    }
+    const changes = endpointChanges(before, next);
+    try {
+      await this.#apply(next, changes);
+    } catch (error) {
+      this.refuse([(error as Error).message]);
+      return false;
+    }
+    this.#config = next;
+    this.#log.level = next.log.level;
+    this.#metrics.reloads.inc({ result: 'applied' });
+    const applied = {
+      targets: next.targetGroup.targets.length,
+      endpoints: next.endpoints.length,
+      endpointsAdded: changes.added.map(({ endpoint }) => endpoint.id),
+      endpointsRemoved: changes.removed,
+    };
+    this.#log.info({ event: 'reloaded', ...applied }, 'reload applied');
+    return true;
+  }
+
+  /** What the system may refuse comes first, so that it can be undone; what cannot fail, last. */
+  async #apply(next: Config, { added, removed }: EndpointChanges): Promise<void> {
+    const created: string[] = [];
+    try {
+      for (const { endpoint, at } of added) {
+        await this.#create(endpoint, at);
+        created.push(endpoint.id);
+      }
+      await named('targets', 'targetGroup.targets', () =>
+        this.#group.setTargets(next.targetGroup.targets),
+      );
+    } catch (error) {
+      for (const id of created) await this.gateway.removeEndpoint(id);
+      throw error;
+    }
+    this.#group.update(policyOf(next));
+    this.gateway.setIdleTimeout(next.gateway.idleTimeout);
+    for (const id of removed) {
+      await this.gateway.removeEndpoint(id);
+      this.#log.info({ event: 'endpoint_removed', endpoint: id }, 'endpoint removed');
+    }
+  }
+
+  async #create(options: EndpointConfig, at: number): Promise<void> {
+    const endpoint = await named('endpoint', `endpoints[${at}]`, () =>
+      this.gateway.createEndpoint(options),
+    );
+    const { id, ...rest } = endpoint.toJSON();
+    this.#log.info({ event: 'endpoint_created', endpoint: id, ...rest }, 'endpoint created');
+  }
+
+  async #serveMetrics(): Promise<void> {
+    const { metrics } = this.#config;
+    if (!metrics) return;
+    this.#server = await MetricsServer.listen(metrics, {
+      text: () => this.#metrics.text(),
+      failure: () => this.#failure,
+    });
+  }
+
+  async #close(): Promise<void> {
+    await this.#server?.close();
+    this.#metrics.close();
+    await this.gateway.close();
+    await this.#group.close();
+  }
+
+  #tellStarted(): void {
+    const { name, address, port, netns, workers, sourcePorts } = this.gateway;
+    const { metrics, targetGroup, endpoints } = this.#config;
+    this.#log.info(
+      {
+        event: 'started',
+        gateway: name,
+        address,
+        port,
+        netns,
+        workers,
+        sourcePorts,
+        targetGroup: targetGroup.name,
+        targets: targetGroup.targets.length,
+        endpoints: endpoints.length,
+        metrics: metrics && `${metrics.address}:${metrics.port}`,
+      },
+      'started',
+    );
+  }
+
+  #tellHealth({ target, previous, state, reason, cause }: HealthEvent): void {
+    const { id, zone, description } = target;
+    const fields = { target: id, zone, previous, state, reason, cause, description };
+    const level = state === 'unhealthy' || state === 'unavailable' ? 'warn' : 'info';
+    this.#log[level]({ event: 'target_health', ...fields }, `target is ${state}`);
+  }
+}
