@@ -44,17 +44,22 @@ export function whyNoNamespaces(): string | null {
   return `This system does not allow private network namespaces (${said}).`;
 }
 
+/** Starts Node with these arguments inside; it has an IPC channel to this process. */
+export function spawnInside(argv: readonly string[], mark: string): ChildProcess {
+  const command = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$0" "$@"';
+  const inner = [process.execPath, ...process.execArgv, ...argv];
+  return spawn('unshare', [...unshareArguments(), 'sh', '-c', command, ...inner], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, [mark]: '1' },
+  });
+}
+
 /**
  * Runs the same command inside; resolves with its exit code. Signals that end this process end the
  * inner one first, which tidies up; if this one is killed, the kernel ends all of them.
  */
 export function runInside(argv: readonly string[]): Promise<number> {
-  const command = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$0" "$@"';
-  const inner = [process.execPath, ...process.execArgv, process.argv[1], 'demo', ...argv];
-  const child = spawn('unshare', [...unshareArguments(), 'sh', '-c', command, ...inner], {
-    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    env: { ...process.env, [INSIDE]: '1' },
-  });
+  const child = spawnInside([process.argv[1], 'demo', ...argv], INSIDE);
   return new Promise((resolve, reject) => {
     const stop = () => askToStop(child);
     for (const signal of STOP_SIGNALS) process.on(signal, stop);

@@ -90,16 +90,17 @@ export async function leadThrough(lab: Lab, device: string): Promise<void> {
   }
 }
 
-/** A bridge that carries GENEVE between the gateway and the given namespaces and addresses. */
+/** A bridge that carries GENEVE between new namespaces; null: the address is not the link's. */
 export async function buildFabric(
   lab: Lab,
-  members: readonly { name: string; address: string }[],
+  members: readonly { name: string; address: string | null }[],
 ): Promise<void> {
   await lab.namespace('fabric', ['link add br0 type bridge', 'link set br0 up']);
   for (const { name, address } of members) {
     await lab.namespace(name);
     await lab.cable(name, 'eth0', 'fabric', name);
-    await lab.ip(name, [`link set eth0 mtu ${OUTER_MTU}`, `addr add ${address}/24 dev eth0`]);
+    await lab.ip(name, [`link set eth0 mtu ${OUTER_MTU}`]);
+    if (address !== null) await lab.ip(name, [`addr add ${address}/24 dev eth0`]);
     await lab.ip('fabric', [`link set ${name} mtu ${OUTER_MTU} master br0`]);
   }
   await lab.ip('fabric', [`link set br0 mtu ${OUTER_MTU}`]);

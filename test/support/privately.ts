@@ -3,9 +3,8 @@
  * namespaces, so that nothing is left behind however they end. Such a file must not import tap
  * before: the outer process only hands through what the inner one says.
  */
-import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { whyNoNamespaces } from '../../src/demo/sandbox.js';
+import { spawnInside, whyNoNamespaces } from '../../src/demo/sandbox.js';
 
 const INSIDE = 'GWLB_TEST_INSIDE';
 
@@ -25,17 +24,7 @@ export async function runPrivately(file: string): Promise<string | null> {
 }
 
 function runInside(file: string): Promise<number> {
-  const asUser = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
-  const command = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$0" "$@"';
-  const child = spawn(
-    'unshare',
-    [
-      ...asUser,
-      ...['--mount', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'],
-      ...['sh', '-c', command, process.execPath, ...process.execArgv, file],
-    ],
-    { stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env: { ...process.env, [INSIDE]: '1' } },
-  );
+  const child = spawnInside([file], INSIDE);
   // Killing unshare kills the first process inside, and with it the kernel ends all others.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
     process.on(signal, () => child.kill('SIGKILL'));

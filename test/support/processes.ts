@@ -44,7 +44,8 @@ export async function traffic<T>(
 ): Promise<T> {
   const [program, ...rest] = trafficCommand(args);
   const { status, out, err } = await runIn(namespace, program, rest, seconds);
-  if (status !== 0) throw new Error(`traffic ${args.join(' ')}: exit code ${status}: ${err || out}`);
+  if (status !== 0)
+    throw new Error(`traffic ${args.join(' ')}: exit code ${status}: ${err || out}`);
   return JSON.parse(out) as T;
 }
 

@@ -9,7 +9,7 @@ import { connect, createServer } from 'node:net';
 import { buffer } from 'node:stream/consumers';
 
 export const TCP_PORT = 9000;
-export const UDP_PORT = 5353;
+export const UDP_PORT = 4053;
 
 /** Of a transfer, at one end. */
 export interface Side {
@@ -33,7 +33,10 @@ const CHUNK = 1 << 20;
 
 /** A query with recursion desired for an address; `size` pads the name's place in the packet. */
 function question(id: number, size: number): Buffer {
-  const name = Buffer.from(`\x07service\x05h${String(id).padStart(4, '0')}\x07example\x00`, 'latin1');
+  const name = Buffer.from(
+    `\x07service\x05h${String(id).padStart(4, '0')}\x07example\x00`,
+    'latin1',
+  );
   const header = Buffer.alloc(HEADER_BYTES);
   header.writeUInt16BE(id, 0);
   header.writeUInt16BE(0x0100, 2);
