@@ -49,34 +49,44 @@ function makeQuestions(keys: Uint8Array, flows: number, count: number) {
   return { questions, answers };
 }
 
-function compare(name: string, flows: number): void {
+/** The tables with all flows in them, and what is asked of them. */
+function setUp(flows: number) {
   const keys = makeKeys(flows);
   const count = Math.max(BATCH * 64, 2 ** Math.ceil(Math.log2(flows)));
   const { questions, answers } = makeQuestions(keys, flows, count);
-  const windows = Array.from({ length: count / BATCH }, (_, i) =>
-    questions.subarray(i * BATCH * KEY_BYTES, (i + 1) * BATCH * KEY_BYTES),
-  );
-  const shorts = new Uint16Array(questions.buffer);
-  const ints = new Uint32Array(questions.buffer);
-  const bigs = new BigUint64Array(questions.buffer);
-
   const table = new FlowTable({ capacity: Math.max(1024, flows), idleMs: 350_000 });
   const strings = new Map<string, number>();
   const bigints = new Map<bigint, number>();
   const typed = new JsTable(flows);
-  const keyShorts = new Uint16Array(keys.buffer);
-  const keyInts = new Uint32Array(keys.buffer);
-  const keyBigs = new BigUint64Array(keys.buffer);
+  const shorts = new Uint16Array(keys.buffer);
+  const ints = new Uint32Array(keys.buffer);
+  const bigs = new BigUint64Array(keys.buffer);
   for (let i = 0; i < flows; i += 1) {
     const at = table.set(keys.subarray(i * KEY_BYTES, (i + 1) * KEY_BYTES), i, NOW);
     if (at === NO_FLOW) throw new Error(`proof of input failed: no room for flow ${i}`);
-    strings.set(stringKey(keyShorts, i * 8), i);
-    bigints.set(bigintKey(keyBigs, i * 2), i);
-    typed.set(keyInts, i * 4, i, NOW);
+    strings.set(stringKey(shorts, i * 8), i);
+    bigints.set(bigintKey(bigs, i * 2), i);
+    typed.set(ints, i * 4, i, NOW);
   }
   const sizes = [table.size, strings.size, bigints.size, typed.size];
   prove('every flow is in every table', sizes, [flows, flows, flows, flows]);
+  return {
+    table,
+    strings,
+    bigints,
+    typed,
+    answers,
+    windows: Array.from({ length: count / BATCH }, (_, i) =>
+      questions.subarray(i * BATCH * KEY_BYTES, (i + 1) * BATCH * KEY_BYTES),
+    ),
+    shorts: new Uint16Array(questions.buffer),
+    ints: new Uint32Array(questions.buffer),
+    bigs: new BigUint64Array(questions.buffer),
+  };
+}
 
+function proveAnswers(tables: ReturnType<typeof setUp>): void {
+  const { table, strings, bigints, typed, answers, windows, shorts, ints, bigs } = tables;
   const positions = new Uint32Array(BATCH);
   for (let window = 0; window < Math.min(windows.length, 16); window += 1) {
     table.lookup(windows[window], BATCH, positions, NOW);
@@ -92,7 +102,13 @@ function compare(name: string, flows: number): void {
       prove(`all find flow ${expected}`, found, [expected, expected, expected, expected]);
     }
   }
+}
 
+function compare(name: string, flows: number): void {
+  const tables = setUp(flows);
+  proveAnswers(tables);
+  const { table, strings, bigints, typed, windows, shorts, ints, bigs } = tables;
+  const positions = new Uint32Array(BATCH);
   // Each contender goes on where it stopped, so that all of the table is visited.
   const nextWindow = () => {
     let next = 0;

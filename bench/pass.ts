@@ -8,70 +8,93 @@ import { INNER_BYTES, shuffled, udpPacket } from './traffic.js';
 const SUITE = 'pass';
 const HEADROOM = 64;
 const SLOT = 2048 + HEADROOM;
+const NOTHING = new Uint8Array();
+const TARGET_ADDRESSES = Array.from({ length: TARGETS }, (_, i) => 0x0a63_0001 + i);
 
-function compare(name: string, flows: number): void {
-  const order = shuffled(flows, 11);
-  const packets = Array.from(order, (flow) => udpPacket(flow));
-  const batches = Math.floor(flows / BATCH);
-
-  const { gateway, endpoint } = makeRig(flows);
+/** Our gateway with a batch. */
+function setUpOurs(packets: readonly Uint8Array[]) {
+  const { gateway, endpoint } = makeRig(packets.length);
   const batch = newBatch();
-  // The address a packet is sent to is the one it comes back from; it only has to be undecided again.
-  const turnBack = () => batch.verdict.fill(Verdict.pending, 0, batch.count);
-  const pass = () => {
-    gateway.toTargets(batch, endpoint, NOW);
-    turnBack();
-    gateway.fromTargets(batch, NOW);
+  return {
+    gateway,
+    batch,
+    refill: (from: number) => fill(batch, packets, from, BATCH),
+    to: () => gateway.toTargets(batch, endpoint, NOW),
+    // The address a packet is sent to is the one it comes back from; it only has to be undecided again.
+    back: () => {
+      batch.verdict.fill(Verdict.pending, 0, batch.count);
+      gateway.fromTargets(batch, NOW);
+    },
   };
+}
 
+/** The peer with slots of its own. */
+function setUpPeer(packets: readonly Uint8Array[]) {
   const block = new Uint8Array(BATCH * SLOT);
   const view = new DataView(block.buffer);
-  const targets = Array.from({ length: TARGETS }, (_, i) => 0x0a63_0001 + i);
-  const peer = new JsGateway(targets);
+  const gateway = new JsGateway(TARGET_ADDRESSES);
   const sources = new Uint32Array(BATCH);
   const taken = new Uint32Array(BATCH);
-  const fillPeer = (from: number) => {
+  const refill = (from: number) => {
     for (let i = 0; i < BATCH; i += 1) {
       block.set(packets[(from + i) % packets.length], i * SLOT + HEADROOM);
     }
   };
-  const passPeer = () => {
+  const pass = () => {
     for (let i = 0; i < BATCH; i += 1) {
-      const flow = peer.encapsulate(view, i * SLOT + HEADROOM, INNER_BYTES, NOW);
+      const flow = gateway.encapsulate(view, i * SLOT + HEADROOM, INNER_BYTES, NOW);
       sources[i] = flow === null ? 0 : flow.target;
     }
     for (let i = 0; i < BATCH; i += 1) {
       const at = i * SLOT + HEADROOM - HEADER_BYTES;
-      taken[i] = peer.decapsulate(view, at, HEADER_BYTES + INNER_BYTES, sources[i], NOW);
+      taken[i] = gateway.decapsulate(view, at, HEADER_BYTES + INNER_BYTES, sources[i], NOW);
     }
   };
+  const inner = (i: number) =>
+    taken[i] === HEADER_BYTES
+      ? block.subarray(i * SLOT + HEADROOM, i * SLOT + HEADROOM + INNER_BYTES)
+      : NOTHING;
+  return { gateway, refill, pass, inner };
+}
 
-  // Opens all flows, and proves that each packet comes back as it went.
+type Ours = ReturnType<typeof setUpOurs>;
+type Peer = ReturnType<typeof setUpPeer>;
+
+/** Opens all flows, and proves that each packet comes back as it went. */
+function proveRoundTrip(packets: readonly Uint8Array[], ours: Ours, peer: Peer): void {
+  const { batch, gateway } = ours;
   const spread = new Set<number>();
   for (let from = 0; from < packets.length; from += BATCH) {
-    fill(batch, packets, from, BATCH);
-    gateway.toTargets(batch, endpoint, NOW);
+    ours.refill(from);
+    ours.to();
     proveForward('every packet goes to a target', batch);
     for (let i = 0; i < BATCH; i += 1) spread.add(batch.address[i]);
     prove('encapsulated', batch.length[0], INNER_BYTES + HEADER_BYTES);
-    turnBack();
-    gateway.fromTargets(batch, NOW);
+    ours.back();
     proveForward('every packet comes back', batch);
-    prove('decapsulated', batch.length[0], INNER_BYTES);
-    fillPeer(from);
-    passPeer();
+    peer.refill(from);
+    peer.pass();
     for (let i = 0; i < BATCH; i += 1) {
       const expected = Buffer.from(packets[(from + i) % packets.length]);
-      const own = expected.equals(batch.bytes(i));
-      const at = i * SLOT + HEADROOM;
-      const other =
-        taken[i] === HEADER_BYTES && expected.equals(block.subarray(at, at + INNER_BYTES));
-      if (!own || !other) prove(`packet ${from + i} comes back`, [own, other], [true, true]);
+      const same = [expected.equals(batch.bytes(i)), expected.equals(peer.inner(i))];
+      if (!same[0] || !same[1]) prove(`packet ${from + i} comes back`, same, [true, true]);
     }
   }
-  prove('all targets take part', [...spread].sort(), targets);
-  prove('every flow is known', [gateway.flows, peer.flows], [flows, flows]);
+  prove('all targets take part', [...spread].sort(), TARGET_ADDRESSES);
+  const flows = packets.length;
+  prove('every flow is known', [gateway.flows, peer.gateway.flows], [flows, flows]);
+}
 
+function compare(name: string, flows: number): void {
+  const packets = Array.from(shuffled(flows, 11), (flow) => udpPacket(flow));
+  const batches = Math.floor(flows / BATCH);
+  const ours = setUpOurs(packets);
+  const peer = setUpPeer(packets);
+  proveRoundTrip(packets, ours, peer);
+  const pass = () => {
+    ours.to();
+    ours.back();
+  };
   const each = quick ? 16 : 64;
   const inTurn = (refill: (from: number) => void, work: () => void) => {
     let next = 0;
@@ -93,11 +116,11 @@ function compare(name: string, flows: number): void {
       note: 'to a target and back; batches of 256 are filled outside of the timed part',
     },
     [
-      { name: 'Gateway', sample: inTurn((from) => fill(batch, packets, from, BATCH), pass) },
-      { name: 'JS DataView + Map', sample: inTurn(fillPeer, passPeer) },
+      { name: 'Gateway', sample: inTurn(ours.refill, pass) },
+      { name: 'JS DataView + Map', sample: inTurn(peer.refill, peer.pass) },
     ],
   );
-  void gateway.close();
+  void ours.gateway.close();
 }
 
 const [name, flows] = quick ? (['20k flows', 20_000] as const) : (['100k flows', 100_000] as const);

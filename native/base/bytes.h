@@ -7,7 +7,8 @@
 
 namespace gwlb::base {
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "only little-endian machines are supported");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "only little-endian machines are supported");
 
 template <class T>
 inline T load(const void* from) {

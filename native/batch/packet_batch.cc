@@ -31,8 +31,8 @@ std::unique_ptr<PacketBatch> PacketBatch::create(uint32_t capacity, uint32_t str
   std::memset(block, 0, batch->block_bytes_);
   batch->block_ = block;
   size_t at = 0;
-#define GWLB_FIELD(name, type)                          \
-  batch->name = reinterpret_cast<type*>(block + at);    \
+#define GWLB_FIELD(name, type)                       \
+  batch->name = reinterpret_cast<type*>(block + at); \
   at += round_up(capacity * sizeof(type), kLine);
   GWLB_BATCH_FIELDS(GWLB_FIELD)
 #undef GWLB_FIELD
@@ -44,8 +44,8 @@ PacketBatch::~PacketBatch() { std::free(block_); }
 
 void PacketBatch::layout(FieldLayout (&out)[kFields]) const {
   uint32_t n = 0;
-#define GWLB_FIELD(name, type)                                                      \
-  out[n++] = {#name, static_cast<uint32_t>(sizeof(type)),                           \
+#define GWLB_FIELD(name, type)                            \
+  out[n++] = {#name, static_cast<uint32_t>(sizeof(type)), \
               static_cast<uint32_t>(reinterpret_cast<const uint8_t*>(name) - block_)};
   GWLB_BATCH_FIELDS(GWLB_FIELD)
 #undef GWLB_FIELD

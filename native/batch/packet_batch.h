@@ -28,12 +28,12 @@ enum class Verdict : uint8_t {
 // One row of the descriptor layout: field name, element type, what it means.
 // Everything is in host byte order, addresses too (10.0.0.1 is 0x0a000001).
 #define GWLB_BATCH_FIELDS(FIELD)                                                                  \
-  FIELD(hash, uint64_t)        /* keyed hash of the flow key                                   */ \
-  FIELD(offset, uint32_t)      /* first byte of the packet, from the start of the block        */ \
-  FIELD(length, uint32_t)      /* bytes of the packet                                          */ \
-  FIELD(address, uint32_t)     /* outer IPv4 peer: source when received, destination to send   */ \
-  FIELD(flow, uint32_t)        /* cookie of the packet's flow, 0 where it has none             */ \
-  FIELD(port, uint16_t)        /* outer UDP peer port: source when received, destination to send */ \
+  FIELD(hash, uint64_t)    /* keyed hash of the flow key                                   */     \
+  FIELD(offset, uint32_t)  /* first byte of the packet, from the start of the block        */     \
+  FIELD(length, uint32_t)  /* bytes of the packet                                          */     \
+  FIELD(address, uint32_t) /* outer IPv4 peer: source when received, destination to send   */     \
+  FIELD(flow, uint32_t)    /* cookie of the packet's flow, 0 where it has none             */     \
+  FIELD(port, uint16_t)    /* outer UDP peer port: source when received, destination to send */   \
   FIELD(source_port, uint16_t) /* outer UDP source port to send from, as a flow-stable index   */ \
   FIELD(target, uint16_t)      /* slot of the target, or kNoTarget                             */ \
   FIELD(endpoint, uint16_t)    /* index of the endpoint, or kNoEndpoint                        */ \

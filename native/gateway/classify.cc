@@ -18,9 +18,9 @@ void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
   batch.length[i] -= bytes;
 }
 
-// The key of packet i, and its place among the batch's keys of its family. An ICMP error has the key
-// of the packet that it quotes; a later fragment has the ports of its train's first fragment, or the
-// 3-tuple where that is not known.
+// The key of packet i, and its place among the batch's keys of its family. An ICMP error has the
+// key of the packet that it quotes; a later fragment has the ports of its train's first fragment,
+// or the 3-tuple where that is not known.
 DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   Scratch& s = state.scratch;
   wire::InnerPacket& inner = s.inner[i];
@@ -82,8 +82,7 @@ DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t 
 DropReason open_ethernet(Gateway::State& state, PacketBatch& batch, uint32_t i,
                          uint16_t learn_for) {
   wire::EthernetFrame frame;
-  const wire::ParseError error =
-      wire::parse_ethernet(batch.packet(i), batch.length[i], &frame);
+  const wire::ParseError error = wire::parse_ethernet(batch.packet(i), batch.length[i], &frame);
   if (!error.ok()) return error.reason;
   if (frame.ether_type != wire::kEtherTypeIpv4 && frame.ether_type != wire::kEtherTypeIpv6) {
     return DropReason::geneve_bad_protocol;
@@ -119,14 +118,13 @@ DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint3
   Scratch& s = state.scratch;
   s.role[i] = Role::from_target;
   wire::GeneveHeader header;
-  const wire::ParseError error =
-      wire::parse_gateway_header(batch.packet(i), batch.length[i], state.config.option_class,
-                                 &header, &s.options[i]);
+  const wire::ParseError error = wire::parse_gateway_header(
+      batch.packet(i), batch.length[i], state.config.option_class, &header, &s.options[i]);
   // Several targets may have one address, with ports of their own, but answer from any port (R6):
   // the cookie tells which of them it is.
   const select::TargetSpec& named = state.table->target(cookie_slot(s.options[i].cookie));
-  const bool is_named = error.ok() && (named.flags & select::kRegistered) != 0 &&
-                        named.address == batch.address[i];
+  const bool is_named =
+      error.ok() && (named.flags & select::kRegistered) != 0 && named.address == batch.address[i];
   if (is_named) slot = named.slot;
   s.source_slot[i] = slot;
   batch.target[i] = slot;
@@ -187,9 +185,8 @@ DropReason open_outer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint32_t segment = outer.total_length - outer.transport_offset;
   const uint32_t udp_length = base::load_be16(udp + 4);
   if (udp_length < 8 || udp_length > segment) return DropReason::outer_truncated;
-  if (base::load_be16(udp + 6) != 0 &&
-      wire::transport_checksum(outer.source, outer.destination, 4, wire::kUdp, udp, udp_length) !=
-          0) {
+  if (base::load_be16(udp + 6) != 0 && wire::transport_checksum(outer.source, outer.destination, 4,
+                                                                wire::kUdp, udp, udp_length) != 0) {
     return DropReason::outer_bad_checksum;
   }
   batch.address[i] = base::load_be32(outer.source);

@@ -11,57 +11,57 @@
 namespace gwlb::gateway {
 
 // X(name, sentence)
-#define GWLB_GATEWAY_COUNTERS(X)                                                            \
-  X(packets_in, "packets that entered by an endpoint")                                      \
-  X(bytes_in, "bytes of them, inner packet")                                                \
-  X(packets_to_targets, "packets encapsulated to a target")                                 \
-  X(packets_from_targets, "datagrams received from targets")                                \
-  X(packets_out, "packets that left by an endpoint")                                        \
-  X(bytes_out, "bytes of them, inner packet")                                               \
-  X(packets_bypassed, "packets forwarded uninspected (failOpen)")                           \
-  X(packets_replied, "packets answered by the gateway itself (ICMP errors, RST)")           \
-  X(flows_new, "flows opened")                                                              \
-  X(flows_ended, "flows ended: closed, expired or evicted")                                 \
-  X(flows_moved, "flows that moved to another target")                                      \
-  X(flows_active_ipv4, "IPv4 flows in the table")                                           \
-  X(flows_active_ipv6, "IPv6 flows in the table")                                           \
-  X(flows_rejected, "first packets that got no target")                                     \
-  X(flows_rejected_tcp, "the TCP ones among them")                                          \
-  X(flows_untracked, "packets forwarded by the table row because the flow table was full")  \
-  X(flows_picked_up, "TCP flows picked up in mid-stream")                                   \
+#define GWLB_GATEWAY_COUNTERS(X)                                                           \
+  X(packets_in, "packets that entered by an endpoint")                                     \
+  X(bytes_in, "bytes of them, inner packet")                                               \
+  X(packets_to_targets, "packets encapsulated to a target")                                \
+  X(packets_from_targets, "datagrams received from targets")                               \
+  X(packets_out, "packets that left by an endpoint")                                       \
+  X(bytes_out, "bytes of them, inner packet")                                              \
+  X(packets_bypassed, "packets forwarded uninspected (failOpen)")                          \
+  X(packets_replied, "packets answered by the gateway itself (ICMP errors, RST)")          \
+  X(flows_new, "flows opened")                                                             \
+  X(flows_ended, "flows ended: closed, expired or evicted")                                \
+  X(flows_moved, "flows that moved to another target")                                     \
+  X(flows_active_ipv4, "IPv4 flows in the table")                                          \
+  X(flows_active_ipv6, "IPv6 flows in the table")                                          \
+  X(flows_rejected, "first packets that got no target")                                    \
+  X(flows_rejected_tcp, "the TCP ones among them")                                         \
+  X(flows_untracked, "packets forwarded by the table row because the flow table was full") \
+  X(flows_picked_up, "TCP flows picked up in mid-stream")                                  \
   X(events_lost, "flow events that did not fit the event ring")
 
-#define GWLB_TARGET_COUNTERS(X)                              \
-  X(packets_to, "packets sent to this target")               \
-  X(bytes_to, "bytes of them, inner packet")                 \
-  X(packets_from, "packets returned by this target")         \
-  X(bytes_from, "bytes of them, inner packet")               \
-  X(flows_new, "flows pinned to this target")                \
+#define GWLB_TARGET_COUNTERS(X)                      \
+  X(packets_to, "packets sent to this target")       \
+  X(bytes_to, "bytes of them, inner packet")         \
+  X(packets_from, "packets returned by this target") \
+  X(bytes_from, "bytes of them, inner packet")       \
+  X(flows_new, "flows pinned to this target")        \
   X(flows_active, "flows in the table pinned to this target")
 
-#define GWLB_ENDPOINT_COUNTERS(X)                            \
-  X(packets_in, "packets that entered by this endpoint")     \
-  X(bytes_in, "bytes of them")                               \
-  X(packets_out, "packets that left by this endpoint")       \
+#define GWLB_ENDPOINT_COUNTERS(X)                        \
+  X(packets_in, "packets that entered by this endpoint") \
+  X(bytes_in, "bytes of them")                           \
+  X(packets_out, "packets that left by this endpoint")   \
   X(bytes_out, "bytes of them")
 
 enum class GatewayCounter : uint32_t {
 #define GWLB_X(name, sentence) name,
   GWLB_GATEWAY_COUNTERS(GWLB_X)
 #undef GWLB_X
-  count
+      count
 };
 enum class TargetCounter : uint32_t {
 #define GWLB_X(name, sentence) name,
   GWLB_TARGET_COUNTERS(GWLB_X)
 #undef GWLB_X
-  count
+      count
 };
 enum class EndpointCounter : uint32_t {
 #define GWLB_X(name, sentence) name,
   GWLB_ENDPOINT_COUNTERS(GWLB_X)
 #undef GWLB_X
-  count
+      count
 };
 
 // One array: gateway counters | drops by reason | per target slot | per endpoint index.

@@ -178,8 +178,8 @@ bool move_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key&
   const uint16_t from = cookie_slot(flow.cookie);
   const uint16_t slot = choose(state, batch, i);
   if (slot == base::kNoTarget) return false;
-  flow.cookie = state.cookie_for(batch.endpoint[i], batch.hash[i], slot,
-                                 cookie_incarnation(flow.cookie));
+  flow.cookie =
+      state.cookie_for(batch.endpoint[i], batch.hash[i], slot, cookie_incarnation(flow.cookie));
   flow.generation = state.table->target(slot).generation;
   flow.flags = static_cast<uint8_t>((flow.flags & ~kPromoted) | kMoved);
   flow.spare = static_cast<uint32_t>(state.now_ms);
@@ -234,8 +234,8 @@ DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, u
     return from == pinned ? DropReason::none : DropReason::wrong_target;
   }
   const uint16_t slot = cookie_slot(cookie);
-  if (cookie != state.cookie_for(batch.endpoint[i], batch.hash[i], slot,
-                                 cookie_incarnation(cookie))) {
+  if (cookie !=
+      state.cookie_for(batch.endpoint[i], batch.hash[i], slot, cookie_incarnation(cookie))) {
     return DropReason::wrong_cookie;
   }
   if (slot == pinned) {
@@ -243,9 +243,8 @@ DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, u
     return state.config.cookie_check == CookieCheck::lenient ? DropReason::none
                                                              : DropReason::wrong_cookie;
   }
-  const bool moved_just_now =
-      (flow.flags & kMoved) != 0 &&
-      static_cast<uint32_t>(state.now_ms) - flow.spare < kMovedGraceMs;
+  const bool moved_just_now = (flow.flags & kMoved) != 0 &&
+                              static_cast<uint32_t>(state.now_ms) - flow.spare < kMovedGraceMs;
   return from == slot && moved_just_now ? DropReason::none : DropReason::wrong_target;
 }
 
@@ -263,8 +262,8 @@ void return_without_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) 
   const uint32_t cookie = state.scratch.options[i].cookie;
   const uint16_t slot = cookie_slot(cookie);
   if (!state.accepts_without_flow() || slot != state.scratch.source_slot[i] ||
-      cookie != state.cookie_for(batch.endpoint[i], batch.hash[i], slot,
-                                 cookie_incarnation(cookie))) {
+      cookie !=
+          state.cookie_for(batch.endpoint[i], batch.hash[i], slot, cookie_incarnation(cookie))) {
     return drop(state, batch, i, DropReason::no_flow);
   }
   const Key& key = Family<Key>::key(state, i);
@@ -279,8 +278,8 @@ void return_without_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) 
   leave(state, batch, i, cookie);
 }
 
-// A later fragment that overtook its first one went out under the 3-tuple; meanwhile its train may be
-// known, so that it came back under the 5-tuple's key.
+// A later fragment that overtook its first one went out under the 3-tuple; meanwhile its train may
+// be known, so that it came back under the 5-tuple's key.
 template <class Key>
 bool returns_as_three_tuple(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   Scratch& s = state.scratch;
@@ -348,15 +347,15 @@ void count_active(Gateway::State& state) {
 
 template <class Key>
 uint32_t sweep_family(Gateway::State& state, uint32_t positions) {
-  return Family<Key>::flows(state).sweep(
-      static_cast<uint32_t>(state.now_ms), positions,
-      [&state](uint32_t, const flow::FlowRecord<Key>& record) {
-        const FlowState& flow = record.state;
-        const FlowEnd end = flow.idle == kIdleClosing ? FlowEnd::closed
-                            : flow.idle == kIdleReset ? FlowEnd::reset
-                                                      : FlowEnd::idle;
-        end_flow(state, record.key, flow, end);
-      });
+  return Family<Key>::flows(state).sweep(static_cast<uint32_t>(state.now_ms), positions,
+                                         [&state](uint32_t, const flow::FlowRecord<Key>& record) {
+                                           const FlowState& flow = record.state;
+                                           const FlowEnd end =
+                                               flow.idle == kIdleClosing ? FlowEnd::closed
+                                               : flow.idle == kIdleReset ? FlowEnd::reset
+                                                                         : FlowEnd::idle;
+                                           end_flow(state, record.key, flow, end);
+                                         });
 }
 
 }  // namespace

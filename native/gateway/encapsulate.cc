@@ -66,8 +66,8 @@ bool encapsulate(Gateway::State& state, PacketBatch& batch, uint32_t i,
                    protocol);
     protocol = wire::kEtherTypeEthernet;
   }
-  const wire::GatewayOptions options{state.endpoints.at(batch.endpoint[i]).id,
-                                     config.attachment_id, cookie};
+  const wire::GatewayOptions options{state.endpoints.at(batch.endpoint[i]).id, config.attachment_id,
+                                     cookie};
   wire::write_gateway_header(grow(batch, i, wire::kGatewayHeaderBytes), protocol,
                              config.option_class, options);
   batch.flow[i] = cookie;
@@ -95,11 +95,10 @@ bool leave_by_endpoint(Gateway::State& state, PacketBatch& batch, uint32_t i) {
     header.protocol_type = ip_ether_type(batch.packet(i));
     if (ethernet) {
       const Endpoints::Macs& learnt = state.endpoints.macs(index);
-      write_ethernet(grow(batch, i, kEthernetBytes),
-                     is_zero(endpoint.destination_mac) ? learnt.destination
-                                                       : endpoint.destination_mac,
-                     is_zero(endpoint.source_mac) ? learnt.source : endpoint.source_mac,
-                     header.protocol_type);
+      write_ethernet(
+          grow(batch, i, kEthernetBytes),
+          is_zero(endpoint.destination_mac) ? learnt.destination : endpoint.destination_mac,
+          is_zero(endpoint.source_mac) ? learnt.source : endpoint.source_mac, header.protocol_type);
       header.protocol_type = wire::kEtherTypeEthernet;
     }
     wire::write_geneve(grow(batch, i, wire::kGeneveBaseBytes), header);

@@ -1,6 +1,6 @@
 // The gateway's endpoints: by index, by the id that the GENEVE option carries, and, for remote
-// GENEVE peers, by (address, VNI). The maps are open-addressed and rebuilt when an endpoint comes or
-// goes, so that a packet's lookup never allocates.
+// GENEVE peers, by (address, VNI). The maps are open-addressed and rebuilt when an endpoint comes
+// or goes, so that a packet's lookup never allocates.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,9 @@ class Endpoints {
   const EndpointSpec& at(uint16_t index) const { return specs_[index]; }
 
   uint16_t by_id(uint64_t id) const { return find(ids_, id); }
-  uint16_t by_peer(uint32_t address, uint32_t vni) const { return find(peers_, peer_key(address, vni)); }
+  uint16_t by_peer(uint32_t address, uint32_t vni) const {
+    return find(peers_, peer_key(address, vni));
+  }
   bool is_peer(uint32_t address) const { return find(addresses_, address) != base::kNoEndpoint; }
 
   // A peer with inner Ethernet is answered with the addresses of its last frame, swapped, unless

@@ -53,8 +53,8 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
     const uint32_t idle_ms = static_cast<uint32_t>(now_ms) - flow.last_seen_ms;
     const uint32_t timeout_ms = idle_timeout(state, flow.idle);
     const bool chooses_again =
-        pin_is_void(flow, target) || (connection && !quoted && opens_tcp(inner) &&
-                                      syn_chooses_again(flow, target));
+        pin_is_void(flow, target) ||
+        (connection && !quoted && opens_tcp(inner) && syn_chooses_again(flow, target));
     out.pinned = true;
     out.cookie = flow.cookie;
     out.tcp = flow.tcp;

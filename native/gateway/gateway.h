@@ -55,9 +55,9 @@ enum class EndpointKind : uint8_t { none, tun, geneve, batch };
 
 struct EndpointSpec {
   EndpointKind kind = EndpointKind::none;
-  uint64_t id = 0;       // as carried in the endpoint id option
+  uint64_t id = 0;  // as carried in the endpoint id option
   uint16_t zone = 0;
-  uint32_t mtu = 0;      // 0: the gateway's
+  uint32_t mtu = 0;  // 0: the gateway's
   // kind geneve: the peer that is this endpoint.
   uint32_t peer = 0;
   uint16_t peer_port = 6081;
@@ -68,21 +68,28 @@ struct EndpointSpec {
 };
 
 enum class FlowEventType : uint8_t { opened = 1, moved = 2, ended = 3 };
-enum class FlowEnd : uint8_t { none = 0, closed = 1, reset = 2, idle = 3, replaced = 4, evicted = 5 };
+enum class FlowEnd : uint8_t {
+  none = 0,
+  closed = 1,
+  reset = 2,
+  idle = 3,
+  replaced = 4,
+  evicted = 5
+};
 
 struct FlowEvent {
   uint64_t now_ms;
-  uint8_t type;        // FlowEventType
-  uint8_t end;         // FlowEnd of an `ended` event
-  uint8_t version;     // 4 or 6
+  uint8_t type;     // FlowEventType
+  uint8_t end;      // FlowEnd of an `ended` event
+  uint8_t version;  // 4 or 6
   uint8_t protocol;
   uint16_t endpoint;
   uint16_t target;
-  uint16_t previous;   // target before a `moved`
+  uint16_t previous;  // target before a `moved`
   uint16_t low_port;
   uint16_t high_port;
   uint32_t cookie;
-  uint8_t low[16];     // canonical ends, network order; IPv4 in the first 4 bytes
+  uint8_t low[16];  // canonical ends, network order; IPv4 in the first 4 bytes
   uint8_t high[16];
 };
 static_assert(sizeof(FlowEvent) == 64);
@@ -96,11 +103,11 @@ struct Explanation {
   uint16_t chosen = base::kNoTarget;  // what the row says now
   uint16_t zone = 0;
   bool pinned = false;
-  bool forward = false;      // the tuple's source is the canonical low end
-  uint32_t cookie = 0;       // of the pinned flow
+  bool forward = false;  // the tuple's source is the canonical low end
+  uint32_t cookie = 0;   // of the pinned flow
   uint8_t tcp = 0;
   uint32_t idle_left_ms = 0;
-  uint8_t kind = 0;          // key's stickiness: 5, 3, 2
+  uint8_t kind = 0;  // key's stickiness: 5, 3, 2
   uint8_t low[16] = {}, high[16] = {};
   uint16_t low_port = 0, high_port = 0;
   uint8_t version = 0, protocol = 0;
@@ -126,8 +133,8 @@ class Gateway {
   void set_fail_open(bool fail_open);
 
   // --- packets ---
-  // Inner packets of batch.endpoint[i] -> encapsulated in place, with address, port, source_port and
-  // target set. Packets whose verdict is not `pending` are left alone.
+  // Inner packets of batch.endpoint[i] -> encapsulated in place, with address, port, source_port
+  // and target set. Packets whose verdict is not `pending` are left alone.
   void to_targets(batch::PacketBatch& batch, uint64_t now_ms);
 
   // UDP payloads received on the GENEVE port (with outer_headers: whole IPv4 packets) from

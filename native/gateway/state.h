@@ -103,8 +103,8 @@ struct Gateway::State {
     const uint32_t own = endpoints.at(endpoint).mtu;
     return own != 0 && own < config.mtu ? own : config.mtu;
   }
-  // With one scope for all endpoints both directions may enter by different ones, and the cookie has
-  // to be the same.
+  // With one scope for all endpoints both directions may enter by different ones, and the cookie
+  // has to be the same.
   uint32_t cookie_for(uint16_t endpoint, uint64_t hash, uint16_t slot, uint8_t incarnation) const {
     const uint64_t id = config.scope_gateway ? 0 : endpoints.at(endpoint).id;
     return make_cookie(config.cookie_key, id, config.attachment_id, hash, slot, incarnation);
@@ -153,8 +153,9 @@ inline bool has_tcp_header(const wire::InnerPacket& packet) {
   return packet.protocol == wire::kTcp && (packet.flags & wire::kLaterFragment) == 0;
 }
 
-// Whether a flow has to choose again: its target left, or its slot's generation was bumped while the
-// target takes no new flows. (One that takes new flows again before the flow's next packet keeps it.)
+// Whether a flow has to choose again: its target left, or its slot's generation was bumped while
+// the target takes no new flows. (One that takes new flows again before the flow's next packet
+// keeps it.)
 inline bool pin_is_void(const flow::FlowState& flow, const select::TargetSpec& target) {
   if ((target.flags & select::kRegistered) == 0) return true;
   return flow.generation != target.generation && (target.flags & select::kEligible) == 0;
@@ -188,6 +189,5 @@ bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
 // Packet i is a bare inner packet that leaves by its endpoint: checks the MTU, and wraps it for the
 // peer of a `geneve` endpoint. False: dropped.
 bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
-
 
 }  // namespace gwlb::gateway

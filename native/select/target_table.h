@@ -10,9 +10,9 @@
 //   - the rows depend on seed, identities and weights alone: not on order, machine or history,
 //     and on slots only between equal identities.
 //
-// There are 2^16 rows, or 2^18 when some zone has more than kTargetsForLargeTable registered targets.
-// The two sizes are different tables: crossing that limit moves rows of every target. So it is the
-// registered targets that count, not the healthy ones, whose number goes up and down.
+// There are 2^16 rows, or 2^18 when some zone has more than kTargetsForLargeTable registered
+// targets. The two sizes are different tables: crossing that limit moves rows of every target. So
+// it is the registered targets that count, not the healthy ones, whose number goes up and down.
 #pragma once
 
 #include <cstdint>

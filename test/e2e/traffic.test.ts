@@ -163,7 +163,10 @@ async function tests(): Promise<void> {
       sum((one) => one.packetsReceived + one.drops.receive_overflow),
       'every packet sent was received',
     );
-    t.equal(sum((one) => one.packetsReceived), sum((one) => one.packetsReturned));
+    t.equal(
+      sum((one) => one.packetsReceived),
+      sum((one) => one.packetsReturned),
+    );
     t.equal(
       sum((one) => one.packetsReturned - one.drops.send_would_block),
       counters.packetsFromTargets + counters.drops.receive_overflow,

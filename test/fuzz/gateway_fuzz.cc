@@ -1,5 +1,5 @@
-// Drives a gateway with packets, returns, target changes and time, all read from the input, against a
-// model that knows only the promises:
+// Drives a gateway with packets, returns, target changes and time, all read from the input, against
+// a model that knows only the promises:
 //   - what goes in comes out or is counted as a drop, exactly once;
 //   - a packet its target returns unchanged leaves by the endpoint it entered, unchanged;
 //   - a flow keeps its cookie until it ends, is reopened or moves, and the events say so;
@@ -96,7 +96,8 @@ struct World {
       gateway->to_targets(*batch, now_ms);
     }
     const auto verdict = static_cast<Verdict>(batch->verdict[0]);
-    FUZZ_CHECK(verdict == Verdict::forward || verdict == Verdict::drop || verdict == Verdict::bypass);
+    FUZZ_CHECK(verdict == Verdict::forward || verdict == Verdict::drop ||
+               verdict == Verdict::bypass);
     FUZZ_CHECK((verdict == Verdict::drop) == (batch->reason[0] != 0));
     if (verdict != Verdict::drop) ++out;
     FUZZ_CHECK(in == accounted());
@@ -137,7 +138,8 @@ Bytes build(Input& input) {
     case 4: {
       const Bytes datagram = udp(sport, dport, 32);
       const bool first = (shape & 8) != 0;
-      const Bytes part(datagram.begin() + (first ? 0 : 24), first ? datagram.begin() + 24 : datagram.end());
+      const Bytes part(datagram.begin() + (first ? 0 : 24),
+                       first ? datagram.begin() + 24 : datagram.end());
       return ipv4(source, destination, 17, part, first ? 0x2000 : 3, shape >> 4);
     }
     case 5:

@@ -54,9 +54,7 @@ struct Rig {
     batch->reset(i, static_cast<uint32_t>(bytes.size()));
     std::memcpy(batch->packet(i), bytes.data(), bytes.size());
   }
-  Bytes bytes(uint32_t i) const {
-    return {batch->packet(i), batch->packet(i) + batch->length[i]};
-  }
+  Bytes bytes(uint32_t i) const { return {batch->packet(i), batch->packet(i) + batch->length[i]}; }
 
   // One packet into an endpoint. The verdict and everything else is in batch slot 0.
   batch::Verdict enter(const Bytes& packet, uint16_t endpoint = 0) {
@@ -108,7 +106,8 @@ struct Rig {
   uint64_t drops(base::DropReason which) { return gateway->counters().drops(which); }
   uint64_t all_drops() {
     uint64_t sum = 0;
-    for (uint32_t i = 1; i < base::kDropReasons; ++i) sum += drops(static_cast<base::DropReason>(i));
+    for (uint32_t i = 1; i < base::kDropReasons; ++i)
+      sum += drops(static_cast<base::DropReason>(i));
     return sum;
   }
 

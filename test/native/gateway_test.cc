@@ -1,9 +1,8 @@
-#include "test/native/gateway_rig.h"
-
 #include <map>
 #include <random>
 #include <set>
 
+#include "test/native/gateway_rig.h"
 #include "wire/gwlb_options.h"
 
 using namespace gwlb;
@@ -25,10 +24,10 @@ TEST(header_is_exactly_forty_bytes) {
   const Bytes out = rig.bytes(0);
   REQUIRE(out.size() == packet.size() + 40);
   const uint32_t cookie = rig.batch->flow[0];
-  Bytes expected = {0x08, 0x00, 0x08, 0x00, 0, 0, 0, 0,                            // base header
-                    0x01, 0x08, 0x01, 0x02, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0,
-                    0x01, 0x08, 0x02, 0x02, 0, 0, 0, 0, 0, 0, 0, 0,                // attachment
-                    0x01, 0x08, 0x03, 0x01, 0, 0, 0, 0};
+  Bytes expected = {0x08, 0x00, 0x08, 0x00, 0,    0,    0,    0,  // base header
+                    0x01, 0x08, 0x01, 0x02, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 0x01,
+                    0x08, 0x02, 0x02, 0,    0,    0,    0,    0,    0,    0,    0,  // attachment
+                    0x01, 0x08, 0x03, 0x01, 0,    0,    0,    0};
   put32(expected, 36, cookie);
   expected.insert(expected.end(), packet.begin(), packet.end());
   CHECK(out == expected);
@@ -71,7 +70,8 @@ TEST(flows_spread_over_all_targets) {
 TEST(a_flow_stays_when_the_table_changes) {
   Rig rig;
   std::map<uint16_t, uint16_t> pinned;
-  for (uint16_t port = 1; port <= 300; ++port) pinned[port] = rig.trip(client_tcp(kSyn, port)).target;
+  for (uint16_t port = 1; port <= 300; ++port)
+    pinned[port] = rig.trip(client_tcp(kSyn, port)).target;
   select::TargetSpec added;
   added.slot = 3;
   added.address = 0x0a630005;
@@ -194,7 +194,8 @@ TEST(lenient_accepts_an_older_incarnation_strict_does_not) {
   for (const bool strict : {false, true}) {
     Rig rig;
     if (strict) {
-      rig = Rig(3, [](gateway::GatewayConfig& c) { c.cookie_check = gateway::CookieCheck::strict; });
+      rig =
+          Rig(3, [](gateway::GatewayConfig& c) { c.cookie_check = gateway::CookieCheck::strict; });
     }
     const Rig::Trip first = rig.trip(client_tcp(kSyn));
     CHECK(rig.trip(client_tcp(kAck)).done);
@@ -329,7 +330,8 @@ TEST(no_rebalance_keeps_flows_on_an_unhealthy_target) {
 TEST(a_target_healthy_again_before_the_next_packet_keeps_its_flows) {
   Rig rig;
   std::map<uint16_t, uint32_t> before;
-  for (uint16_t port = 1; port <= 100; ++port) before[port] = rig.trip(client_tcp(kSyn, port)).cookie;
+  for (uint16_t port = 1; port <= 100; ++port)
+    before[port] = rig.trip(client_tcp(kSyn, port)).cookie;
   rig.targets[1].flags = select::kRegistered;
   rig.targets[1].generation = 1;
   rig.publish();
@@ -363,7 +365,8 @@ TEST(fail_open_bypasses_only_without_any_target) {
 TEST(three_and_two_tuple_stickiness) {
   Rig three(3, [](gateway::GatewayConfig& c) { c.stickiness = flow::Stickiness::three_tuple; });
   std::set<uint32_t> cookies;
-  for (uint16_t port = 1; port <= 50; ++port) cookies.insert(three.trip(client_tcp(kSyn, port)).cookie);
+  for (uint16_t port = 1; port <= 50; ++port)
+    cookies.insert(three.trip(client_tcp(kSyn, port)).cookie);
   CHECK_EQ(cookies.size(), 1);
   cookies.insert(three.trip(ipv4(kClient, kServer, 17, udp(1, 2))).cookie);
   CHECK_EQ(cookies.size(), 2);
@@ -552,7 +555,8 @@ TEST(explain_agrees_with_the_decision) {
     const Rig::Trip trip = rig.trip(syn);
     CHECK_EQ(before.target, trip.target);
     CHECK(!before.pinned);
-    const gateway::Explanation after = rig.gateway->explain(syn.data(), length, 0, rig.now_ms + 50'000);
+    const gateway::Explanation after =
+        rig.gateway->explain(syn.data(), length, 0, rig.now_ms + 50'000);
     CHECK(after.pinned);
     CHECK_EQ(after.cookie, trip.cookie);
     CHECK_EQ(after.idle_left_ms, 300'000);
@@ -588,10 +592,12 @@ TEST(every_packet_is_accounted_for) {
     Bytes packet;
     switch (random() % 6) {
       case 0:
-        packet = client_tcp(static_cast<uint8_t>(random() & 31), static_cast<uint16_t>(random() % 50));
+        packet =
+            client_tcp(static_cast<uint8_t>(random() & 31), static_cast<uint16_t>(random() % 50));
         break;
       case 1:
-        packet = server_tcp(static_cast<uint8_t>(random() & 31), static_cast<uint16_t>(random() % 50));
+        packet =
+            server_tcp(static_cast<uint8_t>(random() & 31), static_cast<uint16_t>(random() % 50));
         break;
       case 2:
         packet = ipv4(kClient, kServer, 17, udp(static_cast<uint16_t>(random() % 50), 53));
@@ -601,8 +607,9 @@ TEST(every_packet_is_accounted_for) {
         break;
       case 4:
         packet = ipv4(kServer, kClient, 1,
-                      icmp_unreachable(ipv4(kClient, kServer, 17, udp(static_cast<uint16_t>(random() % 60), 53)),
-                                       random() % 40));
+                      icmp_unreachable(
+                          ipv4(kClient, kServer, 17, udp(static_cast<uint16_t>(random() % 60), 53)),
+                          random() % 40));
         break;
       default:
         packet = client_tcp(2);
@@ -625,5 +632,6 @@ TEST(every_packet_is_accounted_for) {
     if (random() % 64 == 0) rig.age(random() % 20'000);
   }
   CHECK_EQ(in, out + rig.all_drops());
-  CHECK_EQ(out, rig.count(GatewayCounter::packets_to_targets) + rig.count(GatewayCounter::packets_out));
+  CHECK_EQ(out,
+           rig.count(GatewayCounter::packets_to_targets) + rig.count(GatewayCounter::packets_out));
 }

@@ -91,8 +91,9 @@ inline Bytes icmp_unreachable(const Bytes& about, size_t quoted) {
   Bytes b(8);
   b[0] = 3;
   b[1] = 3;
-  b.insert(b.end(), about.begin(),
-           about.begin() + static_cast<std::ptrdiff_t>(quoted < about.size() ? quoted : about.size()));
+  b.insert(
+      b.end(), about.begin(),
+      about.begin() + static_cast<std::ptrdiff_t>(quoted < about.size() ? quoted : about.size()));
   put16(b, 2, ones_complement(b.data(), b.size()));
   return b;
 }
