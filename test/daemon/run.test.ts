@@ -1,0 +1,163 @@
+/** `gwlb run` as its operator uses it: signals, logs, reloads, metrics; over 127.0.0.0/8. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { parseConfig, pathText } from '../../src/daemon/config.js';
+import { encodeGeneve } from '../../src/index.js';
+import { tuplePacket } from '../../src/packet/tuple.js';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const cli = join(root, 'dist/cli.js');
+const folder = mkdtempSync(join(tmpdir(), 'gwlb-run-'));
+const file = join(folder, 'gateway.yaml');
+t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+
+const net = `127.${64 + (process.pid % 100)}.${(process.pid >> 8) % 250}`;
+const port = 20_000 + (process.pid % 10_000);
+
+function yaml(targets: string[], more = ''): string {
+  return `gateway: { address: ${net}.1, port: ${port}, limits: { flows: 4096 } }
+targetGroup:
+  healthCheck: false
+  port: ${port}
+${more}  targets: [${targets.map((address) => `{ address: ${address} }`).join(', ')}]
+endpoints:
+  - { id: vpce-00000000000000001, geneve: { peer: ${net}.9, port: ${port}, vni: 7 } }
+metrics: { listen: "127.0.0.1:${port}" }
+`;
+}
+
+interface Running {
+  child: ChildProcess;
+  event(name: string): Promise<Record<string, unknown>>;
+}
+
+function start(): Running {
+  const child = spawn(process.execPath, [cli, 'run', file], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  const seen: Record<string, unknown>[] = [];
+  const waiting: (() => void)[] = [];
+  let text = '';
+  child.stdout?.on('data', (data) => {
+    text += data;
+    const parts = text.split('\n');
+    text = parts.pop() ?? '';
+    for (const line of parts) seen.push(JSON.parse(line));
+    for (const wake of waiting.splice(0)) wake();
+  });
+  const event = async (name: string) => {
+    for (;;) {
+      const at = seen.findIndex((entry) => entry.event === name);
+      if (at >= 0) return seen.splice(at, 1)[0];
+      await new Promise<void>((resolve) => waiting.push(resolve));
+    }
+  };
+  return { child, event };
+}
+
+async function bound(address: string): Promise<Socket> {
+  const socket = createSocket('udp4');
+  socket.bind(port, address);
+  await once(socket, 'listening');
+  t.teardown(() => socket.close());
+  return socket;
+}
+
+const metrics = async (path = '/metrics') => (await fetch(`http://127.0.0.1:${port}${path}`)).text();
+
+t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
+  const consumer = await bound(`${net}.9`);
+  const target = await bound(`${net}.2`);
+  writeFileSync(file, yaml([`${net}.2`]));
+  const { child, event } = start();
+  t.match(await event('started'), { address: `${net}.1`, port, targets: 1, endpoints: 1 });
+
+  const packet = tuplePacket({
+    protocol: 'udp',
+    source: '10.0.0.1:5000',
+    destination: '10.0.0.2:53',
+  });
+  const datagram = Buffer.concat([encodeGeneve({ vni: 7 }), packet]);
+  consumer.send(datagram, port, `${net}.1`);
+  const [received, from] = await once(target, 'message');
+  target.send(received, port, from.address);
+  const [back] = await once(consumer, 'message');
+  t.strictSame(Buffer.from(back).subarray(-packet.length), Buffer.from(packet), 'came back whole');
+  const text = await metrics();
+  t.match(text, /^gwlb_packets_in_total 1$/m);
+  t.match(text, /^gwlb_packets_out_total 1$/m);
+  t.match(text, `gwlb_target_packets_sent_total{target="${net}.2:${port}",zone="default"} 1`);
+  t.match(text, 'gwlb_drops_total{reason="wrong_cookie"} 0');
+  t.match(text, 'gwlb_targets{zone="default",state="healthy"} 1');
+  t.equal(await metrics('/healthz'), 'ok\n');
+
+  writeFileSync(file, yaml([`${net}.2`, `${net}.3`], '  failover: rebalance\n'));
+  child.kill('SIGHUP');
+  t.match(await event('reloaded'), { targets: 2 });
+  t.match(await metrics(), `gwlb_target_packets_sent_total{target="${net}.3:${port}"`);
+  t.match(await metrics(), /^gwlb_flows_active\{family="ipv4"\} 1$/m, 'no flow was lost');
+
+  writeFileSync(file, yaml([`${net}.300`], '  failover: never\n'));
+  child.kill('SIGHUP');
+  const wrong = (await event('reload_refused')).problems as string[];
+  t.match(wrong.join('\n'), /targetGroup\.failover: .*\n?.*targetGroup\.targets\[0\]\.address: /s);
+  writeFileSync(file, yaml([`${net}.2`]).replace('flows: 4096', 'flows: 8192'));
+  child.kill('SIGHUP');
+  t.strictSame((await event('reload_refused')).problems, [
+    'gateway.limits: a change needs a restart',
+  ]);
+  t.match(await metrics(), 'gwlb_targets{zone="default",state="healthy"} 2', 'nothing changed');
+  t.match(await metrics(), 'gwlb_reloads_total{result="refused"} 2');
+
+  const second = spawnSync(process.execPath, [cli, 'run', file], { encoding: 'utf8' });
+  t.equal(second.status, 1, 'the address is in use');
+  t.match(second.stderr, /gwlb: gateway\.address: cannot listen on .*another socket has this/);
+
+  child.kill('SIGTERM');
+  t.match(await event('stopped'), { cause: 'SIGTERM', packetsIn: 1, packetsOut: 1, dropped: 0 });
+  const [code] = child.exitCode === null ? await once(child, 'exit') : [child.exitCode];
+  t.equal(code, 0);
+});
+
+t.test('the example is correct, and check says what is wrong where', async (t) => {
+  const example = spawnSync(process.execPath, [cli, 'check', join(root, 'examples/gateway.yaml')]);
+  t.equal(example.status, 0, String(example.stderr));
+  writeFileSync(file, 'gateway: { address: 10.0.0.1 }\ntargetGroup: { healthCheck: { intervalSeconds: 2 } }\n');
+  const { status, stderr } = spawnSync(process.execPath, [cli, 'check', file], { encoding: 'utf8' });
+  t.equal(status, 2);
+  const place = ':2:31: targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2';
+  t.match(stderr, place);
+});
+
+const GATEWAY = 'gateway: { address: 10.0.0.1 }\n';
+const WRONG: [string, string, string | RegExp][] = [
+  ['{}', 'gateway', 'expected a mapping of keys, received nothing'],
+  ['gateway: { adress: 10.0.0.1, address: 10.0.0.1 }', 'gateway.adress', /did you mean address\?/],
+  ['gateway: {}', 'gateway.address', 'expected an IPv4 address, received nothing'],
+  [`${GATEWAY}${GATEWAY}`, 'gateway', 'expected the key once, received it again'],
+  [`${GATEWAY}targetGroup: { healthCheck: { intervalSeconds: 5, timeoutSeconds: 9 } }`, 'targetGroup.healthCheck.timeoutSeconds', 'expected at most intervalSeconds (5), received 9'],
+  ['gateway: { address: 10.0.0.1, idleTimeout: { tcpSeconds: 60 } }\ntargetGroup: { stickiness: 2-tuple }', 'gateway.idleTimeout.tcpSeconds', /^expected 350 with 2-tuple/],
+  [`${GATEWAY}targetGroup: { inner: ethernet, destinationMac: "02:00:00:00:00:01" }`, 'targetGroup.sourceMac', /^expected a MAC address/],
+  [`${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.2 }, { address: 10.0.0.2 }] }`, 'targetGroup.targets[1]', /^expected each target once/],
+  [`${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.1 }] }`, 'targetGroup.targets[0].address', /gateway's own/],
+  [`${GATEWAY}endpoints: [{ id: vpce-00000000000000001 }]`, 'endpoints[0]', 'expected either tun or geneve, received none of them'],
+  [`${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: a }, { id: vpce-00000000000000001, tun: b }]`, 'endpoints[1].id', /^expected an id of its own/],
+  [`${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: a }, { id: vpce-00000000000000002, tun: a }]`, 'endpoints[1].tun', /^expected a device of its own/],
+  [`${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.2 }] }\nendpoints: [{ id: vpce-00000000000000001, geneve: { peer: 10.0.0.2 } }]`, 'endpoints[0].geneve.peer', /not a target's/],
+  [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
+];
+
+for (const [text, path, message] of WRONG) {
+  t.test(`wrong: ${path} ${message}`, async (t) => {
+    const loaded = parseConfig(text);
+    if (loaded.ok) return t.fail('it was taken');
+    t.strictSame(loaded.problems.map((problem) => pathText(problem.path)), [path]);
+    t.match(loaded.problems[0].message, message);
+    t.ok(loaded.problems[0].line);
+  });
+}
