@@ -40,16 +40,6 @@ DropReason find_inner(const uint8_t* payload, uint32_t length, const wire::Genev
   return is_ip ? DropReason::none : DropReason::geneve_bad_protocol;
 }
 
-DropReason carry_congestion(uint8_t* ip, uint8_t outer_tos) {
-  const auto outer = static_cast<wire::Ecn>(outer_tos & 3);
-  if (outer == wire::Ecn::not_ect) return DropReason::none;
-  const wire::Ecn inner = wire::inner_ecn(ip);
-  const wire::EcnDecision decision = wire::ecn_decapsulate(inner, outer);
-  if (decision.drop) return DropReason::ecn_not_capable;
-  if (decision.inner != inner) wire::set_inner_ecn(ip, decision.inner);
-  return DropReason::none;
-}
-
 DropReason open_packet(uint8_t* payload, uint32_t length, uint8_t outer_tos, uint16_t option_class,
                        Opened* out) {
   wire::GeneveHeader header;
@@ -65,7 +55,8 @@ DropReason open_packet(uint8_t* payload, uint32_t length, uint8_t outer_tos, uin
   if (ether_type(out->inner.version) != type) return DropReason::inner_bad_version;
   out->header_bytes = ip_offset;
   out->length = out->inner.total_length;
-  return carry_congestion(payload + ip_offset, outer_tos);
+  return wire::carry_congestion(payload + ip_offset, outer_tos) ? DropReason::none
+                                                                : DropReason::ecn_not_capable;
 }
 
 bool prefix_matches(const uint8_t* rule, const uint8_t* address, uint32_t bits) {

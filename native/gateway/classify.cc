@@ -101,16 +101,9 @@ bool protocol_is(uint16_t protocol_type, InnerMode mode) {
   return protocol_type == wire::kEtherTypeIpv4 || protocol_type == wire::kEtherTypeIpv6;
 }
 
-// RFC 6040: what the outer header says of congestion goes into the inner one, or drops it.
 DropReason merge_congestion(PacketBatch& batch, uint32_t i) {
-  uint8_t* ip = batch.packet(i);
-  const auto outer = static_cast<wire::Ecn>(batch.tos[i] & 3);
-  if (outer == wire::Ecn::not_ect) return DropReason::none;
-  const wire::Ecn inner = wire::inner_ecn(ip);
-  const wire::EcnDecision decision = wire::ecn_decapsulate(inner, outer);
-  if (decision.drop) return DropReason::ecn_not_capable;
-  if (decision.inner != inner) wire::set_inner_ecn(ip, decision.inner);
-  return DropReason::none;
+  const bool ok = wire::carry_congestion(batch.packet(i), batch.tos[i]);
+  return ok ? DropReason::none : DropReason::ecn_not_capable;
 }
 
 DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint32_t i,

@@ -47,4 +47,14 @@ void set_inner_ecn(uint8_t* ip_header, Ecn ecn) {
   base::store_be16(field, checksum_update(base::load_be16(field), before, after));
 }
 
+bool carry_congestion(uint8_t* ip_header, uint8_t outer_tos) {
+  const auto outer = static_cast<Ecn>(outer_tos & 3);
+  if (outer == Ecn::not_ect) return true;
+  const Ecn inner = inner_ecn(ip_header);
+  const EcnDecision decision = ecn_decapsulate(inner, outer);
+  if (decision.drop) return false;
+  if (decision.inner != inner) set_inner_ecn(ip_header, decision.inner);
+  return true;
+}
+
 }  // namespace gwlb::wire

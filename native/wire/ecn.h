@@ -22,4 +22,8 @@ EcnDecision ecn_decapsulate(Ecn inner, Ecn outer);
 Ecn inner_ecn(const uint8_t* ip_header);
 void set_inner_ecn(uint8_t* ip_header, Ecn ecn);
 
+// Carries what the outer header says of congestion into a parsed inner packet. False: the packet
+// must be dropped (outer CE, inner Not-ECT).
+bool carry_congestion(uint8_t* ip_header, uint8_t outer_tos);
+
 }  // namespace gwlb::wire

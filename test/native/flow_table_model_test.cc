@@ -7,32 +7,17 @@
 #include <vector>
 
 #include "flow/flow_table.h"
+#include "test/native/flow_rig.h"
 #include "test/native/test.h"
 
 using namespace gwlb;
+using namespace gwlb::test;
 using flow::FlowKey4;
 using flow::FlowKey6;
 using flow::FlowTable;
 using flow::kNoFlow;
 
 namespace {
-
-constexpr base::HashKey kKey{0x243f6a8885a308d3, 0x13198a2e03707344};
-
-template <class Key>
-Key numbered(uint64_t number) {
-  Key key{};
-  base::store_be64(key.low, number);  // for IPv4 this covers low and high
-  key.kind = 5;
-  key.protocol = 6;
-  return key;
-}
-
-// A hash that goes to `bucket` of a table of `buckets`, with this tag.
-uint64_t hash_for(uint32_t bucket, uint32_t buckets, uint16_t tag) {
-  const uint64_t fraction = ((uint64_t{bucket} << 32) + buckets - 1) / buckets;
-  return uint64_t{tag} << 48 | fraction << 16;
-}
 
 // The same operations on the table and on a std::unordered_map.
 template <class Key>
