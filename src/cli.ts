@@ -76,7 +76,12 @@ function declare(program: Command, done: (code: number) => void): void {
     .option('--listen <address>', 'own IPv4 address', '127.0.0.1')
     .option('--port <port>', 'UDP port that GENEVE is received on', '6081')
     .option('--health-port <port>', 'TCP port that answers health checks, or off', '80')
-    .option('--drop <rule>', "drop what matches, such as 'tcp port 23'; may be repeated", collect, [])
+    .option(
+      '--drop <rule>',
+      "drop what matches, such as 'tcp port 23'; may be repeated",
+      collect,
+      [],
+    )
     .option('--option-class <class>', "class of the gateway's GENEVE options", '0x0108')
     .option('--netns <name>', 'network namespace of its sockets (then --health-port off)')
     .addHelpText(

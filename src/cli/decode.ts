@@ -76,7 +76,9 @@ export function frameText(number: number, frame: CapturedFrame, packet: DecodedF
 function geneveText(geneve: NonNullable<DecodedFrame['geneve']>, withOptions: boolean): string {
   const flags = `${geneve.oam ? ' O' : ''}${geneve.critical ? ' C' : ''}`;
   const options = withOptions
-    ? geneve.options.map((option) => ` ${option.class}/${option.type}:${option.data || '-'}`).join('')
+    ? geneve.options
+        .map((option) => ` ${option.class}/${option.type}:${option.data || '-'}`)
+        .join('')
     : '';
   return `geneve vni ${geneve.vni} type ${geneve.protocolType}${flags}${options}`;
 }

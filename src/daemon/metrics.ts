@@ -14,7 +14,9 @@ const STATES: readonly TargetState[] = [
   'unused',
 ];
 
-const CHECK_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120];
+const CHECK_SECONDS = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120,
+];
 
 interface Sample {
   labels: Record<string, string>;

@@ -112,11 +112,15 @@ function endpointProblems(
   const found: Found[] = [];
   const add = (i: number, keys: Path, message: string) =>
     found.push({ path: ['endpoints', i, ...keys], message });
-  repeats(endpoints, ({ id }) => parseEndpointId(id), (i, first) =>
-    add(i, ['id'], `expected an id of its own, received that of endpoints[${first}]`),
+  repeats(
+    endpoints,
+    ({ id }) => parseEndpointId(id),
+    (i, first) => add(i, ['id'], `expected an id of its own, received that of endpoints[${first}]`),
   );
   const deviceOf = ({ tun, netns }: Given) =>
-    typeof tun === 'string' ? JSON.stringify([tun, (netns === undefined ? gateway.netns : netns) ?? '']) : null;
+    typeof tun === 'string'
+      ? JSON.stringify([tun, (netns === undefined ? gateway.netns : netns) ?? ''])
+      : null;
   repeats(endpoints, deviceOf, (i, first) =>
     add(i, ['tun'], `expected a device of its own, received that of endpoints[${first}]`),
   );

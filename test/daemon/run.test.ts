@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,7 +38,9 @@ interface Running {
 }
 
 function start(): Running {
-  const child = spawn(process.execPath, [cli, 'run', file], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, [cli, 'run', file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   t.teardown(() => child.kill('SIGKILL'));
   const seen: Record<string, unknown>[] = [];
   const waiting: (() => void)[] = [];
@@ -68,7 +70,8 @@ async function bound(address: string): Promise<Socket> {
   return socket;
 }
 
-const metrics = async (path = '/metrics') => (await fetch(`http://127.0.0.1:${port}${path}`)).text();
+const metrics = async (path = '/metrics') =>
+  (await fetch(`http://127.0.0.1:${port}${path}`)).text();
 
 t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   const consumer = await bound(`${net}.9`);
@@ -95,6 +98,12 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   t.match(text, 'gwlb_drops_total{reason="wrong_cookie"} 0');
   t.match(text, 'gwlb_targets{zone="default",state="healthy"} 1');
   t.equal(await metrics('/healthz'), 'ok\n');
+  const documented = readFileSync(join(root, 'docs/metrics.md'), 'utf8');
+  t.strictSame(
+    [...documented.matchAll(/^\| `(gwlb_\w+)`/gm)].map(([, name]) => name).sort(),
+    [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name).sort(),
+    'docs/metrics.md has every metric and no other',
+  );
 
   writeFileSync(file, yaml([`${net}.2`, `${net}.3`], '  failover: rebalance\n'));
   child.kill('SIGHUP');
@@ -127,8 +136,13 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
 t.test('the example is correct, and check says what is wrong where', async (t) => {
   const example = spawnSync(process.execPath, [cli, 'check', join(root, 'examples/gateway.yaml')]);
   t.equal(example.status, 0, String(example.stderr));
-  writeFileSync(file, 'gateway: { address: 10.0.0.1 }\ntargetGroup: { healthCheck: { intervalSeconds: 2 } }\n');
-  const { status, stderr } = spawnSync(process.execPath, [cli, 'check', file], { encoding: 'utf8' });
+  writeFileSync(
+    file,
+    'gateway: { address: 10.0.0.1 }\ntargetGroup: { healthCheck: { intervalSeconds: 2 } }\n',
+  );
+  const { status, stderr } = spawnSync(process.execPath, [cli, 'check', file], {
+    encoding: 'utf8',
+  });
   t.equal(status, 2);
   const place = ':2:31: targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2';
   t.match(stderr, place);
@@ -140,15 +154,51 @@ const WRONG: [string, string, string | RegExp][] = [
   ['gateway: { adress: 10.0.0.1, address: 10.0.0.1 }', 'gateway.adress', /did you mean address\?/],
   ['gateway: {}', 'gateway.address', 'expected an IPv4 address, received nothing'],
   [`${GATEWAY}${GATEWAY}`, 'gateway', 'expected the key once, received it again'],
-  [`${GATEWAY}targetGroup: { healthCheck: { intervalSeconds: 5, timeoutSeconds: 9 } }`, 'targetGroup.healthCheck.timeoutSeconds', 'expected at most intervalSeconds (5), received 9'],
-  ['gateway: { address: 10.0.0.1, idleTimeout: { tcpSeconds: 60 } }\ntargetGroup: { stickiness: 2-tuple }', 'gateway.idleTimeout.tcpSeconds', /^expected 350 with 2-tuple/],
-  [`${GATEWAY}targetGroup: { inner: ethernet, destinationMac: "02:00:00:00:00:01" }`, 'targetGroup.sourceMac', /^expected a MAC address/],
-  [`${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.2 }, { address: 10.0.0.2 }] }`, 'targetGroup.targets[1]', /^expected each target once/],
-  [`${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.1 }] }`, 'targetGroup.targets[0].address', /gateway's own/],
-  [`${GATEWAY}endpoints: [{ id: vpce-00000000000000001 }]`, 'endpoints[0]', 'expected either tun or geneve, received none of them'],
-  [`${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: a }, { id: vpce-00000000000000001, tun: b }]`, 'endpoints[1].id', /^expected an id of its own/],
-  [`${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: a }, { id: vpce-00000000000000002, tun: a }]`, 'endpoints[1].tun', /^expected a device of its own/],
-  [`${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.2 }] }\nendpoints: [{ id: vpce-00000000000000001, geneve: { peer: 10.0.0.2 } }]`, 'endpoints[0].geneve.peer', /not a target's/],
+  [
+    `${GATEWAY}targetGroup: { healthCheck: { intervalSeconds: 5, timeoutSeconds: 9 } }`,
+    'targetGroup.healthCheck.timeoutSeconds',
+    'expected at most intervalSeconds (5), received 9',
+  ],
+  [
+    'gateway: { address: 10.0.0.1, idleTimeout: { tcpSeconds: 60 } }\ntargetGroup: { stickiness: 2-tuple }',
+    'gateway.idleTimeout.tcpSeconds',
+    /^expected 350 with 2-tuple/,
+  ],
+  [
+    `${GATEWAY}targetGroup: { inner: ethernet, destinationMac: "02:00:00:00:00:01" }`,
+    'targetGroup.sourceMac',
+    /^expected a MAC address/,
+  ],
+  [
+    `${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.2 }, { address: 10.0.0.2 }] }`,
+    'targetGroup.targets[1]',
+    /^expected each target once/,
+  ],
+  [
+    `${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.1 }] }`,
+    'targetGroup.targets[0].address',
+    /gateway's own/,
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001 }]`,
+    'endpoints[0]',
+    'expected either tun or geneve, received none of them',
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: a }, { id: vpce-00000000000000001, tun: b }]`,
+    'endpoints[1].id',
+    /^expected an id of its own/,
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: a }, { id: vpce-00000000000000002, tun: a }]`,
+    'endpoints[1].tun',
+    /^expected a device of its own/,
+  ],
+  [
+    `${GATEWAY}targetGroup: { targets: [{ address: 10.0.0.2 }] }\nendpoints: [{ id: vpce-00000000000000001, geneve: { peer: 10.0.0.2 } }]`,
+    'endpoints[0].geneve.peer',
+    /not a target's/,
+  ],
   [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
 ];
 
@@ -156,7 +206,10 @@ for (const [text, path, message] of WRONG) {
   t.test(`wrong: ${path} ${message}`, async (t) => {
     const loaded = parseConfig(text);
     if (loaded.ok) return t.fail('it was taken');
-    t.strictSame(loaded.problems.map((problem) => pathText(problem.path)), [path]);
+    t.strictSame(
+      loaded.problems.map((problem) => pathText(problem.path)),
+      [path],
+    );
     t.match(loaded.problems[0].message, message);
     t.ok(loaded.problems[0].line);
   });

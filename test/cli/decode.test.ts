@@ -1,0 +1,195 @@
+/**
+ * `gwlb decode` against what tshark says of the GENEVE captures of the corpus, and headers rebuilt from
+ * what was read.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import type { DecodedFrame } from '../../src/index.js';
+import { encodeGeneve } from '../../src/index.js';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const corpus = process.env.GWLB_CORPUS ?? join(root, '..', 'shared', 'corpus');
+const tables = join(corpus, 'expected', 'tshark');
+const skip = existsSync(tables) ? false : `there is no corpus at ${corpus} (GWLB_CORPUS)`;
+
+type Line = DecodedFrame & { frame: number; time: number };
+
+function decode(...args: string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(root, 'dist/cli.js'), 'decode', ...args],
+    { encoding: 'utf8', maxBuffer: 1 << 28 },
+  );
+  return { status, stdout, stderr };
+}
+
+const lines = (text: string) => text.split('\n').filter(Boolean);
+
+/** Of tshark's udp.checksum.status; what it did not check (2) may be anything. */
+const CHECKSUM: Record<string, readonly string[]> = {
+  0: ['bad'],
+  1: ['ok'],
+  2: ['ok', 'bad', 'unknown'],
+  3: ['zero'],
+};
+
+/** Where this command and tshark differ on purpose: capture, and why. */
+const DIFFERENT: Record<string, string> = {
+  'tcpdump--bigtcp-ipv4-geneve-ipv4.pcap':
+    'BIG TCP: the outer IPv4 length is 0; tshark stops at it, this command reads to the end of the frame',
+  'tcpdump--bigtcp-ipv6-geneve-ipv4.pcap':
+    'BIG TCP: the UDP length is 0; tshark stops at it, this command reads to the end of the frame',
+};
+
+function rowsOf(table: string): Record<string, string>[] {
+  const [head, ...rows] = lines(readFileSync(join(tables, table), 'utf8'));
+  const names = head.split('\t');
+  return rows.map((row) => {
+    const values = row.split('\t');
+    return Object.fromEntries(names.map((name, i) => [name, values[i] ?? '']));
+  });
+}
+
+/** Options as tshark's block of bytes, from the decoded ones. */
+function optionBytes(geneve: NonNullable<DecodedFrame['geneve']>): string {
+  return geneve.options
+    .map(({ class: klass, type, data }) => {
+      const words = data.length / 8;
+      return `${klass.slice(2)}${type.toString(16).padStart(2, '0')}${words.toString(16).padStart(2, '0')}${data}`;
+    })
+    .join('');
+}
+
+t.test('every GENEVE capture reads as tshark reads it', { skip }, async (t) => {
+  const captures = readdirSync(tables).filter((name) => name.endsWith('.geneve.tsv'));
+  t.ok(captures.length >= 16, `${captures.length} captures`);
+  for (const table of captures) {
+    const path = join(corpus, table.replace('.geneve.tsv', '').replace('--', '/'));
+    const { status, stdout, stderr } = decode(path, '--json');
+    t.equal(status, 0, `${table}: readable to its end ${stderr}`);
+    const decoded = lines(stdout).map((line) => JSON.parse(line) as Line);
+    const rows = rowsOf(table);
+    const reason = DIFFERENT[basename(path)];
+    if (reason) {
+      t.equal(rows.length, 0, reason);
+      t.strictSame(
+        decoded.map(({ geneve, error }) => [geneve?.vni, error]),
+        [[5001, null]],
+        reason,
+      );
+      continue;
+    }
+    t.strictSame(
+      decoded.map(({ frame }) => frame),
+      rows.map((row) => Number(row['frame.number'])),
+      `${table}: the same frames`,
+    );
+    rows.forEach((row, i) => compare(t, `${table} frame ${row['frame.number']}`, decoded[i], row));
+  }
+});
+
+function compare(t: Tap, name: string, line: Line, row: Record<string, string>): void {
+  const { outer, geneve } = line;
+  if (!outer || !geneve) return void t.fail(`${name}: has a header`);
+  const types = row['geneve.option.type'].split(',').filter(Boolean).map(Number);
+  t.strictSame(
+    {
+      ports: [outer.sourcePort, outer.destinationPort],
+      version: geneve.version,
+      oam: geneve.oam,
+      critical: geneve.critical,
+      protocolType: geneve.protocolType,
+      vni: geneve.vni,
+      options: optionBytes(geneve),
+      classes: geneve.options.map((option) => option.class).join(','),
+      types: geneve.options.map((option) => option.type),
+      criticals: geneve.options.map((option) => Number(option.critical)).join(','),
+    },
+    {
+      // Behind a comma is the inner packet's.
+      ports: ['udp.srcport', 'udp.dstport'].map((key) => Number(row[key].split(',')[0])),
+      version: Number(row['geneve.version']),
+      oam: row['geneve.flags.oam'] === '1',
+      critical: row['geneve.flags.critical'] === '1',
+      protocolType: row['geneve.proto_type'],
+      vni: Number(row['geneve.vni']),
+      options: row['geneve.options'],
+      classes: row['geneve.option.class'],
+      types,
+      criticals: row['geneve.option.type.critical'],
+    },
+    name,
+  );
+  const [status] = row['udp.checksum.status'].split(',');
+  t.ok(
+    CHECKSUM[status]?.includes(outer.checksum),
+    `${name}: checksum ${outer.checksum}, ${status}`,
+  );
+  const rebuilt = encodeGeneve({
+    protocolType: Number(geneve.protocolType),
+    vni: geneve.vni,
+    oam: geneve.oam,
+    critical: geneve.critical,
+    options: geneve.options.map((option) => ({
+      class: Number(option.class),
+      type: option.type,
+      data: Buffer.from(option.data, 'hex'),
+    })),
+  });
+  const options = Buffer.from(row['geneve.options'], 'hex');
+  const expected = Buffer.alloc(8);
+  expected[0] = (Number(row['geneve.version']) << 6) | (options.length / 4);
+  expected[1] =
+    (Number(row['geneve.flags.oam']) << 7) | (Number(row['geneve.flags.critical']) << 6);
+  expected.writeUInt16BE(Number(row['geneve.proto_type']), 2);
+  expected.writeUInt32BE(Number(row['geneve.vni']) * 256, 4);
+  t.strictSame(Buffer.from(rebuilt), Buffer.concat([expected, options]), `${name}: rebuilt`);
+}
+
+type Tap = Parameters<Extract<Parameters<typeof t.test>[1], (t: never) => unknown>>[0];
+
+t.test('a JSON line has its keys in their order', { skip }, async (t) => {
+  const path = join(corpus, 'geneve-gwlb/tx-gwlb-for-demo--tencent-gwlb-geneve.pcap');
+  const [line] = lines(decode(path, '--json', '--option-class', '0x0167').stdout);
+  const packet = JSON.parse(line);
+  t.strictSame(Object.keys(packet), [
+    'frame',
+    'time',
+    'outer',
+    'geneve',
+    'gateway',
+    'inner',
+    'error',
+  ]);
+  t.equal(packet.gateway.cookie, '0x5fdde97c');
+  t.equal(packet.gateway.endpointId, 'vpce-062696730766a306a');
+  t.equal(packet.gateway.attachmentId, '0x0000000000000000');
+  const text = lines(decode(path, '--option-class', '0x0167').stdout);
+  t.match(text[0], /^1 .*:33132 > .*:6081 .*vpce-062696730766a306a cookie 0x5fdde97c .*icmp /);
+});
+
+t.test('a file that is cut, or no capture, is said to be', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'gwlb-decode-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'no.pcap');
+  writeFileSync(file, 'this is no capture at all, only text');
+  const { status, stdout, stderr } = decode(file);
+  t.equal(status, 1);
+  t.equal(stdout, '');
+  t.match(stderr, /^gwlb: cannot read .*no\.pcap: .+\n$/);
+  const usage = decode(file, '--port', '70000');
+  t.equal(usage.status, 2);
+  t.match(usage.stderr, '--port: expected 1–65535, received 70000');
+  const header = Buffer.alloc(30);
+  header.writeUInt32LE(0xa1b2c3d4, 0);
+  header.writeUInt16LE(2, 4);
+  header.writeUInt16LE(4, 6);
+  header.writeUInt32LE(65_535, 16);
+  header.writeUInt32LE(1, 20);
+  writeFileSync(file, header);
+  t.equal(decode(file).status, 1, 'cut inside of a record');
+});
