@@ -41,7 +41,7 @@ export function parseConfig(text: string): Loaded {
   if (document.errors.some((error) => error.code !== 'DUPLICATE_KEY')) {
     return { ok: false, problems };
   }
-  const given = valueOf(document, problems);
+  const given = plainValue(document, problems);
   const found = given === undefined ? [] : [...shapeProblems(given), ...relationProblems(given)];
   const seen = new Set<string>();
   for (const { path, message } of found) {
@@ -61,7 +61,7 @@ function byPlace(a: Problem, b: Problem): number {
 }
 
 /** The document as plain values; an alias that expands without end is a problem too. */
-function valueOf(document: Document, problems: Problem[]): unknown {
+function plainValue(document: Document, problems: Problem[]): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 }) ?? null;
   } catch (error) {
