@@ -1,6 +1,7 @@
 // Inner packets for tests, built byte by byte from the RFCs and not by the code under test.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -27,7 +28,8 @@ inline uint16_t ones_complement(const uint8_t* data, size_t length) {
 // `transport` is everything behind the IP header; `fragment` is the flags-and-offset field.
 inline Bytes ipv4(uint32_t source, uint32_t destination, uint8_t protocol, const Bytes& transport,
                   uint16_t fragment = 0, uint16_t id = 0x1234, uint8_t tos = 0) {
-  Bytes b(20);
+  Bytes b(20 + transport.size());
+  std::copy(transport.begin(), transport.end(), b.begin() + 20);
   b[0] = 0x45;
   b[1] = tos;
   put16(b, 2, static_cast<uint16_t>(20 + transport.size()));
@@ -38,12 +40,12 @@ inline Bytes ipv4(uint32_t source, uint32_t destination, uint8_t protocol, const
   put32(b, 12, source);
   put32(b, 16, destination);
   put16(b, 10, ones_complement(b.data(), 20));
-  b.insert(b.end(), transport.begin(), transport.end());
   return b;
 }
 
 inline Bytes ipv6(uint8_t source, uint8_t destination, uint8_t protocol, const Bytes& transport) {
-  Bytes b(40);
+  Bytes b(40 + transport.size());
+  std::copy(transport.begin(), transport.end(), b.begin() + 40);
   b[0] = 0x60;
   put16(b, 4, static_cast<uint16_t>(transport.size()));
   b[6] = protocol;
@@ -51,7 +53,6 @@ inline Bytes ipv6(uint8_t source, uint8_t destination, uint8_t protocol, const B
   b[8] = b[24] = 0xfd;
   b[23] = source;
   b[39] = destination;
-  b.insert(b.end(), transport.begin(), transport.end());
   return b;
 }
 
