@@ -27,8 +27,10 @@ function collect(value: string, before: readonly string[]): string[] {
   return [...before, value];
 }
 
-/** Declares every command; `done` gets the exit code of the one that ran. */
-function declare(program: Command, done: (code: number) => void): void {
+/** Gets the exit code of the command that ran. */
+type Done = (code: number) => void;
+
+function declare(program: Command, done: Done): void {
   program
     .name('gwlb')
     .description('Gateway load balancer: steers flows through a fleet of appliances over GENEVE.')
@@ -38,6 +40,13 @@ function declare(program: Command, done: (code: number) => void): void {
     .showSuggestionAfterError(true)
     .enablePositionalOptions()
     .addHelpText('after', EXAMPLES);
+  declareDemo(program, done);
+  declareService(program, done);
+  declareAppliance(program, done);
+  declareDecode(program, done);
+}
+
+function declareDemo(program: Command, done: Done): void {
   program
     .command('demo')
     .description('run a whole topology on this machine (its own options: gwlb demo --help)')
@@ -49,6 +58,9 @@ function declare(program: Command, done: (code: number) => void): void {
       const { runDemo } = await import('./demo/main.js');
       done(await runDemo(command.args));
     });
+}
+
+function declareService(program: Command, done: Done): void {
   program
     .command('run')
     .description('run a gateway in the foreground')
@@ -70,6 +82,9 @@ function declare(program: Command, done: (code: number) => void): void {
       const { check } = await import('./cli/check.js');
       done(check(path));
     });
+}
+
+function declareAppliance(program: Command, done: Done): void {
   program
     .command('appliance')
     .description('run an appliance that passes packets, to test a gateway with')
@@ -93,6 +108,9 @@ function declare(program: Command, done: (code: number) => void): void {
       const { appliance } = await import('./cli/appliance.js');
       done(await appliance(options));
     });
+}
+
+function declareDecode(program: Command, done: Done): void {
   program
     .command('decode')
     .description('print the GENEVE packets of a capture (pcap or pcapng), one line each')

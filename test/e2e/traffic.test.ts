@@ -16,7 +16,7 @@ const UDP = 17;
 const ICMPV6 = 58;
 
 /** What the kernel loses where it has no room; TCP sends it again, and the books say so. */
-const NO_ROOM = ['receive_overflow', 'send_would_block'];
+const NO_ROOM = ['receive_overflow', 'send_would_block', 'worker_ring_full'];
 
 async function tests(): Promise<void> {
   t.setTimeout(300_000);
@@ -167,10 +167,13 @@ async function tests(): Promise<void> {
       sum((one) => one.packetsReceived),
       sum((one) => one.packetsReturned),
     );
-    t.equal(
-      sum((one) => one.packetsReturned - one.drops.send_would_block),
-      counters.packetsFromTargets + counters.drops.receive_overflow,
-      'every packet returned came back',
+    // Of those for which another worker's ring had no room, some came from the endpoint.
+    const missing =
+      sum((one) => one.packetsReturned - one.drops.send_would_block) -
+      (counters.packetsFromTargets + counters.drops.receive_overflow);
+    t.ok(
+      missing >= 0 && missing <= counters.drops.worker_ring_full,
+      `every packet returned came back, or had no room: ${missing} missing`,
     );
     for (const target of Object.values(counters.targets)) {
       t.ok(target.packetsTo > 0, 'both appliances worked');
