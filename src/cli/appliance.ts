@@ -1,6 +1,7 @@
 /** `gwlb appliance`: passes packets, drops what rules say; for testing gateways. */
 import { Appliance } from '../appliance/appliance.js';
-import { parseDropRule } from '../appliance/drop-rule.js';
+import { type DropRule, parseDropRule } from '../appliance/drop-rule.js';
+import { GatewayError, invalidArgument } from '../errors.js';
 import { numberArgument } from './decode.js';
 import { untilStopped } from './signals.js';
 
@@ -13,9 +14,42 @@ export interface ApplianceArguments {
   netns?: string;
 }
 
+/** The argument that sets an option of the library. */
+const ARGUMENT_OF: Readonly<Record<string, string>> = {
+  'options.address': '--listen',
+  'options.netns': '--netns',
+};
+
+/** The same error about the argument; others as they are. */
+function aboutArgument(error: unknown): unknown {
+  if (!(error instanceof GatewayError) || error.field === undefined) return error;
+  const { code, field: option, message } = error;
+  const field = ARGUMENT_OF[option];
+  const start = `${option}: `;
+  if (field === undefined || !message.startsWith(start)) return error;
+  return new GatewayError(code, `${field}: ${message.slice(start.length)}`, {
+    field,
+    cause: error,
+  });
+}
+
+function dropArgument(rule: string): DropRule {
+  try {
+    return parseDropRule(rule);
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error;
+    const { code, message } = error;
+    throw new GatewayError(code, `--drop: ${message}`, { field: '--drop', cause: error });
+  }
+}
+
 /** Resolves with the exit code, when it was stopped. */
 export async function appliance(given: ApplianceArguments): Promise<number> {
   const { listen: address, netns = null } = given;
+  if (netns !== null && given.healthPort !== 'off') {
+    const expected = 'off together with --netns (health checks are answered outside of it only)';
+    throw invalidArgument('--health-port', expected, given.healthPort);
+  }
   const healthCheck =
     given.healthPort === 'off'
       ? (false as const)
@@ -24,12 +58,14 @@ export async function appliance(given: ApplianceArguments): Promise<number> {
     address,
     port: numberArgument('--port', given.port, 1, 65_535),
     optionClass: numberArgument('--option-class', given.optionClass, 0, 0xffff),
-    drop: given.drop.map(parseDropRule),
+    drop: given.drop.map(dropArgument),
     netns,
     healthCheck,
   };
   const stopped = untilStopped();
-  const running = await Appliance.listen(options);
+  const running = await Appliance.listen(options).catch((error) => {
+    throw aboutArgument(error);
+  });
   const failed = new Promise<unknown>((resolve) => {
     running.once('error', resolve);
   });
