@@ -2,14 +2,16 @@
  * `gwlb decode` against what tshark says of the GENEVE captures of the corpus, and headers rebuilt from
  * what was read.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { DecodedFrame } from '../../src/index.js';
-import { encodeGeneve } from '../../src/index.js';
+import { encodeGeneve, PcapWriter } from '../../src/index.js';
+import { tuplePacket } from '../../src/packet/tuple.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const corpus = process.env.GWLB_CORPUS ?? join(root, '..', 'shared', 'corpus');
@@ -194,4 +196,38 @@ t.test('a file that is cut, or no capture, is said to be', async (t) => {
   header.writeUInt32LE(1, 20);
   writeFileSync(file, header);
   t.equal(decode(file).status, 1, 'cut inside of a record');
+});
+
+t.test('a reader that has seen enough ends it quietly', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'gwlb-decode-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'many.pcap');
+  const tuple = { protocol: 'udp', source: '10.0.0.1:40000', destination: '10.0.0.2:6081' };
+  const geneve = Buffer.concat([encodeGeneve({ vni: 7 }), tuplePacket(tuple)]);
+  const datagram = tuplePacket(tuple, 0, geneve);
+  {
+    using writer = new PcapWriter(file);
+    // Many times what a pipe takes before somebody reads.
+    for (let i = 0; i < 5000; i += 1) writer.write(datagram);
+  }
+  const child = spawn(process.execPath, [join(root, 'dist/cli.js'), 'decode', file, '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  let stderr = '';
+  child.stderr.on('data', (data) => {
+    stderr += data;
+  });
+  const closed = once(child, 'close');
+  const [chunk] = await once(child.stdout, 'data');
+  child.stdout.destroy();
+  const [line] = lines(String(chunk));
+  t.match(JSON.parse(line), { frame: 1, geneve: { vni: 7 }, error: null });
+  t.strictSame(await closed, [0, null]);
+  t.equal(stderr, '');
+
+  const script = 'node="$1"; shift; "$node" "$@" | head -1';
+  const args = ['-c', script, 'sh', process.execPath, join(root, 'dist/cli.js'), 'decode', file];
+  const piped = spawnSync('sh', [...args, '--json'], { encoding: 'utf8', timeout: 5000 });
+  t.match(piped, { status: 0, stderr: '', stdout: `${line}\n` });
 });
