@@ -62,7 +62,7 @@ void FragmentTable::bind(const wire::InnerPacket& first, uint16_t scope, uint32_
       place_age = age;
     }
   }
-  *place = Train{key, first.source_port, first.destination_port, now_ms};
+  *place = Train{key, first.source_port, first.destination_port, now_ms, first.protocol};
 }
 
 bool FragmentTable::find(wire::InnerPacket* later, uint16_t scope, uint32_t now_ms) const {
@@ -74,6 +74,7 @@ bool FragmentTable::find(wire::InnerPacket* later, uint16_t scope, uint32_t now_
     if (!alive(train, now_ms)) return false;
     later->source_port = train.source_port;
     later->destination_port = train.destination_port;
+    later->protocol = train.protocol;
     later->flags |= wire::kHasPorts;
     return true;
   }

@@ -59,8 +59,10 @@ class FragmentTable {
     uint16_t source_port;
     uint16_t destination_port;
     uint32_t bound_ms;
+    uint8_t
+        protocol;  // behind the first fragment's extension headers, which later ones do not show
   };
-  static_assert(sizeof(Train) == 48);
+  static_assert(sizeof(Train) == 52);
 
   FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey key, Pages pages);
   static Key make_key(const wire::InnerPacket& packet, uint16_t scope);

@@ -77,22 +77,14 @@ DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t 
   return DropReason::none;
 }
 
-// Opens the inner Ethernet header, if that is what the peer is configured to send. The frame's
-// addresses are remembered for `geneve` endpoints, whose peer is answered with them.
-DropReason open_ethernet(Gateway::State& state, PacketBatch& batch, uint32_t i,
-                         uint16_t learn_for) {
-  wire::EthernetFrame frame;
-  const wire::ParseError error = wire::parse_ethernet(batch.packet(i), batch.length[i], &frame);
+// Opens the inner Ethernet header, if that is what the peer is configured to send.
+DropReason open_ethernet(PacketBatch& batch, uint32_t i, wire::EthernetFrame* frame) {
+  const wire::ParseError error = wire::parse_ethernet(batch.packet(i), batch.length[i], frame);
   if (!error.ok()) return error.reason;
-  if (frame.ether_type != wire::kEtherTypeIpv4 && frame.ether_type != wire::kEtherTypeIpv6) {
+  if (frame->ether_type != wire::kEtherTypeIpv4 && frame->ether_type != wire::kEtherTypeIpv6) {
     return DropReason::geneve_bad_protocol;
   }
-  if (learn_for != base::kNoEndpoint) {
-    Endpoints::Macs& macs = state.endpoints.macs(learn_for);
-    std::memcpy(macs.source, frame.destination, 6);
-    std::memcpy(macs.destination, frame.source, 6);
-  }
-  strip(batch, i, frame.header_length);
+  strip(batch, i, frame->header_length);
   return DropReason::none;
 }
 
@@ -132,7 +124,8 @@ DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint3
   batch.endpoint[i] = endpoint;
   strip(batch, i, header.header_length());
   if (state.config.inner == InnerMode::ethernet) {
-    const DropReason reason = open_ethernet(state, batch, i, base::kNoEndpoint);
+    wire::EthernetFrame frame;
+    const DropReason reason = open_ethernet(batch, i, &frame);
     if (reason != DropReason::none) return reason;
   }
   const DropReason reason = classify_inner(state, batch, i);
@@ -152,11 +145,20 @@ DropReason classify_from_peer(Gateway::State& state, PacketBatch& batch, uint32_
   if (!protocol_is(header.protocol_type, spec.inner)) return DropReason::geneve_bad_protocol;
   batch.endpoint[i] = endpoint;
   strip(batch, i, header.header_length());
+  wire::EthernetFrame frame;
   if (spec.inner == InnerMode::ethernet) {
-    const DropReason reason = open_ethernet(state, batch, i, endpoint);
+    const DropReason reason = open_ethernet(batch, i, &frame);
     if (reason != DropReason::none) return reason;
+    // Its tags could not be given back on the way out, and may keep tenants apart (R37).
+    if (frame.vlans != 0) return DropReason::geneve_bad_protocol;
   }
   const DropReason reason = classify_ingress(state, batch, i);
+  if (reason == DropReason::none && spec.inner == InnerMode::ethernet) {
+    // The peer is answered with the addresses of its last good frame, swapped.
+    Endpoints::Macs& macs = state.endpoints.macs(endpoint);
+    std::memcpy(macs.source, frame.destination, 6);
+    std::memcpy(macs.destination, frame.source, 6);
+  }
   return reason != DropReason::none ? reason : merge_congestion(batch, i);
 }
 

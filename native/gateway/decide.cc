@@ -65,23 +65,23 @@ void pin(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key, 
        base::kNoTarget);
 }
 
+void bypass(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  state.note_untracked();
+  if (!leave_by_endpoint(state, batch, i)) return;
+  batch.verdict[i] = static_cast<uint8_t>(Verdict::bypass);
+  state.counters.add(GatewayCounter::packets_bypassed);
+}
+
 // The row's target for packet i, or kNoTarget with the packet already dealt with.
 uint16_t choose(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint16_t zone = state.endpoints.at(batch.endpoint[i]).zone;
   const uint16_t slot = state.table->choose(zone, batch.hash[i]);
   if (slot != base::kNoTarget) return slot;
   if (state.config.fail_open) {
-    if (leave_by_endpoint(state, batch, i)) {
-      batch.verdict[i] = static_cast<uint8_t>(Verdict::bypass);
-      state.counters.add(GatewayCounter::packets_bypassed);
-    }
-    return base::kNoTarget;
+    bypass(state, batch, i);
+  } else {
+    drop(state, batch, i, DropReason::no_targets);
   }
-  state.counters.add(GatewayCounter::flows_rejected);
-  if (state.scratch.inner[i].protocol == wire::kTcp) {
-    state.counters.add(GatewayCounter::flows_rejected_tcp);
-  }
-  drop(state, batch, i, DropReason::no_targets);
   return base::kNoTarget;
 }
 
@@ -123,30 +123,34 @@ void refresh(Gateway::State& state, const Key& key, FlowState& flow, uint32_t i,
   }
 }
 
+void count_rejected(Gateway::State& state, const wire::InnerPacket& inner) {
+  state.counters.add(GatewayCounter::flows_rejected);
+  if (inner.protocol == wire::kTcp) state.counters.add(GatewayCounter::flows_rejected_tcp);
+}
+
 // First packet of a flow without an entry.
 template <class Key>
 void open_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const wire::InnerPacket& inner = state.scratch.inner[i];
-  if (has_tcp_header(inner) && !opens_tcp(inner)) {
-    if ((inner.tcp_flags & wire::kRst) != 0 || !state.learning()) {
-      return drop(state, batch, i, DropReason::tcp_not_syn);
-    }
-    state.counters.add(GatewayCounter::flows_picked_up);
+  const Key& key = Family<Key>::key(state, i);
+  if (state.fails_open(batch.endpoint[i], batch.hash[i])) return bypass(state, batch, i);
+  const bool picked_up = is_of_connection(inner, key) && !opens_tcp(inner);
+  if (picked_up && ((inner.tcp_flags & wire::kRst) != 0 || !state.accepts_unknown())) {
+    return drop(state, batch, i, DropReason::tcp_not_syn);
   }
   const uint16_t slot = choose(state, batch, i);
-  if (slot == base::kNoTarget) return;
-  const Key& key = Family<Key>::key(state, i);
+  if (slot == base::kNoTarget) return count_rejected(state, inner);
   const uint32_t cookie = state.cookie_for(batch.endpoint[i], batch.hash[i], slot, 0);
   auto& flows = Family<Key>::flows(state);
   const uint32_t index = flows.insert(key, batch.hash[i]);
   if (index == kNoFlow) {
-    state.untracked = true;
-    state.untracked_ms = state.now_ms;
+    state.note_untracked();
     state.counters.add(GatewayCounter::flows_untracked);
   } else {
     FlowState& flow = flows.at(index).state;
     pin(state, batch, i, key, flow, cookie);
     refresh(state, key, flow, i, true);
+    if (picked_up) state.counters.add(GatewayCounter::flows_picked_up);
   }
   send_to_target(state, batch, i, cookie);
 }
@@ -160,7 +164,10 @@ bool reopen_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Ke
   if (!chooses && (flow.tcp & kHandshakeOver) == 0) return true;  // a retransmission
   if (chooses) {
     slot = choose(state, batch, i);
-    if (slot == base::kNoTarget) return false;
+    if (slot == base::kNoTarget) {
+      if (!state.config.fail_open) count_rejected(state, state.scratch.inner[i]);
+      return false;
+    }
   }
   const auto incarnation =
       static_cast<uint8_t>((cookie_incarnation(flow.cookie) + 1) % kIncarnations);
@@ -182,7 +189,7 @@ bool move_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key&
       state.cookie_for(batch.endpoint[i], batch.hash[i], slot, cookie_incarnation(flow.cookie));
   flow.generation = state.table->target(slot).generation;
   flow.flags = static_cast<uint8_t>((flow.flags & ~kPromoted) | kMoved);
-  flow.spare = static_cast<uint32_t>(state.now_ms);
+  flow.spare = moved_from(from, state.now_ms);
   batch.flags[i] |= batch::kFlowIsMoved;
   state.counters.add(GatewayCounter::flows_moved);
   state.counters.add(from, TargetCounter::flows_active, ~uint64_t{0});
@@ -199,12 +206,19 @@ uint32_t index_of(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   return Family<Key>::flows(state).find(Family<Key>::key(state, i), batch.hash[i]);
 }
 
+// An ICMP error about no flow, or about one that has to choose again: it neither makes nor moves
+// one.
+void decide_stray_error(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  if (state.fails_open(batch.endpoint[i], batch.hash[i])) return bypass(state, batch, i);
+  drop(state, batch, i, DropReason::icmp_no_flow);
+}
+
 template <class Key>
 void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint32_t index = index_of<Key>(state, batch, i);
   const bool quoted = state.scratch.quoted[i];
   if (index == kNoFlow) {
-    if (quoted) return drop(state, batch, i, DropReason::icmp_no_flow);
+    if (quoted) return decide_stray_error(state, batch, i);
     return open_flow<Key>(state, batch, i);
   }
   const Key& key = Family<Key>::key(state, i);
@@ -215,12 +229,14 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
     return;
   }
   const select::TargetSpec& target = state.table->target(cookie_slot(flow.cookie));
-  if (pin_is_void(flow, target)) {
-    if (!move_flow(state, batch, i, key, flow)) return;
+  const bool is_void = pin_is_void(flow, target);
+  if (quoted) {
+    if (is_void) return decide_stray_error(state, batch, i);
   } else {
-    flow.generation = target.generation;
+    refresh(state, key, flow, i, true);
+    if (is_void && !move_flow(state, batch, i, key, flow)) return;
+    if (!is_void) flow.generation = target.generation;
   }
-  if (!quoted) refresh(state, key, flow, i, true);
   send_to_target(state, batch, i, flow.cookie);
 }
 
@@ -243,9 +259,8 @@ DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, u
     return state.config.cookie_check == CookieCheck::lenient ? DropReason::none
                                                              : DropReason::wrong_cookie;
   }
-  const bool moved_just_now = (flow.flags & kMoved) != 0 &&
-                              static_cast<uint32_t>(state.now_ms) - flow.spare < kMovedGraceMs;
-  return from == slot && moved_just_now ? DropReason::none : DropReason::wrong_target;
+  const bool welcome = from == slot && moved_just_now(flow, from, state.now_ms);
+  return welcome ? DropReason::none : DropReason::wrong_target;
 }
 
 void leave(Gateway::State& state, PacketBatch& batch, uint32_t i, uint32_t cookie) {
@@ -261,7 +276,7 @@ void return_without_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) 
   if (state.scratch.quoted[i]) return drop(state, batch, i, DropReason::icmp_no_flow);
   const uint32_t cookie = state.scratch.options[i].cookie;
   const uint16_t slot = cookie_slot(cookie);
-  if (!state.accepts_without_flow() || slot != state.scratch.source_slot[i] ||
+  if (!state.accepts_unknown() || slot != state.scratch.source_slot[i] ||
       cookie !=
           state.cookie_for(batch.endpoint[i], batch.hash[i], slot, cookie_incarnation(cookie))) {
     return drop(state, batch, i, DropReason::no_flow);
@@ -375,7 +390,7 @@ void decide(Gateway::State& state, PacketBatch& batch) {
 
 uint32_t Gateway::sweep(uint64_t now_ms, uint32_t positions) {
   State& state = *state_;
-  state.now_ms = now_ms;
+  state.advance(now_ms);
   const uint32_t ended = sweep_family<flow::FlowKey4>(state, positions) +
                          sweep_family<flow::FlowKey6>(state, positions);
   if (ended != 0) count_active(state);

@@ -95,6 +95,9 @@ bool leave_by_endpoint(Gateway::State& state, PacketBatch& batch, uint32_t i) {
     header.protocol_type = ip_ether_type(batch.packet(i));
     if (ethernet) {
       const Endpoints::Macs& learnt = state.endpoints.macs(index);
+      if (is_zero(endpoint.destination_mac) && is_zero(learnt.destination)) {
+        return refuse(state, batch, i, DropReason::endpoint_has_no_device);
+      }
       write_ethernet(
           grow(batch, i, kEthernetBytes),
           is_zero(endpoint.destination_mac) ? learnt.destination : endpoint.destination_mac,

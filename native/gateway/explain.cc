@@ -38,10 +38,11 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
   const auto& flows = Family<Key>::flows(state);
   const uint32_t index = flows.find(key, out.hash);
   if (index == flow::kNoFlow) {
+    if (state.config.fail_open && out.chosen == base::kNoTarget) return;
     if (quoted) {
       out.error = DropReason::icmp_no_flow;
-    } else if (has_tcp_header(inner) && !opens_tcp(inner) &&
-               ((inner.tcp_flags & wire::kRst) != 0 || !state.learning())) {
+    } else if (is_of_connection(inner, key) && !opens_tcp(inner) &&
+               ((inner.tcp_flags & wire::kRst) != 0 || !state.accepts_unknown_at(now_ms))) {
       out.error = DropReason::tcp_not_syn;
     } else {
       out.target = out.chosen;

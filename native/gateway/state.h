@@ -40,7 +40,7 @@ enum TcpBits : uint8_t {
 // FlowState.flags
 enum FlowFlags : uint8_t {
   kPromoted = 1,  // its target has returned a packet
-  kMoved = 2,     // FlowState.spare is when
+  kMoved = 2,     // FlowState.spare is from where and when
   kVersion6 = 4,
 };
 
@@ -83,7 +83,7 @@ struct Gateway::State {
 
   bool started = false;
   uint64_t started_ms = 0;
-  bool untracked = false;  // some flow did not fit the table, last at untracked_ms
+  bool untracked = false;  // some flow has no entry although it was forwarded, last at untracked_ms
   uint64_t untracked_ms = 0;
   uint64_t now_ms = 0;
 
@@ -109,14 +109,25 @@ struct Gateway::State {
     const uint64_t id = config.scope_gateway ? 0 : endpoints.at(endpoint).id;
     return make_cookie(config.cookie_key, id, config.attachment_id, hash, slot, incarnation);
   }
-  bool learning() const {
+  bool learning_at(uint64_t at_ms) const {
     return config.mid_stream == MidStream::pickup ||
-           (config.mid_stream == MidStream::automatic && now_ms - started_ms < config.learning_ms);
+           (config.mid_stream == MidStream::automatic &&
+            (!started || at_ms - started_ms < config.learning_ms));
   }
-  // Without a flow entry a returned packet is judged by its tag alone: while learning, and as long
-  // as flows that did not fit the table may be alive.
-  bool accepts_without_flow() const {
-    return learning() || (untracked && now_ms - untracked_ms < config.tcp_idle_ms);
+  // Whether packets of flows without an entry may be in order: while learning, and as long as flows
+  // that did not fit the table, or were forwarded uninspected, may be alive. TCP then need not
+  // begin with a SYN, and a returned packet is judged by its tag alone.
+  bool accepts_unknown_at(uint64_t at_ms) const {
+    return learning_at(at_ms) || (untracked && at_ms - untracked_ms < config.tcp_idle_ms);
+  }
+  bool accepts_unknown() const { return accepts_unknown_at(now_ms); }
+  void note_untracked() {
+    untracked = true;
+    untracked_ms = now_ms;
+  }
+  // No target at all for this packet's flow, and the user wants it forwarded then.
+  bool fails_open(uint16_t endpoint, uint64_t hash) const {
+    return config.fail_open && table->choose(endpoints.at(endpoint).zone, hash) == base::kNoTarget;
   }
 };
 
@@ -149,6 +160,14 @@ inline bool opens_tcp(const wire::InnerPacket& packet) {
   constexpr uint8_t kMask = wire::kSyn | wire::kAck | wire::kRst | wire::kFin;
   return packet.protocol == wire::kTcp && (packet.tcp_flags & kMask) == wire::kSyn;
 }
+// A packet that has to fit a TCP connection that is there, or open one. A later fragment does not
+// show its header, but belongs to the connection whose ports its train has.
+template <class Key>
+bool is_of_connection(const wire::InnerPacket& packet, const Key& key) {
+  return packet.protocol == wire::kTcp &&
+         ((packet.flags & wire::kLaterFragment) == 0 ||
+          key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple));
+}
 inline bool has_tcp_header(const wire::InnerPacket& packet) {
   return packet.protocol == wire::kTcp && (packet.flags & wire::kLaterFragment) == 0;
 }
@@ -159,6 +178,16 @@ inline bool has_tcp_header(const wire::InnerPacket& packet) {
 inline bool pin_is_void(const flow::FlowState& flow, const select::TargetSpec& target) {
   if ((target.flags & select::kRegistered) == 0) return true;
   return flow.generation != target.generation && (target.flags & select::kEligible) == 0;
+}
+
+// FlowState.spare of a flow that moved: the slot it left, and when, in units of 64 ms.
+inline uint32_t moved_from(uint16_t slot, uint64_t now_ms) {
+  return uint32_t{slot} << 20 | (static_cast<uint32_t>(now_ms >> 6) & 0xfffff);
+}
+inline bool moved_just_now(const flow::FlowState& flow, uint16_t from, uint64_t now_ms) {
+  if ((flow.flags & kMoved) == 0 || flow.spare >> 20 != from) return false;
+  const uint32_t ago = (static_cast<uint32_t>(now_ms >> 6) - flow.spare) & 0xfffff;
+  return ago < kMovedGraceMs >> 6;
 }
 
 // Whether a SYN on an existing entry is a new connection that must choose a target of its own.

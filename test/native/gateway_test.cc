@@ -635,3 +635,132 @@ TEST(every_packet_is_accounted_for) {
   CHECK_EQ(out,
            rig.count(GatewayCounter::packets_to_targets) + rig.count(GatewayCounter::packets_out));
 }
+
+TEST(fail_open_carries_whole_tcp_connections_also_later) {
+  Rig rig(0, [](gateway::GatewayConfig& c) { c.fail_open = true; });
+  CHECK(rig.enter(client_tcp(kSyn)) == Verdict::bypass);
+  CHECK(rig.enter(server_tcp(kSyn | kAck)) == Verdict::bypass);
+  CHECK(rig.enter(client_tcp(kAck)) == Verdict::bypass);
+  const Bytes error = ipv4(0x0a0002fe, kClient, 1, icmp_unreachable(client_tcp(kAck), 28));
+  CHECK(rig.enter(error) == Verdict::bypass);
+  const Bytes ack = client_tcp(kAck);
+  CHECK(rig.gateway->explain(ack.data(), 40, 0, rig.now_ms).error == DropReason::none);
+  CHECK_EQ(rig.all_drops(), 0);
+  // A connection that has a target when the last one goes.
+  Rig served(1, [](gateway::GatewayConfig& c) { c.fail_open = true; });
+  CHECK(served.trip(client_tcp(kSyn)).done);
+  served.targets[0].flags = 0;
+  served.publish();
+  for (int minute = 0; minute < 10; ++minute) {
+    CHECK(served.enter(client_tcp(kAck)) == Verdict::bypass);
+    served.age(60'000);
+  }
+  // And back again: what ran uninspected is picked up.
+  served.targets[0].flags = select::kRegistered | select::kEligible;
+  served.publish();
+  CHECK(served.trip(client_tcp(kAck)).done);
+}
+
+TEST(a_full_table_still_carries_tcp_connections) {
+  Rig rig;
+  for (uint32_t i = 0; rig.count(GatewayCounter::flows_untracked) == 0; ++i) {
+    REQUIRE(rig.trip(ipv4(kClient + i, kServer, 17, udp(1, 53))).done);
+    REQUIRE(i < 100 * base::kFlowsMin);
+  }
+  uint32_t untracked = 0;
+  for (uint16_t port = 1; port <= 20; ++port) {
+    const uint64_t before = rig.count(GatewayCounter::flows_untracked);
+    const Rig::Trip syn = rig.trip(client_tcp(kSyn, port));
+    const Rig::Trip answer = rig.trip(server_tcp(kSyn | kAck, port));
+    const Rig::Trip data = rig.trip(client_tcp(kAck, port));
+    CHECK(syn.done && answer.done && data.done);
+    CHECK_EQ(answer.cookie, syn.cookie);
+    CHECK_EQ(data.target, syn.target);
+    untracked += rig.count(GatewayCounter::flows_untracked) - before > 1;
+  }
+  CHECK(untracked > 0);
+}
+
+TEST(fragments_do_not_open_tcp_connections) {
+  Rig rig;
+  const Bytes segment = tcp(52144, 443, kAck, 60);
+  const Bytes head(segment.begin(), segment.begin() + 24);
+  const Bytes tail(segment.begin() + 24, segment.end());
+  CHECK(rig.enter(ipv4(kClient, kServer, 6, head, 0x2000)) == Verdict::drop);
+  CHECK(rig.enter(ipv4(kClient, kServer, 6, tail, 3)) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::tcp_not_syn);
+  CHECK_EQ(rig.gateway->flows(), 0);
+}
+
+TEST(ipv6_trains_whose_transport_is_behind_another_header_stay_together) {
+  Rig rig;
+  const Bytes datagram = udp(4000, 53, 56);
+  const Bytes options = {17, 0, 1, 4, 0, 0, 0, 0};  // destination options, then UDP
+  const auto fragment = [&](uint8_t offset_and_more, const Bytes& part) {
+    Bytes b = {60, 0, 0, offset_and_more, 0, 0, 0, 9};
+    append(b, part);
+    return ipv6(1, 2, 44, b);
+  };
+  Bytes head = options;
+  append(head, Bytes(datagram.begin(), datagram.begin() + 24));
+  const Bytes tail(datagram.begin() + 24, datagram.end());
+  const Rig::Trip first = rig.trip(fragment(1, head));
+  const Rig::Trip later = rig.trip(fragment(32, tail));
+  CHECK(first.done && later.done);
+  CHECK_EQ(first.cookie, later.cookie);
+  CHECK_EQ(rig.gateway->flows(), 1);
+}
+
+TEST(rejections_count_first_packets_only) {
+  Rig rig(1);
+  CHECK(rig.trip(client_tcp(kSyn)).done);
+  rig.targets[0].flags = 0;
+  rig.publish();
+  for (int i = 0; i < 5; ++i) CHECK(rig.enter(client_tcp(kAck)) == Verdict::drop);
+  CHECK_EQ(rig.drops(DropReason::no_targets), 5);
+  CHECK_EQ(rig.count(GatewayCounter::flows_rejected), 0);
+  CHECK(rig.enter(client_tcp(kSyn, 9)) == Verdict::drop);
+  CHECK_EQ(rig.count(GatewayCounter::flows_rejected), 1);
+}
+
+TEST(after_a_move_only_the_target_it_left_is_welcome) {
+  Rig rig;
+  const Rig::Trip at_first = rig.trip(client_tcp(kSyn));
+  const auto fail = [&](uint16_t slot) {
+    rig.targets[slot].flags = select::kRegistered;
+    ++rig.targets[slot].generation;
+    rig.publish();
+  };
+  fail(at_first.target);
+  const Rig::Trip second = rig.trip(client_tcp(kAck));
+  fail(second.target);
+  const Rig::Trip third = rig.trip(client_tcp(kAck));
+  REQUIRE(third.done);
+  CHECK(rig.come_back(second.datagram, rig.targets[second.target].address) == Verdict::forward);
+  CHECK(rig.come_back(at_first.datagram, rig.targets[at_first.target].address) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::wrong_target);
+}
+
+TEST(tagged_frames_of_a_peer_are_refused) {
+  Rig rig;
+  gateway::EndpointSpec peer;
+  peer.kind = gateway::EndpointKind::geneve;
+  peer.id = 0xabc;
+  peer.peer = 0xc0000207;
+  peer.inner = gateway::InnerMode::ethernet;
+  rig.gateway->set_endpoint(5, peer);
+  const Bytes packet = client_tcp(kSyn);
+  Bytes plain = {0, 0, 0x65, 0x58, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0};
+  Bytes tagged(plain.begin(), plain.begin() + 20);
+  append(tagged, Bytes{0x81, 0, 0, 10, 8, 0});
+  append(plain, packet);
+  append(tagged, packet);
+  CHECK(rig.come_back(tagged, peer.peer) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::geneve_bad_protocol);
+  REQUIRE(rig.come_back(plain, peer.peer) == Verdict::forward);
+  const Bytes out = rig.bytes(0);
+  REQUIRE(rig.come_back(out, rig.targets[rig.batch->target[0]].address) == Verdict::forward);
+  Bytes swapped = plain;
+  std::swap_ranges(swapped.begin() + 8, swapped.begin() + 14, swapped.begin() + 14);
+  CHECK(rig.bytes(0) == swapped);
+}
