@@ -433,4 +433,16 @@ export interface NativeBinding {
 const require = createRequire(import.meta.url);
 const load = require('node-gyp-build') as (root: string) => NativeBinding;
 
-export const binding: NativeBinding = load(fileURLToPath(new URL('..', import.meta.url)));
+function loadAddon(): NativeBinding {
+  try {
+    return load(fileURLToPath(new URL('..', import.meta.url)));
+  } catch (cause) {
+    const { platform, arch } = process;
+    const message =
+      `gwlb has no native addon for ${platform}-${arch} here: there is no prebuilt one, and none was ` +
+      'built (with g++, make and python3 installed: npm rebuild gwlb)';
+    throw Object.assign(new Error(message, { cause }), { code: 'ERR_GWLB_NO_ADDON' });
+  }
+}
+
+export const binding: NativeBinding = loadAddon();

@@ -6,7 +6,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { ERROR_CODES, GatewayError } from './errors.js';
+import { GatewayError } from './errors.js';
 
 const EXAMPLES = `
 Examples:
@@ -68,7 +68,8 @@ function declareService(program: Command, done: Done): void {
     .addHelpText(
       'after',
       '\nSIGTERM and SIGINT stop it; SIGHUP reads the file again: targets, policy, endpoints, idle\n' +
-        'timeouts and log level change without losing flows. Logs are JSON lines on standard output.',
+        'timeouts and log level change without losing flows. Logs go to standard output: JSON lines,\n' +
+        'readable ones on a terminal.',
     )
     .action(async (path: string) => {
       const { run } = await import('./cli/run.js');
@@ -154,8 +155,9 @@ export async function main(argv: readonly string[]): Promise<number> {
 /** The package that an import did not find; null for every other error. */
 function missingPackage(error: unknown): string | null {
   if (!(error instanceof Error) || !('code' in error)) return null;
-  if (error.code !== 'ERR_MODULE_NOT_FOUND') return null;
-  return /Cannot find package '([^']+)'/.exec(error.message)?.[1] ?? null;
+  if (error.code !== 'ERR_MODULE_NOT_FOUND' && error.code !== 'MODULE_NOT_FOUND') return null;
+  // Imported and required; a path is no package.
+  return /Cannot find (?:package|module) '([^'./][^']*)'/.exec(error.message)?.[1] ?? null;
 }
 
 /** Prints what ended the command; returns the exit code. */
@@ -179,7 +181,7 @@ function report(error: unknown): number {
 }
 
 function isOurs(error: Error): boolean {
-  return 'code' in error && Object.hasOwn(ERROR_CODES, String(error.code));
+  return 'code' in error && String(error.code).startsWith('ERR_GWLB_');
 }
 
 const ARGUMENT_ERRORS = new Set<string>([

@@ -4,7 +4,14 @@ import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocume
 import type { z } from 'zod';
 import type { HealthCheckOptions } from '../control/options.js';
 import { show } from '../errors.js';
-import { type Config, type LogLevel, type Path, type Problem, pathText } from './config-types.js';
+import {
+  type Config,
+  type EndpointConfig,
+  type LogLevel,
+  type Path,
+  type Problem,
+  pathText,
+} from './config-types.js';
 import { relationProblems } from './relations.js';
 import { checkMetricsListen, SCHEMA } from './schema.js';
 
@@ -222,19 +229,46 @@ function configOf(given: Given): Config {
         tcpSeconds: gateway.idleTimeout?.tcpSeconds ?? 350,
         otherSeconds: gateway.idleTimeout?.otherSeconds ?? 120,
       },
-      limits: { ...gateway.limits, flows: gateway.limits?.flows ?? 1_048_576 },
+      limits: {
+        flows: gateway.limits?.flows ?? 1_048_576,
+        flowsIpv6: gateway.limits?.flowsIpv6 ?? 262_144,
+      },
     },
     targetGroup: {
       ...group,
       name: group.name ?? 'targets',
+      port: group.port ?? 6081,
+      inner: group.inner ?? 'ip',
+      optionClass: group.optionClass ?? 0x0108,
+      stickiness: group.stickiness ?? '5-tuple',
       failover: group.failover ?? 'no_rebalance',
       deregistrationDelaySeconds: group.deregistrationDelaySeconds ?? 300,
       failOpen: group.failOpen ?? false,
       healthCheck,
       targets: group.targets ?? [],
     },
-    endpoints: (given.endpoints ?? []) as Config['endpoints'],
+    endpoints: ((given.endpoints ?? []) as EndpointConfig[]).map((endpoint) =>
+      endpointOf(endpoint, gateway.netns ?? null),
+    ),
     metrics: metrics ? checkMetricsListen(metrics.listen) : null,
     log: { level: log.level ?? 'info' },
+  };
+}
+
+/** Without a namespace of its own a device is made in the gateway's. */
+function endpointOf(given: EndpointConfig, netns: string | null): EndpointConfig {
+  const common = { ...given, zone: given.zone ?? 'default' };
+  if (common.tun !== undefined) {
+    return { ...common, netns: common.netns === undefined ? netns : common.netns };
+  }
+  const geneve = { ...common.geneve };
+  return {
+    ...common,
+    geneve: {
+      ...geneve,
+      port: geneve.port ?? 6081,
+      vni: geneve.vni ?? 0,
+      inner: geneve.inner ?? 'ip',
+    },
   };
 }

@@ -219,3 +219,28 @@ t.test('an address of the metrics in use ends the start', async (t) => {
   t.match(JSON.parse(events.at(-1) ?? ''), { event: 'failed', error: /^metrics\.listen: / });
   t.notMatch(stdout, '"started"');
 });
+
+t.test('a default that is written out, or left out, is no change', async (t) => {
+  write(first);
+  const running = start(t);
+  await running.until('started');
+  writeFileSync(
+    file,
+    `gateway: { name: gateway, address: ${GATEWAY}, port: 6081, netns: null, mtu: 8500, workers: 1,
+  crossZone: false, idleTimeout: { tcpSeconds: 350, otherSeconds: 120 },
+  limits: { flows: 4096, flowsIpv6: 262144 } }
+targetGroup: { name: targets, port: 6081, inner: ip, optionClass: 0x0108, stickiness: 5-tuple,
+  failover: no_rebalance, healthCheck: false, targets: [{ address: ${TARGET}, zone: default }] }
+endpoints:
+  - { id: ${FIRST}, zone: default, geneve: { peer: ${first.peer}, port: 6081, vni: 7, inner: ip } }
+metrics: { listen: "${METRICS}" }
+log: { level: info }
+`,
+  );
+  const entries = await running.reload('reloaded');
+  t.notMatch(entries, [{ event: 'reload_refused' }]);
+  write(first);
+  await running.reload('reloaded');
+  running.child.kill('SIGTERM');
+  t.same(await once(running.child, 'exit'), [0, null]);
+});
