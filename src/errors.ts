@@ -279,3 +279,9 @@ export function fromSystemError(error: unknown, action: string): GatewayError {
     cause: error,
   });
 }
+
+/** The message without the field's name, for callers that know the field by another one. */
+export function withoutField(error: GatewayError): string {
+  const { message, field } = error;
+  return field && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+}

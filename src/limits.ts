@@ -8,9 +8,6 @@ const native = binding.limits;
 /** Most packets of one `PacketBatch`. */
 export const BATCH_PACKETS_MAX: number = native.batchPackets;
 
-/** Bytes in front of each packet of a batch, for what encapsulation adds. */
-export const HEADROOM_BYTES: number = native.headroom;
-
 /** Bytes of a slot for packets up to an ordinary MTU, headroom included. */
 export const SLOT_STRIDE_STANDARD: number = native.slotStrideStandard;
 

@@ -1,7 +1,7 @@
 /** `gwlb appliance`: passes packets, drops what rules say; for testing gateways. */
 import { Appliance } from '../appliance/appliance.js';
 import { type DropRule, parseDropRule } from '../appliance/drop-rule.js';
-import { GatewayError, invalidArgument } from '../errors.js';
+import { GatewayError, invalidArgument, withoutField } from '../errors.js';
 import { numberArgument } from './decode.js';
 import { untilStopped } from './signals.js';
 
@@ -23,11 +23,10 @@ const ARGUMENT_OF: Readonly<Record<string, string>> = {
 /** The same error about the argument; others as they are. */
 function aboutArgument(error: unknown): unknown {
   if (!(error instanceof GatewayError) || error.field === undefined) return error;
-  const { code, field: option, message } = error;
-  const field = ARGUMENT_OF[option];
-  const start = `${option}: `;
-  if (field === undefined || !message.startsWith(start)) return error;
-  return new GatewayError(code, `${field}: ${message.slice(start.length)}`, {
+  const field = ARGUMENT_OF[error.field];
+  const message = withoutField(error);
+  if (field === undefined || message === error.message) return error;
+  return new GatewayError(error.code, `${field}: ${message}`, {
     field,
     cause: error,
   });

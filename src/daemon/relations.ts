@@ -4,12 +4,11 @@
  */
 import { checkTargetGroup } from '../control/options.js';
 import { TargetGroup } from '../control/target-group.js';
-import { GatewayError } from '../errors.js';
+import { GatewayError, withoutField } from '../errors.js';
 import { checkGeneve, checkListen } from '../gateway/gateway-load-balancer.js';
 import { TARGETS_MAX, ZONES_MAX } from '../limits.js';
 import { parseEndpointId } from '../packet/address.js';
 import type { Path } from './config-types.js';
-import { withoutField } from './schema.js';
 
 interface Found {
   path: Path;

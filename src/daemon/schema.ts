@@ -6,7 +6,7 @@
 import { z } from 'zod';
 import { checkTarget, checkTargetGroup } from '../control/options.js';
 import { TargetGroup } from '../control/target-group.js';
-import { checkOneOf, GatewayError, invalidArgument } from '../errors.js';
+import { checkOneOf, GatewayError, invalidArgument, withoutField } from '../errors.js';
 import { checkEndpoint } from '../gateway/endpoint.js';
 import { checkGeneve, checkListen, checkTunName } from '../gateway/gateway-load-balancer.js';
 import { parseSocketAddress } from '../packet/address.js';
@@ -14,12 +14,6 @@ import { checkNetns } from '../packet/lifecycle.js';
 import { LOG_LEVELS } from './config-types.js';
 
 type Given = Record<string, unknown>;
-
-/** The message without the library's name of the field, which the file's path takes the place of. */
-export function withoutField(error: GatewayError): string {
-  const { message, field } = error;
-  return field && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
-}
 
 /** A value that `check` throws a GatewayError about. */
 function value(check: (value: unknown) => unknown) {

@@ -1,14 +1,13 @@
 /** A configuration at work: the gateway it describes, its reloads and its end. */
 import type { HealthEvent } from '../control/events.js';
 import { TargetGroup } from '../control/target-group.js';
-import { GatewayError } from '../errors.js';
+import { GatewayError, withoutField } from '../errors.js';
 import { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { Config, EndpointConfig } from './config-types.js';
 import type { Logger } from './log.js';
 import { GatewayMetrics } from './metrics.js';
 import { MetricsServer } from './metrics-server.js';
 import { type EndpointChanges, endpointChanges, restartNeeded } from './reload.js';
-import { withoutField } from './schema.js';
 
 /** Calls `action`; what it throws names the keys of the file, not the options of the library. */
 async function named<T>(from: string, to: string, action: () => Promise<T> | T): Promise<T> {
