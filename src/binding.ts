@@ -13,6 +13,7 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { NativeCaptureReader, NativeDecodedFrame } from './binding-codec.js';
 
 export interface NativeBatch {
   /** Descriptors and slots; one ArrayBuffer for the life of the batch. */
@@ -66,6 +67,14 @@ export interface NativeGatewayConfig {
   sourceMac: Uint8Array;
   destinationMac: Uint8Array;
   failOpen: boolean;
+  /** A second packet promotes a flow, not only a returned one. */
+  promoteOnIngress: boolean;
+  /** Answer packets that are too long with ICMP errors. */
+  pathMtuDiscovery: boolean;
+  /** Answer TCP packets of no flow with a RST. */
+  resetOnIdle: boolean;
+  /** Count packets and bytes of each flow, 32 more bytes a flow. */
+  flowCounters: boolean;
   outerHeaders: boolean;
   address: number;
   port: number;
@@ -81,6 +90,10 @@ export interface NativeTarget {
   port: number;
   /** Takes new flows. */
   eligible: boolean;
+  /** TCP flows that are pinned to it are answered with a RST. */
+  reset: boolean;
+  /** Its deregistration delay is over. */
+  gone: boolean;
   generation: number;
   weight: number;
   /** What the rendezvous scores are computed from. */
@@ -127,8 +140,20 @@ export interface NativeExplanation {
   pinned: boolean;
   forward: boolean;
   cookie: number;
+  /** 1 FIN from the low end, 2 from the high one, 4 handshake over. */
   tcp: number;
+  /** What decided: 0 nothing, 1 new flow by its row, 2 picked up in mid-stream by its row, 3 pinned,
+   *  4 reopened by a SYN, 5 moved, 6 answered with a RST, 7 bypasses inspection. */
+  rule: number;
+  /** In probation: its target has returned nothing yet. */
+  probation: boolean;
+  /** Which idle timeout: 0 TCP, 1 other, 2 closing, 3 reset. */
+  idle: number;
+  idleTimeoutMs: number;
   idleLeftMs: number;
+  /** Slot it moved from, and how long ago; 0xffff where it did not, or longer ago than 30 s. */
+  movedFrom: number;
+  movedAgoMs: number;
   kind: number;
   low: Uint8Array;
   high: Uint8Array;
@@ -142,10 +167,15 @@ export interface NativeExplanation {
 
 export interface NativeFlowEvent {
   nowMs: number;
-  /** 1 opened, 2 moved, 3 ended */
+  /** 1 opened, 2 moved, 3 ended, 4 lives (a report of its counters) */
   type: number;
-  /** 0 none, 1 closed, 2 reset, 3 idle, 4 replaced, 5 evicted */
-  end: number;
+  /**
+   * opened: 1 new, 2 picked up in mid-stream, 3 reopened by a SYN, 4 learnt from a returned packet.
+   * moved: 5 its target failed, 6 its target is gone.
+   * ended: 7 closed, 8 RST, 9 idle, 10 replaced by a new connection, 11 evicted, 12 answered with a RST.
+   * lives: 0.
+   */
+  cause: number;
   version: number;
   protocol: number;
   endpoint: number;
@@ -156,6 +186,22 @@ export interface NativeFlowEvent {
   cookie: number;
   low: Uint8Array;
   high: Uint8Array;
+  /** The rest only with `flowCounters`, in `ended` and `lives`, else 0. When it was opened. */
+  openedMs: number;
+  packetsTo: number;
+  bytesTo: number;
+  packetsFrom: number;
+  bytesFrom: number;
+}
+
+/** Live flows by what their next packet would do under another target table. */
+export interface NativeFlowMove {
+  from: number;
+  /** 0xffff where there is none. */
+  to: number;
+  /** 0 stays, 1 moves, 2 is answered with a RST, 3 finds no target */
+  fate: number;
+  count: number;
 }
 
 /** What an embedded gateway and an engine have in common. */
@@ -164,6 +210,20 @@ export interface NativeGatewayControl {
   removeEndpoint(index: number): void;
   setIdleTimeouts(tcpMs: number, otherMs: number): void;
   setFailOpen(failOpen: boolean): void;
+  setResetOnIdle(resetOnIdle: boolean): void;
+  /** The key before stays good for tags for `overlapMs` from now on. */
+  setCookieKey(key: Uint8Array, nowMs: number, overlapMs: number): void;
+  /**
+   * Looks at up to `positions` places of the flow tables from `cursor` on (0 at first) as if these
+   * were the targets. `cursor` of the answer is 0 when all have been looked at.
+   */
+  previewFlows(
+    targets: NativeTargets,
+    cursor: number,
+    positions: number,
+  ): { moves: NativeFlowMove[]; cursor: number };
+  /** Has every live flow reported (`lives`) once in about this time; 0: never. */
+  setReportInterval(intervalMs: number): void;
   /** `packet` starts at an IP header. */
   explain(packet: Uint8Array, endpoint: number, nowMs: number): NativeExplanation;
   drainEvents(max: number): NativeFlowEvent[];
@@ -178,6 +238,11 @@ export interface NativeGateway extends NativeGatewayControl {
    */
   toTargets(batch: NativeBatch, nowMs: number): void;
   fromTargets(batch: NativeBatch, nowMs: number): void;
+  /**
+   * Fills the batch with packets that were held (verdict `held`) and may go now; hand it to
+   * `toTargets`. Returns how many.
+   */
+  takeHeld(batch: NativeBatch, nowMs: number): number;
   sweep(nowMs: number, positions: number): number;
   /** Counter words, native/gateway/counters.h; index with `counterLayout`. */
   readonly counters: BigUint64Array;
@@ -282,60 +347,6 @@ export interface NativeFlowTable {
   /** How many entries were idle for longer than the timeout, and are now erased. */
   sweep(nowMs: number, positions: number): number;
   clear(): void;
-}
-
-/** One frame of a capture, as `gwlb decode` prints it. */
-export interface NativeDecodedFrame {
-  isGeneve: boolean;
-  outer: {
-    version: number;
-    source: Uint8Array;
-    destination: Uint8Array;
-    sourcePort: number;
-    destinationPort: number;
-    ttl: number;
-    checksum: 'ok' | 'zero' | 'bad' | 'unknown';
-  } | null;
-  geneve: {
-    offset: number;
-    version: number;
-    oam: boolean;
-    critical: boolean;
-    protocolType: number;
-    vni: number;
-    headerLength: number;
-    options: { class: number; type: number; data: Uint8Array }[];
-  } | null;
-  gateway: { endpointId: bigint; attachmentId: bigint; cookie: number } | null;
-  ethernet: {
-    destination: Uint8Array;
-    source: Uint8Array;
-    etherType: number;
-    vlan: number[];
-  } | null;
-  inner: {
-    offset: number;
-    version: number;
-    source: Uint8Array;
-    destination: Uint8Array;
-    protocol: number;
-    sourcePort: number | null;
-    destinationPort: number | null;
-    length: number;
-    flags: number;
-    tcpFlags: number;
-  } | null;
-  error: { reason: string; layer: string; offset: number; needed: number; had: number } | null;
-}
-
-export interface NativeCaptureReader {
-  /**
-   * null at the end or where the file is cut: see `error()` then. `data` is a view of the file's
-   * bytes. Throws only where their buffer was transferred or resized meanwhile.
-   */
-  next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null;
-  /** "" or a sentence saying where the file is cut. */
-  error(): string;
 }
 
 export interface NamedText {

@@ -35,7 +35,7 @@ export {
   type GatewayErrorCode,
   type GatewayErrorOptions,
 } from './errors.js';
-export type { ExplainOptions, GatewayEvents } from './gateway/control.js';
+export type { CookieKeyOptions, ExplainOptions, GatewayEvents } from './gateway/control.js';
 export type {
   EndpointCounters,
   GatewayCounters,
@@ -44,7 +44,7 @@ export type {
 } from './gateway/counters.js';
 export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
 export type { Candidate, Explanation, FlowCookie } from './gateway/explain.js';
-export type { FlowEnd, FlowEvent } from './gateway/flow-events.js';
+export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
 export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
 export {
   type EndpointOptions,
@@ -57,6 +57,7 @@ export type {
   GatewayBaseOptions,
   GatewayLimits,
   IdleTimeout,
+  ListenerTcpReset,
   MidStream,
   SourcePorts,
 } from './gateway/options.js';

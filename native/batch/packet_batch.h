@@ -20,9 +20,11 @@ enum class Verdict : uint8_t {
   pending = 0,  // not decided yet
   forward = 1,  // send it where target/address/port or endpoint say
   drop = 2,     // reason[i] says why
-  reply = 3,    // the packet was rewritten into an answer: send it back by endpoint[i]
-  bypass = 4,   // forwarded uninspected (fail open): send it out by endpoint[i]
-  moved = 5,    // another worker took it over
+  reply = 3,  // the packet was dropped (reason[i]) and rewritten into an answer to its sender: send
+              // it out by endpoint[i]
+  bypass = 4,  // forwarded uninspected (fail open): send it out by endpoint[i]
+  moved = 5,   // another worker took it over
+  held = 6,    // the gateway keeps a copy: a later fragment that waits for its first one
 };
 
 // One row of the descriptor layout: field name, element type, what it means.
@@ -45,6 +47,7 @@ enum class Verdict : uint8_t {
 enum PacketFlags : uint8_t {
   kFlowIsNew = 1,    // this packet made the flow's entry
   kFlowIsMoved = 2,  // this packet moved its flow to another target
+  kWasHeld = 4,      // this packet was held by the gateway and is counted already
 };
 
 class PacketBatch {

@@ -185,6 +185,34 @@ void GatewayEngine::set_fail_open(bool fail_open) {
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_fail_open(fail_open); });
 }
 
+void GatewayEngine::set_reset_on_idle(bool reset_on_idle) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_reset_on_idle(reset_on_idle); });
+}
+
+void GatewayEngine::set_cookie_key(const base::HashKey& key, uint32_t overlap_ms) {
+  const uint64_t now = now_ms();
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_cookie_key(key, now, overlap_ms); });
+}
+
+void GatewayEngine::set_report_interval(uint32_t interval_ms) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_report_interval(interval_ms); });
+}
+
+// All workers' tables have one size, so that one cursor serves them all.
+void GatewayEngine::preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
+                            std::vector<gateway::FlowMove>* out) {
+  const uint32_t from = *cursor;
+  std::mutex mutex;
+  on_workers([&](GatewayWorker& worker) {
+    uint32_t at = from;
+    std::vector<gateway::FlowMove> moves;
+    worker.gateway().preview(table, positions, &at, &moves);
+    const std::lock_guard<std::mutex> lock(mutex);
+    *cursor = at;
+    out->insert(out->end(), moves.begin(), moves.end());
+  });
+}
+
 // Rows are the same on every worker; flows and fragment trains only their owner knows. Asking all
 // finds it without a second way to name the owner.
 gateway::Explanation GatewayEngine::explain(const uint8_t* packet, uint32_t length,

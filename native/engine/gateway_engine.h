@@ -57,6 +57,12 @@ class GatewayEngine {
   void set_targets(std::shared_ptr<const select::TargetTable> table);
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
+  void set_reset_on_idle(bool reset_on_idle);
+  void set_cookie_key(const base::HashKey& key, uint32_t overlap_ms);
+  void set_report_interval(uint32_t interval_ms);
+  // As Gateway::preview, for all workers; `positions` of each.
+  void preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
+               std::vector<gateway::FlowMove>* out);
 
   // Of the worker that has the packet's flow; of any where none has it.
   gateway::Explanation explain(const uint8_t* packet, uint32_t length, uint16_t endpoint);

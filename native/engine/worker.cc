@@ -21,6 +21,8 @@ constexpr int kEventsMax = 64;
 
 // While there are flows an idle worker wakes this often to end those that are over.
 constexpr int kTickMs = 250;
+// With fragments held, this often.
+constexpr int kHeldTickMs = 10;
 // Table positions examined in one round at most, for the packets' sake.
 constexpr uint32_t kSweepPositionsMax = 8192;
 
@@ -42,6 +44,7 @@ void GatewayWorker::run() {
     read_devices();
     read_socket();
     read_rings();
+    read_held();
   }
   ask_overflows();
 }
@@ -62,7 +65,8 @@ void GatewayWorker::wait() {
   if (!socket_hot_ && hot_.empty() && sweep_due_ == 0) {
     if (was_full_) ask_overflows();
     wakeup_.will_sleep();
-    if (!asked()) timeout_ms = gateway_->flows() != 0 ? kTickMs : -1;
+    if (!asked())
+      timeout_ms = gateway_->holding() ? kHeldTickMs : gateway_->flows() != 0 ? kTickMs : -1;
   }
   epoll_event events[kEventsMax];
   const int n = epoll_wait(epoll_, events, kEventsMax, timeout_ms);
@@ -148,6 +152,12 @@ void GatewayWorker::read_rings() {
     }
     emit();
   }
+}
+
+void GatewayWorker::read_held() {
+  if (!gateway_->holding() || gateway_->take_held(*batch_, now_ms_) == 0) return;
+  gateway_->to_targets(*batch_, now_ms_);
+  emit();
 }
 
 void GatewayWorker::process(PacketKind kind) {

@@ -90,6 +90,7 @@ class GatewayWorker {
   void read_devices();
   void read_socket();
   void read_rings();
+  void read_held();
   void process(PacketKind kind);
   void hand_over(PacketKind kind);
   void emit();

@@ -159,6 +159,11 @@ class FlowTable {
   template <class Expired>
   uint32_t sweep(uint32_t now_ms, uint32_t positions, Expired&& expired);
 
+  // Calls `visit(index, record)` for each flow in `positions` positions from `*cursor` on (0 at
+  // first; at the end it is 0 again). For walks of their own pace beside the sweep.
+  template <class Visit>
+  void walk(uint32_t* cursor, uint32_t positions, Visit&& visit) const;
+
   // Erases everything; idle timeouts stay.
   void clear();
 
@@ -250,6 +255,18 @@ uint32_t FlowTable<Key>::sweep(uint32_t now_ms, uint32_t positions, Expired&& ex
     positions -= count;
   }
   return before - size_;
+}
+
+template <class Key>
+template <class Visit>
+void FlowTable<Key>::walk(uint32_t* cursor, uint32_t positions, Visit&& visit) const {
+  const uint32_t end = index_end();
+  uint32_t index = *cursor < end ? *cursor : 0;
+  const uint32_t stop = positions < end - index ? index + positions : end;
+  for (; index < stop; ++index) {
+    if (lines_[index / kTagsPerLine].tag[index % kTagsPerLine] != 0) visit(index, records_[index]);
+  }
+  *cursor = stop == end ? 0 : stop;
 }
 
 extern template class FlowTable<FlowKey4>;

@@ -43,18 +43,14 @@ FragmentTable::Train* FragmentTable::set_of(const Key& key) const {
   return trains_ + ((hash >> 32) * sets_ >> 32) * kWays;
 }
 
-void FragmentTable::bind(const wire::InnerPacket& first, uint16_t scope, uint32_t now_ms) {
-  if ((first.flags & wire::kHasPorts) == 0) return;
-  const Key key = make_key(first, scope);
+// The train itself, or whose place a new one takes.
+FragmentTable::Train* FragmentTable::place_for(const Key& key, uint32_t now_ms) const {
   Train* set = set_of(key);
   Train* place = nullptr;
   uint32_t place_age = 0;
   for (uint32_t way = 0; way < kWays; ++way) {
     Train& train = set[way];
-    if (std::memcmp(&train.key, &key, sizeof key) == 0) {
-      place = &train;
-      break;
-    }
+    if (std::memcmp(&train.key, &key, sizeof key) == 0) return &train;
     // What is dead counts as older than anything alive.
     const uint32_t age = alive(train, now_ms) ? now_ms - train.bound_ms : 1u << 31;
     if (place == nullptr || age > place_age) {
@@ -62,23 +58,39 @@ void FragmentTable::bind(const wire::InnerPacket& first, uint16_t scope, uint32_
       place_age = age;
     }
   }
-  *place = Train{key, first.source_port, first.destination_port, now_ms, first.protocol};
+  return place;
 }
 
-bool FragmentTable::find(wire::InnerPacket* later, uint16_t scope, uint32_t now_ms) const {
+void FragmentTable::bind(const wire::InnerPacket& first, uint16_t scope, uint32_t now_ms) {
+  if ((first.flags & wire::kHasPorts) == 0) return;
+  const Key key = make_key(first, scope);
+  Train* place = place_for(key, now_ms);
+  const bool same = std::memcmp(&place->key, &key, sizeof key) == 0;
+  if (same && place->given_up && alive(*place, now_ms)) return;
+  *place = Train{key, first.source_port, first.destination_port, now_ms, first.protocol, false};
+}
+
+void FragmentTable::give_up(const wire::InnerPacket& later, uint16_t scope, uint32_t now_ms) {
+  const Key key = make_key(later, scope);
+  *place_for(key, now_ms) = Train{key, 0, 0, now_ms, later.protocol, true};
+}
+
+FragmentTable::Found FragmentTable::find(wire::InnerPacket* later, uint16_t scope,
+                                         uint32_t now_ms) const {
   const Key key = make_key(*later, scope);
   const Train* set = set_of(key);
   for (uint32_t way = 0; way < kWays; ++way) {
     const Train& train = set[way];
     if (std::memcmp(&train.key, &key, sizeof key) != 0) continue;
-    if (!alive(train, now_ms)) return false;
+    if (!alive(train, now_ms)) return Found::unknown;
+    if (train.given_up) return Found::no_ports;
     later->source_port = train.source_port;
     later->destination_port = train.destination_port;
     later->protocol = train.protocol;
     later->flags |= wire::kHasPorts;
-    return true;
+    return Found::ports;
   }
-  return false;
+  return Found::unknown;
 }
 
 uint32_t FragmentTable::size(uint32_t now_ms) const {

@@ -32,9 +32,14 @@ class FragmentTable {
   // Without kHasPorts there is nothing to remember.
   void bind(const wire::InnerPacket& first, uint16_t scope, uint32_t now_ms);
 
-  // Fills packet->source_port and destination_port and sets kHasPorts; false, and nothing changed,
-  // where the train is not known or too old. Times are modulo 2^32.
-  bool find(wire::InnerPacket* later, uint16_t scope, uint32_t now_ms) const;
+  // Says that the later fragments of a train go without ports, as one of them did already: nothing
+  // binds it to ports any more for its lifetime.
+  void give_up(const wire::InnerPacket& later, uint16_t scope, uint32_t now_ms);
+
+  // `ports`: filled packet->source_port, destination_port and protocol, and set kHasPorts.
+  // `no_ports`: the train was given up. `unknown`: not known or too old. Times are modulo 2^32.
+  enum class Found : uint8_t { unknown, ports, no_ports };
+  Found find(wire::InnerPacket* later, uint16_t scope, uint32_t now_ms) const;
 
   // Trains that are alive; walks the table.
   uint32_t size(uint32_t now_ms) const;
@@ -59,14 +64,16 @@ class FragmentTable {
     uint16_t source_port;
     uint16_t destination_port;
     uint32_t bound_ms;
-    uint8_t
-        protocol;  // behind the first fragment's extension headers, which later ones do not show
+    // Behind the first fragment's extension headers, which later ones do not show.
+    uint8_t protocol;
+    bool given_up;
   };
   static_assert(sizeof(Train) == 52);
 
   FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey key, Pages pages);
   static Key make_key(const wire::InnerPacket& packet, uint16_t scope);
   Train* set_of(const Key& key) const;
+  Train* place_for(const Key& key, uint32_t now_ms) const;
   bool alive(const Train& train, uint32_t now_ms) const {
     return train.key.version != 0 && now_ms - train.bound_ms < lifetime_ms_;
   }

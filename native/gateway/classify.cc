@@ -4,6 +4,7 @@
 #include "gateway/state.h"
 #include "wire/checksum.h"
 #include "wire/ecn.h"
+#include "wire/ipv6_chain.h"
 
 namespace gwlb::gateway {
 
@@ -18,9 +19,33 @@ void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
   batch.length[i] -= bytes;
 }
 
-// The key of packet i, and its place among the batch's keys of its family. An ICMP error has the
-// key of the packet that it quotes; a later fragment has the ports of its train's first fragment,
-// or the 3-tuple where that is not known.
+const wire::InnerPacket& keyed_part(const Scratch& s, uint32_t i) {
+  return s.quoted[i] ? s.quote[i] : s.inner[i];
+}
+
+// The key of packet i, and its place among the batch's keys of its family.
+void set_key(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  Scratch& s = state.scratch;
+  const wire::InnerPacket& keyed = keyed_part(s, i);
+  const flow::Stickiness stickiness = state.config.stickiness;
+  const uint16_t scope = state.scope_of(batch.endpoint[i]);
+  if (keyed.version == 4) {
+    const uint32_t n = s.n4++;
+    s.low_to_high[i] = flow::make_key(keyed, stickiness, scope, &s.keys4[n]);
+    s.hashes4[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys4[n]);
+    s.packet4[n] = i;
+    s.key_at[i] = n;
+  } else {
+    const uint32_t n = s.n6++;
+    s.low_to_high[i] = flow::make_key(keyed, stickiness, scope, &s.keys6[n]);
+    s.hashes6[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys6[n]);
+    s.packet6[n] = i;
+    s.key_at[i] = n;
+  }
+}
+
+// An ICMP error has the key of the packet that it quotes; a later fragment has the ports of its
+// train's first fragment, which may be in the rest of the batch.
 DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   Scratch& s = state.scratch;
   wire::InnerPacket& inner = s.inner[i];
@@ -29,48 +54,76 @@ DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i)
   if (!error.ok()) return error.reason;
   batch.length[i] = inner.total_length;
 
-  const uint16_t endpoint = batch.endpoint[i];
-  const uint16_t scope = state.scope_of(endpoint);
-  wire::InnerPacket quote;
-  const wire::InnerPacket* keyed = &inner;
   s.quoted[i] = (inner.flags & wire::kIcmpError) != 0;
-  if (s.quoted[i]) {
-    if (!wire::parse_icmp_quote(packet, inner, &quote).ok()) return DropReason::icmp_bad_quote;
-    keyed = &quote;
+  if (s.quoted[i] && !wire::parse_icmp_quote(packet, inner, &s.quote[i]).ok()) {
+    return DropReason::icmp_bad_quote;
   }
   if (state.config.stickiness == flow::Stickiness::five_tuple) {
     const auto now_ms = static_cast<uint32_t>(state.now_ms);
+    const uint16_t scope = state.scope_of(batch.endpoint[i]);
+    wire::InnerPacket& keyed = s.quoted[i] ? s.quote[i] : inner;
     constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
-    if ((keyed->flags & wire::kLaterFragment) != 0) {
-      state.fragments->find(s.quoted[i] ? &quote : &inner, scope, now_ms);
+    if ((keyed.flags & wire::kLaterFragment) != 0) {
+      if (state.fragments->find(&keyed, scope, now_ms) == flow::FragmentTable::Found::unknown) {
+        s.waiting[s.waiting_count++] = i;
+        return DropReason::none;
+      }
     } else if (!s.quoted[i] && (inner.flags & kFirstWithPorts) == kFirstWithPorts) {
       state.fragments->bind(inner, scope, now_ms);
     }
   }
-  if (keyed->version == 4) {
-    const uint32_t n = s.n4++;
-    s.low_to_high[i] = flow::make_key(*keyed, state.config.stickiness, scope, &s.keys4[n]);
-    s.hashes4[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys4[n]);
-    s.packet4[n] = i;
-    s.key_at[i] = n;
-  } else {
-    const uint32_t n = s.n6++;
-    s.low_to_high[i] = flow::make_key(*keyed, state.config.stickiness, scope, &s.keys6[n]);
-    s.hashes6[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys6[n]);
-    s.packet6[n] = i;
-    s.key_at[i] = n;
-  }
+  set_key(state, batch, i);
   return DropReason::none;
+}
+
+// Whether the first fragment of this one's train may have ports. (A later IPv6 fragment shows the
+// first header of what was cut, which may be an extension header.)
+bool may_have_ports(const wire::InnerPacket& later) {
+  switch (later.protocol) {
+    case wire::kTcp:
+    case wire::kUdp:
+    case wire::kUdpLite:
+    case wire::kSctp:
+      return true;
+    default:
+      return later.version == 6 && wire::is_ipv6_extension(later.protocol);
+  }
+}
+
+// Later fragments that were waiting for the rest of the batch.
+void settle_fragments(Gateway::State& state, PacketBatch& batch) {
+  using Found = flow::FragmentTable::Found;
+  Scratch& s = state.scratch;
+  const auto now_ms = static_cast<uint32_t>(state.now_ms);
+  for (uint32_t k = 0; k < s.waiting_count; ++k) {
+    const uint32_t i = s.waiting[k];
+    if (!batch.pending(i)) continue;
+    wire::InnerPacket& keyed = s.quoted[i] ? s.quote[i] : s.inner[i];
+    const uint16_t endpoint = batch.endpoint[i];
+    const uint16_t scope = state.scope_of(endpoint);
+    const bool unknown = state.fragments->find(&keyed, scope, now_ms) == Found::unknown;
+    if (unknown && s.role[i] == Role::ingress && !s.quoted[i] && may_have_ports(keyed)) {
+      if (state.hold->put(batch.packet(i), batch.length[i], endpoint, state.now_ms)) {
+        batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::held);
+        state.counters.add(GatewayCounter::packets_held);
+        continue;
+      }
+      state.fragments->give_up(keyed, scope, now_ms);
+    }
+    set_key(state, batch, i);
+  }
 }
 
 DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint16_t endpoint = batch.endpoint[i];
   if (!state.endpoints.exists(endpoint)) return DropReason::unknown_endpoint;
   state.scratch.role[i] = Role::ingress;
-  state.counters.add(GatewayCounter::packets_in);
-  state.counters.add(GatewayCounter::bytes_in, batch.length[i]);
-  state.counters.add(endpoint, EndpointCounter::packets_in);
-  state.counters.add(endpoint, EndpointCounter::bytes_in, batch.length[i]);
+  if ((batch.flags[i] & batch::kWasHeld) == 0) {
+    state.counters.add(GatewayCounter::packets_in);
+    state.counters.add(GatewayCounter::bytes_in, batch.length[i]);
+    state.counters.add(endpoint, EndpointCounter::packets_in);
+    state.counters.add(endpoint, EndpointCounter::bytes_in, batch.length[i]);
+  }
   const DropReason reason = classify_inner(state, batch, i);
   if (reason != DropReason::none) return reason;
   if (batch.length[i] > state.mtu_of(endpoint)) return DropReason::inner_too_big;
@@ -203,24 +256,31 @@ DropReason classify_datagram(Gateway::State& state, PacketBatch& batch, uint32_t
   return DropReason::unknown_source;
 }
 
+template <class Classify>
+void classify_each(Gateway::State& state, PacketBatch& batch, Classify classify) {
+  Scratch& s = state.scratch;
+  s.n4 = s.n6 = s.waiting_count = 0;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (!batch.pending(i)) continue;
+    const DropReason reason = classify(state, batch, i);
+    if (reason == DropReason::none) continue;
+    if (reason == DropReason::inner_too_big) {
+      answer_too_big(state, batch, i);
+    } else {
+      drop(state, batch, i, reason);
+    }
+  }
+  if (s.waiting_count != 0) settle_fragments(state, batch);
+}
+
 }  // namespace
 
 void classify_packets(Gateway::State& state, PacketBatch& batch) {
-  state.scratch.n4 = state.scratch.n6 = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if (!batch.pending(i)) continue;
-    const DropReason reason = classify_ingress(state, batch, i);
-    if (reason != DropReason::none) drop(state, batch, i, reason);
-  }
+  classify_each(state, batch, classify_ingress);
 }
 
 void classify_datagrams(Gateway::State& state, PacketBatch& batch) {
-  state.scratch.n4 = state.scratch.n6 = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if (!batch.pending(i)) continue;
-    const DropReason reason = classify_datagram(state, batch, i);
-    if (reason != DropReason::none) drop(state, batch, i, reason);
-  }
+  classify_each(state, batch, classify_datagram);
 }
 
 }  // namespace gwlb::gateway

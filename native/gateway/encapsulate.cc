@@ -8,7 +8,7 @@ using batch::PacketBatch;
 
 namespace {
 
-bool refuse(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
+bool dropped(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
   drop(state, batch, i, reason);
   return false;
 }
@@ -58,7 +58,7 @@ bool encapsulate(Gateway::State& state, PacketBatch& batch, uint32_t i,
   const bool ethernet = config.inner == InnerMode::ethernet;
   const uint32_t needed = wire::kGatewayHeaderBytes + (ethernet ? kEthernetBytes : 0) +
                           (config.outer_headers ? wire::kOuterHeaderBytes : 0);
-  if (batch.headroom(i) < needed) return refuse(state, batch, i, DropReason::no_headroom);
+  if (batch.headroom(i) < needed) return dropped(state, batch, i, DropReason::no_headroom);
 
   uint16_t protocol = ip_ether_type(batch.packet(i));
   if (ethernet) {
@@ -81,39 +81,43 @@ bool encapsulate(Gateway::State& state, PacketBatch& batch, uint32_t i,
 
 bool leave_by_endpoint(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint16_t index = batch.endpoint[i];
-  const EndpointSpec& endpoint = state.endpoints.at(index);
   const uint32_t bytes = batch.length[i];
-  if (bytes > state.mtu_of(index)) return refuse(state, batch, i, DropReason::inner_too_big);
-
-  if (endpoint.kind == EndpointKind::geneve) {
-    const bool ethernet = endpoint.inner == InnerMode::ethernet;
-    const uint32_t needed = wire::kGeneveBaseBytes + (ethernet ? kEthernetBytes : 0) +
-                            (state.config.outer_headers ? wire::kOuterHeaderBytes : 0);
-    if (batch.headroom(i) < needed) return refuse(state, batch, i, DropReason::no_headroom);
-    wire::GeneveHeader header;
-    header.vni = endpoint.vni;
-    header.protocol_type = ip_ether_type(batch.packet(i));
-    if (ethernet) {
-      const Endpoints::Macs& learnt = state.endpoints.macs(index);
-      if (is_zero(endpoint.destination_mac) && is_zero(learnt.destination)) {
-        return refuse(state, batch, i, DropReason::endpoint_has_no_device);
-      }
-      write_ethernet(
-          grow(batch, i, kEthernetBytes),
-          is_zero(endpoint.destination_mac) ? learnt.destination : endpoint.destination_mac,
-          is_zero(endpoint.source_mac) ? learnt.source : endpoint.source_mac, header.protocol_type);
-      header.protocol_type = wire::kEtherTypeEthernet;
-    }
-    wire::write_geneve(grow(batch, i, wire::kGeneveBaseBytes), header);
-    batch.address[i] = endpoint.peer;
-    batch.port[i] = endpoint.peer_port;
-    batch.source_port[i] = flow::hash_source_port(batch.hash[i]);
-    if (state.config.outer_headers) write_outer(state, batch, i);
-  }
+  if (bytes > state.mtu_of(index)) return dropped(state, batch, i, DropReason::inner_too_big);
+  if (!wrap_for_peer(state, batch, i)) return false;
   state.counters.add(GatewayCounter::packets_out);
   state.counters.add(GatewayCounter::bytes_out, bytes);
   state.counters.add(index, EndpointCounter::packets_out);
   state.counters.add(index, EndpointCounter::bytes_out, bytes);
+  return true;
+}
+
+bool wrap_for_peer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  const uint16_t index = batch.endpoint[i];
+  const EndpointSpec& endpoint = state.endpoints.at(index);
+  if (endpoint.kind != EndpointKind::geneve) return true;
+  const bool ethernet = endpoint.inner == InnerMode::ethernet;
+  const uint32_t needed = wire::kGeneveBaseBytes + (ethernet ? kEthernetBytes : 0) +
+                          (state.config.outer_headers ? wire::kOuterHeaderBytes : 0);
+  if (batch.headroom(i) < needed) return dropped(state, batch, i, DropReason::no_headroom);
+  wire::GeneveHeader header;
+  header.vni = endpoint.vni;
+  header.protocol_type = ip_ether_type(batch.packet(i));
+  if (ethernet) {
+    const Endpoints::Macs& learnt = state.endpoints.macs(index);
+    if (is_zero(endpoint.destination_mac) && is_zero(learnt.destination)) {
+      return dropped(state, batch, i, DropReason::endpoint_has_no_device);
+    }
+    write_ethernet(
+        grow(batch, i, kEthernetBytes),
+        is_zero(endpoint.destination_mac) ? learnt.destination : endpoint.destination_mac,
+        is_zero(endpoint.source_mac) ? learnt.source : endpoint.source_mac, header.protocol_type);
+    header.protocol_type = wire::kEtherTypeEthernet;
+  }
+  wire::write_geneve(grow(batch, i, wire::kGeneveBaseBytes), header);
+  batch.address[i] = endpoint.peer;
+  batch.port[i] = endpoint.peer_port;
+  batch.source_port[i] = flow::hash_source_port(batch.hash[i]);
+  if (state.config.outer_headers) write_outer(state, batch, i);
   return true;
 }
 

@@ -31,6 +31,43 @@ uint32_t idle_timeout(const Gateway::State& state, uint8_t idle_class) {
   }
 }
 
+void explain_unknown(const Gateway::State& state, const wire::InnerPacket& inner, bool quoted,
+                     bool connection, uint64_t now_ms, Explanation& out) {
+  if (state.config.fail_open && out.chosen == base::kNoTarget) {
+    out.rule = Rule::bypass;
+    return;
+  }
+  if (quoted) {
+    out.error = DropReason::icmp_no_flow;
+    return;
+  }
+  const bool picked_up = connection && !opens_tcp(inner);
+  if (picked_up && ((inner.tcp_flags & wire::kRst) != 0 || !state.accepts_unknown_at(now_ms))) {
+    out.error = DropReason::tcp_not_syn;
+    if (state.config.reset_on_idle && takes_reset(inner)) out.rule = Rule::refused;
+    return;
+  }
+  out.target = out.chosen;
+  out.rule = picked_up ? Rule::picked_up : Rule::row;
+}
+
+// The entry as it is.
+void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uint64_t now_ms,
+                   Explanation& out) {
+  const uint32_t idle_ms = static_cast<uint32_t>(now_ms) - flow.last_seen_ms;
+  out.pinned = true;
+  out.cookie = flow.cookie;
+  out.tcp = flow.tcp;
+  out.probation = (flow.flags & kProbation) != 0;
+  out.idle = flow.idle;
+  out.idle_timeout_ms = idle_timeout(state, flow.idle);
+  out.idle_left_ms = idle_ms < out.idle_timeout_ms ? out.idle_timeout_ms - idle_ms : 0;
+  const auto from = static_cast<uint16_t>(flow.spare >> 20);
+  if (!moved_just_now(flow, from, now_ms)) return;
+  out.moved_from = from;
+  out.moved_ago_ms = ((static_cast<uint32_t>(now_ms >> 6) - flow.spare) & 0xfffff) << 6;
+}
+
 // What would become of a packet of this flow, as decide.cc does it.
 template <class Key>
 void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, bool quoted,
@@ -38,32 +75,35 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
   const auto& flows = Family<Key>::flows(state);
   const uint32_t index = flows.find(key, out.hash);
   if (index == flow::kNoFlow) {
-    if (state.config.fail_open && out.chosen == base::kNoTarget) return;
-    if (quoted) {
-      out.error = DropReason::icmp_no_flow;
-    } else if (is_of_connection(inner, key) && !opens_tcp(inner) &&
-               ((inner.tcp_flags & wire::kRst) != 0 || !state.accepts_unknown_at(now_ms))) {
-      out.error = DropReason::tcp_not_syn;
-    } else {
-      out.target = out.chosen;
-    }
+    explain_unknown(state, inner, quoted, is_of_connection(inner, key), now_ms, out);
   } else {
     const flow::FlowState& flow = flows.at(index).state;
     const select::TargetSpec& target = state.table->target(cookie_slot(flow.cookie));
     const bool connection = key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple);
-    const uint32_t idle_ms = static_cast<uint32_t>(now_ms) - flow.last_seen_ms;
-    const uint32_t timeout_ms = idle_timeout(state, flow.idle);
-    const bool chooses_again =
-        pin_is_void(flow, target) ||
-        (connection && !quoted && opens_tcp(inner) && syn_chooses_again(flow, target));
-    out.pinned = true;
-    out.cookie = flow.cookie;
-    out.tcp = flow.tcp;
-    out.idle_left_ms = idle_ms < timeout_ms ? timeout_ms - idle_ms : 0;
-    out.target = chooses_again ? out.chosen : cookie_slot(flow.cookie);
+    const bool is_void = pin_is_void(flow, target);
+    const bool syn = connection && !quoted && opens_tcp(inner);
+    describe_flow(state, flow, now_ms, out);
+    if (syn && syn_chooses_again(flow, target)) {
+      out.target = out.chosen;
+      out.rule = Rule::reopened;
+    } else if (!quoted && takes_reset(inner) && is_refused(key, flow, target)) {
+      out.error = DropReason::flow_refused;
+      out.rule = Rule::refused;
+    } else if (quoted && is_void) {
+      out.error = DropReason::icmp_no_flow;
+    } else {
+      out.target = is_void ? out.chosen : target.slot;
+      out.rule = is_void                                   ? Rule::moved
+                 : syn && (flow.tcp & kHandshakeOver) != 0 ? Rule::reopened
+                                                           : Rule::pinned;
+    }
   }
-  if (out.error == DropReason::none && out.target == base::kNoTarget && !state.config.fail_open) {
+  if (out.error != DropReason::none || out.target != base::kNoTarget) return;
+  if (state.config.fail_open) {
+    out.rule = Rule::bypass;
+  } else {
     out.error = DropReason::no_targets;
+    out.rule = Rule::none;
   }
 }
 

@@ -2,10 +2,61 @@
 // encapsulate.cc.
 #include "gateway/gateway.h"
 
+#include <cstring>
+#include <map>
+#include <tuple>
+
 #include "base/assert.h"
 #include "gateway/state.h"
 
 namespace gwlb::gateway {
+
+namespace {
+
+using MoveCounts = std::map<std::tuple<uint16_t, uint16_t, uint8_t>, uint32_t>;
+
+// The first fragment has come, or it has been waited for long enough: then the train is given up.
+bool may_go(Gateway::State& state, const FragmentHold::Packet& packet) {
+  using Found = flow::FragmentTable::Found;
+  wire::InnerPacket inner;
+  const bool parsed = wire::parse_inner(packet.bytes, packet.length, &inner).ok();
+  GWLB_ASSERT(parsed);
+  const auto now_ms = static_cast<uint32_t>(state.now_ms);
+  const uint16_t scope = state.scope_of(packet.endpoint);
+  if (state.fragments->find(&inner, scope, now_ms) != Found::unknown) return true;
+  if (state.now_ms - packet.held_ms < kHoldMs) return false;
+  state.fragments->give_up(inner, scope, now_ms);
+  return true;
+}
+
+// As decide.cc would.
+template <class Key>
+FlowMove::Fate fate_of(const Gateway::State& state, const flow::FlowRecord<Key>& record,
+                       const select::TargetTable& table, uint16_t* to) {
+  const select::TargetSpec& target = table.target(cookie_slot(record.state.cookie));
+  *to = target.slot;
+  if (is_refused(record.key, record.state, target)) return FlowMove::refused;
+  if (!pin_is_void(record.state, target)) return FlowMove::stays;
+  // With one scope for all endpoints the next packet's endpoint is not known.
+  const uint16_t zone = state.endpoints.exists(record.key.scope)
+                            ? state.endpoints.at(record.key.scope).zone
+                            : target.zone;
+  *to = table.choose(zone, flow::hash_key(state.config.hash_key, record.key));
+  return *to == base::kNoTarget ? FlowMove::no_target : FlowMove::moves;
+}
+
+template <class Key>
+void preview_family(const Gateway::State& state, const flow::FlowTable<Key>& flows,
+                    const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
+                    MoveCounts* counts) {
+  flows.walk(cursor, positions, [&](uint32_t, const flow::FlowRecord<Key>& record) {
+    uint16_t to;
+    const FlowMove::Fate fate = fate_of(state, record, table, &to);
+    ++(*counts)[{cookie_slot(record.state.cookie), to, fate}];
+  });
+}
+
+}  // namespace
 
 Gateway::Gateway(const GatewayConfig& config) : state_(new State(config)) {}
 Gateway::~Gateway() = default;
@@ -13,11 +64,14 @@ Gateway::~Gateway() = default;
 std::unique_ptr<Gateway> Gateway::create(const GatewayConfig& config) {
   std::unique_ptr<Gateway> gateway(new Gateway(config));
   State& state = *gateway->state_;
-  state.flows4 = flow::FlowTable<flow::FlowKey4>::create(config.flows_ipv4);
-  state.flows6 = flow::FlowTable<flow::FlowKey6>::create(config.flows_ipv6);
+  if (!state.flows4.create(config.flows_ipv4, config.flow_counters) ||
+      !state.flows6.create(config.flows_ipv6, config.flow_counters)) {
+    return nullptr;
+  }
   state.fragments =
       flow::FragmentTable::create(kFragmentTrains, kFragmentLifetimeMs, config.hash_key);
-  if (!state.flows4 || !state.flows6 || !state.fragments) return nullptr;
+  state.hold = FragmentHold::create();
+  if (!state.fragments || !state.hold) return nullptr;
   state.table = select::TargetTable::build({}, 1, false, 0);
   gateway->set_idle_timeouts(config.tcp_idle_ms, config.other_idle_ms);
   return gateway;
@@ -55,11 +109,26 @@ void Gateway::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
     flows.set_idle(kIdleClosing, kClosingMs);
     flows.set_idle(kIdleReset, kResetMs);
   };
-  set(*state.flows4, tcp_ms, other_ms);
-  set(*state.flows6, tcp_ms, other_ms);
+  set(*state.flows4.table, tcp_ms, other_ms);
+  set(*state.flows6.table, tcp_ms, other_ms);
 }
 
 void Gateway::set_fail_open(bool fail_open) { state_->config.fail_open = fail_open; }
+
+void Gateway::set_reset_on_idle(bool reset_on_idle) {
+  state_->config.reset_on_idle = reset_on_idle;
+}
+
+void Gateway::set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms) {
+  state_->previous_cookie_key = state_->config.cookie_key;
+  state_->previous_cookie_key_until_ms = now_ms + overlap_ms;
+  state_->config.cookie_key = key;
+}
+
+void Gateway::set_report_interval(uint32_t interval_ms) {
+  state_->report_interval_ms = interval_ms;
+  state_->reported_ms = state_->now_ms;
+}
 
 void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   state_->advance(now_ms);
@@ -73,6 +142,51 @@ void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   decide(*state_, batch);
 }
 
+bool Gateway::holding() const { return state_->hold->size() != 0; }
+
+uint32_t Gateway::take_held(batch::PacketBatch& batch, uint64_t now_ms) {
+  State& state = *state_;
+  state.advance(now_ms);
+  batch.count = 0;
+  for (uint32_t k = 0; k < state.hold->size() && batch.count < batch.capacity();) {
+    const FragmentHold::Packet& packet = state.hold->at(k);
+    if (!may_go(state, packet)) {
+      ++k;
+      continue;
+    }
+    if (packet.length > batch.slot_bytes()) {
+      state.counters.drop(base::DropReason::receive_truncated);
+      state.hold->remove(k);
+      continue;
+    }
+    const uint32_t i = batch.count++;
+    batch.reset(i, packet.length);
+    std::memcpy(batch.packet(i), packet.bytes, packet.length);
+    batch.endpoint[i] = packet.endpoint;
+    batch.flags[i] = batch::kWasHeld;
+    state.hold->remove(k);
+  }
+  return batch.count;
+}
+
+void Gateway::preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
+                      std::vector<FlowMove>* out) const {
+  const State& state = *state_;
+  MoveCounts counts;
+  const uint32_t end4 = state.flows4.table->index_end();
+  if (*cursor < end4) {
+    preview_family(state, *state.flows4.table, table, positions, cursor, &counts);
+    if (*cursor == 0) *cursor = end4;
+  } else {
+    uint32_t at = *cursor - end4;
+    preview_family(state, *state.flows6.table, table, positions, &at, &counts);
+    *cursor = at == 0 ? 0 : end4 + at;
+  }
+  for (const auto& [move, count] : counts) {
+    out->push_back({std::get<0>(move), std::get<1>(move), std::get<2>(move), count});
+  }
+}
+
 bool Gateway::leaves_to_target(uint32_t i) const {
   return state_->scratch.role[i] == Role::ingress;
 }
@@ -81,10 +195,12 @@ uint32_t Gateway::drain_events(FlowEvent* out, uint32_t max) {
   return state_->events.drain(out, max);
 }
 
-uint32_t Gateway::flows() const { return state_->flows4->size() + state_->flows6->size(); }
+uint32_t Gateway::flows() const {
+  return state_->flows4.table->size() + state_->flows6.table->size();
+}
 
 size_t Gateway::memory_bytes() const {
-  return state_->flows4->memory_bytes() + state_->flows6->memory_bytes();
+  return state_->flows4.memory_bytes() + state_->flows6.memory_bytes();
 }
 
 }  // namespace gwlb::gateway

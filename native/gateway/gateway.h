@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/siphash.h"
 #include "batch/packet_batch.h"
@@ -21,6 +22,8 @@ namespace gwlb::gateway {
 enum class InnerMode : uint8_t { ip, ethernet };
 enum class CookieCheck : uint8_t { lenient, strict };
 enum class MidStream : uint8_t { automatic, drop, pickup };
+// What takes a flow out of probation: a packet returned by its target, or its second packet.
+enum class Promotion : uint8_t { returned, ingress };
 
 struct GatewayConfig {
   base::HashKey hash_key;
@@ -42,6 +45,10 @@ struct GatewayConfig {
   uint8_t source_mac[6] = {};
   uint8_t destination_mac[6] = {};
   bool fail_open = false;  // with no target registered at all: forward uninspected
+  Promotion promotion = Promotion::returned;
+  bool path_mtu_discovery = true;  // answer what is too long with an ICMP error
+  bool reset_on_idle = false;      // answer TCP packets of no flow with a RST
+  bool flow_counters = false;      // 32 more bytes a flow
   // For embedders that put whole IP packets on the wire: also write (and expect) IPv4 and UDP.
   bool outer_headers = false;
   uint32_t address = 0;  // own address, host order; outer source with outer_headers
@@ -67,20 +74,37 @@ struct EndpointSpec {
   uint8_t destination_mac[6] = {};
 };
 
-enum class FlowEventType : uint8_t { opened = 1, moved = 2, ended = 3 };
-enum class FlowEnd : uint8_t {
+enum class FlowEventType : uint8_t { opened = 1, moved = 2, ended = 3, lives = 4 };
+enum class FlowCause : uint8_t {
   none = 0,
-  closed = 1,
-  reset = 2,
-  idle = 3,
-  replaced = 4,
-  evicted = 5
+  opened_new = 1,
+  picked_up = 2,  // TCP in mid-stream
+  reopened = 3,   // a SYN with the tuple of a flow that was there
+  learnt = 4,     // from a returned packet with a good tag
+  target_failed = 5,
+  target_gone = 6,
+  closed = 7,
+  reset = 8,  // by one of its ends
+  idle = 9,
+  replaced = 10,  // by one that was reopened
+  evicted = 11,
+  refused = 12,  // its packets were answered with a RST
 };
+
+// What a flow has carried; kept where GatewayConfig::flow_counters says so.
+struct FlowCounters {
+  uint64_t bytes_to = 0, bytes_from = 0;
+  uint64_t packets_to : 48 = 0, opened_low : 16 = 0;
+  uint64_t packets_from : 48 = 0, opened_high : 16 = 0;
+  // Milliseconds modulo 2^32.
+  uint32_t opened_ms() const { return static_cast<uint32_t>(opened_high << 16 | opened_low); }
+};
+static_assert(sizeof(FlowCounters) == 32);
 
 struct FlowEvent {
   uint64_t now_ms;
   uint8_t type;     // FlowEventType
-  uint8_t end;      // FlowEnd of an `ended` event
+  uint8_t cause;    // FlowCause
   uint8_t version;  // 4 or 6
   uint8_t protocol;
   uint16_t endpoint;
@@ -91,8 +115,32 @@ struct FlowEvent {
   uint32_t cookie;
   uint8_t low[16];  // canonical ends, network order; IPv4 in the first 4 bytes
   uint8_t high[16];
+  // Of `ended` and `lives`, with flow_counters.
+  uint64_t opened_ms;
+  uint64_t packets_to, bytes_to, packets_from, bytes_from;
 };
-static_assert(sizeof(FlowEvent) == 64);
+static_assert(sizeof(FlowEvent) == 104);
+
+// What decides about a packet.
+enum class Rule : uint8_t {
+  none = 0,
+  row = 1,        // new flow
+  picked_up = 2,  // new flow, TCP in mid-stream
+  pinned = 3,
+  reopened = 4,
+  moved = 5,
+  refused = 6,  // answered with a RST
+  bypass = 7,
+};
+
+// Live flows whose next packet would do the same under another target table.
+struct FlowMove {
+  enum Fate : uint8_t { stays = 0, moves = 1, refused = 2, no_target = 3 };
+  uint16_t from = base::kNoTarget;
+  uint16_t to = base::kNoTarget;
+  uint8_t fate = stays;
+  uint32_t count = 0;
+};
 
 // Why the decision for a tuple would be what it is.
 struct Explanation {
@@ -106,7 +154,13 @@ struct Explanation {
   bool forward = false;  // the tuple's source is the canonical low end
   uint32_t cookie = 0;   // of the pinned flow
   uint8_t tcp = 0;
+  Rule rule = Rule::none;
+  bool probation = false;
+  uint8_t idle = 0;  // IdleClass
+  uint32_t idle_timeout_ms = 0;
   uint32_t idle_left_ms = 0;
+  uint16_t moved_from = base::kNoTarget;  // within the last 30 s
+  uint32_t moved_ago_ms = 0;
   uint8_t kind = 0;  // key's stickiness: 5, 3, 2
   uint8_t low[16] = {}, high[16] = {};
   uint16_t low_port = 0, high_port = 0;
@@ -131,6 +185,11 @@ class Gateway {
   // Changes what may change while running.
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
+  void set_reset_on_idle(bool reset_on_idle);
+  // Tags with the key before stay good until now_ms + overlap_ms.
+  void set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms);
+  // Every flow is reported once in about this time (`lives`); 0: never.
+  void set_report_interval(uint32_t interval_ms);
 
   // --- packets ---
   // Inner packets of batch.endpoint[i] -> encapsulated in place, with address, port, source_port
@@ -146,6 +205,11 @@ class Gateway {
   // Of a packet of the last batch whose verdict is `forward`: to a target, or by its endpoint?
   bool leaves_to_target(uint32_t i) const;
 
+  // Fills `batch` with held packets that may go now, for to_targets; returns how many. Nothing is
+  // held longer than kHoldMs, if it is called then: in holding() milliseconds at the latest.
+  uint32_t take_held(batch::PacketBatch& batch, uint64_t now_ms);
+  bool holding() const;
+
   // Ends idle flows; examines up to `positions` table positions. Call often with a small budget.
   uint32_t sweep(uint64_t now_ms, uint32_t positions);
 
@@ -156,6 +220,11 @@ class Gateway {
   // Changes nothing.
   Explanation explain(const uint8_t* packet, uint32_t length, uint16_t endpoint,
                       uint64_t now_ms) const;
+
+  // Adds to `out` what the next packets of the flows in `positions` places from `*cursor` on (0 at
+  // first) would do if `table` were the target table. *cursor is 0 when it has come round.
+  void preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
+               std::vector<FlowMove>* out) const;
 
   uint32_t flows() const;
   size_t memory_bytes() const;

@@ -5,10 +5,12 @@
 
 #include "flow/flow_table.h"
 #include "flow/fragments.h"
+#include "flow/probation.h"
 #include "gateway/cookie.h"
 #include "gateway/endpoints.h"
 #include "gateway/event_ring.h"
 #include "gateway/gateway.h"
+#include "gateway/hold.h"
 #include "wire/gwlb_options.h"
 #include "wire/inner.h"
 
@@ -30,6 +32,14 @@ inline constexpr uint32_t kMovedGraceMs = 30'000;
 inline constexpr uint32_t kFragmentTrains = 4096;
 inline constexpr uint32_t kFragmentLifetimeMs = 30'000;
 
+// This part of a flow table's capacity is for flows in probation.
+inline constexpr uint32_t kProbationShare = 4;
+// Places of the probation queue that are looked at to make room for one flow in a full table.
+inline constexpr uint32_t kEvictionTries = 64;
+
+// ICMP errors of the gateway's own: so many at once, and one more each millisecond.
+inline constexpr uint32_t kErrorBurst = 100;
+
 // FlowState.tcp
 enum TcpBits : uint8_t {
   kFinFromLow = 1,
@@ -39,9 +49,9 @@ enum TcpBits : uint8_t {
 
 // FlowState.flags
 enum FlowFlags : uint8_t {
-  kPromoted = 1,  // its target has returned a packet
-  kMoved = 2,     // FlowState.spare is from where and when
-  kVersion6 = 4,
+  kProbation = 1,  // nobody has confirmed it; FlowState.spare is its ticket
+  kMoved = 2,      // FlowState.spare is from where and when
+  kRefused = 4,    // its TCP packets are answered with a RST
 };
 
 // What one packet of the batch is, between classify and decide.
@@ -53,9 +63,15 @@ struct Scratch {
   Role role[base::kBatchPacketsMax];
   bool low_to_high[base::kBatchPacketsMax];
   bool quoted[base::kBatchPacketsMax];  // the key is that of an ICMP error's quoted packet
+  wire::InnerPacket quote[base::kBatchPacketsMax];
   uint16_t source_slot[base::kBatchPacketsMax];
   uint32_t key_at[base::kBatchPacketsMax];  // place in keys4 / keys6
   uint32_t found[base::kBatchPacketsMax];   // record in the packet's family's table
+  bool evicted;  // a flow has lost its entry since the lookup: `found` may be another's
+
+  // Later fragments whose train the batch had not shown when they were parsed.
+  uint32_t waiting_count;
+  uint32_t waiting[base::kBatchPacketsMax];
 
   // The batch's keys by family, dense, for bulk lookup.
   uint32_t n4, n6;
@@ -69,15 +85,43 @@ struct Scratch {
   uint32_t found6[base::kBatchPacketsMax];
 };
 
+// What one address family has.
+template <class Key>
+struct Flows {
+  std::unique_ptr<flow::FlowTable<Key>> table;
+  std::unique_ptr<flow::Probation> probation;
+  std::unique_ptr<flow::Pages> counted;  // FlowCounters by index, with flow_counters
+  uint32_t report_cursor = 0;
+  uint64_t report_credit = 0;
+
+  bool create(uint32_t capacity, bool count) {
+    table = flow::FlowTable<Key>::create(capacity);
+    probation = flow::Probation::create(capacity / kProbationShare);
+    if (!table || !probation) return false;
+    if (!count) return true;
+    counted = std::make_unique<flow::Pages>(
+        flow::Pages::map(size_t{table->index_end()} * sizeof(FlowCounters)));
+    return counted->data() != nullptr;
+  }
+  size_t memory_bytes() const {
+    return table->memory_bytes() + probation->memory_bytes() + (counted ? counted->bytes() : 0);
+  }
+  // Null where flows are not counted.
+  FlowCounters* counters(uint32_t index) const {
+    return counted ? static_cast<FlowCounters*>(counted->data()) + index : nullptr;
+  }
+};
+
 struct Gateway::State {
   explicit State(const GatewayConfig& c) : config(c), events(c.events) {}
 
   GatewayConfig config;
   std::shared_ptr<const select::TargetTable> table;
   Endpoints endpoints;
-  std::unique_ptr<flow::FlowTable<flow::FlowKey4>> flows4;
-  std::unique_ptr<flow::FlowTable<flow::FlowKey6>> flows6;
+  Flows<flow::FlowKey4> flows4;
+  Flows<flow::FlowKey6> flows6;
   std::unique_ptr<flow::FragmentTable> fragments;
+  std::unique_ptr<FragmentHold> hold;
   Counters counters;
   EventRing events;
 
@@ -86,6 +130,15 @@ struct Gateway::State {
   bool untracked = false;  // some flow has no entry although it was forwarded, last at untracked_ms
   uint64_t untracked_ms = 0;
   uint64_t now_ms = 0;
+
+  base::HashKey previous_cookie_key;
+  uint64_t previous_cookie_key_until_ms = 0;  // 0: there is none
+
+  uint32_t error_tokens = kErrorBurst;
+  uint64_t error_tokens_ms = 0;
+
+  uint32_t report_interval_ms = 0;
+  uint64_t reported_ms = 0;
 
   Scratch scratch;
 
@@ -106,8 +159,20 @@ struct Gateway::State {
   // With one scope for all endpoints both directions may enter by different ones, and the cookie
   // has to be the same.
   uint32_t cookie_for(uint16_t endpoint, uint64_t hash, uint16_t slot, uint8_t incarnation) const {
+    return sign(config.cookie_key, endpoint, hash, slot, incarnation);
+  }
+  // Whether this gateway may have made this cookie for this flow.
+  bool is_signed(uint16_t endpoint, uint64_t hash, uint32_t cookie) const {
+    const uint16_t slot = cookie_slot(cookie);
+    const uint8_t incarnation = cookie_incarnation(cookie);
+    return cookie == cookie_for(endpoint, hash, slot, incarnation) ||
+           (now_ms < previous_cookie_key_until_ms &&
+            cookie == sign(previous_cookie_key, endpoint, hash, slot, incarnation));
+  }
+  uint32_t sign(const base::HashKey& key, uint16_t endpoint, uint64_t hash, uint16_t slot,
+                uint8_t incarnation) const {
     const uint64_t id = config.scope_gateway ? 0 : endpoints.at(endpoint).id;
-    return make_cookie(config.cookie_key, id, config.attachment_id, hash, slot, incarnation);
+    return make_cookie(key, id, config.attachment_id, hash, slot, incarnation);
   }
   bool learning_at(uint64_t at_ms) const {
     return config.mid_stream == MidStream::pickup ||
@@ -136,8 +201,9 @@ template <class Key>
 struct Family;
 template <>
 struct Family<flow::FlowKey4> {
+  static Flows<flow::FlowKey4>& of(Gateway::State& state) { return state.flows4; }
   static flow::FlowTable<flow::FlowKey4>& flows(const Gateway::State& state) {
-    return *state.flows4;
+    return *state.flows4.table;
   }
   static const flow::FlowKey4& key(const Gateway::State& state, uint32_t i) {
     return state.scratch.keys4[state.scratch.key_at[i]];
@@ -146,8 +212,9 @@ struct Family<flow::FlowKey4> {
 };
 template <>
 struct Family<flow::FlowKey6> {
+  static Flows<flow::FlowKey6>& of(Gateway::State& state) { return state.flows6; }
   static flow::FlowTable<flow::FlowKey6>& flows(const Gateway::State& state) {
-    return *state.flows6;
+    return *state.flows6.table;
   }
   static const flow::FlowKey6& key(const Gateway::State& state, uint32_t i) {
     return state.scratch.keys6[state.scratch.key_at[i]];
@@ -180,6 +247,20 @@ inline bool pin_is_void(const flow::FlowState& flow, const select::TargetSpec& t
   return flow.generation != target.generation && (target.flags & select::kEligible) == 0;
 }
 
+// Whether TCP packets of this flow are answered with a RST. (A SYN chooses again before that.)
+template <class Key>
+bool is_refused(const Key& key, const flow::FlowState& flow, const select::TargetSpec& target) {
+  if (key.kind != static_cast<uint8_t>(flow::Stickiness::five_tuple) ||
+      key.protocol != wire::kTcp) {
+    return false;
+  }
+  return (flow.flags & kRefused) != 0 || (target.flags & select::kResetFlows) != 0;
+}
+// A packet that a RST may answer.
+inline bool takes_reset(const wire::InnerPacket& packet) {
+  return has_tcp_header(packet) && (packet.tcp_flags & wire::kRst) == 0;
+}
+
 // FlowState.spare of a flow that moved: the slot it left, and when, in units of 64 ms.
 inline uint32_t moved_from(uint16_t slot, uint64_t now_ms) {
   return uint32_t{slot} << 20 | (static_cast<uint32_t>(now_ms >> 6) & 0xfffff);
@@ -192,7 +273,7 @@ inline bool moved_just_now(const flow::FlowState& flow, uint16_t from, uint64_t 
 
 // Whether a SYN on an existing entry is a new connection that must choose a target of its own.
 inline bool syn_chooses_again(const flow::FlowState& flow, const select::TargetSpec& target) {
-  return flow.idle == kIdleClosing || flow.idle == kIdleReset ||
+  return (flow.flags & kRefused) != 0 || flow.idle == kIdleClosing || flow.idle == kIdleReset ||
          (target.flags & select::kEligible) == 0;
 }
 
@@ -218,5 +299,15 @@ bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
 // Packet i is a bare inner packet that leaves by its endpoint: checks the MTU, and wraps it for the
 // peer of a `geneve` endpoint. False: dropped.
 bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+// The second part of that.
+bool wrap_for_peer(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+
+// --- answer.cc: packet i is dropped for `reason`; its sender is told where that is possible ---
+
+// With a RST; of a packet that takes_reset().
+void answer_with_reset(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
+                       base::DropReason reason);
+// With an ICMP error that says the MTU.
+void answer_too_big(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 
 }  // namespace gwlb::gateway

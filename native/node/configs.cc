@@ -46,6 +46,7 @@ bool read_keys_and_macs(const Fields& fields, gateway::GatewayConfig* out) {
 bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
   napi_value stickiness;
   bool strict = false;
+  bool promote_on_ingress = false;
   uint8_t mid_stream = 0;
   if (!fields.get("stickiness", &stickiness) ||
       !read_stickiness(fields.env(), stickiness, fields.path("stickiness"), &out->stickiness) ||
@@ -57,10 +58,15 @@ bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
       !fields.number("tcpIdleMs", 1, kIdleMsMax, &out->tcp_idle_ms) ||
       !fields.number("otherIdleMs", 1, kIdleMsMax, &out->other_idle_ms) ||
       !fields.boolean("failOpen", &out->fail_open) ||
+      !fields.boolean("promoteOnIngress", &promote_on_ingress) ||
+      !fields.boolean("pathMtuDiscovery", &out->path_mtu_discovery) ||
+      !fields.boolean("resetOnIdle", &out->reset_on_idle) ||
+      !fields.boolean("flowCounters", &out->flow_counters) ||
       !fields.number("events", 0, kEventsMax, &out->events)) {
     return false;
   }
   out->cookie_check = strict ? gateway::CookieCheck::strict : gateway::CookieCheck::lenient;
+  if (promote_on_ingress) out->promotion = gateway::Promotion::ingress;
   out->mid_stream = static_cast<gateway::MidStream>(mid_stream);
   return true;
 }
@@ -82,16 +88,20 @@ bool read_wire(const Fields& fields, gateway::GatewayConfig* out) {
 
 bool read_target(const Fields& fields, uint32_t zones, select::TargetSpec* out) {
   bool eligible = false;
+  bool reset = false;
+  bool gone = false;
   if (!fields.number("slot", 0, base::kTargetsMax - 1, &out->slot) ||
       !fields.number("zone", 0, zones - 1, &out->zone) ||
       !fields.number("address", 0, kUint32Max, &out->address) ||
       !fields.number("port", 1, 65535, &out->port) || !fields.boolean("eligible", &eligible) ||
+      !fields.boolean("reset", &reset) || !fields.boolean("gone", &gone) ||
       !fields.number("generation", 0, 255, &out->generation) ||
       !fields.number("weight", 1, base::kWeightMax, &out->weight) ||
       !fields.bigint("identity", &out->identity)) {
     return false;
   }
-  out->flags = select::kRegistered | (eligible ? select::kEligible : 0);
+  out->flags = static_cast<uint8_t>(select::kRegistered | (eligible ? select::kEligible : 0) |
+                                    (reset ? select::kResetFlows : 0) | (gone ? select::kGone : 0));
   return true;
 }
 

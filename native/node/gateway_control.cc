@@ -1,6 +1,7 @@
 #include "node/gateway_control.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "node/addon.h"
 
@@ -31,7 +32,7 @@ napi_value event_value(napi_env env, const gateway::FlowEvent& event) {
   ObjectBuilder out(env);
   return out.number("nowMs", static_cast<double>(event.now_ms))
       .number("type", event.type)
-      .number("end", event.end)
+      .number("cause", event.cause)
       .number("version", event.version)
       .number("protocol", event.protocol)
       .number("endpoint", event.endpoint)
@@ -42,6 +43,11 @@ napi_value event_value(napi_env env, const gateway::FlowEvent& event) {
       .number("cookie", event.cookie)
       .bytes("low", event.low, address_bytes(event.version))
       .bytes("high", event.high, address_bytes(event.version))
+      .number("openedMs", static_cast<double>(event.opened_ms))
+      .number("packetsTo", static_cast<double>(event.packets_to))
+      .number("bytesTo", static_cast<double>(event.bytes_to))
+      .number("packetsFrom", static_cast<double>(event.packets_from))
+      .number("bytesFrom", static_cast<double>(event.bytes_from))
       .finish();
 }
 
@@ -62,6 +68,12 @@ napi_value explanation_value(napi_env env, const gateway::Explanation& explanati
       .boolean("forward", explanation.forward)
       .number("cookie", explanation.cookie)
       .number("tcp", explanation.tcp)
+      .number("rule", static_cast<uint8_t>(explanation.rule))
+      .boolean("probation", explanation.probation)
+      .number("idle", explanation.idle)
+      .number("idleTimeoutMs", explanation.idle_timeout_ms)
+      .number("movedFrom", explanation.moved_from)
+      .number("movedAgoMs", explanation.moved_ago_ms)
       .number("idleLeftMs", explanation.idle_left_ms)
       .number("kind", explanation.kind)
       .bytes("low", explanation.low, bytes)
@@ -108,6 +120,49 @@ bool read_idle_timeouts(const Napi::CallbackInfo& info, IdleTimeouts* out) {
   constexpr uint64_t kMax = (1u << 31) - 1;
   return read_number(info.Env(), info[0], "tcpMs", 1, kMax, &out->tcp_ms) &&
          read_number(info.Env(), info[1], "otherMs", 1, kMax, &out->other_ms);
+}
+
+bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out) {
+  uint8_t key[16];
+  Bytes bytes;
+  if (!read_bytes(info.Env(), info[0], "key", &bytes)) return false;
+  if (bytes.size != sizeof key) {
+    throw_range_error(info.Env(), "key: expected 16 bytes, received " + std::to_string(bytes.size));
+    return false;
+  }
+  std::memcpy(key, bytes.data, sizeof key);
+  out->key = hash_key_from(key);
+  return read_integer(info.Env(), info[1], "nowMs", 0, kIntegerMax, &out->now_ms) &&
+         read_number(info.Env(), info[2], "overlapMs", 0, 0x7fffffff, &out->overlap_ms);
+}
+
+bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out) {
+  return read_number(info.Env(), info[0], "intervalMs", 0, 0x7fffffff, out);
+}
+
+napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& preview) {
+  const napi_env env = info.Env();
+  Targets targets;
+  uint32_t cursor;
+  uint32_t positions;
+  if (!read_targets(env, info[0], &targets) ||
+      !read_number(env, info[1], "cursor", 0, 0xffffffff, &cursor) ||
+      !read_number(env, info[2], "positions", 1, 0xffffffff, &positions)) {
+    return nullptr;
+  }
+  std::vector<gateway::FlowMove> moves;
+  if (!preview(*targets.table, positions, &cursor, &moves)) return nullptr;
+  std::vector<napi_value> values;
+  for (const gateway::FlowMove& move : moves) {
+    ObjectBuilder entry(env);
+    values.push_back(entry.number("from", move.from)
+                         .number("to", move.to)
+                         .number("fate", move.fate)
+                         .number("count", move.count)
+                         .finish());
+  }
+  ObjectBuilder out(env);
+  return out.value("moves", array_value(env, values)).number("cursor", cursor).finish();
 }
 
 napi_value failure_value(napi_env env, bool failed, const io::OsError& error) {

@@ -27,6 +27,19 @@ struct IdleTimeouts {
 };
 bool read_idle_timeouts(const Napi::CallbackInfo& info, IdleTimeouts* out);
 
+struct CookieKey {
+  base::HashKey key;
+  uint64_t now_ms;
+  uint32_t overlap_ms;
+};
+bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out);
+bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out);
+
+// previewFlows: `preview` as Gateway::preview; false where it threw.
+using PreviewFlows = std::function<bool(const select::TargetTable& table, uint32_t positions,
+                                        uint32_t* cursor, std::vector<gateway::FlowMove>* out)>;
+napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& preview);
+
 // null, or what made an engine stop.
 napi_value failure_value(napi_env env, bool failed, const io::OsError& error);
 

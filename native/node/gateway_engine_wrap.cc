@@ -123,6 +123,41 @@ napi_value set_fail_open(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return nullptr;
 }
 
+napi_value set_reset_on_idle(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  bool on;
+  if (read_boolean(info.Env(), info[0], "resetOnIdle", &on) && running(info.Env(), self)) {
+    self.native->set_reset_on_idle(on);
+  }
+  return nullptr;
+}
+
+// The engine has its own clock.
+napi_value set_cookie_key(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  CookieKey key;
+  if (read_cookie_key(info, &key) && running(info.Env(), self)) {
+    self.native->set_cookie_key(key.key, key.overlap_ms);
+  }
+  return nullptr;
+}
+
+napi_value set_report_interval(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  uint32_t interval_ms;
+  if (read_report_interval(info, &interval_ms) && running(info.Env(), self)) {
+    self.native->set_report_interval(interval_ms);
+  }
+  return nullptr;
+}
+
+napi_value preview_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  const napi_env env = info.Env();
+  return preview_value(info, [&self, env](const select::TargetTable& table, uint32_t positions,
+                                          uint32_t* cursor, std::vector<gateway::FlowMove>* out) {
+    if (!running(env, self)) return false;
+    self.native->preview(table, positions, cursor, out);
+    return true;
+  });
+}
+
 napi_value explain(const Napi::CallbackInfo& info, GatewayEngine& self) {
   Bytes packet;
   uint16_t endpoint;
@@ -170,6 +205,10 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, remove_endpoint>("removeEndpoint"),
                method<GatewayEngine, set_idle_timeouts>("setIdleTimeouts"),
                method<GatewayEngine, set_fail_open>("setFailOpen"),
+               method<GatewayEngine, set_reset_on_idle>("setResetOnIdle"),
+               method<GatewayEngine, set_cookie_key>("setCookieKey"),
+               method<GatewayEngine, set_report_interval>("setReportInterval"),
+               method<GatewayEngine, preview_flows>("previewFlows"),
                method<GatewayEngine, explain>("explain"),
                method<GatewayEngine, drain_events>("drainEvents"),
                method<GatewayEngine, now_ms>("nowMs"),

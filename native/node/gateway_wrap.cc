@@ -85,6 +85,32 @@ napi_value set_fail_open(const Napi::CallbackInfo& info, Gateway& self) {
   return nullptr;
 }
 
+napi_value set_reset_on_idle(const Napi::CallbackInfo& info, Gateway& self) {
+  bool on;
+  if (read_boolean(info.Env(), info[0], "resetOnIdle", &on)) self.core->set_reset_on_idle(on);
+  return nullptr;
+}
+
+napi_value set_cookie_key(const Napi::CallbackInfo& info, Gateway& self) {
+  CookieKey key;
+  if (read_cookie_key(info, &key)) self.core->set_cookie_key(key.key, key.now_ms, key.overlap_ms);
+  return nullptr;
+}
+
+napi_value set_report_interval(const Napi::CallbackInfo& info, Gateway& self) {
+  uint32_t interval_ms;
+  if (read_report_interval(info, &interval_ms)) self.core->set_report_interval(interval_ms);
+  return nullptr;
+}
+
+napi_value preview_flows(const Napi::CallbackInfo& info, Gateway& self) {
+  return preview_value(info, [&self](const select::TargetTable& table, uint32_t positions,
+                                     uint32_t* cursor, std::vector<gateway::FlowMove>* out) {
+    self.core->preview(table, positions, cursor, out);
+    return true;
+  });
+}
+
 bool read_batch_and_time(const Napi::CallbackInfo& info, batch::PacketBatch** batch,
                          uint64_t* now_ms) {
   Batch* wrapped;
@@ -109,6 +135,13 @@ napi_value from_targets(const Napi::CallbackInfo& info, Gateway& self) {
   uint64_t now_ms;
   if (read_batch_and_time(info, &batch, &now_ms)) self.core->from_targets(*batch, now_ms);
   return nullptr;
+}
+
+napi_value take_held(const Napi::CallbackInfo& info, Gateway& self) {
+  batch::PacketBatch* batch;
+  uint64_t now_ms;
+  if (!read_batch_and_time(info, &batch, &now_ms)) return nullptr;
+  return number_value(info.Env(), self.core->take_held(*batch, now_ms));
 }
 
 napi_value sweep(const Napi::CallbackInfo& info, Gateway& self) {
@@ -152,21 +185,26 @@ napi_value memory_bytes(const Napi::CallbackInfo& info, Gateway& self) {
 }  // namespace
 
 napi_value gateway_class(napi_env env) {
-  return define_class<Gateway, construct>(env,
-                                          {
-                                              method<Gateway, set_targets>("setTargets"),
-                                              method<Gateway, set_endpoint>("setEndpoint"),
-                                              method<Gateway, remove_endpoint>("removeEndpoint"),
-                                              method<Gateway, set_idle_timeouts>("setIdleTimeouts"),
-                                              method<Gateway, set_fail_open>("setFailOpen"),
-                                              method<Gateway, to_targets>("toTargets"),
-                                              method<Gateway, from_targets>("fromTargets"),
-                                              method<Gateway, sweep>("sweep"),
-                                              method<Gateway, explain>("explain"),
-                                              method<Gateway, drain_events>("drainEvents"),
-                                              method<Gateway, flows>("flows"),
-                                              method<Gateway, memory_bytes>("memoryBytes"),
-                                          });
+  return define_class<Gateway, construct>(
+      env, {
+               method<Gateway, set_targets>("setTargets"),
+               method<Gateway, set_endpoint>("setEndpoint"),
+               method<Gateway, remove_endpoint>("removeEndpoint"),
+               method<Gateway, set_idle_timeouts>("setIdleTimeouts"),
+               method<Gateway, set_fail_open>("setFailOpen"),
+               method<Gateway, set_reset_on_idle>("setResetOnIdle"),
+               method<Gateway, set_cookie_key>("setCookieKey"),
+               method<Gateway, set_report_interval>("setReportInterval"),
+               method<Gateway, preview_flows>("previewFlows"),
+               method<Gateway, take_held>("takeHeld"),
+               method<Gateway, to_targets>("toTargets"),
+               method<Gateway, from_targets>("fromTargets"),
+               method<Gateway, sweep>("sweep"),
+               method<Gateway, explain>("explain"),
+               method<Gateway, drain_events>("drainEvents"),
+               method<Gateway, flows>("flows"),
+               method<Gateway, memory_bytes>("memoryBytes"),
+           });
 }
 
 }  // namespace gwlb::node

@@ -10,8 +10,10 @@ constexpr uint32_t kIpv6HeaderBytes = 40;
 constexpr uint8_t kFragmentHeader = 44;
 constexpr uint8_t kAuthenticationHeader = 51;
 
+}  // namespace
+
 // Those with a length in the second byte. ESP (50) hides what follows it and ends the chain.
-bool is_extension(uint8_t next) {
+bool is_ipv6_extension(uint8_t next) {
   switch (next) {
     case 0:    // hop-by-hop options
     case 43:   // routing
@@ -27,14 +29,12 @@ bool is_extension(uint8_t next) {
   }
 }
 
-}  // namespace
-
 ChainEnd walk_ipv6_chain(const uint8_t* data, uint32_t available, Ipv6Chain* out) {
   *out = Ipv6Chain{};
   out->at = kIpv6HeaderBytes;
   out->next = data[6];
   bool fragment_seen = false;
-  for (uint32_t headers = 0; is_extension(out->next); ++headers) {
+  for (uint32_t headers = 0; is_ipv6_extension(out->next); ++headers) {
     if (headers == base::kIpv6ExtensionHeadersMax) return ChainEnd::too_many;
     const uint8_t* header = data + out->at;
     out->needed = 8;  // the shortest

@@ -23,6 +23,8 @@ struct Ipv6Chain {
   bool first_fragment = false;
 };
 
+bool is_ipv6_extension(uint8_t next);
+
 // `available` bytes (at least 40) of an IPv6 packet.
 ChainEnd walk_ipv6_chain(const uint8_t* data, uint32_t available, Ipv6Chain* out);
 

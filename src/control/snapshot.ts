@@ -69,6 +69,8 @@ export function snapshotOf(
     address: record.number,
     port: record.port,
     eligible: eligible.has(record),
+    reset: false,
+    gone: record.phase === 'gone',
     generation: record.generation,
     // A weight of 0 is not eligible, and native code takes none below 1.
     weight: Math.max(1, record.weight),

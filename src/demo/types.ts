@@ -42,7 +42,7 @@ export interface SeenPacket {
 }
 
 export interface FlowNote {
-  type: 'opened' | 'moved' | 'ended';
+  type: 'opened' | 'moved' | 'ended' | 'lives';
   at: number;
   end: string | null;
   protocol: string;

@@ -1,18 +1,27 @@
 /** What every gateway does, embedded or listening: its group, its endpoints, counting, explaining. */
+import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { NativeExplanation, NativeFlowEvent, NativeGatewayControl } from '../binding.js';
 import { SlotAllocator } from '../control/slots.js';
 import { ZoneIndex } from '../control/snapshot.js';
 import type { Target } from '../control/target.js';
 import type { TargetGroup } from '../control/target-group.js';
-import { checkOptions, GatewayError, invalidArgument } from '../errors.js';
+import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
 import { ENDPOINTS_MAX } from '../limits.js';
+import { checkKey } from '../packet/flow-table.js';
 import { type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
 import { type Explanation, explanationOf } from './explain.js';
 import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
-import { type BaseSettings, checkIdleTimeout, type IdleMs, type IdleTimeout } from './options.js';
+import {
+  type BaseSettings,
+  checkIdleTimeout,
+  checkListenerReset,
+  type IdleMs,
+  type IdleTimeout,
+  type ListenerTcpReset,
+} from './options.js';
 
 export interface GatewayEvents {
   /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
@@ -24,6 +33,13 @@ export interface GatewayEvents {
   error: [GatewayError];
   /** It was closed. */
   close: [];
+}
+
+export interface CookieKeyOptions {
+  /** 16 secret bytes. Default random. */
+  key?: Uint8Array;
+  /** How long signatures with the key before stay good, 0–6000. Default the TCP idle timeout. */
+  overlapSeconds?: number;
 }
 
 export interface ExplainOptions {
@@ -58,6 +74,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   readonly #onRegister = ({ target }: { target: Target }) => this.#adopt(target);
   #idle: IdleMs;
   #failOpen: boolean;
+  #resetOnIdle: boolean;
+  readonly #counting: boolean;
   #closed = false;
 
   /** @internal Throws `ERR_GWLB_IN_USE`; nothing is left behind then. */
@@ -76,6 +94,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.#counters = new CounterReader(blocks);
     this.#idle = { tcpMs: config.tcpIdleMs, otherMs: config.otherIdleMs };
     this.#failOpen = config.failOpen;
+    this.#counting = config.flowCounters;
+    this.#resetOnIdle = config.resetOnIdle;
     this.#pump = new FlowEventPump(
       (max) => native.drainEvents(max),
       (event) => this.#emitFlow(event),
@@ -111,6 +131,42 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.checkOpen();
     this.#idle = checkIdleTimeout('idleTimeout', idleTimeout, this.targetGroup, this.#idle);
     this.#native.setIdleTimeouts(this.#idle.tcpMs, this.#idle.otherMs);
+  }
+
+  /** RST answers of the listener, as they are. */
+  get sendTcpReset(): Required<ListenerTcpReset> {
+    return { onIdleTimeout: this.#resetOnIdle };
+  }
+
+  /** Changes them; an option that is not given gets its default. */
+  setTcpReset(sendTcpReset: ListenerTcpReset): void {
+    this.checkOpen();
+    this.#resetOnIdle = checkListenerReset('sendTcpReset', sendTcpReset);
+    this.#native.setResetOnIdle(this.#resetOnIdle);
+  }
+
+  /**
+   * Signs the cookies of new flows with another key. Flows that are there keep their cookies, and
+   * signatures with the key before stay good for a while: they only matter for packets of flows that
+   * the gateway does not know or that were reopened.
+   */
+  rotateCookieKey(options: CookieKeyOptions = {}): void {
+    this.checkOpen();
+    const given = checkOptions('options', options, ['key', 'overlapSeconds']);
+    const key = checkKey('options.key', given.key ?? randomBytes(16));
+    const seconds = given.overlapSeconds ?? this.#idle.tcpMs / 1000;
+    const overlap = checkInteger('options.overlapSeconds', seconds, 0, 6000);
+    this.#native.setCookieKey(key, this.nowMs(), overlap * 1000);
+  }
+
+  /**
+   * Has every flow in the table reported once in about so many seconds, with a `flow` event of type
+   * `lives`; 0 (the default) for never. For flow logs; with `flowCounters` the events have counters.
+   */
+  setFlowReports(intervalSeconds: number): void {
+    this.checkOpen();
+    const seconds = checkInteger('intervalSeconds', intervalSeconds, 0, 86_400);
+    this.#native.setReportInterval(seconds * 1000);
   }
 
   /** The endpoints, in the order they were made. */
@@ -300,6 +356,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     const flow = flowEventOf(event, {
       endpointOf: (index) => this.#byIndex.get(index) ?? null,
       targetOf: (slot) => this.#targetOf(slot),
+      counting: this.#counting,
     });
     this.emit('flow', flow);
   }

@@ -19,8 +19,12 @@ export interface GatewayTotals {
   bytesOut: number;
   /** Packets forwarded uninspected (`failOpen`). */
   packetsBypassed: number;
-  /** Packets answered by the gateway itself. */
+  /** Packets answered by the gateway itself: RST and ICMP errors. */
   packetsReplied: number;
+  /** The RST among those answers. */
+  resetsSent: number;
+  /** Later fragments that waited for their first one. */
+  packetsHeld: number;
   flowsNew: number;
   /** Flows ended: closed, expired or evicted. */
   flowsEnded: number;
@@ -38,6 +42,10 @@ export interface GatewayTotals {
   flowsUntracked: number;
   /** TCP flows picked up in mid-stream. */
   flowsPickedUp: number;
+  /** Flows in probation that gave way to newer ones. */
+  flowsEvicted: number;
+  /** Flows whose packets were answered with a RST, since their target was lost. */
+  flowsRefused: number;
   /** Flow events that nobody read in time; they are lost too while nobody listens. */
   eventsLost: number;
 }

@@ -5,15 +5,59 @@ import { hasPorts, protocolName } from '../packet/names.js';
 import type { Endpoint } from './endpoint.js';
 import { formatEnd } from './explain.js';
 
-/** How a flow ended. */
-export type FlowEnd = 'closed' | 'reset' | 'idle' | 'replaced' | 'evicted';
+/** What made it happen. */
+export type FlowCause =
+  /** opened: the first packet of a flow. */
+  | 'new'
+  /** opened: a packet of a running TCP connection, while such are picked up. */
+  | 'picked-up'
+  /** opened: a SYN with the tuple of a flow that was there. */
+  | 'reopened'
+  /** opened: a returned packet with a good cookie. */
+  | 'learnt'
+  /** moved: its target failed. */
+  | 'target-failed'
+  /** moved: its target is gone. */
+  | 'target-gone'
+  /** ended: FIN in both directions. */
+  | 'closed'
+  /** ended: RST of one of its ends. */
+  | 'reset'
+  /** ended: no packet for the idle timeout. */
+  | 'idle'
+  /** ended: a SYN opened a new flow in its place. */
+  | 'replaced'
+  /** ended: newer flows needed the room; it was in probation. */
+  | 'evicted'
+  /** ended: its packets were answered with a RST, as its target had failed or was gone. */
+  | 'refused';
+
+export type FlowEnd = Extract<
+  FlowCause,
+  'closed' | 'reset' | 'idle' | 'replaced' | 'evicted' | 'refused'
+>;
+
+/** Of a flow, where `flowCounters` is on. Bytes are those of inner packets. */
+export interface FlowCounters {
+  /** When the flow was opened, on the clock of `time`. */
+  openedAt: number;
+  packetsTo: number;
+  bytesTo: number;
+  packetsFrom: number;
+  bytesFrom: number;
+}
 
 export interface FlowEvent {
-  /** `opened`: pinned to a target. `moved`: to another one. `ended`: out of the table. */
-  type: 'opened' | 'moved' | 'ended';
+  /**
+   * `opened`: pinned to a target. `moved`: to another one. `ended`: out of the table. `lives`: a
+   * report of its counters, where such were asked for.
+   */
+  type: 'opened' | 'moved' | 'ended' | 'lives';
   /** When, in milliseconds of the clock that packets are given (`performance.now()`, or `now`). */
   time: number;
-  /** Why it ended: FIN both ways, RST, idle, a new connection with its tuple, or lack of room. */
+  /** Why; null for `lives`. */
+  cause: FlowCause | null;
+  /** Why it ended: the cause of an `ended`, else null. */
   end: FlowEnd | null;
   /** IP protocol, such as `tcp`; with 2-tuple stickiness `any`. */
   protocol: string;
@@ -26,22 +70,44 @@ export interface FlowEvent {
   previous: Target | null;
   /** Flow cookie, 32 bits. */
   cookie: number;
+  /** With `flowCounters`, of `ended` and `lives`; else null. */
+  counters: FlowCounters | null;
 }
 
-const TYPES = ['opened', 'opened', 'moved', 'ended'] as const;
-const ENDS = [null, 'closed', 'reset', 'idle', 'replaced', 'evicted'] as const;
+const TYPES = ['opened', 'opened', 'moved', 'ended', 'lives'] as const;
+const CAUSES: readonly (FlowCause | null)[] = [
+  null,
+  'new',
+  'picked-up',
+  'reopened',
+  'learnt',
+  'target-failed',
+  'target-gone',
+  'closed',
+  'reset',
+  'idle',
+  'replaced',
+  'evicted',
+  'refused',
+];
 
 export interface FlowEventContext {
   endpointOf(index: number): Endpoint | null;
   targetOf(slot: number): Target | null;
+  /** Whether flows are counted. */
+  counting: boolean;
 }
 
 export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): FlowEvent {
   const ports = hasPorts(event.protocol) && (event.lowPort !== 0 || event.highPort !== 0);
+  const type = TYPES[event.type];
+  const cause = CAUSES[event.cause];
+  const counted = context.counting && (type === 'ended' || type === 'lives');
   return {
-    type: TYPES[event.type],
+    type,
     time: event.nowMs,
-    end: ENDS[event.end],
+    cause,
+    end: type === 'ended' ? (cause as FlowEnd) : null,
     protocol: event.protocol === 0 ? 'any' : protocolName(event.protocol),
     ends: [
       formatEnd(event.low, event.version, event.lowPort, ports),
@@ -51,7 +117,13 @@ export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): 
     target: context.targetOf(event.target),
     previous: event.type === 2 ? context.targetOf(event.previous) : null,
     cookie: event.cookie,
+    counters: counted ? countersOf(event) : null,
   };
+}
+
+function countersOf(event: NativeFlowEvent): FlowCounters {
+  const { openedMs: openedAt, packetsTo, bytesTo, packetsFrom, bytesFrom } = event;
+  return { openedAt, packetsTo, bytesTo, packetsFrom, bytesFrom };
 }
 
 const INTERVAL_MS = 100;

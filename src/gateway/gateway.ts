@@ -98,6 +98,9 @@ export class Gateway extends GatewayControl {
    * - `verdict[i]` forward: send `bytes(i)` to `address[i]`:`port[i]` from source port
    *   `sourcePort(i)` of this gateway; `target[i]` is the target's slot
    * - bypass: send `bytes(i)` on as if there were no gateway
+   * - reply: `bytes(i)` is an answer to the packet's sender (RST, ICMP error): send it out by
+   *   `endpoint[i]`; `reason[i]` says why the packet itself was dropped
+   * - held: the gateway has taken the packet and gives it back in `takeHeld`
    * - drop: `reason[i]` says why
    *
    * @param endpoint The endpoint of all packets, or null where `batch.endpoint` says it of each.
@@ -110,6 +113,18 @@ export class Gateway extends GatewayControl {
       batch.endpoint.fill(this.findEndpoint('endpoint', endpoint).index, 0, batch.count);
     }
     this.#native.toTargets(batch.native, this.#advance(now));
+  }
+
+  /**
+   * Fills the batch with packets that were held and may go now: later fragments that had come before
+   * the first one of their train. Hand it to `toTargets` (with the endpoint null) where the answer,
+   * how many they are, is not 0. Call it after `toTargets` whenever packets with the verdict `held`
+   * may be waiting, at least every 10 ms while there are some.
+   */
+  takeHeld(batch: PacketBatch, now: number = performance.now()): number {
+    this.checkOpen();
+    checkBatch(batch);
+    return this.#native.takeHeld(batch.native, this.#advance(now));
   }
 
   /**

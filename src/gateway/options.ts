@@ -55,6 +55,14 @@ export interface SourcePorts {
  */
 export type MidStream = 'auto' | 'drop' | 'pickup';
 
+export interface ListenerTcpReset {
+  /**
+   * Answer a TCP packet of no flow that does not open one with a RST to its sender, instead of dropping
+   * it. Default false. AWS `send_tcp_reset.on_idle_timeout.enabled`.
+   */
+  onIdleTimeout?: boolean;
+}
+
 export interface GatewayBaseOptions {
   /** Where flows go. It belongs to one gateway at a time. Required. */
   targetGroup: TargetGroup;
@@ -75,6 +83,23 @@ export interface GatewayBaseOptions {
    * `'strict'` drops it, as AWS does.
    */
   cookieCheck?: 'lenient' | 'strict';
+  /**
+   * What takes a new flow out of probation, where flows evict each other when there are too many of
+   * them (SYN floods): the first packet that its target returns (`'return'`, default), or its second
+   * packet (`'ingress'`: appliances that send packets onward themselves and return none).
+   */
+  promotion?: 'return' | 'ingress';
+  /**
+   * Answer packets longer than the MTU with ICMP Fragmentation Needed (RFC 1191) or ICMPv6 Packet Too
+   * Big (RFC 8201), at most 1000 a second. Default true; AWS does not.
+   */
+  pathMtuDiscovery?: boolean;
+  /** RST answers of the listener. */
+  sendTcpReset?: ListenerTcpReset;
+  /**
+   * Count the packets and bytes of each flow, for flow logs; 32 more bytes a flow. Default false.
+   */
+  flowCounters?: boolean;
   /** 64 bits that every packet carries as attachment id. Default 0, as in AWS. */
   attachmentId?: bigint;
   /**
@@ -95,6 +120,10 @@ export const BASE_KEYS = [
   'midStream',
   'sourcePorts',
   'cookieCheck',
+  'promotion',
+  'pathMtuDiscovery',
+  'sendTcpReset',
+  'flowCounters',
   'attachmentId',
   'hashKey',
   'cookieKey',
@@ -111,6 +140,7 @@ export interface IdleMs {
 const TCP_SECONDS = 350;
 const OTHER_SECONDS = 120;
 const MID_STREAM = ['auto', 'drop', 'pickup'] as const;
+const PROMOTION = ['return', 'ingress'] as const;
 const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
 
 /** Flow events kept until somebody reads them. */
@@ -141,6 +171,7 @@ export function checkBase(
     'lenient',
     'strict',
   ]);
+  const promotion = checkOneOf(`${field}.promotion`, given.promotion ?? 'return', PROMOTION);
   const noMac = new Uint8Array(6);
   return {
     targetGroup: group,
@@ -169,6 +200,10 @@ export function checkBase(
       sourceMac: parseMac(group.sourceMac) ?? noMac,
       destinationMac: parseMac(group.destinationMac) ?? noMac,
       failOpen: group.failOpen,
+      promoteOnIngress: promotion === 'ingress',
+      pathMtuDiscovery: checkBoolean(`${field}.pathMtuDiscovery`, given.pathMtuDiscovery ?? true),
+      resetOnIdle: checkListenerReset(`${field}.sendTcpReset`, given.sendTcpReset ?? {}),
+      flowCounters: checkBoolean(`${field}.flowCounters`, given.flowCounters ?? false),
       outerHeaders: false,
       address,
       port,
@@ -177,6 +212,12 @@ export function checkBase(
       events: EVENTS,
     },
   };
+}
+
+/** Whether `onIdleTimeout` is on. */
+export function checkListenerReset(field: string, value: unknown): boolean {
+  const { onIdleTimeout } = checkOptions(field, value, ['onIdleTimeout']);
+  return checkBoolean(`${field}.onIdleTimeout`, onIdleTimeout ?? false);
 }
 
 /** Idle timeouts; those not given have their defaults, or what `before` says. */

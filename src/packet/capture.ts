@@ -1,6 +1,7 @@
 /** Capture files: reading pcap and pcapng, writing pcap. */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { binding, type NativeCaptureReader } from '../binding.js';
+import { binding } from '../binding.js';
+import type { NativeCaptureReader } from '../binding-codec.js';
 import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
 
 /** One frame of a capture. */

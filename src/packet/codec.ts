@@ -1,5 +1,6 @@
 /** GENEVE headers (RFC 8926) and captured frames, one at a time: for tests, tools and people. */
-import { binding, type NativeDecodedFrame } from '../binding.js';
+import { binding } from '../binding.js';
+import type { NativeDecodedFrame } from '../binding-codec.js';
 import {
   checkBoolean,
   checkInteger,

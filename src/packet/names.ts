@@ -10,6 +10,7 @@ import { binding } from '../binding.js';
  * - `reply` 3: rewritten into an answer of the gateway itself; send it back by its endpoint
  * - `bypass` 4: no target is registered and `failOpen` is set; send it on uninspected
  * - `moved` 5: another worker took it over (never seen by embedders)
+ * - `held` 6: a later fragment that waits inside the gateway for its first one
  */
 export const VERDICTS = Object.freeze([
   'pending',
@@ -18,6 +19,7 @@ export const VERDICTS = Object.freeze([
   'reply',
   'bypass',
   'moved',
+  'held',
 ] as const);
 
 export type VerdictName = (typeof VERDICTS)[number];
@@ -30,6 +32,7 @@ export const Verdict = Object.freeze({
   reply: 3,
   bypass: 4,
   moved: 5,
+  held: 6,
 } as const);
 
 /** Every reason for which a packet is dropped; the native list is native/base/drop_reasons.def. */
@@ -61,6 +64,7 @@ export type DropReason =
   | 'ecn_not_capable'
   | 'no_targets'
   | 'tcp_not_syn'
+  | 'flow_refused'
   | 'icmp_bad_quote'
   | 'icmp_no_flow'
   | 'appliance_verdict'

@@ -222,7 +222,7 @@ t.test('every packet is accounted for once', async (t) => {
       const answers: [Uint8Array, number][] = [];
       let forwarded = 0;
       for (const { index, verdict } of batch) {
-        t.ok(verdict === 'forward' || verdict === 'drop', verdict);
+        t.ok(['forward', 'drop', 'held'].includes(verdict), verdict);
         if (verdict !== 'forward') continue;
         forwarded += 1;
         const [bytes, from] = returned(batch, index);
@@ -234,8 +234,9 @@ t.test('every packet is accounted for once', async (t) => {
       const droppedIn = totalDrops(middle) - totalDrops(before);
       const cameIn = middle.packetsIn - before.packetsIn;
       const sent = middle.packetsToTargets - before.packetsToTargets;
+      const held = middle.packetsHeld - before.packetsHeld;
       if (sent !== forwarded) return false;
-      if (cameIn !== packets.length || cameIn !== sent + droppedIn) return false;
+      if (cameIn !== packets.length || cameIn !== sent + droppedIn + held) return false;
 
       batch.clear();
       for (const [bytes, from] of answers) batch.add(bytes, from);

@@ -51,6 +51,10 @@ const GATEWAY_FIELDS = {
   sourceMac: bytes(6),
   destinationMac: bytes(6),
   failOpen: boolean,
+  promoteOnIngress: boolean,
+  pathMtuDiscovery: boolean,
+  resetOnIdle: boolean,
+  flowCounters: boolean,
   outerHeaders: boolean,
   address: integer(0, U32),
   port: integer(0, 65535),
@@ -97,6 +101,8 @@ const TARGETS = object({
       address: integer(0, U32),
       port: integer(1, 65535),
       eligible: boolean,
+      reset: boolean,
+      gone: boolean,
       generation: integer(0, 255),
       weight: integer(1, 1000),
       identity: bigint,
@@ -123,6 +129,7 @@ const PEER = object({
 });
 
 const INDEX = integer(0, 4095);
+const MS = integer(0, 2 ** 31 - 1);
 
 interface Call {
   what: string;
@@ -172,6 +179,16 @@ const CALLS: Call[] = [
     [integer(1, 2 ** 31 - 1), integer(1, 2 ** 31 - 1)],
   ),
   method(gateway, 'setFailOpen', [false], [boolean]),
+  method(gateway, 'setResetOnIdle', [false], [boolean]),
+  method(gateway, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
+  method(gateway, 'setReportInterval', [0], [MS]),
+  method(
+    gateway,
+    'previewFlows',
+    [twoTargets(), 0, 10],
+    [TARGETS, integer(0, U32), integer(1, U32)],
+  ),
+  method(gateway, 'takeHeld', [batch, 0], [native, NOW]),
   method(gateway, 'toTargets', [batch, 0], [native, NOW]),
   method(gateway, 'fromTargets', [batch, 0], [native, NOW]),
   method(gateway, 'sweep', [0, 10], [NOW, integer(0, U32)]),
@@ -325,6 +342,15 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
       [integer(1, 2 ** 31 - 1), integer(1, 2 ** 31 - 1)],
     ),
     method(gatewayEngine, 'setFailOpen', [false], [boolean]),
+    method(gatewayEngine, 'setResetOnIdle', [false], [boolean]),
+    method(gatewayEngine, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
+    method(gatewayEngine, 'setReportInterval', [0], [MS]),
+    method(
+      gatewayEngine,
+      'previewFlows',
+      [twoTargets(), 0, 10],
+      [TARGETS, integer(0, U32), integer(1, U32)],
+    ),
     method(gatewayEngine, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
     method(gatewayEngine, 'drainEvents', [10], [integer(0, 2 ** 20)]),
     starts(construction('ApplianceEngine', [applianceConfig(), () => {}], [APPLIANCE, callback])),

@@ -122,7 +122,7 @@ t.test('packets go through a gateway and back in place', async (t) => {
   t.match(events[0], {
     nowMs: 1000,
     type: 1,
-    end: 0,
+    cause: 1,
     version: 4,
     protocol: 17,
     endpoint: 3,

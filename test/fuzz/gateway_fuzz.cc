@@ -10,6 +10,7 @@
 
 #include "gateway/cookie.h"
 #include "gateway/gateway.h"
+#include "gateway/hold.h"
 #include "test/fuzz/fuzz.h"
 #include "test/native/packets.h"
 
@@ -41,6 +42,7 @@ struct World {
   std::vector<select::TargetSpec> targets;
   uint64_t now_ms = 1;
   uint64_t in = 0, out = 0;
+  uint64_t held = 0;  // fragments that the gateway has
   int64_t open_flows = 0;
 
   explicit World(uint8_t options) {
@@ -54,6 +56,7 @@ struct World {
     config.scope_gateway = (options & 16) != 0;
     config.mid_stream = (options & 32) != 0 ? gateway::MidStream::pickup : gateway::MidStream::drop;
     config.fail_open = (options & 64) != 0;
+    config.reset_on_idle = config.flow_counters = (options & 128) != 0;
     gateway = gateway::Gateway::create(config);
     batch = batch::PacketBatch::create(4, base::kSlotStrideStandard);
     for (uint16_t i = 0; i < 2; ++i) {
@@ -76,7 +79,7 @@ struct World {
   void publish() { gateway->set_targets(select::TargetTable::build(targets, 1, false, 1)); }
 
   uint64_t accounted() {
-    uint64_t sum = out;
+    uint64_t sum = out + held;
     for (uint32_t i = 1; i < base::kDropReasons; ++i) {
       sum += gateway->counters().drops(static_cast<base::DropReason>(i));
     }
@@ -97,12 +100,31 @@ struct World {
     }
     const auto verdict = static_cast<Verdict>(batch->verdict[0]);
     FUZZ_CHECK(verdict == Verdict::forward || verdict == Verdict::drop ||
-               verdict == Verdict::bypass);
-    FUZZ_CHECK((verdict == Verdict::drop) == (batch->reason[0] != 0));
-    if (verdict != Verdict::drop) ++out;
+               verdict == Verdict::bypass || verdict == Verdict::reply || verdict == Verdict::held);
+    const bool dropped = verdict == Verdict::drop || verdict == Verdict::reply;
+    FUZZ_CHECK(dropped == (batch->reason[0] != 0));
+    if (verdict == Verdict::held) ++held;
+    if (!dropped && verdict != Verdict::held) ++out;
     FUZZ_CHECK(in == accounted());
     follow_events();
     return verdict;
+  }
+
+  // Everything that was held goes on.
+  void release() {
+    now_ms += gateway::kHoldMs;
+    for (; gateway->holding(); follow_events()) {
+      const uint32_t n = gateway->take_held(*batch, now_ms);
+      FUZZ_CHECK(n > 0);
+      held -= n;
+      gateway->to_targets(*batch, now_ms);
+      for (uint32_t i = 0; i < n; ++i) {
+        const auto verdict = static_cast<Verdict>(batch->verdict[i]);
+        FUZZ_CHECK(verdict != Verdict::held && verdict != Verdict::pending);
+        out += verdict == Verdict::forward || verdict == Verdict::bypass;
+      }
+    }
+    FUZZ_CHECK(held == 0 && in == accounted());
   }
 
   Bytes bytes() { return {batch->packet(0), batch->packet(0) + batch->length[0]}; }
@@ -188,6 +210,7 @@ void change_target(World& world, uint8_t how) {
       break;
     case 1:
       target.flags = select::kRegistered;
+      if ((how & 64) != 0) target.flags |= select::kResetFlows;
       break;
     case 2:
       target.flags = select::kRegistered;
@@ -209,6 +232,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     // A new target table costs a thousand packets' time: few of them leave more of it to packets.
     if (what % 64 == 0) {
       change_target(world, input.byte());
+    } else if (what % 32 == 3) {
+      world.release();
     } else if (what % 8 == 1) {
       world.now_ms += uint64_t{input.byte()} * 4000;
       world.gateway->sweep(world.now_ms, 1u << 16);

@@ -10,6 +10,8 @@ using flow::FragmentTable;
 
 namespace {
 
+using Found = flow::FragmentTable::Found;
+
 constexpr base::HashKey kKey{1, 2};
 constexpr uint32_t kLifetimeMs = 15000;
 
@@ -46,7 +48,7 @@ struct Fragment {
 
 bool known(const FragmentTable& table, const Fragment& fragment, uint16_t scope, uint32_t now_ms) {
   wire::InnerPacket later = fragment.later();
-  return table.find(&later, scope, now_ms);
+  return table.find(&later, scope, now_ms) == Found::ports;
 }
 
 }  // namespace
@@ -55,10 +57,10 @@ TEST(later_fragments_get_the_ports_of_the_first) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
   wire::InnerPacket later = fragment.later();
-  CHECK(!table->find(&later, 0, 100));
+  CHECK(table->find(&later, 0, 100) == Found::unknown);
   CHECK_EQ(later.flags, wire::kLaterFragment);  // nothing changed
   table->bind(fragment.first(5000, 53), 0, 100);
-  REQUIRE(table->find(&later, 0, 100));
+  REQUIRE(table->find(&later, 0, 100) == Found::ports);
   CHECK_EQ(later.source_port, 5000);
   CHECK_EQ(later.destination_port, 53);
   CHECK_EQ(later.flags, wire::kLaterFragment | wire::kHasPorts);
@@ -121,7 +123,7 @@ TEST(trains_end_after_their_lifetime_across_the_wrap) {
   // A new first fragment with the same identification: new ports, new lifetime.
   table->bind(fragment.first(3, 4), 0, start + kLifetimeMs);
   wire::InnerPacket later = fragment.later();
-  REQUIRE(table->find(&later, 0, start + 2 * kLifetimeMs - 1));
+  REQUIRE(table->find(&later, 0, start + 2 * kLifetimeMs - 1) == Found::ports);
   CHECK_EQ(later.source_port, 3);
   CHECK_EQ(table->size(start + kLifetimeMs), 1u);
 }

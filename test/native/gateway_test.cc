@@ -2,6 +2,7 @@
 #include <random>
 #include <set>
 
+#include "gateway/hold.h"
 #include "test/native/gateway_rig.h"
 #include "wire/gwlb_options.h"
 
@@ -419,23 +420,82 @@ TEST(fragments_follow_their_train) {
   CHECK_EQ(rig.gateway->flows(), 1);
 }
 
-TEST(a_train_whose_tail_comes_first_still_arrives) {
+// A datagram of two fragments.
+struct Train {
+  Bytes head, tail;
+  explicit Train(uint16_t id = 1) {
+    const Bytes datagram = udp(4000, 53, 56);
+    head = ipv4(kClient, kServer, 17, {datagram.begin(), datagram.begin() + 32}, 0x2000, id);
+    tail = ipv4(kClient, kServer, 17, {datagram.begin() + 32, datagram.end()}, 4, id);
+  }
+};
+
+TEST(a_tail_that_comes_first_waits_for_its_head) {
   Rig rig;
-  Bytes datagram = udp(4000, 53, 56);
-  const Bytes head(datagram.begin(), datagram.begin() + 32);
-  const Bytes tail(datagram.begin() + 32, datagram.end());
-  REQUIRE(rig.enter(ipv4(kClient, kServer, 17, tail, 4)) == Verdict::forward);
-  const Bytes encapsulated = rig.bytes(0);
-  const uint16_t target = rig.batch->target[0];
-  CHECK(rig.trip(ipv4(kClient, kServer, 17, head, 0x2000)).done);
-  CHECK(rig.come_back(encapsulated, rig.targets[target].address) == Verdict::forward);
+  const Train train;
+  REQUIRE(rig.enter(train.tail) == Verdict::held);
+  CHECK(rig.gateway->holding());
+  CHECK_EQ(rig.gateway->take_held(*rig.batch, rig.now_ms), 0);
+  const Rig::Trip head = rig.trip(train.head);
+  REQUIRE(head.done);
+  REQUIRE(rig.gateway->take_held(*rig.batch, rig.now_ms) == 1);
+  CHECK(!rig.gateway->holding());
+  CHECK(rig.bytes(0) == train.tail);
+  rig.gateway->to_targets(*rig.batch, rig.now_ms);
+  CHECK_EQ(rig.batch->flow[0], head.cookie);
+  CHECK(rig.come_back(rig.bytes(0), rig.targets[head.target].address) == Verdict::forward);
+  CHECK_EQ(rig.gateway->flows(), 1);
+  CHECK_EQ(rig.count(GatewayCounter::packets_in), 2);
+  CHECK_EQ(rig.count(GatewayCounter::packets_held), 1);
+}
+
+TEST(a_tail_without_a_head_goes_with_its_addresses_and_so_does_the_rest) {
+  Rig rig;
+  const Train train;
+  REQUIRE(rig.enter(train.tail) == Verdict::held);
+  rig.now_ms += gateway::kHoldMs - 1;
+  REQUIRE(rig.gateway->take_held(*rig.batch, rig.now_ms) == 0);
+  rig.now_ms += 1;
+  REQUIRE(rig.gateway->take_held(*rig.batch, rig.now_ms) == 1);
+  rig.gateway->to_targets(*rig.batch, rig.now_ms);
+  REQUIRE(rig.batch->verdict[0] == static_cast<uint8_t>(Verdict::forward));
+  const uint32_t cookie = rig.batch->flow[0];
+  CHECK(rig.come_back(rig.bytes(0), rig.batch->address[0]) == Verdict::forward);
+  CHECK(rig.trip(train.head).done);
+  const Rig::Trip again = rig.trip(train.tail);
+  CHECK(again.done);
+  CHECK_EQ(again.cookie, cookie);
+  CHECK_EQ(rig.gateway->flows(), 2);
+}
+
+TEST(order_within_a_batch_does_not_matter) {
+  Rig rig;
+  const Train train;
+  rig.batch->count = 2;
+  rig.load(0, train.tail);
+  rig.load(1, train.head);
+  rig.batch->endpoint[0] = rig.batch->endpoint[1] = 0;
+  rig.gateway->to_targets(*rig.batch, rig.now_ms);
+  CHECK_EQ(rig.batch->verdict[0], static_cast<uint8_t>(Verdict::forward));
+  CHECK_EQ(rig.batch->flow[0], rig.batch->flow[1]);
+}
+
+TEST(only_so_many_tails_wait) {
+  Rig rig;
+  for (uint16_t id = 0; id < gateway::kHeldMax; ++id) {
+    REQUIRE(rig.enter(Train(id).tail) == Verdict::held);
+  }
+  CHECK(rig.enter(Train(1000).tail) == Verdict::forward);
 }
 
 TEST(too_big_packets_are_dropped_by_reason) {
   Rig rig;
   CHECK(rig.trip(ipv4(kClient, kServer, 17, udp(1, 2, 8500 - 28))).done);
-  CHECK(rig.enter(ipv4(kClient, kServer, 17, udp(1, 2, 8501 - 28))) == Verdict::drop);
+  CHECK(rig.enter(ipv4(kClient, kServer, 17, udp(1, 2, 8501 - 28))) == Verdict::reply);
   CHECK(rig.reason() == DropReason::inner_too_big);
+  Rig silent(3, [](gateway::GatewayConfig& c) { c.path_mtu_discovery = false; });
+  CHECK(silent.enter(ipv4(kClient, kServer, 17, udp(1, 2, 8501 - 28))) == Verdict::drop);
+  CHECK(silent.reason() == DropReason::inner_too_big);
 }
 
 TEST(congestion_marks_follow_rfc_6040) {
@@ -543,7 +603,7 @@ TEST(events_tell_a_flows_life) {
   CHECK_EQ(events[1].previous, trip.target);
   CHECK_EQ(events[1].target, moved.target);
   CHECK_EQ(events[2].type, 3);
-  CHECK_EQ(events[2].end, static_cast<uint8_t>(gateway::FlowEnd::idle));
+  CHECK_EQ(events[2].cause, static_cast<uint8_t>(gateway::FlowCause::idle));
 }
 
 TEST(explain_agrees_with_the_decision) {
@@ -631,7 +691,7 @@ TEST(every_packet_is_accounted_for) {
     }
     if (random() % 64 == 0) rig.age(random() % 20'000);
   }
-  CHECK_EQ(in, out + rig.all_drops());
+  CHECK_EQ(in, out + rig.all_drops() + rig.count(GatewayCounter::packets_held));
   CHECK_EQ(out,
            rig.count(GatewayCounter::packets_to_targets) + rig.count(GatewayCounter::packets_out));
 }

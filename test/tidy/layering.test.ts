@@ -27,6 +27,7 @@ const NATIVE_LAYERS: Record<string, readonly string[]> = {
  * that do not know each other.
  */
 const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
+  ['binding-codec'],
   ['binding'],
   ['errors'],
   ['limits'],

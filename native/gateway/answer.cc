@@ -1,0 +1,57 @@
+// What the gateway says itself to the sender of a packet that does not go on.
+#include "wire/answer.h"
+
+#include <algorithm>
+
+#include "gateway/state.h"
+
+namespace gwlb::gateway {
+
+using base::DropReason;
+using batch::PacketBatch;
+
+namespace {
+
+// The packet, now an answer, leaves by the endpoint that it came in by.
+void send_answer(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
+  if (!wrap_for_peer(state, batch, i)) return;
+  drop(state, batch, i, reason);
+  batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::reply);
+  state.counters.add(GatewayCounter::packets_replied);
+}
+
+bool take_error_token(Gateway::State& state) {
+  const uint64_t earned = state.now_ms - state.error_tokens_ms;
+  state.error_tokens_ms = state.now_ms;
+  state.error_tokens =
+      static_cast<uint32_t>(std::min<uint64_t>(kErrorBurst, state.error_tokens + earned));
+  if (state.error_tokens == 0) return false;
+  --state.error_tokens;
+  return true;
+}
+
+}  // namespace
+
+void answer_with_reset(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
+  const wire::InnerPacket& inner = state.scratch.inner[i];
+  if (!wire::can_answer(batch.packet(i), inner)) return drop(state, batch, i, reason);
+  batch.length[i] = wire::write_reset(batch.packet(i), inner);
+  state.counters.add(GatewayCounter::resets_sent);
+  send_answer(state, batch, i, reason);
+}
+
+void answer_too_big(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  const wire::InnerPacket& inner = state.scratch.inner[i];
+  const uint32_t headers = wire::too_big_header_bytes(inner.version);
+  constexpr uint8_t kUnanswered = wire::kIcmpError | wire::kLaterFragment;
+  if (!state.config.path_mtu_discovery || (inner.flags & kUnanswered) != 0 ||
+      batch.headroom(i) < headers || !wire::can_answer(batch.packet(i), inner) ||
+      !take_error_token(state)) {
+    return drop(state, batch, i, DropReason::inner_too_big);
+  }
+  batch.offset[i] -= headers;
+  batch.length[i] = wire::write_too_big(batch.packet(i), inner, state.mtu_of(batch.endpoint[i]));
+  send_answer(state, batch, i, DropReason::inner_too_big);
+}
+
+}  // namespace gwlb::gateway

@@ -1,0 +1,55 @@
+/** Types of the native codec: one frame or header at a time, for tools. See binding.ts. */
+
+/** One frame of a capture, as `gwlb decode` prints it. */
+export interface NativeDecodedFrame {
+  isGeneve: boolean;
+  outer: {
+    version: number;
+    source: Uint8Array;
+    destination: Uint8Array;
+    sourcePort: number;
+    destinationPort: number;
+    ttl: number;
+    checksum: 'ok' | 'zero' | 'bad' | 'unknown';
+  } | null;
+  geneve: {
+    offset: number;
+    version: number;
+    oam: boolean;
+    critical: boolean;
+    protocolType: number;
+    vni: number;
+    headerLength: number;
+    options: { class: number; type: number; data: Uint8Array }[];
+  } | null;
+  gateway: { endpointId: bigint; attachmentId: bigint; cookie: number } | null;
+  ethernet: {
+    destination: Uint8Array;
+    source: Uint8Array;
+    etherType: number;
+    vlan: number[];
+  } | null;
+  inner: {
+    offset: number;
+    version: number;
+    source: Uint8Array;
+    destination: Uint8Array;
+    protocol: number;
+    sourcePort: number | null;
+    destinationPort: number | null;
+    length: number;
+    flags: number;
+    tcpFlags: number;
+  } | null;
+  error: { reason: string; layer: string; offset: number; needed: number; had: number } | null;
+}
+
+export interface NativeCaptureReader {
+  /**
+   * null at the end or where the file is cut: see `error()` then. `data` is a view of the file's
+   * bytes. Throws only where their buffer was transferred or resized meanwhile.
+   */
+  next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null;
+  /** "" or a sentence saying where the file is cut. */
+  error(): string;
+}
