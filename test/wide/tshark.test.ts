@@ -6,7 +6,8 @@ import { decodeFrame, type GatewayCounters } from '../../src/index.js';
 import { ATTACHMENT, type Emitted, emit, LINK_RAW_IP, writeCapture } from '../support/emitted.js';
 import { CLIENT, Fleet, GATEWAY, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { run, runIn, start, startServers, traffic } from '../support/processes.js';
+import { runIn, start, startServers, traffic } from '../support/processes.js';
+import { COMPLAINT_FIELDS, complaints, type Row as TsharkRow, tshark } from '../support/tshark.js';
 import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('tshark', 'tcpdump', 'ethtool') ?? (await runPrivately(import.meta.url));
@@ -14,67 +15,16 @@ const { default: t } = await import('tap');
 
 const FIELDS = [
   ...['frame.protocols', 'ip.src', 'ip.dst', 'udp.srcport', 'udp.dstport'],
-  ...['ip.checksum.status', 'udp.checksum.status', 'tcp.checksum.status'],
-  ...['icmp.checksum.status', 'icmpv6.checksum.status'],
   ...['geneve.version', 'geneve.flags.oam', 'geneve.flags.critical', 'geneve.flags.reserved'],
   ...['geneve.proto_type', 'geneve.vni'],
   ...['geneve.option.class', 'geneve.option.type', 'geneve.option.length'],
-  ...['geneve.option.unknown.data', '_ws.malformed', '_ws.expert.message'],
-  ...['_ws.expert.severity', '_ws.expert.group'],
-  ...['eth.src', 'eth.dst', 'ipv6.src', 'ipv6.dst'],
+  ...['geneve.option.unknown.data', 'eth.src', 'eth.dst', 'ipv6.src', 'ipv6.dst'],
+  ...COMPLAINT_FIELDS,
 ] as const;
 
-type Row = Record<(typeof FIELDS)[number], string[]>;
+type Row = TsharkRow<(typeof FIELDS)[number]>;
 
-/** Every occurrence of every field, frame by frame. */
-async function tshark(path: string): Promise<Row[]> {
-  const preferences = [
-    ...['ip.check_checksum:TRUE', 'udp.check_checksum:TRUE', 'tcp.check_checksum:TRUE'],
-    ...['ip.defragment:FALSE', 'ipv6.defragment:FALSE'],
-  ].flatMap((preference) => ['-o', preference]);
-  const fields = FIELDS.flatMap((field) => ['-e', field]);
-  const layout = ['occurrence=a', 'aggregator=|', 'separator=/t'].flatMap((one) => ['-E', one]);
-  const args = [
-    '-n',
-    '-r',
-    path,
-    '--disable-protocol',
-    'dns',
-    ...preferences,
-    '-T',
-    'fields',
-    ...layout,
-    ...fields,
-  ];
-  const { status, out, err } = await run('tshark', args, 100);
-  if (status !== 0) throw new Error(`tshark: exit code ${status}: ${err}`);
-  return out
-    .replace(/\n$/, '')
-    .split('\n')
-    .map((line) => {
-      const values = line.split('\t');
-      const named = FIELDS.map((field, i) => [field, values[i] ? values[i].split('|') : []]);
-      return Object.fromEntries(named) as Row;
-    });
-}
-
-/** Wireshark's words: 0 bad, 1 good, 2 unverified (fragments), 3 not present. */
-const BAD = '0';
-const CHECKSUMS = FIELDS.filter((field) => field.endsWith('checksum.status'));
-
-/** From here on it is a warning or an error. */
-const WARNING = 0x600000;
-/** Remarks on how a conversation goes, such as a segment sent again. */
-const SEQUENCE = 0x2000000;
-
-function complaints(row: Row): string[] {
-  const checksums = CHECKSUMS.filter((field) => row[field].includes(BAD));
-  const messages = row['_ws.expert.severity'].flatMap((severity, i) => {
-    const remark = Number(row['_ws.expert.group'][i]) === SEQUENCE;
-    return Number(severity) < WARNING || remark ? [] : [row['_ws.expert.message'].join()];
-  });
-  return [...checksums, ...row['_ws.malformed'], ...messages];
-}
+const read = (path: string) => tshark(path, FIELDS, ['--disable-protocol', 'dns']);
 
 const OPTIONS = {
   'geneve.option.class': ['0x0108', '0x0108', '0x0108'],
@@ -153,7 +103,7 @@ async function tests(): Promise<void> {
       const path = join(folder, `emitted-${inner}.pcap`);
       const emitted = await emit(inner);
       writeCapture(path, emitted);
-      const rows = await tshark(path);
+      const rows = await read(path);
       t.equal(rows.length, emitted.length);
       for (const [i, packet] of emitted.entries()) {
         t.strictSame(complaints(rows[i]), [], `${packet.name}: nothing to complain of`);
@@ -170,7 +120,7 @@ async function tests(): Promise<void> {
     const fleet = await Fleet.build();
     t.teardown(() => fleet.close());
     const before = await capture(fleet, path);
-    const rows = await tshark(path);
+    const rows = await read(path);
     const after = fleet.gateway.counters();
     // The kernel may have announced itself on the endpoint's device before there was a capture.
     const to = rows.filter((row) => row['ip.src'][0] === GATEWAY).length;

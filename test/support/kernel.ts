@@ -1,0 +1,73 @@
+/** The kernel's own network stack as a judge: packets in by a TUN device, and what becomes of them. */
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { type CapturedFrame, PcapWriter, readCapture } from '../../src/index.js';
+import { runIn, start } from './processes.js';
+
+const KERNEL = fileURLToPath(new URL('./kernel.py', import.meta.url));
+const LINK_RAW_IP = 101;
+const PATIENCE_MS = 20_000;
+
+/** Writes packets, from their IP headers on, to a capture; a second apart. */
+export function writePackets(path: string, packets: readonly Uint8Array[]): void {
+  using writer = new PcapWriter(path, { link: LINK_RAW_IP });
+  packets.forEach((packet, i) => {
+    writer.write(packet, BigInt(i) * 1_000_000_000n);
+  });
+}
+
+/** The packets of a capture enter a namespace by a TUN device that is there. */
+export async function inject(namespace: string, device: string, capture: string): Promise<void> {
+  const { status, out, err } = await runIn(namespace, 'python3', [KERNEL, 'send', device, capture]);
+  if (status !== 0) throw new Error(`inject into ${device}: ${err}`);
+  if (out.trim() !== '0') throw new Error(`${device}: the kernel refused ${out.trim()} packets`);
+}
+
+/** Captures what a device of a namespace sees. */
+export class Recorder {
+  readonly #path: string;
+  readonly #tcpdump: ChildProcess;
+
+  static async start(namespace: string, device: string, path: string): Promise<Recorder> {
+    const command = `tcpdump -n -i ${device} -w '${path}' --immediate-mode -U -B 65536 2>&1`;
+    const inside = ['netns', 'exec', namespace, 'sh', '-c', `exec ${command}`];
+    return new Recorder(path, await start('ip', inside));
+  }
+
+  private constructor(path: string, tcpdump: ChildProcess) {
+    this.#path = path;
+    this.#tcpdump = tcpdump;
+  }
+
+  /** Waits until one of the frames is the one; then all of them. Fails if it does not come. */
+  async until(isTheOne: (frame: CapturedFrame) => boolean): Promise<CapturedFrame[]> {
+    const end = performance.now() + PATIENCE_MS;
+    for (;;) {
+      const frames = complete(this.#path);
+      if (frames.some(isTheOne)) return frames;
+      if (performance.now() > end) throw new Error(`never captured, among ${frames.length} frames`);
+      await delay(50);
+    }
+  }
+
+  /** Ends the capture; what it has is in the file. */
+  async stop(): Promise<void> {
+    if (this.#tcpdump.exitCode !== null || this.#tcpdump.signalCode !== null) return;
+    const gone = once(this.#tcpdump, 'exit');
+    this.#tcpdump.kill('SIGINT');
+    await gone;
+  }
+}
+
+/** The frames of a file that is still being written. */
+function complete(path: string): CapturedFrame[] {
+  const frames: CapturedFrame[] = [];
+  try {
+    for (const frame of readCapture(path)) frames.push({ ...frame, data: frame.data.slice() });
+  } catch {
+    // The last one is not there in full yet.
+  }
+  return frames;
+}
