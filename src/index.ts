@@ -25,6 +25,7 @@ export type {
   TargetGroupOptions,
   TargetGroupPolicy,
   TargetSpec,
+  TargetTcpReset,
 } from './control/options.js';
 export type { TargetReference } from './control/registry.js';
 export { Target } from './control/target.js';

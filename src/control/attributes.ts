@@ -3,7 +3,13 @@
  * Which attribute maps to which option, and which exclude each other, is data here.
  */
 import { GatewayError, show } from '../errors.js';
-import { FAILOVER, type Failover, type Settings, type Stickiness } from './options.js';
+import {
+  FAILOVER,
+  type Failover,
+  type Settings,
+  type Stickiness,
+  TCP_RESET_NEEDS,
+} from './options.js';
 
 /** Attribute names with their values as text. */
 export type TargetGroupAttributes = Readonly<Record<string, string>>;
@@ -11,7 +17,7 @@ export type TargetGroupAttributes = Readonly<Record<string, string>>;
 /** The options that attributes are another name for. */
 export type AttributeSettings = Pick<
   Settings,
-  'deregistrationDelaySeconds' | 'failover' | 'stickiness'
+  'deregistrationDelaySeconds' | 'failover' | 'sendTcpReset' | 'stickiness'
 >;
 
 interface AttributeDefinition {
@@ -33,6 +39,8 @@ const STICKY = 'stickiness.enabled';
 const STICKY_TYPE = 'stickiness.type';
 const ON_DEREGISTRATION = 'target_failover.on_deregistration';
 const ON_UNHEALTHY = 'target_failover.on_unhealthy';
+const RESET_ON_UNHEALTHY = 'send_tcp_reset.on_unhealthy.enabled';
+const RESET_ON_DEREGISTRATION = 'send_tcp_reset.on_deregistration.enabled';
 
 const failover: AttributeDefinition = {
   expected: '"no_rebalance" or "rebalance"',
@@ -40,11 +48,11 @@ const failover: AttributeDefinition = {
   read: (settings) => settings.failover,
 };
 
-const tcpReset: AttributeDefinition = {
-  expected: '"false" ("true" is not supported yet)',
-  accepts: (value) => value === 'false',
-  read: () => 'false',
-};
+const flag = (read: (settings: AttributeSettings) => boolean): AttributeDefinition => ({
+  expected: '"true" or "false"',
+  accepts: (value) => BOOLEAN.test(value),
+  read: (settings) => String(read(settings)),
+});
 
 const DEFINITIONS: Readonly<Record<string, AttributeDefinition>> = {
   [DELAY]: {
@@ -52,11 +60,7 @@ const DEFINITIONS: Readonly<Record<string, AttributeDefinition>> = {
     accepts: (value) => /^\d{1,4}$/.test(value) && Number(value) <= 3600,
     read: (settings) => String(settings.deregistrationDelaySeconds),
   },
-  [STICKY]: {
-    expected: '"true" or "false"',
-    accepts: (value) => BOOLEAN.test(value),
-    read: (settings) => String(settings.stickiness !== '5-tuple'),
-  },
+  [STICKY]: flag((settings) => settings.stickiness !== '5-tuple'),
   [STICKY_TYPE]: {
     expected: '"source_ip_dest_ip" or "source_ip_dest_ip_proto"',
     accepts: (value) => Object.hasOwn(STICKINESS_TYPES, value),
@@ -65,15 +69,17 @@ const DEFINITIONS: Readonly<Record<string, AttributeDefinition>> = {
   },
   [ON_DEREGISTRATION]: failover,
   [ON_UNHEALTHY]: failover,
-  'send_tcp_reset.on_unhealthy.enabled': tcpReset,
-  'send_tcp_reset.on_deregistration.enabled': tcpReset,
+  [RESET_ON_UNHEALTHY]: flag((settings) => settings.sendTcpReset.onUnhealthy),
+  [RESET_ON_DEREGISTRATION]: flag((settings) => settings.sendTcpReset.onDeregistration),
 };
 
-/** Rules over the values of all attributes after a change. */
-const RULES: readonly {
+interface Rule {
   readonly broken: (values: TargetGroupAttributes) => boolean;
   readonly sentence: string;
-}[] = [
+}
+
+/** Rules over the values of all attributes after a change. */
+const RULES: readonly Rule[] = [
   {
     broken: (values) => values[ON_DEREGISTRATION] !== values[ON_UNHEALTHY],
     sentence:
@@ -88,6 +94,14 @@ const RULES: readonly {
     broken: (values) => values[STICKY] === 'false' && values[STICKY_TYPE] !== undefined,
     sentence: `${STICKY_TYPE} can only be set when ${STICKY} is "true"`,
   },
+  ...[RESET_ON_UNHEALTHY, RESET_ON_DEREGISTRATION].flatMap((key) =>
+    TCP_RESET_NEEDS.map(
+      ({ attribute, text }): Rule => ({
+        broken: (values) => values[key] === 'true' && values[attribute] !== text,
+        sentence: `${key} can only be "true" when ${attribute} is "${text}"`,
+      }),
+    ),
+  ),
 ];
 
 /** Attributes of other kinds of target groups, and what there is here instead. */
@@ -121,6 +135,10 @@ export function changeAttributes(
   return {
     deregistrationDelaySeconds: Number(values[DELAY]),
     failover: values[ON_UNHEALTHY] as Failover,
+    sendTcpReset: {
+      onUnhealthy: values[RESET_ON_UNHEALTHY] === 'true',
+      onDeregistration: values[RESET_ON_DEREGISTRATION] === 'true',
+    },
     stickiness: type === undefined ? '5-tuple' : STICKINESS_TYPES[type],
   };
 }

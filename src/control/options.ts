@@ -5,6 +5,7 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
+  GatewayError,
   invalidArgument,
   outOfRange,
 } from '../errors.js';
@@ -50,6 +51,20 @@ export interface HealthCheckOptions {
   matcher?: string | number;
 }
 
+/** When TCP connections are answered with a RST instead of staying on a target that is lost. */
+export interface TargetTcpReset {
+  /**
+   * Those of a target that turned unhealthy. Default `false`.
+   * AWS `send_tcp_reset.on_unhealthy.enabled`.
+   */
+  onUnhealthy?: boolean;
+  /**
+   * Those of a target that was deregistered, after its deregistration delay. Default `false`.
+   * AWS `send_tcp_reset.on_deregistration.enabled`.
+   */
+  onDeregistration?: boolean;
+}
+
 /** What may change while a load balancer uses the group. */
 export interface TargetGroupPolicy {
   /**
@@ -59,6 +74,13 @@ export interface TargetGroupPolicy {
    * `target_failover.on_deregistration`, which must be equal.
    */
   failover?: Failover;
+  /**
+   * Answer TCP packets of a lost target's flows with a RST to their sender, so that clients connect
+   * again at once, to another target; while the zone has no healthy target, flows stay instead. Needs
+   * failover `'no_rebalance'` and stickiness `'5-tuple'`; throws `ERR_GWLB_ATTRIBUTES` with others.
+   * Default: none of the two.
+   */
+  sendTcpReset?: TargetTcpReset;
   /**
    * Seconds that a deregistered target keeps its flows before it counts as gone, 0–3600.
    * Default 300. AWS `deregistration_delay.timeout_seconds`.
@@ -135,6 +157,7 @@ export interface HealthCheck {
 
 export interface Policy {
   readonly failover: Failover;
+  readonly sendTcpReset: Required<Readonly<TargetTcpReset>>;
   readonly deregistrationDelaySeconds: number;
   readonly failOpen: boolean;
   readonly healthCheck: HealthCheck | false;
@@ -164,7 +187,24 @@ export interface CheckedTarget {
 
 export const STICKINESS: readonly Stickiness[] = ['5-tuple', '3-tuple', '2-tuple'];
 export const FAILOVER: readonly Failover[] = ['no_rebalance', 'rebalance'];
-const POLICY_KEYS = ['failover', 'deregistrationDelaySeconds', 'failOpen', 'healthCheck'] as const;
+/** What `sendTcpReset` needs of other options; the same as attributes. */
+export const TCP_RESET_NEEDS = [
+  { option: 'stickiness', value: '5-tuple', attribute: 'stickiness.enabled', text: 'false' },
+  {
+    option: 'failover',
+    value: 'no_rebalance',
+    attribute: 'target_failover.on_unhealthy',
+    text: 'no_rebalance',
+  },
+] as const;
+const TCP_RESET_KEYS = ['onUnhealthy', 'onDeregistration'] as const;
+const POLICY_KEYS = [
+  'failover',
+  'sendTcpReset',
+  'deregistrationDelaySeconds',
+  'failOpen',
+  'healthCheck',
+] as const;
 const GROUP_KEYS = [
   'name',
   'port',
@@ -193,7 +233,7 @@ export function checkTargetGroup(options: unknown, field = 'targetGroup'): Setti
   const given = checkOptions(field, options, GROUP_KEYS);
   const inner = checkOneOf(`${field}.inner`, given.inner ?? 'ip', ['ip', 'ethernet'] as const);
   const { healthCheck, ...policy } = checkPolicy(given, field);
-  return Object.freeze({
+  const settings = Object.freeze({
     name: checkString(`${field}.name`, given.name ?? 'targets', {
       pattern: /^[A-Za-z0-9-]+$/,
       max: NAME_LENGTH_MAX,
@@ -212,9 +252,25 @@ export function checkTargetGroup(options: unknown, field = 'targetGroup'): Setti
     ...policy,
     healthCheck: healthCheck ?? checkHealthCheck({}, `${field}.healthCheck`),
     failover: policy.failover ?? 'no_rebalance',
+    sendTcpReset: policy.sendTcpReset ?? checkTcpReset({}, `${field}.sendTcpReset`),
     deregistrationDelaySeconds: policy.deregistrationDelaySeconds ?? 300,
     failOpen: policy.failOpen ?? false,
   });
+  checkCombination(settings, field);
+  return settings;
+}
+
+/** Throws `ERR_GWLB_ATTRIBUTES` where options exclude each other. */
+export function checkCombination(settings: Settings, field = 'targetGroup'): void {
+  for (const key of TCP_RESET_KEYS) {
+    if (!settings.sendTcpReset[key]) continue;
+    for (const { option, value } of TCP_RESET_NEEDS) {
+      if (settings[option] === value) continue;
+      const name = `${field}.sendTcpReset.${key}`;
+      const message = `${name}: expected false unless ${option} is "${value}", received true with "${settings[option]}"`;
+      throw new GatewayError('ERR_GWLB_ATTRIBUTES', message, { field: name });
+    }
+  }
 }
 
 /** The options that `TargetGroup.update` takes; those that are absent are absent in the answer. */
@@ -226,11 +282,15 @@ function checkPolicy(
   given: Partial<Record<(typeof POLICY_KEYS)[number], unknown>>,
   field: string,
 ): Partial<Policy> {
-  const { failover, deregistrationDelaySeconds: delay, failOpen, healthCheck } = given;
+  const { failover, sendTcpReset, failOpen, healthCheck } = given;
+  const delay = given.deregistrationDelaySeconds;
   const delayField = `${field}.deregistrationDelaySeconds`;
   return {
     ...(failover !== undefined && {
       failover: checkOneOf(`${field}.failover`, failover, FAILOVER),
+    }),
+    ...(sendTcpReset !== undefined && {
+      sendTcpReset: checkTcpReset(sendTcpReset, `${field}.sendTcpReset`),
     }),
     ...(delay !== undefined && {
       deregistrationDelaySeconds: checkInteger(delayField, delay, 0, 3600),
@@ -240,6 +300,14 @@ function checkPolicy(
       healthCheck: checkHealthCheck(healthCheck, `${field}.healthCheck`),
     }),
   };
+}
+
+function checkTcpReset(value: unknown, field: string): Policy['sendTcpReset'] {
+  const given = checkOptions(field, value, TCP_RESET_KEYS);
+  return Object.freeze({
+    onUnhealthy: checkBoolean(`${field}.onUnhealthy`, given.onUnhealthy ?? false),
+    onDeregistration: checkBoolean(`${field}.onDeregistration`, given.onDeregistration ?? false),
+  });
 }
 
 function checkMac(field: string, value: unknown, inner: 'ip' | 'ethernet'): string | null {

@@ -10,7 +10,8 @@
  * Existing flows are moved by generations: a flow pinned under another generation than its target's
  * chooses again with its next packet. With failover `rebalance` a target that failed or left gets a
  * new generation as soon as its pool has a healthy target, and again if it served new flows in
- * between because none was.
+ * between because none was. With TCP reset such a target's flows are answered with a RST, likewise
+ * only while its pool has a healthy target.
  */
 import { GatewayError, invalidArgument } from '../errors.js';
 import type { Health, HealthThresholds, ProbeResult, TargetReason, TargetState } from './health.js';
@@ -49,6 +50,8 @@ export type RegistryEvent =
 
 export interface RegistryPolicy {
   readonly failover: Failover;
+  readonly resetOnUnhealthy: boolean;
+  readonly resetOnDeregistration: boolean;
   readonly deregistrationDelayMs: number;
   /** False: every target counts as healthy at once. */
   readonly checks: boolean;
@@ -256,7 +259,11 @@ export class Registry {
       if (!policy.checks) this.#setHealth(record, UNCHECKED, 'update', now);
       else if (otherChecks) record.health = recount(record.health);
     }
-    return this.#changed(before.failover !== policy.failover);
+    return this.#changed(
+      before.failover !== policy.failover ||
+        before.resetOnUnhealthy !== policy.resetOnUnhealthy ||
+        before.resetOnDeregistration !== policy.resetOnDeregistration,
+    );
   }
 
   /** The first check of a target is on its way. */
@@ -307,8 +314,9 @@ export class Registry {
   }
 
   /**
-   * Who takes new flows, for one arrangement of zones. Brings the generations up to date first, so
-   * the answer is what the data plane must see; asking again changes nothing.
+   * Who takes new flows, for one arrangement of zones. Brings the generations, and whose flows are
+   * reset, up to date first, so the answer is what the data plane must see; asking again changes
+   * nothing.
    */
   settle(crossZone: boolean, now: number): Set<TargetRecord> {
     const pool = (record: TargetRecord) => (crossZone ? '' : record.zone);
@@ -319,11 +327,18 @@ export class Registry {
     const pools = new Set(healthy.map(pool));
     const eligible = new Set([...healthy, ...candidates.filter((r) => !pools.has(pool(r)))]);
     for (const record of this.#records.values()) {
+      const helped = pools.has(pool(record));
       record.published = true;
+      record.reset = helped && this.#resets(record);
       if (eligible.has(record) && record.failing) record.moved = false;
-      else if (pools.has(pool(record))) this.#moveFlows(record, now);
+      else if (helped) this.#moveFlows(record, now);
     }
     return eligible;
+  }
+
+  #resets({ failing, phase }: TargetRecord): boolean {
+    const { resetOnUnhealthy, resetOnDeregistration } = this.#policy;
+    return (resetOnUnhealthy && failing) || (resetOnDeregistration && phase === 'gone');
   }
 
   #moveFlows(record: TargetRecord, now: number): void {

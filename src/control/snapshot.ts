@@ -69,7 +69,7 @@ export function snapshotOf(
     address: record.number,
     port: record.port,
     eligible: eligible.has(record),
-    reset: false,
+    reset: record.reset,
     gone: record.phase === 'gone',
     generation: record.generation,
     // A weight of 0 is not eligible, and native code takes none below 1.

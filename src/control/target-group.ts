@@ -8,6 +8,7 @@ import type { TargetGroupEvents, TargetGroupHost } from './events.js';
 import type { ProbeResult } from './health.js';
 import {
   type CheckedTarget,
+  checkCombination,
   checkPolicyChange,
   checkTarget,
   checkTargetGroup,
@@ -20,6 +21,7 @@ import {
   type TargetGroupOptions,
   type TargetGroupPolicy,
   type TargetSpec,
+  type TargetTcpReset,
 } from './options.js';
 import { Prober, type Runtime, SYSTEM_RUNTIME } from './prober.js';
 import {
@@ -101,6 +103,10 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 
   get failover(): Failover {
     return this.#settings.failover;
+  }
+
+  get sendTcpReset(): Required<TargetTcpReset> {
+    return this.#settings.sendTcpReset;
   }
 
   get deregistrationDelaySeconds(): number {
@@ -221,7 +227,9 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 
   /**
    * Changes what may change while running; everything is checked before anything changes. A
-   * `healthCheck` replaces the one before with its defaults; the states of targets are kept.
+   * `healthCheck` or `sendTcpReset` replaces the one before, with its defaults; the states of targets
+   * are kept. Throws what is wrong with a value, and `ERR_GWLB_ATTRIBUTES` where options exclude each
+   * other.
    */
   update(policy: TargetGroupPolicy): void {
     this.#checkOpen();
@@ -299,7 +307,9 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 
   #change(changes: Partial<Settings>): void {
     const before = this.#settings;
-    this.#settings = Object.freeze({ ...before, ...changes });
+    const after = Object.freeze({ ...before, ...changes });
+    checkCombination(after);
+    this.#settings = after;
     const otherChecks = !sameCheck(before.healthCheck, this.#settings.healthCheck);
     const policy = registryPolicy(this.#settings);
     const events = this.#registry.setPolicy(policy, otherChecks, this.#runtime.now());
@@ -406,6 +416,8 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 function registryPolicy(policy: Policy): RegistryPolicy {
   return {
     failover: policy.failover,
+    resetOnUnhealthy: policy.sendTcpReset.onUnhealthy,
+    resetOnDeregistration: policy.sendTcpReset.onDeregistration,
     deregistrationDelayMs: policy.deregistrationDelaySeconds * 1000,
     checks: policy.healthCheck !== false,
   };

@@ -32,6 +32,8 @@ export class TargetRecord {
   failing = false;
   /** The flows it had when it failed or left were told to choose again. */
   moved = false;
+  /** TCP flows that are pinned to it are answered with a RST; since the last `settle`. */
+  reset = false;
   /** The data plane has seen its slot, so that flows may be pinned to it. */
   published = false;
   /** When a draining target is gone. */

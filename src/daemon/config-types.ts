@@ -1,5 +1,10 @@
 /** A configuration as the service uses it: checked, with every default filled in. */
-import type { HealthCheckOptions, TargetGroupOptions, TargetSpec } from '../control/options.js';
+import type {
+  HealthCheckOptions,
+  TargetGroupOptions,
+  TargetSpec,
+  TargetTcpReset,
+} from '../control/options.js';
 import type { EndpointOptions } from '../gateway/gateway-load-balancer.js';
 import type { GatewayLimits, IdleTimeout } from '../gateway/options.js';
 
@@ -22,6 +27,7 @@ export interface GatewayConfig {
 export interface TargetGroupConfig extends TargetGroupOptions {
   name: string;
   failover: NonNullable<TargetGroupOptions['failover']>;
+  sendTcpReset: Required<TargetTcpReset>;
   deregistrationDelaySeconds: number;
   failOpen: boolean;
   healthCheck: HealthCheckOptions | false;

@@ -242,6 +242,10 @@ function configOf(given: Given): Config {
       optionClass: group.optionClass ?? 0x0108,
       stickiness: group.stickiness ?? '5-tuple',
       failover: group.failover ?? 'no_rebalance',
+      sendTcpReset: {
+        onUnhealthy: group.sendTcpReset?.onUnhealthy ?? false,
+        onDeregistration: group.sendTcpReset?.onDeregistration ?? false,
+      },
       deregistrationDelaySeconds: group.deregistrationDelaySeconds ?? 300,
       failOpen: group.failOpen ?? false,
       healthCheck,

@@ -49,7 +49,7 @@ export function relationProblems(given: unknown): Found[] {
   const groupProblems = told(() => checkTargetGroup(group), 'targetGroup', ['targetGroup']);
   return [
     ...groupProblems,
-    ...(groupProblems.length === 0 ? gatewayProblems(gateway, group) : []),
+    ...gatewayProblems(gateway, group),
     ...targetProblems(list(targets), group, gateway.address),
     ...endpointProblems(endpoints, list(targets), gateway),
     ...zoneProblems(list(targets), endpoints),
@@ -58,10 +58,20 @@ export function relationProblems(given: unknown): Found[] {
 
 /** Such as `tcpSeconds`, which depends on the group's stickiness. */
 function gatewayProblems(gateway: Given, group: Given): Found[] {
-  // A missing address is told by the schema.
-  if (gateway.address === undefined) return [];
-  const targetGroup = new TargetGroup(group);
+  const targetGroup = groupOf(group);
+  // A missing address is told by the schema, what is wrong with the group by others.
+  if (gateway.address === undefined || !targetGroup) return [];
   return told(() => checkListen({ ...gateway, targetGroup }), 'options', ['gateway']);
+}
+
+/** null where its options are wrong. */
+function groupOf(options: Given): TargetGroup | null {
+  try {
+    return new TargetGroup(options);
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error;
+    return null;
+  }
 }
 
 /** Calls `twice` with every item that has the key of an earlier one. */

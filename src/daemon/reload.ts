@@ -1,16 +1,24 @@
 /** What may change while a gateway runs, and what of two configurations needs a restart. */
 import { isDeepStrictEqual } from 'node:util';
+import type { TargetGroupPolicy } from '../control/options.js';
 import type { Config, EndpointConfig } from './config-types.js';
 
 /** Keys whose change needs no restart; `endpoints` are compared one by one. */
 const LIVE = new Set([
   'gateway.idleTimeout',
   'targetGroup.failover',
+  'targetGroup.sendTcpReset',
   'targetGroup.deregistrationDelaySeconds',
   'targetGroup.failOpen',
   'targetGroup.healthCheck',
   'targetGroup.targets',
 ]);
+
+/** What of the target group's options may change while it runs. */
+export function policyOf({ targetGroup }: Config): TargetGroupPolicy {
+  const { failover, sendTcpReset, deregistrationDelaySeconds, failOpen, healthCheck } = targetGroup;
+  return { failover, sendTcpReset, deregistrationDelaySeconds, failOpen, healthCheck };
+}
 
 /** Paths whose change from `before` to `after` needs a restart. */
 export function restartNeeded(before: Config, after: Config): string[] {

@@ -36,8 +36,12 @@ function gatewayValue(key: string, wrap: (given: unknown) => unknown = (given) =
   );
 }
 
-function groupValue(key: string, others: Given = {}) {
-  return value((given) => checkTargetGroup({ ...others, [key]: given }));
+function groupValue(
+  key: string,
+  wrap: (given: unknown) => unknown = (given) => given,
+  others: Given = {},
+) {
+  return value((given) => checkTargetGroup({ ...others, [key]: wrap(given) }));
 }
 
 function healthValue(key: string, others: Given = {}) {
@@ -99,11 +103,19 @@ const targetGroup = z.strictObject({
   name: groupValue('name').optional(),
   port: groupValue('port').optional(),
   inner: value((inner) => checkOneOf('inner', inner, ['ip', 'ethernet'])).optional(),
-  sourceMac: groupValue('sourceMac', ETHERNET).optional(),
-  destinationMac: groupValue('destinationMac', ETHERNET).optional(),
+  sourceMac: groupValue('sourceMac', undefined, ETHERNET).optional(),
+  destinationMac: groupValue('destinationMac', undefined, ETHERNET).optional(),
   optionClass: groupValue('optionClass').optional(),
   stickiness: groupValue('stickiness').optional(),
   failover: groupValue('failover').optional(),
+  sendTcpReset: z
+    .strictObject({
+      onUnhealthy: groupValue('sendTcpReset', (onUnhealthy) => ({ onUnhealthy })).optional(),
+      onDeregistration: groupValue('sendTcpReset', (onDeregistration) => ({
+        onDeregistration,
+      })).optional(),
+    })
+    .optional(),
   deregistrationDelaySeconds: groupValue('deregistrationDelaySeconds').optional(),
   failOpen: groupValue('failOpen').optional(),
   healthCheck: healthCheck.optional(),

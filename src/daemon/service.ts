@@ -7,7 +7,7 @@ import type { Config, EndpointConfig } from './config-types.js';
 import type { Logger } from './log.js';
 import { GatewayMetrics } from './metrics.js';
 import { MetricsServer } from './metrics-server.js';
-import { type EndpointChanges, endpointChanges, restartNeeded } from './reload.js';
+import { type EndpointChanges, endpointChanges, policyOf, restartNeeded } from './reload.js';
 
 /** Calls `action`; what it throws names the keys of the file, not the options of the library. */
 async function named<T>(from: string, to: string, action: () => Promise<T> | T): Promise<T> {
@@ -18,11 +18,6 @@ async function named<T>(from: string, to: string, action: () => Promise<T> | T):
     const field = `${to}${error.field.slice(from.length)}`;
     throw new GatewayError(error.code, `${field}: ${withoutField(error)}`, { field, cause: error });
   }
-}
-
-function policyOf({ targetGroup }: Config) {
-  const { failover, deregistrationDelaySeconds, failOpen, healthCheck } = targetGroup;
-  return { failover, deregistrationDelaySeconds, failOpen, healthCheck };
 }
 
 export class Service {

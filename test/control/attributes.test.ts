@@ -5,7 +5,12 @@ import { changeAttributes, readAttributes } from '../../src/control/attributes.j
 const BASE: AttributeSettings = {
   deregistrationDelaySeconds: 300,
   failover: 'no_rebalance',
+  sendTcpReset: { onUnhealthy: false, onDeregistration: false },
   stickiness: '5-tuple',
+};
+const RESETTING: AttributeSettings = {
+  ...BASE,
+  sendTcpReset: { onUnhealthy: true, onDeregistration: true },
 };
 const BOTH = {
   'target_failover.on_deregistration': 'rebalance',
@@ -26,6 +31,10 @@ t.test('attributes tell the settings under the AWS names', async (t) => {
     ...BOTH,
     'stickiness.enabled': 'true',
     'stickiness.type': 'source_ip_dest_ip_proto',
+  });
+  t.match(readAttributes(RESETTING), {
+    'send_tcp_reset.on_unhealthy.enabled': 'true',
+    'send_tcp_reset.on_deregistration.enabled': 'true',
   });
   t.equal(
     readAttributes({ ...BASE, stickiness: '2-tuple' })['stickiness.type'],
@@ -59,6 +68,30 @@ t.test('changes name what they change, the rest stays', async (t) => {
       { stickiness: '3-tuple' },
     ],
     [BASE, { 'send_tcp_reset.on_unhealthy.enabled': 'false' }, {}],
+    [
+      BASE,
+      { 'send_tcp_reset.on_unhealthy.enabled': 'true' },
+      { sendTcpReset: { onUnhealthy: true, onDeregistration: false } },
+    ],
+    [
+      RESETTING,
+      { 'send_tcp_reset.on_unhealthy.enabled': 'false' },
+      { sendTcpReset: { onUnhealthy: false, onDeregistration: true } },
+    ],
+    [
+      { ...BASE, stickiness: '3-tuple', failover: 'rebalance' },
+      {
+        'send_tcp_reset.on_deregistration.enabled': 'true',
+        'stickiness.enabled': 'false',
+        'target_failover.on_deregistration': 'no_rebalance',
+        'target_failover.on_unhealthy': 'no_rebalance',
+      },
+      {
+        sendTcpReset: { onUnhealthy: false, onDeregistration: true },
+        stickiness: '5-tuple',
+        failover: 'no_rebalance',
+      },
+    ],
   ];
   for (const [before, changes, expected] of cases) {
     t.same(changeAttributes(before, changes), { ...before, ...expected }, JSON.stringify(changes));
@@ -70,7 +103,10 @@ t.test('each rule has its sentence', async (t) => {
     'ValidationError: target_failover.on_deregistration and target_failover.on_unhealthy must both ' +
     'be set to the same value for this target group';
   const delay = 'deregistration_delay.timeout_seconds: expected "0"–"3600", received';
-  const unsupported = 'expected "false" ("true" is not supported yet), received "true"';
+  const reset = (event: string, needs: string) =>
+    `ValidationError: send_tcp_reset.${event}.enabled can only be "true" when ${needs}`;
+  const noRebalance = 'target_failover.on_unhealthy is "no_rebalance"';
+  const fiveTuple = 'stickiness.enabled is "false"';
   const cases: [AttributeSettings, Record<string, unknown>, string][] = [
     [BASE, { 'target_failover.on_unhealthy': 'rebalance' }, mismatch],
     [BASE, { 'target_failover.on_deregistration': 'rebalance' }, mismatch],
@@ -95,14 +131,40 @@ t.test('each rule has its sentence', async (t) => {
       'ValidationError: stickiness.type can only be set when stickiness.enabled is "true"',
     ],
     [
-      BASE,
+      { ...BASE, failover: 'rebalance' },
       { 'send_tcp_reset.on_unhealthy.enabled': 'true' },
-      `send_tcp_reset.on_unhealthy.enabled: ${unsupported}`,
+      reset('on_unhealthy', noRebalance),
+    ],
+    [
+      { ...BASE, failover: 'rebalance' },
+      { 'send_tcp_reset.on_deregistration.enabled': 'true' },
+      reset('on_deregistration', noRebalance),
+    ],
+    [
+      { ...BASE, stickiness: '3-tuple' },
+      { 'send_tcp_reset.on_unhealthy.enabled': 'true' },
+      reset('on_unhealthy', fiveTuple),
+    ],
+    [
+      { ...BASE, stickiness: '2-tuple' },
+      { 'send_tcp_reset.on_deregistration.enabled': 'true' },
+      reset('on_deregistration', fiveTuple),
+    ],
+    [RESETTING, BOTH, reset('on_unhealthy', noRebalance)],
+    [
+      RESETTING,
+      { ...BOTH, 'send_tcp_reset.on_unhealthy.enabled': 'false' },
+      reset('on_deregistration', noRebalance),
+    ],
+    [
+      RESETTING,
+      { 'stickiness.enabled': 'true', 'stickiness.type': 'source_ip_dest_ip' },
+      reset('on_unhealthy', fiveTuple),
     ],
     [
       BASE,
-      { 'send_tcp_reset.on_deregistration.enabled': 'true' },
-      `send_tcp_reset.on_deregistration.enabled: ${unsupported}`,
+      { 'send_tcp_reset.on_unhealthy.enabled': 'on' },
+      'send_tcp_reset.on_unhealthy.enabled: expected "true" or "false", received "on"',
     ],
     [BASE, { 'deregistration_delay.timeout_seconds': '3601' }, `${delay} "3601"`],
     [BASE, { 'deregistration_delay.timeout_seconds': 300 }, `${delay} 300`],

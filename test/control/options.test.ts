@@ -27,6 +27,7 @@ t.test('defaults are those of AWS', async (t) => {
     stickiness: '5-tuple',
     scope: 'endpoint',
     failover: 'no_rebalance',
+    sendTcpReset: { onUnhealthy: false, onDeregistration: false },
     deregistrationDelaySeconds: 300,
     failOpen: false,
     healthCheck: {
@@ -85,6 +86,27 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
       { deregistrationDelaySeconds: 3601 },
       RANGE,
       '.deregistrationDelaySeconds: expected 0–3600, received 3601',
+    ],
+    [{ sendTcpReset: true }, INVALID, '.sendTcpReset: expected an object, received true'],
+    [
+      { sendTcpReset: { onUnhealthy: 'yes' } },
+      INVALID,
+      '.sendTcpReset.onUnhealthy: expected true or false, received "yes"',
+    ],
+    [
+      { sendTcpReset: { onIdleTimeout: true } },
+      INVALID,
+      '.sendTcpReset.onIdleTimeout: expected one of the options onUnhealthy, onDeregistration',
+    ],
+    [
+      { sendTcpReset: { onUnhealthy: true }, failover: 'rebalance' },
+      'ERR_GWLB_ATTRIBUTES',
+      '.sendTcpReset.onUnhealthy: expected false unless failover is "no_rebalance", received true with "rebalance"',
+    ],
+    [
+      { sendTcpReset: { onDeregistration: true }, stickiness: '2-tuple' },
+      'ERR_GWLB_ATTRIBUTES',
+      '.sendTcpReset.onDeregistration: expected false unless stickiness is "5-tuple", received true with "2-tuple"',
     ],
     [{ failOpen: 1 }, INVALID, '.failOpen: expected true or false, received 1'],
     [{ healthCheck: true }, INVALID, '.healthCheck: expected an object, received true'],

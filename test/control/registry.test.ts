@@ -1,57 +1,20 @@
-import fc from 'fast-check';
 import t from 'tap';
-import type { ProbeResult } from '../../src/control/health.js';
-import type { CheckedTarget, Failover } from '../../src/control/options.js';
-import { checkTarget } from '../../src/control/options.js';
-import { Registry, type RegistryEvent } from '../../src/control/registry.js';
-import type { TargetRecord } from '../../src/control/target.js';
-import type { GatewayError } from '../../src/errors.js';
-
-const THRESHOLDS = { healthyThreshold: 2, unhealthyThreshold: 2 };
-const OK: ProbeResult = { ok: true, detail: 'answered' };
-const BAD: ProbeResult = { ok: false, failure: 'timeout', detail: 'silence' };
-const NO_FLOWS = () => 0;
-const FLOWS = () => 1;
-
-function target(n: number, options: { zone?: string; weight?: number } = {}): CheckedTarget {
-  return checkTarget({ address: `10.0.0.${n}`, ...options }, 6081, `targets[${n}]`);
-}
-
-function registry(failover: Failover = 'no_rebalance', checks = true) {
-  const policy = { failover, deregistrationDelayMs: 300_000, checks };
-  return new Registry(policy, { targets: 8, zones: 2 });
-}
-
-function check(registry: Registry, record: TargetRecord, result: ProbeResult, now = 0) {
-  return [0, 1].flatMap(() => registry.checked(record, result, THRESHOLDS, now));
-}
-
-/** In use, with these targets; those named are healthy, the others initial. */
-function started(targets: CheckedTarget[], healthy: number[], failover: Failover = 'no_rebalance') {
-  const made = registry(failover);
-  made.attach(0);
-  made.register(targets, 0);
-  const records = [...made.records()];
-  for (const i of healthy) check(made, records[i], OK);
-  return { made, records };
-}
-
-const told = (events: RegistryEvent[]) =>
-  events.map((event) =>
-    event.type === 'health'
-      ? `${event.record.address} ${event.previous}>${event.state} ${event.reason} (${event.cause})`
-      : `${event.type} ${event.record.address}`,
-  );
-const slots = (records: Iterable<TargetRecord>) => [...records].map((record) => record.slot);
-
-function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
-}
+import { type CheckedTarget, checkTarget } from '../../src/control/options.js';
+import {
+  BAD,
+  check,
+  FLOWS,
+  NO_FLOWS,
+  OK,
+  POLICY,
+  registry,
+  slots,
+  started,
+  THRESHOLDS,
+  target,
+  thrown,
+  told,
+} from './registry-rig.js';
 
 t.test('a target from registration to its end', async (t) => {
   const made = registry();
@@ -99,7 +62,7 @@ t.test('without a load balancer there is nothing to drain', async (t) => {
 
 t.test('a delay of 0 goes through all states at once', async (t) => {
   const made = registry();
-  made.setPolicy({ failover: 'no_rebalance', deregistrationDelayMs: 0, checks: true }, false, 0);
+  made.setPolicy({ ...POLICY, deregistrationDelayMs: 0 }, false, 0);
   made.attach(0);
   made.register([target(1)], 0);
   t.same(told(made.deregister([...made.records()], 1)), [
@@ -124,7 +87,7 @@ t.test('detaching ends drains and frees what was gone', async (t) => {
 });
 
 t.test('detaching: slots are as new, and old failures are forgotten', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
   check(made, records[0], BAD);
   made.settle(false, 1);
   made.detach(2);
@@ -192,7 +155,7 @@ t.test('no_rebalance never moves flows', async (t) => {
 t.test(
   'rebalance moves the flows of a target that fails, once, where others can take them',
   async (t) => {
-    const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+    const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
     made.settle(false, 0);
     check(made, records[0], BAD);
     made.settle(false, 1);
@@ -219,7 +182,7 @@ t.test(
 );
 
 t.test('flows that a failed target took while none was healthy move too', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
   check(made, records[0], BAD);
   made.settle(false, 1);
   check(made, records[1], BAD);
@@ -230,7 +193,7 @@ t.test('flows that a failed target took while none was healthy move too', async 
 });
 
 t.test('a failed target that recovers before anyone heard of it keeps its flows', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
   check(made, records[0], BAD);
   check(made, records[0], OK);
   made.settle(false, 1);
@@ -239,7 +202,7 @@ t.test('a failed target that recovers before anyone heard of it keeps its flows'
 
 t.test('rebalance: another zone helps only with cross-zone', async (t) => {
   const targets = [target(1, { zone: 'a' }), target(2, { zone: 'b' })];
-  const { made, records } = started(targets, [0, 1], 'rebalance');
+  const { made, records } = started(targets, [0, 1], { failover: 'rebalance' });
   check(made, records[0], BAD);
   made.settle(false, 1);
   t.equal(records[0].generation, 0);
@@ -248,7 +211,7 @@ t.test('rebalance: another zone helps only with cross-zone', async (t) => {
 });
 
 t.test('rebalance: a target that left is known for 30 s more, for late returns', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
   made.deregister([records[0]], 0);
   made.settle(false, 1);
   t.equal(records[0].generation, 0, 'it keeps its flows while it drains');
@@ -263,7 +226,7 @@ t.test('rebalance: a target that left is known for 30 s more, for late returns',
 });
 
 t.test('rebalance: late returns of a target that failed first', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
   check(made, records[0], BAD);
   made.settle(false, 0);
   made.deregister([records[0]], 0);
@@ -274,7 +237,7 @@ t.test('rebalance: late returns of a target that failed first', async (t) => {
 });
 
 t.test('rebalance: a target that came back can fail again', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
   check(made, records[0], BAD);
   made.settle(false, 0);
   made.deregister([records[0]], 0);
@@ -289,7 +252,7 @@ t.test('rebalance: a target that came back can fail again', async (t) => {
 });
 
 t.test('rebalance: a target that left keeps its flows while nobody else is healthy', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0], 'rebalance');
+  const { made, records } = started([target(1), target(2)], [0], { failover: 'rebalance' });
   made.deregister([records[0]], 0);
   made.tick(300_000, FLOWS);
   made.settle(false, 300_000);
@@ -304,8 +267,7 @@ t.test('rebalance turned on moves the flows of targets that failed before', asyn
   const { made, records } = started([target(1), target(2)], [0, 1]);
   check(made, records[0], BAD);
   made.settle(false, 1);
-  const policy = { failover: 'rebalance', deregistrationDelayMs: 0, checks: true } as const;
-  made.setPolicy(policy, false, 2);
+  made.setPolicy({ ...POLICY, failover: 'rebalance' }, false, 2);
   made.settle(false, 3);
   t.equal(records[0].generation, 1);
 });
@@ -313,7 +275,7 @@ t.test('rebalance turned on moves the flows of targets that failed before', asyn
 t.test(
   'generations have 8 bits, and a slot does not give its last one to the next target',
   async (t) => {
-    const { made, records } = started([target(1), target(2)], [0, 1], 'rebalance');
+    const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
     for (let i = 0; i < 256; i++) {
       check(made, records[0], BAD);
       made.settle(false, 0);
@@ -335,14 +297,79 @@ t.test(
   },
 );
 
+t.test('TCP reset: whose flows are answered, and when', async (t) => {
+  const onUnhealthy = { resetOnUnhealthy: true };
+  const onDeregistration = { resetOnDeregistration: true };
+  const steps: [string, typeof onUnhealthy | typeof onDeregistration, string, boolean][] = [
+    ['healthy', onUnhealthy, '', false],
+    ['unhealthy', onUnhealthy, 'fail', true],
+    ['healthy again', onUnhealthy, 'fail recover', false],
+    ['draining', onUnhealthy, 'drain', false],
+    ['unhealthy, then draining', onUnhealthy, 'fail drain', true],
+    ['unhealthy, then gone', onUnhealthy, 'fail drain wait', true],
+    ['gone', onUnhealthy, 'drain wait', false],
+    ['unhealthy', onDeregistration, 'fail', false],
+    ['draining', onDeregistration, 'drain', false],
+    ['gone', onDeregistration, 'drain wait', true],
+    ['registered again', onDeregistration, 'drain wait register', false],
+    ['everybody unhealthy', onUnhealthy, 'fail others', false],
+    ['gone, nobody else healthy', onDeregistration, 'drain wait others', false],
+  ];
+  for (const [name, policy, does, expected] of steps) {
+    const { made, records } = started([target(1), target(2)], [0, 1], policy);
+    const [record, other] = records;
+    const actions: Record<string, () => void> = {
+      fail: () => void check(made, record, BAD),
+      recover: () => void check(made, record, OK),
+      others: () => void check(made, other, BAD),
+      drain: () => void made.deregister([record], 0),
+      wait: () => void made.tick(300_000, FLOWS),
+      register: () => void made.register([target(1)], 300_001),
+    };
+    for (const action of does.split(' ').filter(Boolean)) actions[action]();
+    const eligible = made.settle(false, 300_001);
+    t.equal(record.reset, expected, `${name} (${Object.keys(policy)})`);
+    t.notOk(other.reset);
+    t.notOk(record.reset && eligible.has(record));
+    t.equal(record.generation, 0, 'no flow moves');
+  }
+});
+
+t.test(
+  'TCP reset: only the zone, or with cross-zone any, can take the new connections',
+  async (t) => {
+    const targets = [target(1, { zone: 'a' }), target(2, { zone: 'b' })];
+    const { made, records } = started(targets, [0, 1], { resetOnUnhealthy: true });
+    check(made, records[0], BAD);
+    made.settle(false, 1);
+    t.equal(records[0].reset, false);
+    made.settle(true, 2);
+    t.equal(records[0].reset, true);
+  },
+);
+
+t.test('TCP reset turned on is news for the data plane, and so is turning it off', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1]);
+  check(made, records[0], BAD);
+  for (const resetOnUnhealthy of [true, false]) {
+    const before = made.version;
+    made.setPolicy({ ...POLICY, resetOnUnhealthy }, false, 1);
+    t.ok(made.version > before);
+    made.settle(false, 1);
+    t.equal(records[0].reset, resetOnUnhealthy);
+  }
+  const before = made.version;
+  made.setPolicy({ ...POLICY, resetOnDeregistration: true }, false, 1);
+  t.ok(made.version > before);
+});
+
 t.test('turning checks off makes every target healthy, turning them on keeps that', async (t) => {
   const { made, records } = started([target(1), target(2)], [0]);
-  const policy = { failover: 'no_rebalance', deregistrationDelayMs: 0 } as const;
-  t.same(told(made.setPolicy({ ...policy, checks: false }, true, 1)), [
+  t.same(told(made.setPolicy({ ...POLICY, checks: false }, true, 1)), [
     '10.0.0.2 initial>healthy null (update)',
   ]);
   t.same(check(made, records[0], BAD), [], 'a result that was on its way counts for nothing');
-  t.same(made.setPolicy({ ...policy, checks: true }, true, 2), []);
+  t.same(made.setPolicy({ ...POLICY, checks: true }, true, 2), []);
   t.equal(records[1].state, 'healthy');
   check(made, records[1], BAD);
   t.equal(records[1].state, 'unhealthy');
@@ -350,12 +377,11 @@ t.test('turning checks off makes every target healthy, turning them on keeps tha
 
 t.test('other checks count from the beginning, other policies do not', async (t) => {
   const { made, records } = started([target(1)], [0]);
-  const policy = { failover: 'no_rebalance', deregistrationDelayMs: 0, checks: true } as const;
   made.checked(records[0], BAD, THRESHOLDS, 0);
-  made.setPolicy(policy, true, 0);
+  made.setPolicy(POLICY, true, 0);
   made.checked(records[0], BAD, THRESHOLDS, 0);
   t.equal(records[0].state, 'healthy');
-  made.setPolicy(policy, false, 0);
+  made.setPolicy(POLICY, false, 0);
   made.checked(records[0], BAD, THRESHOLDS, 0);
   t.equal(records[0].state, 'unhealthy');
 });
@@ -456,181 +482,4 @@ t.test('slots of targets that had flows wait; the message says so', async (t) =>
   );
   made.register(next, 900_001);
   t.same(slots(made.records()), [6, 7, 0]);
-});
-
-// --- Any sequence of events ---
-
-type Command =
-  | { do: 'register'; n: number; zone: string; weight: number }
-  | { do: 'deregister' | 'up' | 'down' | 'weigh'; n: number; weight: number }
-  | { do: 'wait'; ms: number }
-  | { do: 'policy'; failover: Failover; checks: boolean };
-
-const number = fc.integer({ min: 1, max: 3 });
-const weight = fc.constantFrom(0, 1, 5);
-const command: fc.Arbitrary<Command> = fc.oneof(
-  fc.record({
-    do: fc.constant('register' as const),
-    n: number,
-    zone: fc.constantFrom('a', 'b'),
-    weight,
-  }),
-  fc.record({ do: fc.constantFrom('deregister', 'up', 'down', 'weigh'), n: number, weight }),
-  fc.record({
-    do: fc.constant('wait' as const),
-    ms: fc.constantFrom(1, 1_000, 31_000, 301_000, 700_000),
-  }),
-  fc.record({
-    do: fc.constant('policy' as const),
-    failover: fc.constantFrom('rebalance', 'no_rebalance'),
-    checks: fc.boolean(),
-  }),
-);
-
-const commands = fc.array(command, { maxLength: 60, size: 'max' });
-
-/** The registry with a data plane beside it that pins flows as the real one does. */
-class World {
-  readonly made = registry();
-  readonly crossZone: boolean;
-  now = 0;
-  failover: Failover = 'no_rebalance';
-  checks = true;
-  flows: { zone: string; slot: number; generation: number; record: TargetRecord }[] = [];
-  freedAt = new Map<number, number>();
-  states = new Map<TargetRecord, string>();
-  failing = new Set<TargetRecord>();
-  problem = '';
-
-  constructor(crossZone: boolean) {
-    this.crossZone = crossZone;
-    this.made.attach(0);
-  }
-
-  run(command: Command): void {
-    const before = new Map([...this.made.records()].map((r) => [r, { ...r }]));
-    this.follow(this.perform(command));
-    this.compareSlots(before);
-    const generations = new Map([...this.made.records()].map((r) => [r, r.generation]));
-    const eligible = this.made.settle(this.crossZone, this.now);
-    this.checkEligible(eligible);
-    this.checkGenerations(generations);
-    this.pin(eligible);
-  }
-
-  perform(command: Command): RegistryEvent[] {
-    if (command.do === 'wait') {
-      this.now += command.ms;
-      return this.made.tick(this.now, (slot) => this.pinned(slot));
-    }
-    if (command.do === 'policy') {
-      ({ failover: this.failover, checks: this.checks } = command);
-      const policy = {
-        failover: this.failover,
-        deregistrationDelayMs: 300_000,
-        checks: this.checks,
-      };
-      return this.made.setPolicy(policy, true, this.now);
-    }
-    const record = this.made.find(`10.0.0.${command.n}`);
-    const active = record?.phase === 'active';
-    if (command.do === 'register') {
-      const { n, zone, weight } = command;
-      return active ? [] : this.made.register([target(n, { zone, weight })], this.now);
-    }
-    if (!record || !active) return [];
-    if (command.do === 'deregister') return this.made.deregister([record], this.now);
-    if (command.do === 'weigh') return this.made.adjust(record, command.weight);
-    return check(this.made, record, command.do === 'up' ? OK : BAD, this.now);
-  }
-
-  /** Events tell every change of state, each from the state before. */
-  follow(events: RegistryEvent[]): void {
-    for (const event of events) {
-      if (event.type !== 'health') continue;
-      const known = this.states.get(event.record) ?? 'unused';
-      if (known !== event.previous) this.problem = `said ${event.previous}, was ${known}`;
-      this.states.set(event.record, event.state);
-      if (event.state === 'unhealthy') this.failing.add(event.record);
-      if (event.state === 'healthy' || event.state === 'initial') this.failing.delete(event.record);
-    }
-    for (const record of this.made.records()) {
-      if ((this.states.get(record) ?? 'unused') !== record.state) this.problem = 'a silent change';
-    }
-  }
-
-  compareSlots(before: Map<TargetRecord, unknown>): void {
-    const records = [...this.made.records()];
-    if (new Set(slots(records)).size < records.length) this.problem = 'a slot is used twice';
-    for (const record of before.keys()) {
-      if (!records.includes(record)) this.freedAt.set(record.slot, this.now);
-    }
-    for (const record of records) {
-      if (before.has(record)) continue;
-      const freed = this.freedAt.get(record.slot) ?? Number.NEGATIVE_INFINITY;
-      if (this.now - freed < 600_000) this.problem = 'a slot was reused in quarantine';
-    }
-  }
-
-  pool(record: TargetRecord): TargetRecord[] {
-    return [...this.made.records()].filter((r) => this.crossZone || r.zone === record.zone);
-  }
-
-  checkEligible(eligible: Set<TargetRecord>): void {
-    for (const record of this.made.records()) {
-      const can = (r: TargetRecord) => r.phase === 'active' && r.weight > 0;
-      const healthy = this.pool(record).some((r) => can(r) && r.state === 'healthy');
-      const expected = can(record) && (!healthy || record.state === 'healthy');
-      if (eligible.has(record) !== expected) this.problem = `eligibility of ${record.id}`;
-    }
-  }
-
-  checkGenerations(before: Map<TargetRecord, number>): void {
-    for (const record of this.made.records()) {
-      const away = record.phase === 'gone' || this.failing.has(record);
-      const helped = this.pool(record).some(
-        (r) => r !== record && r.phase === 'active' && r.weight > 0 && r.state === 'healthy',
-      );
-      const moves = this.failover === 'rebalance' && away && helped;
-      if (record.generation !== before.get(record) && !moves) this.problem = 'moved without need';
-      const left = this.flows.filter(
-        (f) => f.record === record && f.generation === record.generation,
-      );
-      if (moves && left.length > 0) this.problem = 'flows stayed on a failed target';
-    }
-    for (const record of [...this.made.records()]) {
-      const generation = record.generation;
-      this.made.settle(this.crossZone, this.now);
-      if (record.generation !== generation) this.problem = 'asking twice moved flows';
-    }
-  }
-
-  pinned(slot: number): number {
-    return this.flows.filter((flow) => flow.slot === slot).length;
-  }
-
-  /** Every flow sends a packet, and every zone opens one flow to each target that takes new ones. */
-  pin(eligible: Set<TargetRecord>): void {
-    this.flows = this.flows.filter((flow) => flow.generation === flow.record.generation).slice(-50);
-    for (const record of eligible) {
-      const { slot, generation, zone } = record;
-      this.flows.push({ zone, slot, generation, record });
-    }
-  }
-}
-
-t.test('property: any sequence of events', async (t) => {
-  fc.assert(
-    fc.property(commands, fc.boolean(), fc.boolean(), (commands, crossZone, rebalance) => {
-      const world = new World(crossZone);
-      const failover = rebalance ? 'rebalance' : 'no_rebalance';
-      world.run({ do: 'policy', failover, checks: true });
-      for (const command of commands) {
-        world.run(command);
-        if (world.problem) throw new Error(`${JSON.stringify(command)}: ${world.problem}`);
-      }
-    }),
-    { numRuns: 500 },
-  );
-  t.pass('held');
 });

@@ -7,6 +7,7 @@ import { SlotAllocator } from '../../src/control/slots.js';
 import { snapshotOf, targetIdentity, ZoneIndex } from '../../src/control/snapshot.js';
 import type { GatewayError } from '../../src/errors.js';
 import { TARGETS_MAX, ZONES_MAX } from '../../src/limits.js';
+import { POLICY } from './registry-rig.js';
 
 t.test('FNV-1a 64 by its published vectors', async (t) => {
   t.equal(fnv1a64(''), 0xcbf29ce484222325n);
@@ -38,7 +39,12 @@ t.test('zones are numbered in the order they are named', async (t) => {
 });
 
 t.test('the snapshot says what the data plane must know', async (t) => {
-  const policy = { failover: 'rebalance', deregistrationDelayMs: 0, checks: false } as const;
+  const policy = {
+    ...POLICY,
+    failover: 'rebalance',
+    deregistrationDelayMs: 0,
+    checks: false,
+  } as const;
   const registry = new Registry(policy, { targets: TARGETS_MAX, zones: ZONES_MAX });
   registry.attach(0);
   const target = (address: string, options = {}) => checkTarget({ address, ...options }, 6081, 'f');
@@ -87,7 +93,7 @@ t.test('the snapshot says what the data plane must know', async (t) => {
         port: 6081,
         eligible: false,
         reset: false,
-        gone: false,
+        gone: true,
         generation: 1,
         weight: 1,
         identity: targetIdentity('10.0.1.11:6081'),
@@ -98,6 +104,11 @@ t.test('the snapshot says what the data plane must know', async (t) => {
     seed: 0n,
   });
   t.equal(snapshotOf(registry, zones, true, 0).crossZone, true);
+  const resetting = { ...policy, failover: 'no_rebalance', resetOnDeregistration: true } as const;
+  registry.setPolicy(resetting, false, 0);
+  registry.register([target('10.0.1.12', { zone: 'b' })], 0);
+  registry.deregister([registry.get('10.0.1.12')], 0);
+  t.match(snapshotOf(registry, zones, false, 0).targets[3], { reset: true, gone: true });
 });
 
 t.test('slots: never used ones first, then the one freed longest ago', async (t) => {

@@ -1,91 +1,11 @@
 import { inspect } from 'node:util';
 import t from 'tap';
-import type { TargetGroupHost } from '../../src/control/events.js';
-import type { ProbeResult } from '../../src/control/health.js';
-import type { TargetGroupOptions, TargetSpec } from '../../src/control/options.js';
-import type { Runtime } from '../../src/control/prober.js';
-import type { ProbeRequest } from '../../src/control/probes.js';
+import type { TargetSpec } from '../../src/control/options.js';
 import { ZoneIndex } from '../../src/control/snapshot.js';
 import { TargetGroup } from '../../src/control/target-group.js';
-import { type GatewayError, invalidArgument } from '../../src/errors.js';
+import { invalidArgument } from '../../src/errors.js';
 import { TARGETS_MAX, ZONES_MAX } from '../../src/limits.js';
-
-const OK: ProbeResult = { ok: true, detail: 'answered' };
-const BAD: ProbeResult = { ok: false, failure: 'response-code', detail: 'answered 503' };
-
-/** A world without sockets, whose clock moves when it is told to. */
-class World implements Runtime {
-  time = 1_000_000;
-  timers = new Map<object, { at: number; run: () => void }>();
-  /** Checks that were begun, with the time. */
-  asked: (ProbeRequest & { at: number })[] = [];
-  cancelled = 0;
-  /** What a target answers, after a millisecond; undefined: nothing, ever. */
-  answers: (address: string) => ProbeResult | undefined = () => OK;
-
-  now = () => this.time;
-
-  setTimer = (run: () => void, delayMs: number) => {
-    const timer = {};
-    this.timers.set(timer, { at: this.time + delayMs, run });
-    return timer;
-  };
-
-  clearTimer = (timer: unknown) => void this.timers.delete(timer as object);
-
-  startProbe: Runtime['startProbe'] = (request, callback) => {
-    this.asked.push({ ...request, at: this.time });
-    const result = this.answers(request.address);
-    const timer = result && this.setTimer(() => callback(result, 1), 1);
-    return () => {
-      this.cancelled++;
-      if (timer) this.clearTimer(timer);
-    };
-  };
-
-  advance(ms: number): void {
-    const end = this.time + ms;
-    for (;;) {
-      const due = [...this.timers].filter(([, { at }]) => at <= end);
-      due.sort(([, a], [, b]) => a.at - b.at);
-      const [first] = due;
-      if (!first) break;
-      this.timers.delete(first[0]);
-      this.time = Math.max(this.time, first[1].at);
-      first[1].run();
-    }
-    this.time = end;
-  }
-}
-
-const HEALTH = { healthyThreshold: 2, unhealthyThreshold: 2 };
-const HOST: TargetGroupHost = { netns: '', flowsActive: () => 0 };
-
-function setup(options: TargetGroupOptions = {}) {
-  const world = new World();
-  const group = new TargetGroup({ healthCheck: HEALTH, ...options }, world);
-  const log: string[] = [];
-  group.on('change', () => log.push('change'));
-  group.on('register', ({ target }) => log.push(`register ${target.address}`));
-  group.on('deregister', ({ target }) => log.push(`deregister ${target.address}`));
-  group.on('probe', ({ target, ok }) => log.push(`probe ${target.address} ${ok}`));
-  group.on('health', ({ target, previous, state, reason, cause }) =>
-    log.push(`${target.address} ${previous}>${state} ${reason} (${cause})`),
-  );
-  const said = () => log.splice(0);
-  return { world, group, said };
-}
-
-function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
-}
-
-const ids = (group: TargetGroup) => group.targets().map((target) => target.id);
+import { BAD, HEALTH, HOST, ids, setup, thrown } from './group-rig.js';
 
 t.test('the life of a target, in order, with causes', async (t) => {
   const { world, group, said } = setup();
@@ -249,61 +169,6 @@ t.test('without checks targets are healthy at once', async (t) => {
   t.same(world.asked, []);
 });
 
-t.test('update checks everything before it changes anything', async (t) => {
-  const { group, said } = setup();
-  const before = group.attributes;
-  const wrong = {
-    failover: 'rebalance',
-    failOpen: true,
-    healthCheck: { intervalSeconds: 2 },
-  } as const;
-  t.match(
-    thrown(() => group.update(wrong)),
-    {
-      code: 'ERR_GWLB_OUT_OF_RANGE',
-      field: 'targetGroup.healthCheck.intervalSeconds',
-      message: 'targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2',
-    },
-  );
-  t.same(group.attributes, before);
-  t.equal(group.failOpen, false);
-  t.same(said(), []);
-  group.update({ failover: 'rebalance', failOpen: true, deregistrationDelaySeconds: 7 });
-  t.match(group, { failover: 'rebalance', failOpen: true, deregistrationDelaySeconds: 7 });
-  t.same(said(), ['change']);
-  group.update({ failOpen: false });
-  t.same(said(), ['change'], 'the load balancer must hear of it');
-  group.update({ failOpen: false });
-  group.update({});
-  t.same(said(), [], 'what is the same changes nothing');
-});
-
-t.test('other checks begin at the next place in the interval; the same go on', async (t) => {
-  const { world, group } = setup();
-  group.register({ address: '10.0.0.1' });
-  group.attach(HOST);
-  world.advance(31_000);
-  const last = world.asked.at(-1)?.at ?? 0;
-  group.update({ healthCheck: { ...HEALTH, port: 80 } });
-  world.advance(10_000);
-  t.equal(world.asked.at(-1)?.at, last + 10_000);
-  world.answers = () => undefined;
-  world.advance(10_000);
-  const cancelled = world.cancelled;
-  group.update({ healthCheck: HEALTH, failover: 'rebalance' });
-  t.equal(world.cancelled, cancelled);
-  group.update({ healthCheck: { ...HEALTH, port: 81, intervalSeconds: 20 } });
-  t.equal(world.cancelled, cancelled + 1);
-  t.equal(group.target('10.0.0.1')?.state, 'healthy', 'the state stays');
-  world.asked.length = 0;
-  world.answers = () => OK;
-  world.advance(20_000);
-  t.same(
-    world.asked.map(({ port }) => port),
-    [81],
-  );
-});
-
 t.test('setTargets does what is necessary and no more', async (t) => {
   const { group, said } = setup({ healthCheck: false });
   group.attach(HOST);
@@ -401,37 +266,6 @@ t.test('weights', async (t) => {
     'weight: expected 0–1000, received 1001',
   );
   t.match(thrown(() => group.setWeight('10.0.0.7', 1)).code, 'ERR_GWLB_UNKNOWN_TARGET');
-});
-
-t.test('attributes are the same settings', async (t) => {
-  const { group, said } = setup();
-  group.attributes = {
-    'deregistration_delay.timeout_seconds': '60',
-    'target_failover.on_deregistration': 'rebalance',
-    'target_failover.on_unhealthy': 'rebalance',
-    'stickiness.enabled': 'true',
-    'stickiness.type': 'source_ip_dest_ip',
-  };
-  t.match(group, { deregistrationDelaySeconds: 60, failover: 'rebalance', stickiness: '2-tuple' });
-  t.equal(group.attributes['stickiness.type'], 'source_ip_dest_ip');
-  group.attach(HOST);
-  said();
-  t.match(
-    thrown(() => {
-      group.attributes = {
-        'stickiness.enabled': 'false',
-        'deregistration_delay.timeout_seconds': '1',
-      };
-    }),
-    {
-      code: 'ERR_GWLB_ATTRIBUTES',
-      message:
-        'stickiness.enabled and stickiness.type cannot change while a load balancer uses the group',
-    },
-  );
-  t.equal(group.deregistrationDelaySeconds, 60);
-  group.attributes = { 'stickiness.enabled': 'true', 'deregistration_delay.timeout_seconds': '1' };
-  t.equal(group.deregistrationDelaySeconds, 1);
 });
 
 t.test('a group belongs to one load balancer', async (t) => {

@@ -165,6 +165,16 @@ const WRONG: [string, string, string | RegExp][] = [
     /^expected 350 with 2-tuple/,
   ],
   [
+    `${GATEWAY}targetGroup: { failover: rebalance, sendTcpReset: { onUnhealthy: true } }`,
+    'targetGroup.sendTcpReset.onUnhealthy',
+    /^expected false unless failover is "no_rebalance", received true with "rebalance"/,
+  ],
+  [
+    `${GATEWAY}targetGroup: { sendTcpReset: { onDeregistrations: true } }`,
+    'targetGroup.sendTcpReset.onDeregistrations',
+    /did you mean onDeregistration\?/,
+  ],
+  [
     `${GATEWAY}targetGroup: { inner: ethernet, destinationMac: "02:00:00:00:00:01" }`,
     'targetGroup.sourceMac',
     /^expected a MAC address/,

@@ -1,0 +1,85 @@
+/** A target group in a world without sockets and clocks: what its tests share. */
+import type { TargetGroupHost } from '../../src/control/events.js';
+import type { ProbeResult } from '../../src/control/health.js';
+import type { TargetGroupOptions } from '../../src/control/options.js';
+import type { Runtime } from '../../src/control/prober.js';
+import type { ProbeRequest } from '../../src/control/probes.js';
+import { TargetGroup } from '../../src/control/target-group.js';
+import type { GatewayError } from '../../src/errors.js';
+
+export const OK: ProbeResult = { ok: true, detail: 'answered' };
+export const BAD: ProbeResult = { ok: false, failure: 'response-code', detail: 'answered 503' };
+
+/** A world without sockets, whose clock moves when it is told to. */
+export class World implements Runtime {
+  time = 1_000_000;
+  timers = new Map<object, { at: number; run: () => void }>();
+  /** Checks that were begun, with the time. */
+  asked: (ProbeRequest & { at: number })[] = [];
+  cancelled = 0;
+  /** What a target answers, after a millisecond; undefined: nothing, ever. */
+  answers: (address: string) => ProbeResult | undefined = () => OK;
+
+  now = () => this.time;
+
+  setTimer = (run: () => void, delayMs: number) => {
+    const timer = {};
+    this.timers.set(timer, { at: this.time + delayMs, run });
+    return timer;
+  };
+
+  clearTimer = (timer: unknown) => void this.timers.delete(timer as object);
+
+  startProbe: Runtime['startProbe'] = (request, callback) => {
+    this.asked.push({ ...request, at: this.time });
+    const result = this.answers(request.address);
+    const timer = result && this.setTimer(() => callback(result, 1), 1);
+    return () => {
+      this.cancelled++;
+      if (timer) this.clearTimer(timer);
+    };
+  };
+
+  advance(ms: number): void {
+    const end = this.time + ms;
+    for (;;) {
+      const due = [...this.timers].filter(([, { at }]) => at <= end);
+      due.sort(([, a], [, b]) => a.at - b.at);
+      const [first] = due;
+      if (!first) break;
+      this.timers.delete(first[0]);
+      this.time = Math.max(this.time, first[1].at);
+      first[1].run();
+    }
+    this.time = end;
+  }
+}
+
+export const HEALTH = { healthyThreshold: 2, unhealthyThreshold: 2 };
+export const HOST: TargetGroupHost = { netns: '', flowsActive: () => 0 };
+
+export function setup(options: TargetGroupOptions = {}) {
+  const world = new World();
+  const group = new TargetGroup({ healthCheck: HEALTH, ...options }, world);
+  const log: string[] = [];
+  group.on('change', () => log.push('change'));
+  group.on('register', ({ target }) => log.push(`register ${target.address}`));
+  group.on('deregister', ({ target }) => log.push(`deregister ${target.address}`));
+  group.on('probe', ({ target, ok }) => log.push(`probe ${target.address} ${ok}`));
+  group.on('health', ({ target, previous, state, reason, cause }) =>
+    log.push(`${target.address} ${previous}>${state} ${reason} (${cause})`),
+  );
+  const said = () => log.splice(0);
+  return { world, group, said };
+}
+
+export function thrown(run: () => unknown): GatewayError {
+  try {
+    run();
+  } catch (error) {
+    return error as GatewayError;
+  }
+  throw new Error('nothing was thrown');
+}
+
+export const ids = (group: TargetGroup) => group.targets().map((target) => target.id);

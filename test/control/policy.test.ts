@@ -1,0 +1,133 @@
+/** What of a target group changes while it runs. */
+import t from 'tap';
+import { TargetGroup } from '../../src/control/target-group.js';
+import { HEALTH, HOST, OK, setup, thrown } from './group-rig.js';
+
+t.test('update checks everything before it changes anything', async (t) => {
+  const { group, said } = setup();
+  const before = group.attributes;
+  const wrong = {
+    failover: 'rebalance',
+    failOpen: true,
+    healthCheck: { intervalSeconds: 2 },
+  } as const;
+  t.match(
+    thrown(() => group.update(wrong)),
+    {
+      code: 'ERR_GWLB_OUT_OF_RANGE',
+      field: 'targetGroup.healthCheck.intervalSeconds',
+      message: 'targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2',
+    },
+  );
+  t.same(group.attributes, before);
+  t.equal(group.failOpen, false);
+  t.same(said(), []);
+  group.update({ failover: 'rebalance', failOpen: true, deregistrationDelaySeconds: 7 });
+  t.match(group, { failover: 'rebalance', failOpen: true, deregistrationDelaySeconds: 7 });
+  t.same(said(), ['change']);
+  group.update({ failOpen: false });
+  t.same(said(), ['change'], 'the load balancer must hear of it');
+  group.update({ failOpen: false });
+  group.update({});
+  t.same(said(), [], 'what is the same changes nothing');
+});
+
+t.test('other checks begin at the next place in the interval; the same go on', async (t) => {
+  const { world, group } = setup();
+  group.register({ address: '10.0.0.1' });
+  group.attach(HOST);
+  world.advance(31_000);
+  const last = world.asked.at(-1)?.at ?? 0;
+  group.update({ healthCheck: { ...HEALTH, port: 80 } });
+  world.advance(10_000);
+  t.equal(world.asked.at(-1)?.at, last + 10_000);
+  world.answers = () => undefined;
+  world.advance(10_000);
+  const cancelled = world.cancelled;
+  group.update({ healthCheck: HEALTH, failover: 'rebalance' });
+  t.equal(world.cancelled, cancelled);
+  group.update({ healthCheck: { ...HEALTH, port: 81, intervalSeconds: 20 } });
+  t.equal(world.cancelled, cancelled + 1);
+  t.equal(group.target('10.0.0.1')?.state, 'healthy', 'the state stays');
+  world.asked.length = 0;
+  world.answers = () => OK;
+  world.advance(20_000);
+  t.same(
+    world.asked.map(({ port }) => port),
+    [81],
+  );
+});
+
+t.test('attributes are the same settings', async (t) => {
+  const { group, said } = setup();
+  group.attributes = {
+    'deregistration_delay.timeout_seconds': '60',
+    'target_failover.on_deregistration': 'rebalance',
+    'target_failover.on_unhealthy': 'rebalance',
+    'stickiness.enabled': 'true',
+    'stickiness.type': 'source_ip_dest_ip',
+  };
+  t.match(group, { deregistrationDelaySeconds: 60, failover: 'rebalance', stickiness: '2-tuple' });
+  t.equal(group.attributes['stickiness.type'], 'source_ip_dest_ip');
+  group.attach(HOST);
+  said();
+  t.match(
+    thrown(() => {
+      group.attributes = {
+        'stickiness.enabled': 'false',
+        'deregistration_delay.timeout_seconds': '1',
+      };
+    }),
+    {
+      code: 'ERR_GWLB_ATTRIBUTES',
+      message:
+        'stickiness.enabled and stickiness.type cannot change while a load balancer uses the group',
+    },
+  );
+  t.equal(group.deregistrationDelaySeconds, 60);
+  group.attributes = { 'stickiness.enabled': 'true', 'deregistration_delay.timeout_seconds': '1' };
+  t.equal(group.deregistrationDelaySeconds, 1);
+});
+
+t.test('sendTcpReset and rebalance exclude each other, whichever comes second', async (t) => {
+  const { group, said } = setup();
+  const both = { onUnhealthy: true, onDeregistration: true };
+  group.update({ sendTcpReset: both });
+  t.same(said(), ['change']);
+  t.same(group.sendTcpReset, both);
+  t.equal(group.attributes['send_tcp_reset.on_deregistration.enabled'], 'true');
+  const refused = {
+    code: 'ERR_GWLB_ATTRIBUTES',
+    field: 'targetGroup.sendTcpReset.onUnhealthy',
+  };
+  t.match(
+    thrown(() => group.update({ failOpen: true, failover: 'rebalance' })),
+    refused,
+  );
+  t.match(
+    thrown(() => {
+      group.attributes = {
+        'deregistration_delay.timeout_seconds': '5',
+        'target_failover.on_deregistration': 'rebalance',
+        'target_failover.on_unhealthy': 'rebalance',
+      };
+    }),
+    { code: 'ERR_GWLB_ATTRIBUTES', message: /on_unhealthy.enabled can only be "true" when/ },
+  );
+  t.match(group, { failover: 'no_rebalance', failOpen: false, deregistrationDelaySeconds: 300 });
+  t.same(said(), [], 'all or none');
+  group.update({ failover: 'rebalance', sendTcpReset: {} });
+  t.match(group, {
+    failover: 'rebalance',
+    sendTcpReset: { onUnhealthy: false, onDeregistration: false },
+  });
+  t.match(
+    thrown(() => group.update({ sendTcpReset: { onUnhealthy: true } })),
+    refused,
+  );
+  const sticky = new TargetGroup({ stickiness: '3-tuple' });
+  t.match(
+    thrown(() => sticky.update({ sendTcpReset: { onUnhealthy: true } })),
+    refused,
+  );
+});
