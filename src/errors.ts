@@ -98,6 +98,15 @@ export function checkInteger(field: string, value: unknown, min: number, max: nu
   return value;
 }
 
+/** Returns `value` if it is a number in min..max, fractions included. */
+export function checkNumber(field: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== 'number' || Number.isNaN(value)) {
+    throw invalidArgument(field, `a number ${min}–${max}`, value);
+  }
+  if (value < min || value > max) throw outOfRange(field, `${min}–${max}`, value);
+  return value;
+}
+
 export interface StringRule {
   /** Least and most characters; default 1 and unlimited. */
   min?: number;

@@ -17,11 +17,10 @@ export type {
   ProbeEvent,
   TargetGroupEvents,
 } from './control/events.js';
-export type { TargetReason, TargetState } from './control/health.js';
+export type { HealthProfile, TargetReason, TargetState } from './control/health.js';
+export type { HealthCheckOptions, HealthCheckProtocol } from './control/health-options.js';
 export type {
   Failover,
-  HealthCheckOptions,
-  HealthCheckProtocol,
   TargetGroupOptions,
   TargetGroupPolicy,
   TargetSpec,

@@ -1,9 +1,11 @@
 /**
  * Health of one target: a pure machine over check results. A target turns healthy after
  * `healthyThreshold` successes in a row and unhealthy after `unhealthyThreshold` failures in a row;
- * a single result of the other kind starts the count again. States and reason codes are those of
- * AWS `DescribeTargetHealth`.
+ * a single result of the other kind starts the count again. With flap damping one that failed too
+ * often stays unhealthy for a while although it passes. States and reason codes are those of AWS
+ * `DescribeTargetHealth`.
  */
+import { type Penalty, penalize, suppressedUntil } from './damping.js';
 
 export type HealthState = 'initial' | 'healthy' | 'unhealthy' | 'unavailable';
 
@@ -33,10 +35,20 @@ export type ProbeResult =
   | { readonly ok: true; readonly detail: string }
   | { readonly ok: false; readonly failure: ProbeFailure; readonly detail: string };
 
-export interface HealthThresholds {
+/** How soon a target is given up, and taken back. */
+export type HealthProfile = 'aws' | 'fast';
+
+/** What turns results into states. */
+export interface HealthRule {
   readonly healthyThreshold: number;
   readonly unhealthyThreshold: number;
+  /** Gives the half-life of penalties. */
+  readonly profile: HealthProfile;
+  readonly flapDamping: boolean;
 }
+
+/** In which a flap's penalty decays by half. */
+const HALF_LIFE_MS: Record<HealthProfile, number> = { aws: 60_000, fast: 15_000 };
 
 export interface Health {
   readonly state: HealthState;
@@ -46,6 +58,10 @@ export interface Health {
   /** Results of one kind in a row. */
   readonly successes: number;
   readonly failures: number;
+  /** What the results alone say: healthy. Differs from `state` while flap damping holds it back. */
+  readonly passing: boolean;
+  /** For having failed; null where it never has. */
+  readonly penalty: Penalty | null;
 }
 
 const REASONS: Record<Exclude<ProbeFailure, 'internal'>, TargetReason> = {
@@ -61,6 +77,8 @@ export const REGISTERING: Health = {
   description: 'Registration is in progress; the first health check has not been sent.',
   successes: 0,
   failures: 0,
+  passing: false,
+  penalty: null,
 };
 
 export const UNCHECKED: Health = {
@@ -69,6 +87,8 @@ export const UNCHECKED: Health = {
   description: 'Health checks are turned off.',
   successes: 0,
   failures: 0,
+  passing: true,
+  penalty: null,
 };
 
 /** The first check of a target is on its way. */
@@ -87,10 +107,12 @@ export function recount(health: Health): Health {
 }
 
 /** The health after one more check result. */
-export function step(health: Health, result: ProbeResult, thresholds: HealthThresholds): Health {
-  if (result.ok) return succeed(health, result.detail, thresholds.healthyThreshold);
+export function step(health: Health, result: ProbeResult, rule: HealthRule, now: number): Health {
+  if (result.ok) return succeed(health, result.detail, rule, now);
   if (result.failure !== 'internal') {
-    return fail(health, REASONS[result.failure], result.detail, thresholds.unhealthyThreshold);
+    const failures = health.failures + 1;
+    const description = `Health checks failed: ${result.detail}.`;
+    return fail(health, failures, REASONS[result.failure], description, rule, now);
   }
   // A verdict stands until checks say otherwise; without one the state says what is the matter.
   if (health.state === 'healthy' || health.state === 'unhealthy') return health;
@@ -102,27 +124,52 @@ export function step(health: Health, result: ProbeResult, thresholds: HealthThre
   };
 }
 
-function succeed(health: Health, detail: string, threshold: number): Health {
+function succeed(health: Health, detail: string, rule: HealthRule, now: number): Health {
   const successes = health.successes + 1;
-  if (health.state === 'healthy' || successes >= threshold) {
-    const description = `Healthy: ${detail}.`;
-    return { state: 'healthy', reason: null, description, successes: 0, failures: 0 };
+  if (!health.passing && successes < rule.healthyThreshold) {
+    return { ...initialAgain(health), successes, failures: 0 };
   }
-  return { ...initialAgain(health), successes, failures: 0 };
+  const counted = { ...health, successes: 0, failures: 0, passing: true };
+  const until = rule.flapDamping
+    ? suppressedUntil(health.penalty, now, HALF_LIFE_MS[rule.profile])
+    : null;
+  if (health.state === 'unhealthy' && until !== null) {
+    const description =
+      `Passes its health checks (${detail}), but failed too often of late: kept unhealthy until ` +
+      `${new Date(until).toISOString()} (flap damping).`;
+    return { ...counted, description };
+  }
+  return { ...counted, state: 'healthy', reason: null, description: `Healthy: ${detail}.` };
 }
 
-function fail(health: Health, reason: TargetReason, detail: string, threshold: number): Health {
-  const failures = health.failures + 1;
-  if (health.state === 'unhealthy' || failures >= threshold) {
-    const description = `Health checks failed: ${detail}.`;
-    return { state: 'unhealthy', reason, description, successes: 0, failures };
+function fail(
+  health: Health,
+  failures: number,
+  reason: TargetReason,
+  description: string,
+  rule: HealthRule,
+  now: number,
+): Health {
+  const failed = failures >= rule.unhealthyThreshold;
+  if (health.state !== 'unhealthy' && !failed) {
+    return { ...initialAgain(health), successes: 0, failures };
   }
-  return { ...initialAgain(health), successes: 0, failures };
+  const flapped = failed && health.passing && rule.flapDamping;
+  return {
+    state: 'unhealthy',
+    reason,
+    description,
+    successes: 0,
+    failures,
+    passing: health.passing && !failed,
+    penalty: flapped ? penalize(health.penalty, now, HALF_LIFE_MS[rule.profile]) : health.penalty,
+  };
 }
 
 function initialAgain(health: Health): Health {
   if (health.state !== 'unavailable') return health;
-  return checking({ ...REGISTERING, successes: health.successes, failures: health.failures });
+  const { successes, failures } = health;
+  return checking({ ...REGISTERING, successes, failures });
 }
 
 /**

@@ -7,49 +7,13 @@ import {
   checkString,
   GatewayError,
   invalidArgument,
-  outOfRange,
 } from '../errors.js';
-import { HEALTH_CHECK_PATH_MAX, NAME_LENGTH_MAX, WEIGHT_MAX } from '../limits.js';
+import { NAME_LENGTH_MAX, WEIGHT_MAX } from '../limits.js';
 import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
-import { parseMatcher, type StatusMatcher } from './matcher.js';
+import { checkHealthCheck, type HealthCheck, type HealthCheckOptions } from './health-options.js';
 
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
 export type Failover = 'no_rebalance' | 'rebalance';
-export type HealthCheckProtocol = 'TCP' | 'HTTP' | 'HTTPS';
-
-export interface HealthCheckOptions {
-  /**
-   * What is asked of a target: a TCP connection, or an HTTP(S) answer with a matching code.
-   * Certificates are not verified. Default `'TCP'`. AWS `HealthCheckProtocol`.
-   */
-  protocol?: HealthCheckProtocol;
-  /** Port of the target that is asked, 1–65535. Default 80. AWS `HealthCheckPort`. */
-  port?: number;
-  /** Path and query of the request; HTTP and HTTPS only. Default `'/'`. AWS `HealthCheckPath`. */
-  path?: string;
-  /**
-   * Seconds from the start of one check to the next, 5–300. Default 10.
-   * AWS `HealthCheckIntervalSeconds`.
-   */
-  intervalSeconds?: number;
-  /**
-   * Seconds after which a check without an answer has failed, 2–120 and at most
-   * `intervalSeconds`. Default 5. AWS `HealthCheckTimeoutSeconds`.
-   */
-  timeoutSeconds?: number;
-  /** Successes in a row that make a target healthy, 2–10. Default 5. AWS `HealthyThresholdCount`. */
-  healthyThreshold?: number;
-  /**
-   * Failures in a row that make a target unhealthy, 2–10. Default 2.
-   * AWS `UnhealthyThresholdCount`.
-   */
-  unhealthyThreshold?: number;
-  /**
-   * HTTP codes 200–599 that count as success, such as `'200'`, `'200,301'` or `'200-399'`; HTTP and
-   * HTTPS only. Default `'200-399'`. AWS `Matcher.HttpCode`.
-   */
-  matcher?: string | number;
-}
 
 /** When TCP connections are answered with a RST instead of staying on a target that is lost. */
 export interface TargetTcpReset {
@@ -143,18 +107,6 @@ export interface TargetSpec {
   weight?: number;
 }
 
-/** Checked health check options with their defaults. */
-export interface HealthCheck {
-  readonly protocol: HealthCheckProtocol;
-  readonly port: number;
-  readonly path: string;
-  readonly intervalSeconds: number;
-  readonly timeoutSeconds: number;
-  readonly healthyThreshold: number;
-  readonly unhealthyThreshold: number;
-  readonly matcher: StatusMatcher;
-}
-
 export interface Policy {
   readonly failover: Failover;
   readonly sendTcpReset: Required<Readonly<TargetTcpReset>>;
@@ -215,16 +167,6 @@ const GROUP_KEYS = [
   'stickiness',
   'scope',
   ...POLICY_KEYS,
-] as const;
-const HEALTH_CHECK_KEYS = [
-  'protocol',
-  'port',
-  'path',
-  'intervalSeconds',
-  'timeoutSeconds',
-  'healthyThreshold',
-  'unhealthyThreshold',
-  'matcher',
 ] as const;
 const TARGET_KEYS = ['address', 'port', 'zone', 'weight'] as const;
 
@@ -318,43 +260,6 @@ function checkMac(field: string, value: unknown, inner: 'ip' | 'ethernet'): stri
   const bytes = parseMac(value);
   if (!bytes) throw invalidArgument(field, 'a MAC address such as "02:00:00:00:00:01"', value);
   return formatMac(bytes);
-}
-
-function checkHealthCheck(value: unknown, field: string): HealthCheck | false {
-  if (value === false) return false;
-  const given = checkOptions(field, value, HEALTH_CHECK_KEYS);
-  const number = (
-    key: (typeof HEALTH_CHECK_KEYS)[number],
-    preset: number,
-    min: number,
-    max: number,
-  ) => checkInteger(`${field}.${key}`, given[key] ?? preset, min, max);
-  const protocols = ['TCP', 'HTTP', 'HTTPS'] as const;
-  const protocol = checkOneOf(`${field}.protocol`, given.protocol ?? 'TCP', protocols);
-  for (const key of ['path', 'matcher'] as const) {
-    if (protocol === 'TCP' && given[key] !== undefined) {
-      throw invalidArgument(`${field}.${key}`, 'nothing with protocol TCP', given[key]);
-    }
-  }
-  const check = {
-    protocol,
-    port: number('port', 80, 1, 65535),
-    path: checkString(`${field}.path`, given.path ?? '/', {
-      pattern: /^\/[\x21-\x7e]*$/,
-      max: HEALTH_CHECK_PATH_MAX,
-      expected: `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
-    }),
-    intervalSeconds: number('intervalSeconds', 10, 5, 300),
-    timeoutSeconds: number('timeoutSeconds', 5, 2, 120),
-    healthyThreshold: number('healthyThreshold', 5, 2, 10),
-    unhealthyThreshold: number('unhealthyThreshold', 2, 2, 10),
-    matcher: parseMatcher(`${field}.matcher`, given.matcher ?? '200-399'),
-  };
-  if (check.timeoutSeconds > check.intervalSeconds) {
-    const expected = `at most intervalSeconds (${check.intervalSeconds})`;
-    throw outOfRange(`${field}.timeoutSeconds`, expected, check.timeoutSeconds);
-  }
-  return Object.freeze(check);
 }
 
 /** Not "this network" (RFC 791), multicast (RFC 5771) or reserved (RFC 1112). */

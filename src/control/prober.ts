@@ -4,7 +4,7 @@
  */
 import { fnv1a64 } from './hash.js';
 import { nextCheckAt, type ProbeResult } from './health.js';
-import type { HealthCheck } from './options.js';
+import type { HealthCheck } from './health-options.js';
 import { type CancelProbe, startProbe } from './probes.js';
 
 /** The outer world of the control plane; the tests have their own. */
@@ -112,7 +112,7 @@ export class Prober {
         port,
         path,
         matcher,
-        timeoutMs: timeoutSeconds * 1000,
+        timeoutMs: Math.round(timeoutSeconds * 1000),
         netns: this.#netns,
       },
       (result, durationMs) => {
@@ -128,6 +128,6 @@ export class Prober {
   }
 
   #intervalMs(): number {
-    return this.#check.intervalSeconds * 1000;
+    return Math.round(this.#check.intervalSeconds * 1000);
   }
 }

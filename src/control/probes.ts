@@ -9,7 +9,7 @@ import { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { binding } from '../binding.js';
 import type { ProbeFailure, ProbeResult } from './health.js';
-import type { HealthCheckProtocol } from './options.js';
+import type { HealthCheckProtocol } from './health-options.js';
 
 /** What a body may have; the rest is not read. */
 const BODY_BYTES_MAX = 16_384;

@@ -14,7 +14,7 @@
  * only while its pool has a healthy target.
  */
 import { GatewayError, invalidArgument } from '../errors.js';
-import type { Health, HealthThresholds, ProbeResult, TargetReason, TargetState } from './health.js';
+import type { Health, HealthRule, ProbeResult, TargetReason, TargetState } from './health.js';
 import { checking, REGISTERING, recount, step, UNCHECKED } from './health.js';
 import type { CheckedTarget, Failover } from './options.js';
 import { SlotAllocator } from './slots.js';
@@ -276,12 +276,12 @@ export class Registry {
   checked(
     record: TargetRecord,
     result: ProbeResult,
-    thresholds: HealthThresholds,
+    rule: HealthRule,
     now: number,
   ): RegistryEvent[] {
     if (record.phase !== 'active' || !this.#inUse || !this.#policy.checks) return [];
     const before = record.state;
-    this.#setHealth(record, step(record.health, result, thresholds), 'health-check', now);
+    this.#setHealth(record, step(record.health, result, rule, now), 'health-check', now);
     return this.#changed(record.state !== before);
   }
 

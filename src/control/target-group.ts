@@ -6,6 +6,7 @@ import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
 import { changeAttributes, readAttributes, type TargetGroupAttributes } from './attributes.js';
 import type { TargetGroupEvents, TargetGroupHost } from './events.js';
 import type { ProbeResult } from './health.js';
+import type { HealthCheck, HealthCheckOptions } from './health-options.js';
 import {
   type CheckedTarget,
   checkCombination,
@@ -13,8 +14,6 @@ import {
   checkTarget,
   checkTargetGroup,
   type Failover,
-  type HealthCheck,
-  type HealthCheckOptions,
   type Policy,
   type Settings,
   type Stickiness,
@@ -362,9 +361,9 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
       this.#pending.push(() =>
         this.emit('probe', { target: record.view, ok, durationMs, detail, failure }),
       );
-      const thresholds = this.#settings.healthCheck || check;
+      const rule = this.#settings.healthCheck || check;
       const now = this.#runtime.now();
-      this.#apply(this.#registry.checked(record, result, thresholds, now));
+      this.#apply(this.#registry.checked(record, result, rule, now));
     };
     return new Prober(check, netns, { started, finished }, this.#runtime);
   }

@@ -1,10 +1,6 @@
 /** A configuration as the service uses it: checked, with every default filled in. */
-import type {
-  HealthCheckOptions,
-  TargetGroupOptions,
-  TargetSpec,
-  TargetTcpReset,
-} from '../control/options.js';
+import type { HealthCheckOptions } from '../control/health-options.js';
+import type { TargetGroupOptions, TargetSpec, TargetTcpReset } from '../control/options.js';
 import type { EndpointOptions } from '../gateway/gateway-load-balancer.js';
 import type { GatewayLimits, IdleTimeout } from '../gateway/options.js';
 

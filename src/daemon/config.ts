@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import type { HealthCheckOptions } from '../control/options.js';
+import type { HealthCheckOptions } from '../control/health-options.js';
 import { show } from '../errors.js';
 import {
   type Config,
@@ -13,7 +13,7 @@ import {
   pathText,
 } from './config-types.js';
 import { relationProblems } from './relations.js';
-import { checkMetricsListen, SCHEMA } from './schema.js';
+import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
 
 export { type Config, type Problem, pathText } from './config-types.js';
 
@@ -92,7 +92,8 @@ interface Found {
 
 /** What is wrong with single keys and values. */
 function shapeProblems(given: unknown): Found[] {
-  const result = SCHEMA.safeParse(withChecksOn(given));
+  const fast = valueAt(given, ['targetGroup', 'healthCheck', 'profile']) === 'fast';
+  const result = (fast ? FAST_SCHEMA : SCHEMA).safeParse(withChecksOn(given));
   if (result.success) return [];
   return result.error.issues.flatMap((issue) => problemsOf(issue, given));
 }

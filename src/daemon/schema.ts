@@ -79,6 +79,7 @@ const gateway = z.strictObject({
 });
 
 const healthCheck = z.strictObject({
+  profile: healthValue('profile').optional(),
   protocol: healthValue('protocol').optional(),
   port: healthValue('port').optional(),
   path: healthValue('path', { protocol: 'HTTP' }).optional(),
@@ -87,6 +88,13 @@ const healthCheck = z.strictObject({
   healthyThreshold: healthValue('healthyThreshold').optional(),
   unhealthyThreshold: healthValue('unhealthyThreshold').optional(),
   matcher: healthValue('matcher', { protocol: 'HTTP' }).optional(),
+  flapDamping: healthValue('flapDamping').optional(),
+});
+
+const FAST = { profile: 'fast', intervalSeconds: 300, timeoutSeconds: 0.05 };
+const fastHealthCheck = healthCheck.extend({
+  intervalSeconds: healthValue('intervalSeconds', FAST).optional(),
+  timeoutSeconds: healthValue('timeoutSeconds', FAST).optional(),
 });
 
 const target = z.strictObject({
@@ -162,4 +170,9 @@ export const SCHEMA = z.strictObject({
   log: z
     .strictObject({ level: value((level) => checkOneOf('level', level, LOG_LEVELS)).optional() })
     .optional(),
+});
+
+/** The same where the health check has the profile `fast`: its times have wider ranges. */
+export const FAST_SCHEMA = SCHEMA.extend({
+  targetGroup: targetGroup.extend({ healthCheck: fastHealthCheck.optional() }).optional(),
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import type { Health, ProbeFailure, ProbeResult } from '../../src/control/health.js';
+import type { Health, HealthRule, ProbeFailure, ProbeResult } from '../../src/control/health.js';
 import {
   checking,
   nextCheckAt,
@@ -10,11 +10,16 @@ import {
   UNCHECKED,
 } from '../../src/control/health.js';
 
-const THRESHOLDS = { healthyThreshold: 3, unhealthyThreshold: 2 };
+const THRESHOLDS = {
+  healthyThreshold: 3,
+  unhealthyThreshold: 2,
+  profile: 'aws',
+  flapDamping: false,
+} as const;
 const OK: ProbeResult = { ok: true, detail: 'answered' };
 const failed = (failure: ProbeFailure): ProbeResult => ({ ok: false, failure, detail: 'told' });
 const run = (start: Health, ...results: ProbeResult[]) =>
-  results.reduce((health, result) => step(health, result, THRESHOLDS), start);
+  results.reduce((health, result) => step(health, result, THRESHOLDS, 0), start);
 
 const BAD = failed('connection');
 const ODD = failed('internal');
@@ -77,6 +82,8 @@ t.test('property: the state is what the last results in a row say', async () => 
   const thresholds = fc.record({
     healthyThreshold: fc.integer({ min: 2, max: 10 }),
     unhealthyThreshold: fc.integer({ min: 2, max: 10 }),
+    profile: fc.constantFrom('aws' as const, 'fast' as const),
+    flapDamping: fc.constant(false),
   });
   fc.assert(
     fc.property(results, thresholds, (oks, limits) => {
@@ -84,7 +91,7 @@ t.test('property: the state is what the last results in a row say', async () => 
       // The model looks back over the whole history every time.
       let verdict: Health['state'] = 'initial';
       for (let i = 1; i <= oks.length; i++) {
-        health = step(health, oks[i - 1] ? OK : BAD, limits);
+        health = step(health, oks[i - 1] ? OK : BAD, limits, 1000 * i);
         const lastOf = (n: number) => (i >= n ? oks.slice(i - n, i) : [true, false]);
         if (lastOf(limits.healthyThreshold).every((ok) => ok)) verdict = 'healthy';
         if (lastOf(limits.unhealthyThreshold).every((ok) => !ok)) verdict = 'unhealthy';
@@ -93,6 +100,84 @@ t.test('property: the state is what the last results in a row say', async () => 
       return true;
     }),
   );
+});
+
+/** A target that passes and fails in turn, checked once a second, and what it is after each turn. */
+function flap(rule: HealthRule, turns: number, start: Health = REGISTERING) {
+  let health = start;
+  let now = 0;
+  const after = (result: ProbeResult) => {
+    for (let i = 0; i < 3; i++) {
+      now += 1000;
+      health = step(health, result, rule, now);
+    }
+    return health;
+  };
+  const states: Health[] = [];
+  for (let i = 0; i < turns; i++) states.push(after(OK), after(BAD));
+  return { states, now: () => now, after };
+}
+
+const DAMPED = { ...THRESHOLDS, flapDamping: true };
+
+t.test('flap damping: the third failure in a row of them is the last for a while', async (t) => {
+  const { states, now, after } = flap(DAMPED, 3);
+  t.same(
+    states.map(({ state }) => state),
+    ['healthy', 'unhealthy', 'healthy', 'unhealthy', 'healthy', 'unhealthy'],
+  );
+  t.equal(states[5].description, 'Health checks failed: told.');
+  const held = after(OK);
+  t.match(held, { state: 'unhealthy', passing: true, reason: 'Target.FailedHealthChecks' });
+  const [, text = ''] = /kept unhealthy until (\S+) \(flap damping\)/.exec(held.description) ?? [];
+  const until = Date.parse(text);
+  t.ok(until > now() + 60_000 && until < now() + 120_000, held.description);
+  t.match(step(held, OK, DAMPED, until - 1), { state: 'unhealthy' });
+  t.match(step(held, OK, DAMPED, until), {
+    state: 'healthy',
+    reason: null,
+    description: 'Healthy: answered.',
+  });
+  t.equal(step(held, OK, { ...DAMPED, flapDamping: false }, now()).state, 'healthy', 'turned off');
+  const later = step(step(held, OK, DAMPED, until), BAD, DAMPED, until);
+  t.equal(later.state, 'healthy', 'and is a target as any other');
+});
+
+t.test('flap damping: failing on while suppressed makes it longer', async (t) => {
+  const { after, now } = flap(DAMPED, 3);
+  const until = (health: Health) =>
+    Date.parse(/until (\S+) /.exec(health.description)?.[1] ?? '') - now();
+  const first = until(after(OK));
+  t.equal(after(BAD).state, 'unhealthy');
+  t.ok(until(after(OK)) > first);
+  const single = after(OK);
+  const once = step(single, BAD, DAMPED, now());
+  t.match(once, { state: 'unhealthy', passing: true }, 'one failed check is no failure');
+  t.same(once.penalty, single.penalty);
+});
+
+t.test(
+  'flap damping: off by default, forgotten in time, sooner with the fast profile',
+  async (t) => {
+    const { states } = flap({ ...DAMPED, flapDamping: false }, 20);
+    t.ok(
+      states.every(
+        ({ state, penalty }, i) => state === (i % 2 ? 'unhealthy' : 'healthy') && !penalty,
+      ),
+    );
+    const aws = flap(DAMPED, 3);
+    const fast = flap({ ...DAMPED, profile: 'fast' }, 4);
+    const wait = ({ description }: Health) =>
+      Date.parse(/until (\S+) /.exec(description)?.[1] ?? '');
+    const [slow, soon] = [wait(aws.after(OK)) - aws.now(), wait(fast.after(OK)) - fast.now()];
+    t.ok(soon > 0 && soon < slow / 3, `${slow} and ${soon} ms`);
+  },
+);
+
+t.test('flap damping: a new target that fails has not flapped', async (t) => {
+  t.equal(step(run(REGISTERING, BAD), BAD, DAMPED, 0).penalty, null);
+  const bad = [1, 2, 3, 4].reduce((health) => step(health, BAD, DAMPED, 0), REGISTERING);
+  t.match(bad, { state: 'unhealthy', penalty: null }, 'nor has one that goes on failing');
 });
 
 t.test('checks of a target keep their own place in the interval', async (t) => {

@@ -31,6 +31,7 @@ t.test('defaults are those of AWS', async (t) => {
     deregistrationDelaySeconds: 300,
     failOpen: false,
     healthCheck: {
+      profile: 'aws',
       protocol: 'TCP',
       port: 80,
       path: '/',
@@ -39,6 +40,7 @@ t.test('defaults are those of AWS', async (t) => {
       healthyThreshold: 5,
       unhealthyThreshold: 2,
       matcher: { text: '200-399' },
+      flapDamping: false,
     },
   });
 });
@@ -50,6 +52,7 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
   const codes = 'HTTP codes 200–599 such as "200", "200,301" or "200-399"';
   const mac = 'a MAC address such as "02:00:00:00:00:01"';
   const http = { protocol: 'HTTP' };
+  const fast = { profile: 'fast' };
   const cases: [unknown, string, string][] = [
     [null, INVALID, ': expected an object, received null'],
     [{ nmae: 'x' }, INVALID, '.nmae: expected one of the options name, port,'],
@@ -189,6 +192,56 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
       RANGE,
       '.healthCheck.unhealthyThreshold: expected 2–10, received 11',
     ],
+    [
+      check({ profile: 'slow' }),
+      INVALID,
+      '.healthCheck.profile: expected "aws" or "fast", received "slow"',
+    ],
+    [
+      check({ intervalSeconds: 7.5 }),
+      INVALID,
+      '.healthCheck.intervalSeconds: expected an integer 5–300, received 7.5',
+    ],
+    [
+      check({ ...fast, intervalSeconds: 0.09 }),
+      RANGE,
+      '.healthCheck.intervalSeconds: expected 0.1–300, received 0.09',
+    ],
+    [
+      check({ ...fast, intervalSeconds: Number.NaN }),
+      INVALID,
+      '.healthCheck.intervalSeconds: expected a number 0.1–300, received NaN',
+    ],
+    [
+      check({ ...fast, intervalSeconds: Number.POSITIVE_INFINITY }),
+      RANGE,
+      '.healthCheck.intervalSeconds: expected 0.1–300, received Infinity',
+    ],
+    [
+      check({ ...fast, timeoutSeconds: 0.049 }),
+      RANGE,
+      '.healthCheck.timeoutSeconds: expected 0.05–120, received 0.049',
+    ],
+    [
+      check({ ...fast, timeoutSeconds: '0.1' }),
+      INVALID,
+      '.healthCheck.timeoutSeconds: expected a number 0.05–120, received "0.1"',
+    ],
+    [
+      check({ ...fast, timeoutSeconds: 0.6 }),
+      RANGE,
+      '.healthCheck.timeoutSeconds: expected at most intervalSeconds (0.5), received 0.6',
+    ],
+    [
+      check({ ...fast, unhealthyThreshold: 1 }),
+      RANGE,
+      '.healthCheck.unhealthyThreshold: expected 2–10, received 1',
+    ],
+    [
+      check({ flapDamping: 'yes' }),
+      INVALID,
+      '.healthCheck.flapDamping: expected true or false, received "yes"',
+    ],
   ];
   for (const [options, code, message] of cases) {
     const error = thrown(() => checkTargetGroup(options));
@@ -225,6 +278,26 @@ t.test('what is at the edge of a range is accepted', async (t) => {
     sourceMac: '02:00:00:00:00:0a',
     destinationMac: '02:00:00:00:00:0b',
   });
+});
+
+t.test('the fast profile', async (t) => {
+  const fast = (options: object = {}) =>
+    checkTargetGroup({ healthCheck: { profile: 'fast', ...options } }).healthCheck;
+  t.match(fast(), {
+    profile: 'fast',
+    protocol: 'TCP',
+    intervalSeconds: 0.5,
+    timeoutSeconds: 0.4,
+    healthyThreshold: 2,
+    unhealthyThreshold: 2,
+    flapDamping: true,
+  });
+  t.match(fast({ intervalSeconds: 0.1 }), { intervalSeconds: 0.1, timeoutSeconds: 0.1 });
+  t.match(fast({ timeoutSeconds: 0.05, flapDamping: false }), {
+    timeoutSeconds: 0.05,
+    flapDamping: false,
+  });
+  t.match(fast({ intervalSeconds: 300, timeoutSeconds: 120 }), { timeoutSeconds: 120 });
 });
 
 t.test('a change of the policy names only what changes, and nothing else may', async (t) => {

@@ -6,7 +6,12 @@ import { Registry, type RegistryEvent, type RegistryPolicy } from '../../src/con
 import type { TargetRecord } from '../../src/control/target.js';
 import type { GatewayError } from '../../src/errors.js';
 
-export const THRESHOLDS = { healthyThreshold: 2, unhealthyThreshold: 2 };
+export const THRESHOLDS = {
+  healthyThreshold: 2,
+  unhealthyThreshold: 2,
+  profile: 'aws',
+  flapDamping: false,
+} as const;
 export const OK: ProbeResult = { ok: true, detail: 'answered' };
 export const BAD: ProbeResult = { ok: false, failure: 'timeout', detail: 'silence' };
 export const NO_FLOWS = () => 0;

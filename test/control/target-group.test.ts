@@ -101,6 +101,33 @@ t.test('what a check asks, and when', async (t) => {
   t.not((second[1].at - first[1].at) % 10_000, 0, 'each at its own place');
 });
 
+t.test(
+  'the fast profile checks twice a second, and fractions of a millisecond are rounded',
+  async (t) => {
+    const { world, group } = setup({ healthCheck: { profile: 'fast' } });
+    group.register({ address: '10.0.0.1' });
+    group.attach(HOST);
+    const start = world.time;
+    world.advance(10_000);
+    t.equal(world.asked[0].timeoutMs, 400);
+    for (let i = 2; i < world.asked.length; i++) {
+      t.equal(world.asked[i].at - world.asked[i - 1].at, 500);
+    }
+    world.answers = () => BAD;
+    const failed = new Promise((resolve) => group.once('health', ({ at }) => resolve(at - start)));
+    world.advance(1_500);
+    const at = Number(await failed);
+    t.ok(at > 10_500 && at <= 11_002, `${at}`);
+    group.update({
+      healthCheck: { profile: 'fast', intervalSeconds: 0.1234, timeoutSeconds: 0.0506 },
+    });
+    world.asked.length = 0;
+    world.advance(1_000);
+    t.equal(world.asked[0].timeoutMs, 51);
+    t.equal(world.asked[3].at - world.asked[2].at, 123);
+  },
+);
+
 t.test('a check that takes longer than the interval is not overtaken', async (t) => {
   const { world, group } = setup();
   world.answers = () => undefined;
@@ -438,6 +465,7 @@ t.test('options can be read back', async (t) => {
     deregistrationDelaySeconds: 1,
     failOpen: true,
     healthCheck: {
+      profile: 'aws',
       protocol: 'HTTP',
       port: 81,
       path: '/x',
@@ -446,6 +474,7 @@ t.test('options can be read back', async (t) => {
       healthyThreshold: 3,
       unhealthyThreshold: 4,
       matcher: '200',
+      flapDamping: true,
     },
   } as const;
   const group = new TargetGroup(ethernet);

@@ -160,6 +160,16 @@ const WRONG: [string, string, string | RegExp][] = [
     'expected at most intervalSeconds (5), received 9',
   ],
   [
+    `${GATEWAY}targetGroup: { healthCheck: { profile: aws, intervalSeconds: 0.5 } }`,
+    'targetGroup.healthCheck.intervalSeconds',
+    'expected an integer 5–300, received 0.5',
+  ],
+  [
+    `${GATEWAY}targetGroup: { healthCheck: { profile: fast, timeoutSeconds: 0.01 } }`,
+    'targetGroup.healthCheck.timeoutSeconds',
+    'expected 0.05–120, received 0.01',
+  ],
+  [
     'gateway: { address: 10.0.0.1, idleTimeout: { tcpSeconds: 60 } }\ntargetGroup: { stickiness: 2-tuple }',
     'gateway.idleTimeout.tcpSeconds',
     /^expected 350 with 2-tuple/,

@@ -1,0 +1,156 @@
+/** The options of health checks: their meaning, ranges and defaults, and the checks of them. */
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkString,
+  invalidArgument,
+  outOfRange,
+} from '../errors.js';
+import { HEALTH_CHECK_PATH_MAX } from '../limits.js';
+import type { HealthProfile } from './health.js';
+import { parseMatcher, type StatusMatcher } from './matcher.js';
+
+export type HealthCheckProtocol = 'TCP' | 'HTTP' | 'HTTPS';
+
+export interface HealthCheckOptions {
+  /**
+   * `'aws'`: the ranges and defaults of AWS, which take 10 s to see a failure. `'fast'`: half a second
+   * or less; allows shorter times, with fractions, and has other defaults (in brackets below). Default
+   * `'aws'`. Not in AWS.
+   */
+  profile?: HealthProfile;
+  /**
+   * What is asked of a target: a TCP connection, or an HTTP(S) answer with a matching code.
+   * Certificates are not verified. Default `'TCP'`. AWS `HealthCheckProtocol`.
+   */
+  protocol?: HealthCheckProtocol;
+  /** Port of the target that is asked, 1–65535. Default 80. AWS `HealthCheckPort`. */
+  port?: number;
+  /** Path and query of the request; HTTP and HTTPS only. Default `'/'`. AWS `HealthCheckPath`. */
+  path?: string;
+  /**
+   * Seconds from the start of one check to the next, 5–300. Default 10. [0.1–300, to the millisecond;
+   * 0.5.] AWS `HealthCheckIntervalSeconds`.
+   */
+  intervalSeconds?: number;
+  /**
+   * Seconds after which a check without an answer has failed, 2–120 and at most
+   * `intervalSeconds`. Default 5. [0.05–120; 0.4, or `intervalSeconds` where that is less.]
+   * AWS `HealthCheckTimeoutSeconds`.
+   */
+  timeoutSeconds?: number;
+  /**
+   * Successes in a row that make a target healthy, 2–10. Default 5 [2]. AWS `HealthyThresholdCount`.
+   */
+  healthyThreshold?: number;
+  /**
+   * Failures in a row that make a target unhealthy, 2–10. Default 2.
+   * AWS `UnhealthyThresholdCount`.
+   */
+  unhealthyThreshold?: number;
+  /**
+   * HTTP codes 200–599 that count as success, such as `'200'`, `'200,301'` or `'200-399'`; HTTP and
+   * HTTPS only. Default `'200-399'`. AWS `Matcher.HttpCode`.
+   */
+  matcher?: string | number;
+  /**
+   * Keeps a target that fails again and again unhealthy for a while, although it passes in between:
+   * each change from healthy to unhealthy adds a penalty of 1000, which halves every 60 s [15 s]; from
+   * 2500 on the target stays unhealthy until less than 1000 are left. Default `false` [`true`]. In the
+   * shape of RFC 2439. Not in AWS.
+   */
+  flapDamping?: boolean;
+}
+
+/** Checked health check options with their defaults. */
+export interface HealthCheck {
+  readonly profile: HealthProfile;
+  readonly protocol: HealthCheckProtocol;
+  readonly port: number;
+  readonly path: string;
+  readonly intervalSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly healthyThreshold: number;
+  readonly unhealthyThreshold: number;
+  readonly matcher: StatusMatcher;
+  readonly flapDamping: boolean;
+}
+
+const KEYS = [
+  'profile',
+  'protocol',
+  'port',
+  'path',
+  'intervalSeconds',
+  'timeoutSeconds',
+  'healthyThreshold',
+  'unhealthyThreshold',
+  'matcher',
+  'flapDamping',
+] as const;
+
+/** Ranges of times, and defaults. */
+const PROFILES = {
+  aws: {
+    checkSeconds: checkInteger,
+    interval: { preset: 10, min: 5, max: 300 },
+    timeout: { preset: 5, min: 2, max: 120 },
+    healthyThreshold: 5,
+    flapDamping: false,
+  },
+  fast: {
+    checkSeconds: checkNumber,
+    interval: { preset: 0.5, min: 0.1, max: 300 },
+    timeout: { preset: 0.4, min: 0.05, max: 120 },
+    healthyThreshold: 2,
+    flapDamping: true,
+  },
+} as const;
+
+/** All options of a check, checked; false where there is none. `field` is what messages call it. */
+export function checkHealthCheck(value: unknown, field: string): HealthCheck | false {
+  if (value === false) return false;
+  const given = checkOptions(field, value, KEYS);
+  const profiles = ['aws', 'fast'] as const;
+  const profile = checkOneOf(`${field}.profile`, given.profile ?? 'aws', profiles);
+  const presets = PROFILES[profile];
+  const protocols = ['TCP', 'HTTP', 'HTTPS'] as const;
+  const protocol = checkOneOf(`${field}.protocol`, given.protocol ?? 'TCP', protocols);
+  for (const key of ['path', 'matcher'] as const) {
+    if (protocol === 'TCP' && given[key] !== undefined) {
+      throw invalidArgument(`${field}.${key}`, 'nothing with protocol TCP', given[key]);
+    }
+  }
+  const integer = (key: (typeof KEYS)[number], preset: number, min: number, max: number) =>
+    checkInteger(`${field}.${key}`, given[key] ?? preset, min, max);
+  const seconds = (key: 'interval' | 'timeout', longest: number) => {
+    const { preset, min, max } = presets[key];
+    const chosen = given[`${key}Seconds`] ?? Math.min(preset, longest);
+    return presets.checkSeconds(`${field}.${key}Seconds`, chosen, min, max);
+  };
+  const intervalSeconds = seconds('interval', presets.interval.max);
+  const check = {
+    profile,
+    protocol,
+    port: integer('port', 80, 1, 65535),
+    path: checkString(`${field}.path`, given.path ?? '/', {
+      pattern: /^\/[\x21-\x7e]*$/,
+      max: HEALTH_CHECK_PATH_MAX,
+      expected: `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
+    }),
+    intervalSeconds,
+    timeoutSeconds: seconds('timeout', intervalSeconds),
+    healthyThreshold: integer('healthyThreshold', presets.healthyThreshold, 2, 10),
+    unhealthyThreshold: integer('unhealthyThreshold', 2, 2, 10),
+    matcher: parseMatcher(`${field}.matcher`, given.matcher ?? '200-399'),
+    flapDamping: checkBoolean(`${field}.flapDamping`, given.flapDamping ?? presets.flapDamping),
+  };
+  if (check.timeoutSeconds > check.intervalSeconds) {
+    const expected = `at most intervalSeconds (${check.intervalSeconds})`;
+    throw outOfRange(`${field}.timeoutSeconds`, expected, check.timeoutSeconds);
+  }
+  return Object.freeze(check);
+}
