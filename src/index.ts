@@ -26,7 +26,7 @@ export type {
   TargetSpec,
   TargetTcpReset,
 } from './control/options.js';
-export type { TargetReference } from './control/registry.js';
+export type { HealthCause, TargetReference } from './control/registry.js';
 export { Target } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';
 export {

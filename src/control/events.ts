@@ -16,8 +16,16 @@ export interface HealthEvent {
   readonly at: number;
 }
 
+/** A target was registered, or is gone. */
 export interface MembershipEvent {
   readonly target: Target;
+  /**
+   * `register`; of one that is gone `delay-expired`, `deregister` where there was no delay, or `detach`
+   * where the load balancer left the group.
+   */
+  readonly cause: HealthCause;
+  /** When, in milliseconds since 1970. */
+  readonly at: number;
 }
 
 /** One health check came to its end. */

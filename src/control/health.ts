@@ -91,6 +91,19 @@ export const UNCHECKED: Health = {
   penalty: null,
 };
 
+/** What others say of a target that is not checked. */
+export function saidToBe(state: 'healthy' | 'unhealthy', description?: string): Health {
+  return {
+    state,
+    reason: state === 'healthy' ? null : 'Target.FailedHealthChecks',
+    description: description ?? `Set to ${state}.`,
+    successes: 0,
+    failures: 0,
+    passing: state === 'healthy',
+    penalty: null,
+  };
+}
+
 /** The first check of a target is on its way. */
 export function checking(health: Health): Health {
   if (health.reason !== 'Elb.RegistrationInProgress') return health;

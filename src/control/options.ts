@@ -56,9 +56,10 @@ export interface TargetGroupPolicy {
    */
   failOpen?: boolean;
   /**
-   * How targets are checked; `false` turns checks off and counts every target as healthy at once.
+   * How targets are checked; `false` turns checks off and counts every target as healthy at once,
+   * unless `setHealth` says otherwise.
    * Default: TCP to port 80 with the AWS timing. In AWS checks cannot be turned off; `false` is for
-   * tests and for embedders that know the health of their targets otherwise.
+   * tests and for embedders that know the health of their targets otherwise (`setHealth`).
    */
   healthCheck?: HealthCheckOptions | false;
 }

@@ -15,7 +15,7 @@
  */
 import { GatewayError, invalidArgument } from '../errors.js';
 import type { Health, HealthRule, ProbeResult, TargetReason, TargetState } from './health.js';
-import { checking, REGISTERING, recount, step, UNCHECKED } from './health.js';
+import { checking, REGISTERING, recount, saidToBe, step, UNCHECKED } from './health.js';
 import type { CheckedTarget, Failover } from './options.js';
 import { SlotAllocator } from './slots.js';
 import { Target, TargetRecord } from './target.js';
@@ -26,18 +26,28 @@ export const LATE_RETURNS_MS = 30_000;
 /** How often a slot that waits for its flows to end is looked at. */
 export const FLOWS_POLL_MS = 1_000;
 
-/** What made a target change its state. */
+/**
+ * What made a target change its state: `health-check`, the results of its checks; `set-health`,
+ * `register`, `deregister` and `update`, the call of that name; `delay-expired`, the end of its
+ * deregistration delay; `attach` and `detach`, a load balancer that began or ceased to use the group.
+ */
 export type HealthCause =
   | 'register'
   | 'deregister'
   | 'delay-expired'
   | 'health-check'
+  | 'set-health'
   | 'attach'
   | 'detach'
   | 'update';
 
 export type RegistryEvent =
-  | { readonly type: 'register' | 'deregister'; readonly record: TargetRecord }
+  | {
+      readonly type: 'register' | 'deregister';
+      readonly record: TargetRecord;
+      readonly cause: HealthCause;
+      readonly at: number;
+    }
   | {
       readonly type: 'health';
       readonly record: TargetRecord;
@@ -190,6 +200,7 @@ export class Registry {
       if (record) {
         record.zone = target.zone;
         record.weight = target.weight;
+        record.said = null;
       } else {
         const slot = this.#slots.allocate(now);
         record = new TargetRecord(target, slot, this.#generations[slot]);
@@ -197,7 +208,7 @@ export class Registry {
         record.description = DESCRIPTIONS.notInUse;
         this.#records.set(record.id, record);
       }
-      this.#events.push({ type: 'register', record });
+      this.#events.push({ type: 'register', record, cause: 'register', at: now });
       this.#activate(record, 'register', now);
     }
     return this.#changed(targets.length > 0);
@@ -256,9 +267,10 @@ export class Registry {
     this.#policy = policy;
     for (const record of this.#records.values()) {
       if (record.phase !== 'active' || !this.#inUse) continue;
-      if (!policy.checks) this.#setHealth(record, UNCHECKED, 'update', now);
+      if (!policy.checks) this.#setHealth(record, record.said ?? UNCHECKED, 'update', now);
       else if (otherChecks) record.health = recount(record.health);
     }
+    if (policy.checks) for (const record of this.#records.values()) record.said = null;
     return this.#changed(
       before.failover !== policy.failover ||
         before.resetOnUnhealthy !== policy.resetOnUnhealthy ||
@@ -282,6 +294,21 @@ export class Registry {
     if (record.phase !== 'active' || !this.#inUse || !this.#policy.checks) return [];
     const before = record.state;
     this.#setHealth(record, step(record.health, result, rule, now), 'health-check', now);
+    return this.#changed(record.state !== before);
+  }
+
+  /** What somebody else knows of the target's health; for groups whose targets are not checked. */
+  setHealth(
+    record: TargetRecord,
+    state: 'healthy' | 'unhealthy',
+    description: string | undefined,
+    now: number,
+  ): RegistryEvent[] {
+    if (record.phase !== 'active') return [];
+    record.said = saidToBe(state, description);
+    if (!this.#inUse) return [];
+    const before = record.state;
+    this.#setHealth(record, record.said, 'set-health', now);
     return this.#changed(record.state !== before);
   }
 
@@ -354,7 +381,8 @@ export class Registry {
     record.failing = false;
     record.moved = false;
     if (!this.#inUse) return;
-    this.#setHealth(record, this.#policy.checks ? REGISTERING : UNCHECKED, cause, now);
+    const health = this.#policy.checks ? REGISTERING : (record.said ?? UNCHECKED);
+    this.#setHealth(record, health, cause, now);
   }
 
   #setHealth(record: TargetRecord, health: Health, cause: HealthCause, now: number): void {
@@ -395,7 +423,7 @@ export class Registry {
     record.phase = 'gone';
     const reason = 'Target.NotRegistered';
     this.#enter(record, 'unused', reason, DESCRIPTIONS.notRegistered, cause, now);
-    this.#events.push({ type: 'deregister', record });
+    this.#events.push({ type: 'deregister', record, cause, at: now });
     record.freeAt = record.moved ? now + LATE_RETURNS_MS : null;
     if (!this.#inUse) this.#free(record, now);
   }

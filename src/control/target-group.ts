@@ -1,7 +1,7 @@
 /** A fleet of appliances: who belongs to it, how they are, and what may change about them. */
 import { EventEmitter } from 'node:events';
 import type { NativeTargets } from '../binding.js';
-import { checkInteger, GatewayError, invalidArgument } from '../errors.js';
+import { checkInteger, checkOneOf, checkString, GatewayError, invalidArgument } from '../errors.js';
 import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
 import { changeAttributes, readAttributes, type TargetGroupAttributes } from './attributes.js';
 import type { TargetGroupEvents, TargetGroupHost } from './events.js';
@@ -225,6 +225,25 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   /**
+   * Says how a target is, in a group with `healthCheck: false`: for programs that learn it in another
+   * way, and for simulations. It holds until it is said again, the target is registered again, or
+   * checks are turned on; a target that drains stays as it is. Before a load balancer uses the group it
+   * is kept for then. Throws `ERR_GWLB_INVALID_ARGUMENT` where targets are checked.
+   *
+   * @param description A sentence for `target.description`, 1–200 characters.
+   */
+  setHealth(target: TargetReference, state: 'healthy' | 'unhealthy', description?: string): void {
+    this.#checkOpen();
+    const record = this.#registry.get(target);
+    checkOneOf('state', state, ['healthy', 'unhealthy']);
+    if (description !== undefined) checkString('description', description, { max: 200 });
+    if (this.#settings.healthCheck) {
+      throw invalidArgument('healthCheck', 'false for setHealth', this.healthCheck);
+    }
+    this.#apply(this.#registry.setHealth(record, state, description, this.#runtime.now()));
+  }
+
+  /**
    * Changes what may change while running; everything is checked before anything changes. A
    * `healthCheck` or `sendTcpReset` replaces the one before, with its defaults; the states of targets
    * are kept. Throws what is wrong with a value, and `ERR_GWLB_ATTRIBUTES` where options exclude each
@@ -387,11 +406,12 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 
   #tell(event: RegistryEvent): void {
     const target = event.record.view;
+    const { cause, at } = event;
     if (event.type !== 'health') {
-      this.emit(event.type, { target });
+      this.emit(event.type, { target, cause, at });
       return;
     }
-    const { previous, state, reason, cause, at } = event;
+    const { previous, state, reason } = event;
     this.emit('health', { target, previous, state, reason, cause, at });
   }
 

@@ -28,6 +28,8 @@ export class TargetRecord {
   description = '';
   since = 0;
   health: Health = REGISTERING;
+  /** What `setHealth` said last; null where it said nothing, or checks were turned on since. */
+  said: Health | null = null;
   /** Turned unhealthy and was not healthy since. */
   failing = false;
   /** The flows it had when it failed or left were told to choose again. */

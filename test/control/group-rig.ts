@@ -64,7 +64,9 @@ export function setup(options: TargetGroupOptions = {}) {
   const log: string[] = [];
   group.on('change', () => log.push('change'));
   group.on('register', ({ target }) => log.push(`register ${target.address}`));
-  group.on('deregister', ({ target }) => log.push(`deregister ${target.address}`));
+  group.on('deregister', ({ target, cause }) =>
+    log.push(`deregister ${target.address} (${cause})`),
+  );
   group.on('probe', ({ target, ok }) => log.push(`probe ${target.address} ${ok}`));
   group.on('health', ({ target, previous, state, reason, cause }) =>
     log.push(`${target.address} ${previous}>${state} ${reason} (${cause})`),

@@ -131,3 +131,71 @@ t.test('sendTcpReset and rebalance exclude each other, whichever comes second', 
     refused,
   );
 });
+
+t.test('setHealth says how targets are that nobody checks', async (t) => {
+  const { world, group, said } = setup({ healthCheck: false, failover: 'rebalance' });
+  const [first, second] = group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
+  group.setHealth(second, 'unhealthy', 'Its port is down.');
+  t.equal(second.state, 'unused', 'nobody uses it yet');
+  group.attach(HOST);
+  said();
+  t.match(second, {
+    state: 'unhealthy',
+    reason: 'Target.FailedHealthChecks',
+    description: 'Its port is down.',
+  });
+  t.match(first, { state: 'healthy', reason: null, description: 'Health checks are turned off.' });
+
+  world.advance(5);
+  group.setHealth('10.0.0.2', 'healthy');
+  t.same(said(), ['change', '10.0.0.2 unhealthy>healthy null (set-health)']);
+  t.match(second, { state: 'healthy', description: 'Set to healthy.', since: world.time });
+  group.setHealth(second, 'healthy', 'Still up.');
+  t.same(said(), [], 'no transition, no event');
+  t.equal(second.description, 'Still up.');
+  group.setHealth(first, 'unhealthy');
+  t.same(said(), ['change', '10.0.0.1 healthy>unhealthy Target.FailedHealthChecks (set-health)']);
+
+  group.update({ failOpen: true, healthCheck: false });
+  t.equal(first.state, 'unhealthy', 'another change does not change it');
+  group.deregister(second);
+  said();
+  group.setHealth(second, 'unhealthy');
+  t.same(said(), [], 'a draining target stays as it is');
+  group.register({ address: '10.0.0.2' });
+  t.equal(second.state, 'healthy', 'registered again, it is as new');
+  group.detach();
+  group.attach(HOST);
+  t.equal(first.state, 'unhealthy', 'what was said holds for the next load balancer');
+
+  group.update({ healthCheck: HEALTH });
+  t.equal(first.state, 'unhealthy', 'checks find out themselves');
+  t.match(
+    thrown(() => group.setHealth(first, 'healthy')),
+    {
+      code: 'ERR_GWLB_INVALID_ARGUMENT',
+      field: 'healthCheck',
+      message: 'healthCheck: expected false for setHealth, received an object',
+    },
+  );
+  group.update({ healthCheck: false });
+  t.equal(first.state, 'healthy', 'what was said before the checks is over');
+});
+
+t.test('setHealth: every wrong argument', async (t) => {
+  const { group } = setup({ healthCheck: false });
+  group.register({ address: '10.0.0.1' });
+  const cases: [unknown[], string][] = [
+    [['10.0.0.2', 'healthy'], 'target: expected a registered target, received "10.0.0.2"'],
+    [['10.0.0.1', 'ill'], 'state: expected "healthy" or "unhealthy", received "ill"'],
+    [
+      ['10.0.0.1', 'healthy', ''],
+      'description: expected a string of 1–200 characters, received ""',
+    ],
+    [['10.0.0.1', 'healthy', 5], 'description: expected a string of 1–200 characters, received 5'],
+  ];
+  for (const [given, message] of cases) {
+    const error = thrown(() => group.setHealth(...(given as Parameters<typeof group.setHealth>)));
+    t.equal(error.message, message);
+  }
+});

@@ -56,7 +56,7 @@ export const told = (events: RegistryEvent[]) =>
   events.map((event) =>
     event.type === 'health'
       ? `${event.record.address} ${event.previous}>${event.state} ${event.reason} (${event.cause})`
-      : `${event.type} ${event.record.address}`,
+      : `${event.type} ${event.record.address} (${event.cause})`,
   );
 export const slots = (records: Iterable<TargetRecord>) => [...records].map((record) => record.slot);
 

@@ -47,6 +47,8 @@ class World {
   freedAt = new Map<number, number>();
   states = new Map<TargetRecord, string>();
   failing = new Set<TargetRecord>();
+  /** What was said of targets that are not checked. */
+  said = new Map<string, string>();
   problem = '';
 
   constructor(crossZone: boolean) {
@@ -58,6 +60,7 @@ class World {
     const before = new Map([...this.made.records()].map((r) => [r, { ...r }]));
     this.follow(this.perform(command));
     this.compareSlots(before);
+    this.checkSaid();
     const generations = new Map([...this.made.records()].map((r) => [r, r.generation]));
     const eligible = this.made.settle(this.crossZone, this.now);
     this.checkEligible(eligible);
@@ -81,18 +84,23 @@ class World {
         resetOnDeregistration: resets && (which & 2) !== 0,
         checks,
       };
+      if (checks) this.said.clear();
       return this.made.setPolicy(this.policy, true, this.now);
     }
     const record = this.made.find(`10.0.0.${command.n}`);
     const active = record?.phase === 'active';
     if (command.do === 'register') {
       const { n, zone, weight } = command;
+      if (!active) this.said.delete(target(n).id);
       return active ? [] : this.made.register([target(n, { zone, weight })], this.now);
     }
     if (!record || !active) return [];
     if (command.do === 'deregister') return this.made.deregister([record], this.now);
     if (command.do === 'weigh') return this.made.adjust(record, command.weight);
-    return check(this.made, record, command.do === 'up' ? OK : BAD, this.now);
+    const up = command.do === 'up';
+    if (this.policy.checks) return check(this.made, record, up ? OK : BAD, this.now);
+    this.said.set(record.id, up ? 'healthy' : 'unhealthy');
+    return this.made.setHealth(record, up ? 'healthy' : 'unhealthy', undefined, this.now);
   }
 
   /** Events tell every change of state, each from the state before. */
@@ -107,6 +115,16 @@ class World {
     }
     for (const record of this.made.records()) {
       if ((this.states.get(record) ?? 'unused') !== record.state) this.problem = 'a silent change';
+    }
+  }
+
+  /** Targets that are not checked are as somebody said, or healthy. */
+  checkSaid(): void {
+    if (this.policy.checks) return;
+    for (const record of this.made.records()) {
+      if (record.phase !== 'active' || record.state === (this.said.get(record.id) ?? 'healthy'))
+        continue;
+      this.problem = `${record.id} is ${record.state}`;
     }
   }
 

@@ -18,7 +18,7 @@ import {
 
 t.test('a target from registration to its end', async (t) => {
   const made = registry();
-  t.same(told(made.register([target(1)], 5)), ['register 10.0.0.1']);
+  t.same(told(made.register([target(1)], 5)), ['register 10.0.0.1 (register)']);
   const [record] = made.records();
   t.match(record.view, { state: 'unused', reason: 'Target.NotInUse', since: 5 });
   t.same(made.checked(record, OK, THRESHOLDS, 6), [], 'nobody is checked before it is in use');
@@ -39,7 +39,7 @@ t.test('a target from registration to its end', async (t) => {
   t.same(made.tick(300_039, FLOWS), []);
   t.same(told(made.tick(300_040, FLOWS)), [
     '10.0.0.1 draining>unused Target.NotRegistered (delay-expired)',
-    'deregister 10.0.0.1',
+    'deregister 10.0.0.1 (delay-expired)',
   ]);
   t.same(made.targets(), [], 'no target for users');
   t.same(slots(made.records()), [0], 'but the data plane keeps it while flows are pinned to it');
@@ -56,7 +56,7 @@ t.test('a target from registration to its end', async (t) => {
 t.test('without a load balancer there is nothing to drain', async (t) => {
   const made = registry();
   made.register([target(1)], 0);
-  t.same(told(made.deregister([...made.records()], 1)), ['deregister 10.0.0.1']);
+  t.same(told(made.deregister([...made.records()], 1)), ['deregister 10.0.0.1 (deregister)']);
   t.same([...made.records()], []);
 });
 
@@ -68,7 +68,7 @@ t.test('a delay of 0 goes through all states at once', async (t) => {
   t.same(told(made.deregister([...made.records()], 1)), [
     '10.0.0.1 initial>draining Target.DeregistrationInProgress (deregister)',
     '10.0.0.1 draining>unused Target.NotRegistered (deregister)',
-    'deregister 10.0.0.1',
+    'deregister 10.0.0.1 (deregister)',
   ]);
 });
 
@@ -80,7 +80,7 @@ t.test('detaching ends drains and frees what was gone', async (t) => {
   t.same(told(made.detach(300_001)), [
     '10.0.0.1 healthy>unused Target.NotInUse (detach)',
     '10.0.0.2 draining>unused Target.NotRegistered (detach)',
-    'deregister 10.0.0.2',
+    'deregister 10.0.0.2 (detach)',
   ]);
   t.same(slots(made.records()), [0]);
   t.equal(made.nextDeadline(300_001), null);
@@ -104,7 +104,7 @@ t.test('registering a draining target again cancels the drain, in its slot', asy
   const { made, records } = started([target(1), target(2)], [0, 1]);
   made.deregister([records[0]], 1);
   t.same(told(made.register([target(1, { weight: 7 })], 2)), [
-    'register 10.0.0.1',
+    'register 10.0.0.1 (register)',
     '10.0.0.1 draining>initial Elb.RegistrationInProgress (register)',
   ]);
   t.match(records[0], { slot: 0, weight: 7, generation: 0 });

@@ -52,7 +52,7 @@ t.test('the life of a target, in order, with causes', async (t) => {
   t.same(said(), [
     'change',
     '10.0.0.1 draining>unused Target.NotRegistered (delay-expired)',
-    'deregister 10.0.0.1',
+    'deregister 10.0.0.1 (delay-expired)',
   ]);
   t.same(ids(group), []);
 
@@ -320,6 +320,7 @@ t.test('a group belongs to one load balancer', async (t) => {
     () => group.setTargets([]),
     () => group.setWeight('10.0.0.1', 2),
     () => group.update({}),
+    () => group.setHealth('10.0.0.1', 'healthy'),
     () => group.attach(HOST),
     () => {
       group.attributes = {};
