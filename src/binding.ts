@@ -134,12 +134,18 @@ export interface NativeExplanation {
   error: string;
   hash: bigint;
   row: number;
+  /** Of the target table. */
+  rows: number;
   target: number;
   chosen: number;
   zone: number;
   pinned: boolean;
+  /** An ICMP error: the flow is that of the packet it quotes. */
+  quoted: boolean;
   forward: boolean;
   cookie: number;
+  /** The tag of the pinned flow's cookie is good: signed with the key, or the one before in its overlap. */
+  cookieSigned: boolean;
   /** 1 FIN from the low end, 2 from the high one, 4 handshake over. */
   tcp: number;
   /** What decided: 0 nothing, 1 new flow by its row, 2 picked up in mid-stream by its row, 3 pinned,

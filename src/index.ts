@@ -43,7 +43,17 @@ export type {
   TargetCounters,
 } from './gateway/counters.js';
 export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
-export type { Candidate, Explanation, FlowCookie } from './gateway/explain.js';
+export type {
+  Candidate,
+  Excluded,
+  ExplainedPolicy,
+  Explanation,
+  FlowCookie,
+  IdleTimer,
+  RecentMove,
+  TcpProgress,
+} from './gateway/explain.js';
+export type { FlowDecision, WhatIf } from './gateway/explain-rules.js';
 export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
 export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
 export {

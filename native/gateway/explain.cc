@@ -52,11 +52,12 @@ void explain_unknown(const Gateway::State& state, const wire::InnerPacket& inner
 }
 
 // The entry as it is.
-void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uint64_t now_ms,
-                   Explanation& out) {
+void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uint16_t endpoint,
+                   uint64_t now_ms, Explanation& out) {
   const uint32_t idle_ms = static_cast<uint32_t>(now_ms) - flow.last_seen_ms;
   out.pinned = true;
   out.cookie = flow.cookie;
+  out.cookie_signed = state.is_signed_at(endpoint, out.hash, flow.cookie, now_ms);
   out.tcp = flow.tcp;
   out.probation = (flow.flags & kProbation) != 0;
   out.idle = flow.idle;
@@ -71,7 +72,7 @@ void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uin
 // What would become of a packet of this flow, as decide.cc does it.
 template <class Key>
 void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, bool quoted,
-                  const Key& key, uint64_t now_ms, Explanation& out) {
+                  const Key& key, uint16_t endpoint, uint64_t now_ms, Explanation& out) {
   const auto& flows = Family<Key>::flows(state);
   const uint32_t index = flows.find(key, out.hash);
   if (index == flow::kNoFlow) {
@@ -82,7 +83,7 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
     const bool connection = key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple);
     const bool is_void = pin_is_void(flow, target);
     const bool syn = connection && !quoted && opens_tcp(inner);
-    describe_flow(state, flow, now_ms, out);
+    describe_flow(state, flow, endpoint, now_ms, out);
     if (syn && syn_chooses_again(flow, target)) {
       out.target = out.chosen;
       out.rule = Rule::reopened;
@@ -128,6 +129,8 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
   if (quoted && !wire::parse_icmp_quote(packet, inner, &keyed).ok()) {
     return failed(DropReason::icmp_bad_quote);
   }
+  if (inner.total_length > state.mtu_of(endpoint)) return failed(DropReason::inner_too_big);
+  out.quoted = quoted;
   if (state.config.stickiness == flow::Stickiness::five_tuple &&
       (keyed.flags & wire::kLaterFragment) != 0) {
     state.fragments->find(&keyed, scope, static_cast<uint32_t>(now_ms));
@@ -137,9 +140,10 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
     out.forward = flow::make_key(keyed, state.config.stickiness, scope, &key);
     out.hash = flow::hash_key(state.config.hash_key, key);
     out.row = state.table->row(out.hash);
+    out.rows = state.table->rows();
     out.chosen = state.table->choose(out.zone, out.hash);
     describe_key(key, out);
-    explain_flow(state, inner, quoted, key, now_ms, out);
+    explain_flow(state, inner, quoted, key, endpoint, now_ms, out);
   };
   if (keyed.version == 4) {
     with_key(flow::FlowKey4{});

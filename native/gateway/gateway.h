@@ -147,12 +147,15 @@ struct Explanation {
   base::DropReason error = base::DropReason::none;  // the packet itself would be dropped
   uint64_t hash = 0;
   uint32_t row = 0;
+  uint32_t rows = 0;                  // of the target table
   uint16_t target = base::kNoTarget;  // where its next packet goes
   uint16_t chosen = base::kNoTarget;  // what the row says now
   uint16_t zone = 0;
   bool pinned = false;
-  bool forward = false;  // the tuple's source is the canonical low end
-  uint32_t cookie = 0;   // of the pinned flow
+  bool quoted = false;         // an ICMP error: the flow is that of the packet it quotes
+  bool forward = false;        // the tuple's source is the canonical low end
+  uint32_t cookie = 0;         // of the pinned flow
+  bool cookie_signed = false;  // its tag is good now
   uint8_t tcp = 0;
   Rule rule = Rule::none;
   bool probation = false;

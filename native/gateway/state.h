@@ -163,10 +163,13 @@ struct Gateway::State {
   }
   // Whether this gateway may have made this cookie for this flow.
   bool is_signed(uint16_t endpoint, uint64_t hash, uint32_t cookie) const {
+    return is_signed_at(endpoint, hash, cookie, now_ms);
+  }
+  bool is_signed_at(uint16_t endpoint, uint64_t hash, uint32_t cookie, uint64_t at_ms) const {
     const uint16_t slot = cookie_slot(cookie);
     const uint8_t incarnation = cookie_incarnation(cookie);
     return cookie == cookie_for(endpoint, hash, slot, incarnation) ||
-           (now_ms < previous_cookie_key_until_ms &&
+           (at_ms < previous_cookie_key_until_ms &&
             cookie == sign(previous_cookie_key, endpoint, hash, slot, incarnation));
   }
   uint32_t sign(const base::HashKey& key, uint16_t endpoint, uint64_t hash, uint16_t slot,

@@ -1,7 +1,12 @@
 /** What every gateway does, embedded or listening: its group, its endpoints, counting, explaining. */
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import type { NativeExplanation, NativeFlowEvent, NativeGatewayControl } from '../binding.js';
+import type {
+  NativeExplanation,
+  NativeFlowEvent,
+  NativeGatewayControl,
+  NativeTargets,
+} from '../binding.js';
 import { SlotAllocator } from '../control/slots.js';
 import { ZoneIndex } from '../control/snapshot.js';
 import type { Target } from '../control/target.js';
@@ -72,6 +77,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   readonly #pump: FlowEventPump;
   readonly #onChange = () => this.#publish();
   readonly #onRegister = ({ target }: { target: Target }) => this.#adopt(target);
+  /** What the data plane decides by. */
+  #snapshot: NativeTargets = { targets: [], zones: 1, crossZone: false, seed: 0n };
   #idle: IdleMs;
   #failOpen: boolean;
   #resetOnIdle: boolean;
@@ -208,9 +215,11 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     const endpoint = this.#endpointFor(given.endpoint);
     return explanationOf(this.#explain(flow, endpoint.index), {
       endpoint,
+      targetGroup: this.targetGroup,
+      crossZone: this.crossZone,
+      onIdleTimeout: this.#resetOnIdle,
+      snapshot: this.#snapshot,
       targetOf: (slot) => this.#targetOf(slot),
-      isRegistered: (target) => this.targetGroup.target(target.id) === target,
-      failOpen: this.targetGroup.failOpen,
     });
   }
 
@@ -337,7 +346,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
 
   #publish(): void {
     const snapshot = this.targetGroup.snapshot(this.#zones, this.crossZone);
-    this.#native.setTargets({ ...snapshot, zones: Math.max(1, snapshot.zones) });
+    this.#snapshot = { ...snapshot, zones: Math.max(1, snapshot.zones) };
+    this.#native.setTargets(this.#snapshot);
     if (this.#failOpen === this.targetGroup.failOpen) return;
     this.#failOpen = this.targetGroup.failOpen;
     this.#native.setFailOpen(this.#failOpen);

@@ -1,9 +1,20 @@
 /** Why a flow goes where it goes, as an object and as text. */
-import type { NativeExplanation } from '../binding.js';
+import type { NativeExplanation, NativeTargets } from '../binding.js';
+import type { TargetState } from '../control/health.js';
+import type { Failover, Stickiness } from '../control/options.js';
 import type { Target } from '../control/target.js';
+import type { TargetGroup } from '../control/target-group.js';
 import { formatIp, formatSocketAddress } from '../packet/address.js';
-import { DROP_REASONS, type DropReason, protocolName } from '../packet/names.js';
+import { type DropReason, protocolName } from '../packet/names.js';
 import type { Endpoint } from './endpoint.js';
+import {
+  decisionOf,
+  type Facts,
+  type FlowDecision,
+  type WhatIf,
+  whatIfOf,
+} from './explain-rules.js';
+import { hex, textOf } from './explain-text.js';
 
 /** A flow cookie taken apart. */
 export interface FlowCookie {
@@ -15,6 +26,8 @@ export interface FlowCookie {
   incarnation: number;
   /** Signature, 16 bits. */
   tag: number;
+  /** Whether the tag is good: made with the cookie key, or with the one before in its overlap. */
+  signed: boolean;
 }
 
 /** One target of the flow's row. */
@@ -24,6 +37,51 @@ export interface Candidate {
   slot: number;
   /** Weighted rendezvous score; the lowest is chosen. */
   score: bigint;
+}
+
+/** A target that takes no new flows of this endpoint, and why. */
+export interface Excluded {
+  target: Target;
+  /** Its state, its weight of 0, or that it is in another zone. */
+  why: Exclude<TargetState, 'healthy'> | 'weight-0' | 'other-zone';
+}
+
+/** A TCP connection, as far as its packets showed it. */
+export interface TcpProgress {
+  /** `closing`: FIN in both directions. `reset`: RST seen, and no packet since. */
+  state: 'opening' | 'established' | 'half-closed' | 'closing' | 'reset';
+  /** The ends that sent a FIN, as in the key. */
+  finFrom: string[];
+}
+
+/** What ends a flow that has no packets any more. */
+export interface IdleTimer {
+  /** The TCP idle timeout, that of other protocols, 15 s after FIN both ways, or 10 s after RST. */
+  timeout: 'tcp' | 'other' | 'closing' | 'reset';
+  timeoutMs: number;
+  leftMs: number;
+}
+
+/** A flow that has moved lately: returns from the target before are still taken. */
+export interface RecentMove {
+  /** null where the target is not known any more. */
+  from: Target | null;
+  slot: number;
+  agoMs: number;
+  graceLeftMs: number;
+}
+
+/** The options that the answer depends on. */
+export interface ExplainedPolicy {
+  failover: Failover;
+  sendTcpReset: { onUnhealthy: boolean; onDeregistration: boolean; onIdleTimeout: boolean };
+  stickiness: Stickiness;
+  scope: 'endpoint' | 'gateway';
+  crossZone: boolean;
+  failOpen: boolean;
+  deregistrationDelaySeconds: number;
+  /** False: every target counts as healthy. */
+  healthChecks: boolean;
 }
 
 /** What `explain` answers: where the flow's next packet goes, and why. */
@@ -38,6 +96,14 @@ export interface Explanation {
   zone: string;
   /** Row of the target table. */
   row: number;
+  /** How many rows there are. */
+  rows: number;
+  /** What decides about the next packet. */
+  decision: FlowDecision;
+  /** The rule of docs/rules.md, such as `K3`; null for packets that are malformed. */
+  rule: string | null;
+  /** The decision as a sentence. */
+  why: string;
   /** Where the next packet goes; null where it is dropped or bypasses inspection. */
   target: Target | null;
   /** What the row says now, and a new flow would get. */
@@ -46,25 +112,39 @@ export interface Explanation {
   pinned: boolean;
   /** Of the pinned flow. */
   cookie: FlowCookie | null;
+  /** Of a pinned TCP connection (5-tuple); else null. */
+  tcp: TcpProgress | null;
+  /** Whether the pinned flow is in probation: newer flows may evict it. */
+  probation: boolean;
+  /** When the pinned flow ends. */
+  idle: IdleTimer | null;
   /** Until the pinned flow ends without another packet. */
   idleLeftMs: number | null;
+  /** Of a flow that moved within the last 30 s. */
+  moved: RecentMove | null;
   /** The row's targets, best first; at most 16. */
   candidates: Candidate[];
+  /** All other targets that are registered or draining. */
+  excluded: Excluded[];
+  policy: ExplainedPolicy;
+  /** What would become of the flow if the target of its next packet failed now; null without one. */
+  ifTargetFails: WhatIf | null;
   /** Why the next packet would be dropped; null where it would not. */
   dropReason: DropReason | null;
   /** All of it for people, several lines. */
   text: string;
+  /** For JSON: 64-bit numbers and cookies are hexadecimal text, an endpoint is its id. */
+  toJSON(): Record<string, unknown>;
 }
 
-/** 32 bits: slot 12 | incarnation 4 | tag 16. */
-export function decodeCookie(value: number): FlowCookie {
-  return {
-    value,
-    slot: value >>> 20,
-    incarnation: (value >>> 16) & 15,
-    tag: value & 0xffff,
-  };
-}
+/** Returns of the target before are taken for so long after a flow moved (rule W4). */
+const MOVED_GRACE_MS = 30_000;
+
+const NO_SLOT = 0xffff;
+const FIN_FROM_LOW = 1;
+const FIN_FROM_HIGH = 2;
+const HANDSHAKE_OVER = 4;
+const IDLE = ['tcp', 'other', 'closing', 'reset'] as const;
 
 /** `10.0.2.10:443`, or the address alone where the key has no ports. */
 export function formatEnd(
@@ -77,90 +157,164 @@ export function formatEnd(
   return ports ? formatSocketAddress(address, port) : formatIp(address);
 }
 
-function hex(value: number | bigint, digits: number): string {
-  return `0x${value.toString(16).padStart(digits, '0')}`;
+function endsOf(native: NativeExplanation): [string, string] {
+  const ports = native.kind === 5;
+  return [
+    formatEnd(native.low, native.version, native.lowPort, ports),
+    formatEnd(native.high, native.version, native.highPort, ports),
+  ];
 }
 
 function keyText(native: NativeExplanation): string {
   if (native.version === 0) return '';
-  const ports = native.kind === 5;
-  const low = formatEnd(native.low, native.version, native.lowPort, ports);
-  const high = formatEnd(native.high, native.version, native.highPort, ports);
   const protocol = native.kind === 2 ? '' : `${protocolName(native.protocol)} `;
-  return `${native.kind}-tuple ${protocol}${low} ${high}`;
+  return `${native.kind}-tuple ${protocol}${endsOf(native).join(' ')}`;
 }
 
 /** What explaining needs to know of the gateway. */
 export interface ExplainContext {
   endpoint: Endpoint;
+  targetGroup: TargetGroup;
+  crossZone: boolean;
+  onIdleTimeout: boolean;
+  /** What the data plane decides by. */
+  snapshot: NativeTargets;
   targetOf(slot: number): Target | null;
-  isRegistered(target: Target): boolean;
-  failOpen: boolean;
 }
 
 export function explanationOf(native: NativeExplanation, context: ExplainContext): Explanation {
-  const explanation: Explanation = {
+  const { endpoint, targetOf } = context;
+  const { hash, row, rows, pinned } = native;
+  const policy = policyOf(context);
+  const facts = factsOf(native, context, policy);
+  const { decision, rule, why } = decisionOf(facts);
+  const idle = idleOf(native);
+  const explanation = {
     key: keyText(native),
-    hash: native.hash,
-    endpoint: context.endpoint,
-    zone: context.endpoint.zone,
-    row: native.row,
-    target: native.error === 'none' ? context.targetOf(native.target) : null,
-    chosen: context.targetOf(native.chosen),
-    pinned: native.pinned,
-    cookie: native.pinned ? decodeCookie(native.cookie) : null,
-    idleLeftMs: native.pinned ? native.idleLeftMs : null,
-    candidates: native.ranked.map(({ slot, score }) => {
-      return { target: context.targetOf(slot), slot, score };
-    }),
+    hash,
+    endpoint,
+    zone: endpoint.zone,
+    row,
+    rows,
+    decision,
+    rule,
+    why,
+    target: facts.target,
+    chosen: targetOf(native.chosen),
+    pinned,
+    cookie: pinned ? cookieOf(native) : null,
+    tcp: tcpOf(native),
+    probation: native.probation,
+    idle,
+    idleLeftMs: idle?.leftMs ?? null,
+    moved: movedOf(native, context),
+    candidates: native.ranked.map(({ slot, score }) => ({ target: targetOf(slot), slot, score })),
+    excluded: native.version === 0 ? [] : excludedOf(facts),
+    policy,
+    ifTargetFails: whatIfOf(facts, decision),
     dropReason: native.error === 'none' ? null : (native.error as DropReason),
     text: '',
-  };
-  explanation.text = textOf(explanation, context);
+  } as Explanation;
+  explanation.text = textOf(explanation, facts);
+  Object.defineProperty(explanation, 'toJSON', { value: () => jsonOf(explanation) });
   return explanation;
 }
 
-function textOf(explanation: Explanation, context: ExplainContext): string {
-  const { endpoint, cookie, candidates, key, hash, row } = explanation;
-  const lines = [
-    `${key || 'no flow'} by endpoint ${endpoint.id} (zone ${endpoint.zone})`,
-    `  next packet: ${outcome(explanation, context)}`,
-  ];
-  if (key === '') return lines.join('\n');
-  lines.push(`  flow: ${flowText(explanation, context)}`);
-  if (cookie) {
-    const { value, slot, incarnation, tag } = cookie;
-    lines.push(
-      `  cookie: ${hex(value, 8)} (slot ${slot}, incarnation ${incarnation}, tag ${hex(tag, 4)})`,
-    );
+function factsOf(
+  native: NativeExplanation,
+  { endpoint, targetGroup, snapshot, targetOf }: ExplainContext,
+  { failover, sendTcpReset, crossZone }: ExplainedPolicy,
+): Facts {
+  const fleet = targetGroup.targets();
+  const owner = native.pinned ? targetOf(native.cookie >>> 20) : null;
+  return {
+    native,
+    snapshot,
+    targetOf,
+    target: native.error === 'none' ? targetOf(native.target) : null,
+    owner,
+    ownerIsThere: owner !== null && fleet.includes(owner),
+    fleet,
+    zone: endpoint.zone,
+    crossZone,
+    failover,
+    resetOnUnhealthy: sendTcpReset.onUnhealthy,
+    resetOnDeregistration: sendTcpReset.onDeregistration,
+  };
+}
+
+function policyOf({
+  targetGroup: group,
+  crossZone,
+  onIdleTimeout,
+}: ExplainContext): ExplainedPolicy {
+  return {
+    failover: group.failover,
+    sendTcpReset: { onUnhealthy: false, onDeregistration: false, onIdleTimeout },
+    stickiness: group.stickiness,
+    scope: group.scope,
+    crossZone,
+    failOpen: group.failOpen,
+    deregistrationDelaySeconds: group.deregistrationDelaySeconds,
+    healthChecks: group.healthCheck !== false,
+  };
+}
+
+function cookieOf({ cookie: value, cookieSigned: signed }: NativeExplanation): FlowCookie {
+  return {
+    value,
+    slot: value >>> 20,
+    incarnation: (value >>> 16) & 15,
+    tag: value & 0xffff,
+    signed,
+  };
+}
+
+function tcpOf(native: NativeExplanation): TcpProgress | null {
+  if (!native.pinned || native.kind !== 5 || native.protocol !== 6) return null;
+  const fins = [FIN_FROM_LOW, FIN_FROM_HIGH];
+  const finFrom = endsOf(native).filter((_, i) => (native.tcp & fins[i]) !== 0);
+  const idle = IDLE[native.idle];
+  if (idle === 'closing' || idle === 'reset') return { state: idle, finFrom };
+  if (finFrom.length > 0) return { state: 'half-closed', finFrom };
+  return { state: (native.tcp & HANDSHAKE_OVER) !== 0 ? 'established' : 'opening', finFrom };
+}
+
+function idleOf(native: NativeExplanation): IdleTimer | null {
+  if (!native.pinned) return null;
+  const { idleTimeoutMs: timeoutMs, idleLeftMs: leftMs } = native;
+  return { timeout: IDLE[native.idle], timeoutMs, leftMs };
+}
+
+function movedOf(native: NativeExplanation, context: ExplainContext): RecentMove | null {
+  const { movedFrom: slot, movedAgoMs: agoMs } = native;
+  if (slot === NO_SLOT) return null;
+  const from = context.targetOf(slot);
+  return { from, slot, agoMs, graceLeftMs: Math.max(0, MOVED_GRACE_MS - agoMs) };
+}
+
+function excludedOf(facts: Facts): Excluded[] {
+  const eligible = new Set(
+    facts.snapshot.targets.filter((spec) => spec.eligible).map(({ slot }) => slot),
+  );
+  const excluded: Excluded[] = [];
+  for (const target of facts.fleet) {
+    const { zone, weight, state, slot } = target;
+    if (!facts.crossZone && zone !== facts.zone) excluded.push({ target, why: 'other-zone' });
+    else if (eligible.has(slot)) continue;
+    else if (weight === 0 && state === 'healthy') excluded.push({ target, why: 'weight-0' });
+    else excluded.push({ target, why: state as Exclude<TargetState, 'healthy'> });
   }
-  lines.push(`  hash: ${hex(hash, 16)}, row ${row}`);
-  for (const [i, { target, slot, score }] of candidates.entries()) {
-    lines.push(`  candidate ${i + 1}: ${describe(target, slot)}, score ${score}`);
-  }
-  return lines.join('\n');
+  return excluded;
 }
 
-function describe(target: Target | null, slot: number): string {
-  return target
-    ? `target ${target.id} (zone ${target.zone}, ${target.state})`
-    : `former target in slot ${slot}`;
-}
-
-function outcome(explanation: Explanation, context: ExplainContext): string {
-  const { target, dropReason } = explanation;
-  if (dropReason) return `dropped, ${dropReason}: ${DROP_REASONS[dropReason]}`;
-  if (target) return `to ${describe(target, target.slot)}`;
-  return context.failOpen ? 'forwarded uninspected (failOpen): no target is registered' : 'nowhere';
-}
-
-function flowText(explanation: Explanation, context: ExplainContext): string {
-  const { pinned, cookie, target, chosen, idleLeftMs, dropReason } = explanation;
-  if (!pinned || !cookie) return 'not in the flow table; a first packet takes the best candidate';
-  const left = `ends in ${((idleLeftMs ?? 0) / 1000).toFixed(1)} s without packets`;
-  const owner = context.targetOf(cookie.slot);
-  const pin = `pinned to ${describe(owner, cookie.slot)}, ${left}`;
-  if (dropReason || target === null || target === owner) return pin;
-  const why = owner && context.isRegistered(owner) ? 'which gave it up' : 'which is gone';
-  return `${pin}; moves from that target, ${why}, to ${describe(chosen, target.slot)}`;
+function jsonOf(explanation: Explanation): Record<string, unknown> {
+  const { hash, endpoint, cookie, candidates } = explanation;
+  return {
+    ...explanation,
+    hash: hex(hash, 16),
+    endpoint: endpoint.id,
+    cookie: cookie && { ...cookie, value: hex(cookie.value, 8), tag: hex(cookie.tag, 4) },
+    candidates: candidates.map((one) => ({ ...one, score: hex(one.score, 16) })),
+  };
 }

@@ -286,7 +286,7 @@ t.test('explain says what then happens', async (t) => {
   t.equal(after.cookie?.value, batch.cookie[0]);
   t.equal(after.cookie?.slot, before.target?.slot);
   t.equal(after.idleLeftMs, 340_000);
-  t.match(after.text, /pinned to target 10\.0\.1\.1[01]:6081 .*ends in 340\.0 s/);
+  t.match(after.text, /pinned to target 10\.0\.1\.1[01]:6081 .*\n.*ends in 340\.0 s/);
   t.equal(gateway.explain(tuplePacket(TCP)).pinned, true, 'a packet does as well');
 
   const cut = tuplePacket(TCP).subarray(0, 30);

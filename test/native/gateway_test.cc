@@ -620,6 +620,8 @@ TEST(explain_agrees_with_the_decision) {
     CHECK(after.pinned);
     CHECK_EQ(after.cookie, trip.cookie);
     CHECK_EQ(after.idle_left_ms, 300'000);
+    CHECK(after.cookie_signed);
+    CHECK_EQ(after.rows, rig.gateway->targets().rows());
   }
   const Bytes ack = client_tcp(kAck, 999);
   CHECK(rig.gateway->explain(ack.data(), 40, 0, rig.now_ms).error == DropReason::tcp_not_syn);
