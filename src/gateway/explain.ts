@@ -250,7 +250,7 @@ function policyOf({
 }: ExplainContext): ExplainedPolicy {
   return {
     failover: group.failover,
-    sendTcpReset: { onUnhealthy: false, onDeregistration: false, onIdleTimeout },
+    sendTcpReset: { ...group.sendTcpReset, onIdleTimeout },
     stickiness: group.stickiness,
     scope: group.scope,
     crossZone,

@@ -304,7 +304,29 @@ t.test('flows that stay on targets which take no new ones', async (t) => {
   t.match(former.text, `pinned to former target ${target.id}`);
 });
 
-const POLICIES: TargetGroupOptions[] = [{ failover: 'no_rebalance' }, { failover: 'rebalance' }];
+t.test('connections that are reset', async (t) => {
+  const rig = new Rig(t, { sendTcpReset: { onUnhealthy: true, onDeregistration: true } });
+  const target = rig.connect();
+  rig.fail(target);
+  const failed = rig.gateway.explain(TCP);
+  t.equal(decided(t, failed), 'refused T4');
+  t.strictSame([failed.dropReason, failed.target], ['flow_refused', null]);
+  rig.heal(target);
+  rig.group.deregister(target);
+  t.match(rig.gateway.explain(TCP).ifTargetFails, {
+    event: 'delay-over',
+    fate: 'refused',
+    rule: 'T8',
+  });
+  rig.world.advance(300_000);
+  t.equal(decided(t, rig.gateway.explain(TCP)), 'refused T8');
+});
+
+const POLICIES: TargetGroupOptions[] = [
+  { failover: 'no_rebalance' },
+  { failover: 'rebalance' },
+  { sendTcpReset: { onUnhealthy: true } },
+];
 
 for (const policy of POLICIES) {
   for (const flow of ['tcp', 'udp', 'new'] as const) {
