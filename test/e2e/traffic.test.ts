@@ -20,7 +20,7 @@ const NO_ROOM = ['receive_overflow', 'send_would_block', 'worker_ring_full'];
 
 async function tests(): Promise<void> {
   t.setTimeout(300_000);
-  const fleet = await Fleet.build({ workers: WIDE ? 2 : 1 });
+  const fleet = await Fleet.build({ listen: { workers: WIDE ? 2 : 1 } });
   t.teardown(() => fleet.close());
   const { gateway, lab } = fleet;
   const server = await startServers('server');

@@ -10,6 +10,7 @@ import {
   type InspectedPacket,
   type ListenOptions,
   TargetGroup,
+  type TargetGroupOptions,
 } from '../../src/index.js';
 import { run } from './processes.js';
 
@@ -19,6 +20,19 @@ export const GATEWAY = '10.99.0.1';
 export const INNER_MTU = 8500;
 const OUTER_MTU = 9000;
 const APPLIANCES = ['10.99.0.11', '10.99.0.12'];
+
+const DEVICE = 'endpoint0';
+
+export interface FleetOptions {
+  /** Of the gateway. */
+  listen?: Partial<ListenOptions>;
+  /** Of the target group; without health checks unless it says otherwise. */
+  group?: TargetGroupOptions;
+  /** Of the endpoint. */
+  endpoint?: { mtu?: number };
+  /** Make the endpoint's device beforehand, so that it and the routes outlive the gateway. */
+  keepDevice?: boolean;
+}
 
 /** What the appliances saw of one flow cookie. */
 export interface Seen {
@@ -109,14 +123,18 @@ export async function buildFabric(
 export class Fleet {
   readonly lab = new Lab();
   readonly seen = new Map<number, Seen>();
+  readonly targetGroup: TargetGroup;
   gateway!: GatewayLoadBalancer;
   endpoint!: Endpoint;
   appliances: Appliance[] = [];
+  /** Which packets the appliances drop. */
+  drops: ((packet: InspectedPacket) => boolean) | null = null;
+  readonly #options: FleetOptions;
 
-  static async build(options: Partial<ListenOptions> = {}): Promise<Fleet> {
-    const fleet = new Fleet();
+  static async build(options: FleetOptions = {}): Promise<Fleet> {
+    const fleet = new Fleet(options);
     try {
-      await fleet.#build(options);
+      await fleet.#build();
       return fleet;
     } catch (error) {
       await fleet.close();
@@ -124,9 +142,15 @@ export class Fleet {
     }
   }
 
-  async #build(options: Partial<ListenOptions>): Promise<void> {
+  private constructor(options: FleetOptions) {
+    this.#options = options;
+    this.targetGroup = new TargetGroup({ healthCheck: false, ...options.group });
+  }
+
+  async #build(): Promise<void> {
     const { lab } = this;
     await buildRoad(lab);
+    if (this.#options.keepDevice) await lab.ip('router', [`tuntap add dev ${DEVICE} mode tun`]);
     await buildFabric(lab, [
       { name: 'gateway', address: GATEWAY },
       ...APPLIANCES.map((address, i) => ({ name: `appliance${i}`, address })),
@@ -139,17 +163,27 @@ export class Fleet {
         for (const packet of packets) this.#look(packet, address);
       });
     }
-    const targetGroup = new TargetGroup({ healthCheck: false });
-    targetGroup.register(...APPLIANCES.map((address) => ({ address })));
+    this.targetGroup.register(...APPLIANCES.map((address) => ({ address })));
+    await this.#listen();
+    await leadThrough(lab, DEVICE);
+  }
+
+  async #listen(): Promise<void> {
     this.gateway = await GatewayLoadBalancer.listen({
       address: GATEWAY,
       netns: 'gateway',
-      targetGroup,
+      targetGroup: this.targetGroup,
       limits: { flows: 65_536, flowsIpv6: 65_536 },
-      ...options,
+      ...this.#options.listen,
     });
-    this.endpoint = await this.gateway.createEndpoint({ tun: 'endpoint0', netns: 'router' });
-    await leadThrough(lab, 'endpoint0');
+    const tun = { tun: DEVICE, netns: 'router', ...this.#options.endpoint };
+    this.endpoint = await this.gateway.createEndpoint(tun);
+  }
+
+  /** Another gateway in the place of this one, which knows of no flow; needs `keepDevice`. */
+  async restart(): Promise<void> {
+    await this.gateway.close();
+    await this.#listen();
   }
 
   /** Ends everything; what it counted stays readable. */
@@ -161,6 +195,7 @@ export class Fleet {
 
   #look(packet: InspectedPacket, appliance: string): void {
     const { source, destination, cookie, length } = packet;
+    if (this.drops?.(packet)) packet.drop();
     let seen = this.seen.get(cookie);
     if (!seen) {
       seen = {

@@ -2,7 +2,10 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { Remote } from '../../src/demo/rpc.js';
+import type { Line } from './talker.js';
 
+const PROBE = fileURLToPath(new URL('./probe.py', import.meta.url));
 const TRAFFIC = fileURLToPath(new URL('./traffic.ts', import.meta.url));
 
 export interface Ended {
@@ -63,4 +66,93 @@ export async function start(program: string, args: readonly string[]): Promise<C
 /** Starts the servers of traffic.ts. */
 export function startServers(namespace: string): Promise<ChildProcess> {
   return start('ip', ['netns', 'exec', namespace, ...trafficCommand(['serve'])]);
+}
+
+/** Runs one of the roles of probe.py to its end; returns what it found out. */
+export async function probe<T>(
+  namespace: string,
+  role: string,
+  ...args: readonly (string | number)[]
+): Promise<T> {
+  const { status, out, err } = await runIn(
+    namespace,
+    'python3',
+    [PROBE, role, ...args.map(String)],
+    120,
+  );
+  if (status !== 0) throw new Error(`probe ${role}: exit code ${status}: ${err}`);
+  return JSON.parse(out) as T;
+}
+
+/** Starts the server of probe.py. */
+export function startCounter(namespace: string, port: number): Promise<ChildProcess> {
+  const command = ['python3', PROBE, 'count', String(port)];
+  return start('ip', ['netns', 'exec', namespace, ...command]);
+}
+
+const TALKER = fileURLToPath(new URL('./talker.ts', import.meta.url));
+const PATIENCE_MS = 40_000;
+
+/** Asks again and again until the answer will do. */
+export async function until<T>(
+  ask: () => Promise<T> | T,
+  isEnough: (answer: T) => boolean,
+  what: string,
+): Promise<T> {
+  const end = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const answer = await ask();
+    if (isEnough(answer)) return answer;
+    if (performance.now() > end) throw new Error(`${what}: never, last ${JSON.stringify(answer)}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** An end of TCP connections inside of a namespace; see talker.ts. */
+export class Talker {
+  readonly namespace: string;
+  readonly #remote: Remote;
+
+  constructor(namespace: string) {
+    this.namespace = namespace;
+    const node = [process.execPath, ...process.execArgv, TALKER];
+    const child = spawn('ip', ['netns', 'exec', namespace, ...node], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    this.#remote = new Remote(child, `talker in ${namespace}`, () => {});
+  }
+
+  listen(port: number): Promise<void> {
+    return this.#remote.call('listen', port);
+  }
+
+  dial(host: string, port: number, localPort: number): Promise<void> {
+    return this.#remote.call('dial', { host, port, localPort });
+  }
+
+  send(port: number, bytes: number): Promise<void> {
+    return this.#remote.call('send', { port, bytes });
+  }
+
+  pump(port: number): Promise<void> {
+    return this.#remote.call('pump', port);
+  }
+
+  line(port: number): Promise<Line | null> {
+    return this.#remote.call('line', port);
+  }
+
+  /** Waits until the connection is as it should be. */
+  until(port: number, isEnough: (line: Line) => boolean, what: string): Promise<Line | null> {
+    return until(
+      () => this.line(port),
+      (line) => line !== null && isEnough(line),
+      `${what}, port ${port} in ${this.namespace}`,
+    );
+  }
+
+  /** Ends it as a crash would: the kernel closes its connections. */
+  close(): void {
+    this.#remote.child.kill('SIGKILL');
+  }
 }

@@ -1,0 +1,139 @@
+/** Real senders heed "too big": Linux shrinks its packets to what the endpoint carries. */
+import { CLIENT, Fleet, type FleetOptions, SERVER } from '../support/fleet.js';
+import { runPrivately } from '../support/privately.js';
+import { probe, runIn, startCounter, startServers, traffic } from '../support/processes.js';
+import type { Transfer } from '../support/traffic.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
+
+const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
+const { default: t } = await import('tap');
+
+const MTU = 1400;
+const LINK_MTU = 1500;
+const BYTES = 5_000_000;
+const COUNTER_PORT = 4054;
+
+/** What one end knows of the path to an address. */
+async function knownMtu(namespace: string, address: string): Promise<number | null> {
+  const { status, out, err } = await runIn(namespace, 'ip', ['route', 'get', address]);
+  if (status !== 0) throw new Error(`ip route get ${address}: ${err}`);
+  const mtu = /\bmtu (\d+)/.exec(out);
+  return mtu && Number(mtu[1]);
+}
+
+/** An end forgets what it knows of paths. */
+async function forget(namespace: string): Promise<void> {
+  for (const family of ['-4', '-6']) {
+    const { status, err } = await runIn(namespace, 'ip', [family, 'route', 'flush', 'cache']);
+    if (status !== 0) throw new Error(`ip route flush cache: ${err}`);
+  }
+}
+
+/** The devices promise more than the gateway lets through, as where a router is set up wrongly. */
+async function build(options: FleetOptions = {}): Promise<Fleet> {
+  const fleet = await Fleet.build({ endpoint: { mtu: MTU }, ...options });
+  await fleet.lab.ip('router', [`link set endpoint0 mtu ${LINK_MTU}`]);
+  return fleet;
+}
+
+interface Discovered {
+  before: number;
+  first: number | string;
+  after: number;
+  again: number | string;
+  fits: number | string;
+}
+
+const ENDS = [
+  { from: 'client', to: SERVER },
+  { from: 'server', to: CLIENT },
+] as const;
+
+async function tests(): Promise<void> {
+  t.setTimeout(300_000);
+
+  t.test('a sender shrinks its packets to the endpoint', async (t) => {
+    const fleet = await build();
+    t.teardown(() => fleet.close());
+    for (const namespace of ['client', 'server']) {
+      const servers = await startServers(namespace);
+      t.teardown(() => servers.kill('SIGKILL'));
+      const counter = await startCounter(namespace, COUNTER_PORT);
+      t.teardown(() => counter.kill('SIGKILL'));
+    }
+
+    for (const { from, to } of ENDS) {
+      for (const [address, headers] of [
+        [to.v4, 28],
+        [to.v6, 48],
+      ] as const) {
+        t.test(`UDP with "do not fragment", ${from} to ${address}`, async (t) => {
+          const size = LINK_MTU - headers;
+          const told = await probe<Discovered>(from, 'pmtu', address, COUNTER_PORT, size);
+          t.strictSame(told, {
+            before: LINK_MTU,
+            first: 'Message too long',
+            after: MTU,
+            again: 'Message too long',
+            fits: MTU - headers,
+          });
+          t.equal(await knownMtu(from, address), MTU, 'the kernel keeps it');
+        });
+      }
+    }
+
+    t.test('UDP that may be fragmented', async (t) => {
+      await forget('client');
+      for (const address of [SERVER.v4, SERVER.v6]) {
+        t.equal(await knownMtu('client', address), null, 'forgotten');
+        const told = await probe<(number | string)[]>(
+          'client',
+          'again',
+          address,
+          COUNTER_PORT,
+          3000,
+        );
+        t.strictSame(told.at(-1), 3000, 'comes to fragments that fit');
+        t.ok(told.length > 1, 'after the first ones did not');
+        t.equal(await knownMtu('client', address), MTU);
+      }
+    });
+
+    for (const { from, to } of ENDS) {
+      for (const address of [to.v4, to.v6]) {
+        t.test(`TCP, ${from} to ${address}`, async (t) => {
+          // The receiver would tell what it knows in its SYN.
+          for (const end of ['client', 'server']) await forget(end);
+          t.equal(await knownMtu(from, address), null, 'the sender knows nothing yet');
+          const before = fleet.gateway.counters();
+          const args = ['send', address, String(BYTES)];
+          const { sent, received } = await traffic<Transfer>(from, args, 60);
+          t.strictSame(received, sent, 'arrives as it was sent');
+          t.equal(received.bytes, BYTES);
+          const after = fleet.gateway.counters();
+          const dropped = after.drops.inner_too_big - before.drops.inner_too_big;
+          t.ok(dropped > 0, 'after segments that were too long');
+          t.equal(after.packetsReplied - before.packetsReplied, dropped, 'each of them answered');
+          t.comment(`${dropped} segments were too long`);
+          t.equal(await knownMtu(from, address), MTU, 'the sender has learnt');
+        });
+      }
+    }
+  });
+
+  t.test('without path MTU discovery nobody learns', async (t) => {
+    const fleet = await build({ listen: { pathMtuDiscovery: false } });
+    t.teardown(() => fleet.close());
+    const counter = await startCounter('server', COUNTER_PORT);
+    t.teardown(() => counter.kill('SIGKILL'));
+    const args = [SERVER.v4, COUNTER_PORT, LINK_MTU - 28, 1] as const;
+    const told = await probe<Discovered>('client', 'pmtu', ...args);
+    t.match(told, { first: 'timeout', after: LINK_MTU, fits: 'timeout' });
+    const { packetsReplied, drops } = fleet.gateway.counters();
+    t.equal(packetsReplied, 0);
+    t.ok(drops.inner_too_big > 0);
+  });
+}
+
+if (reason === null) await tests();
+else cannotRun(t, reason);

@@ -1,0 +1,173 @@
+/** Real TCP stacks believe the gateway's resets: connections end at once, at both ends. */
+import type { Test } from 'tap';
+import { Fleet, SERVER } from '../support/fleet.js';
+import { runPrivately } from '../support/privately.js';
+import { runIn, Talker, until } from '../support/processes.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
+
+const reason = whyNotWide('nft', 'ss') ?? (await runPrivately(import.meta.url));
+const { default: t } = await import('tap');
+
+const PORT = 9000;
+let nextPort = 20_000;
+
+interface Ends {
+  client: Talker;
+  server: Talker;
+}
+
+/** What the kernel of a namespace knows of the connection with this client's port. */
+async function sockets(namespace: string, port: number, state = 'all'): Promise<string> {
+  const filter = `( sport = :${port} or dport = :${port} )`;
+  const { status, out, err } = await runIn(namespace, 'ss', ['-Htn', 'state', state, filter]);
+  if (status !== 0) throw new Error(`ss: ${err}`);
+  return out.trim();
+}
+
+async function connect({ client, server }: Ends, host: string, port = nextPort++): Promise<number> {
+  await client.dial(host, PORT, port);
+  await client.until(port, ({ open }) => open, 'connects');
+  await client.send(port, 100);
+  await server.until(port, ({ received }) => received === 100, 'is heard');
+  await server.send(port, 1000);
+  await client.until(port, ({ received }) => received === 1000, 'is answered');
+  return port;
+}
+
+/** The end says something and is told at once; the other one does not know yet. */
+async function isTold(t: Test, end: Talker, port: number): Promise<void> {
+  await end.send(port, 10);
+  const line = await end.until(port, ({ closed }) => closed, 'is told');
+  t.equal(line?.error, 'ECONNRESET', `${end.namespace}: reset by peer`);
+  t.equal(await sockets(end.namespace, port), '', `${end.namespace}: the connection is gone`);
+}
+
+async function stillThere(t: Test, end: Talker, port: number): Promise<void> {
+  t.match(await end.line(port), { open: true, closed: false, error: null });
+  t.match(await sockets(end.namespace, port, 'established'), /./, `${end.namespace}: still there`);
+}
+
+/** Ends connections by `lose`, and looks at both ends of them. */
+async function losesConnections(
+  t: Test,
+  ends: Ends,
+  host: string,
+  lose: () => Promise<void>,
+): Promise<void> {
+  const { client, server } = ends;
+  const asked = await connect(ends, host);
+  const pushed = await connect(ends, host);
+  const sending = await connect(ends, host);
+  await client.pump(sending);
+  await server.until(sending, ({ received }) => received > 1_000_000, 'sends');
+  await lose();
+
+  await isTold(t, client, asked);
+  await stillThere(t, server, asked);
+  await isTold(t, server, asked);
+
+  await isTold(t, server, pushed);
+  await stillThere(t, client, pushed);
+  await isTold(t, client, pushed);
+
+  const line = await client.until(sending, ({ closed }) => closed, 'is told while it sends');
+  t.equal(line?.error, 'ECONNRESET', 'a sender with data under way');
+  t.equal(await sockets(client.namespace, sending), '');
+  await isTold(t, server, sending);
+
+  t.equal(await connect(ends, host, asked), asked, 'the same port connects again at once');
+  await connect(ends, host);
+}
+
+async function setTimestamps(fleet: Fleet, on: boolean): Promise<void> {
+  for (const end of ['client', 'server']) {
+    await fleet.lab.sysctl(end, [`net.ipv4.tcp_timestamps=${on ? 1 : 0}`]);
+  }
+}
+
+async function nft(namespace: string, command: string): Promise<void> {
+  const { status, err } = await runIn(namespace, 'nft', [command]);
+  if (status !== 0) throw new Error(`nft ${command}: ${err}`);
+}
+
+async function startEnds(t: Test): Promise<Ends> {
+  const [client, server] = ['client', 'server'].map((namespace) => {
+    const talker = new Talker(namespace);
+    t.teardown(() => talker.close());
+    return talker;
+  });
+  await server.listen(PORT);
+  return { client, server };
+}
+
+const VARIANTS = [SERVER.v4, SERVER.v6].flatMap((host) =>
+  [true, false].map((timestamps) => ({
+    host,
+    timestamps,
+    name: `${host.includes(':') ? 'IPv6' : 'IPv4'}, ${timestamps ? 'with' : 'without'} timestamps`,
+  })),
+);
+
+async function tests(): Promise<void> {
+  t.setTimeout(300_000);
+
+  t.test('the gateway forgets connections and says so', async (t) => {
+    const fleet = await Fleet.build({
+      keepDevice: true,
+      listen: { midStream: 'drop', sendTcpReset: { onIdleTimeout: true } },
+    });
+    t.teardown(() => fleet.close());
+    const ends = await startEnds(t);
+    const { client, server } = ends;
+
+    for (const { host, timestamps, name } of VARIANTS) {
+      t.test(`a stack believes the reset of an unknown flow: ${name}`, async (t) => {
+        await setTimestamps(fleet, timestamps);
+        await losesConnections(t, ends, host, () => fleet.restart());
+        const { packetsReplied, drops } = fleet.gateway.counters();
+        t.ok(packetsReplied >= 6, 'for each end of each connection');
+        t.equal(drops.tcp_not_syn, packetsReplied, 'every one of them was answered');
+      });
+    }
+
+    for (const host of [SERVER.v4, SERVER.v6]) {
+      t.test(`a half-open connection too: ${host}`, async (t) => {
+        const halfOpen = () => sockets('server', port, 'syn-recv');
+        const port = nextPort++;
+        fleet.drops = ({ source }) => source === host;
+        await client.dial(host, PORT, port);
+        await until(halfOpen, (lines) => lines !== '', 'the server has heard the SYN');
+        // From now on only the server says something.
+        await nft('client', 'add table inet gate');
+        await nft('client', 'add chain inet gate out { type filter hook output priority 0; }');
+        await nft('client', 'add rule inet gate out tcp flags syn / syn,ack drop');
+        fleet.drops = null;
+        await fleet.restart();
+        await until(halfOpen, (lines) => lines === '', 'the server is told');
+        t.ok(fleet.gateway.counters().packetsReplied > 0, 'as the answer to its SYN and ACK');
+        t.match(await client.line(port), { open: false, closed: false }, 'the client goes on');
+        await nft('client', 'delete table inet gate');
+        await client.until(port, ({ open }) => open, 'connects with its next SYN');
+        await client.send(port, 100);
+        await server.until(port, ({ received }) => received === 100, 'is heard');
+      });
+    }
+  });
+
+  t.test('without the option nobody is told', async (t) => {
+    const fleet = await Fleet.build({ keepDevice: true, listen: { midStream: 'drop' } });
+    t.teardown(() => fleet.close());
+    const ends = await startEnds(t);
+    const port = await connect(ends, SERVER.v4);
+    await fleet.restart();
+    await ends.client.send(port, 10);
+    const dropped = () => fleet.gateway.counters().drops.tcp_not_syn;
+    await until(dropped, (count) => count >= 3, 'the client tries again and again');
+    await stillThere(t, ends.client, port);
+    await stillThere(t, ends.server, port);
+    t.equal(fleet.gateway.counters().packetsReplied, 0);
+  });
+}
+
+if (reason === null) await tests();
+else cannotRun(t, reason);
