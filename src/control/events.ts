@@ -1,6 +1,7 @@
 /** What a target group tells, and what it must be told by the load balancer that uses it. */
 import type { ProbeFailure, TargetReason, TargetState } from './health.js';
 import type { HealthCause } from './registry.js';
+import type { Traffic } from './suspicion.js';
 import type { Target } from './target.js';
 
 /** A target changed its state. */
@@ -55,4 +56,11 @@ export interface TargetGroupHost {
   flowsActive(slot: number): number;
   /** Throws where it cannot have this address as a target; `field` names it in the message. */
   checkTarget?(address: string, field: string): void;
+  /** Packets of the target in this slot, sent and returned so far; for suspicion. */
+  traffic?(slot: number): Traffic;
+  /**
+   * Targets whose hosts answered with ICMP port unreachable since this was asked last, each as address
+   * x 65536 + port.
+   */
+  unreachable?(): readonly number[];
 }

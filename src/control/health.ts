@@ -31,9 +31,13 @@ export type TargetReason =
  */
 export type ProbeFailure = 'connection' | 'timeout' | 'response-code' | 'malformed' | 'internal';
 
-export type ProbeResult =
-  | { readonly ok: true; readonly detail: string }
-  | { readonly ok: false; readonly failure: ProbeFailure; readonly detail: string };
+export interface FailedProbe {
+  readonly ok: false;
+  readonly failure: ProbeFailure;
+  readonly detail: string;
+}
+
+export type ProbeResult = { readonly ok: true; readonly detail: string } | FailedProbe;
 
 /** How soon a target is given up, and taken back. */
 export type HealthProfile = 'aws' | 'fast';
@@ -135,6 +139,20 @@ export function step(health: Health, result: ProbeResult, rule: HealthRule, now:
     reason: 'Elb.InternalError',
     description: `The health check could not be made: ${result.detail}.`,
   };
+}
+
+/** A healthy target fails before its time, since `evidence` made it be checked and it failed. */
+export function condemn(
+  health: Health,
+  evidence: string,
+  result: FailedProbe,
+  rule: HealthRule,
+  now: number,
+): Health {
+  if (result.failure === 'internal') return health;
+  const failures = Math.max(health.failures + 1, rule.unhealthyThreshold);
+  const description = `Suspected, since ${evidence}; then health checks failed: ${result.detail}.`;
+  return fail(health, failures, REASONS[result.failure], description, rule, now);
 }
 
 function succeed(health: Health, detail: string, rule: HealthRule, now: number): Health {

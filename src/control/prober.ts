@@ -1,11 +1,14 @@
 /**
  * Keeps the health checks of a group going: the first check of a target at once, then each at its
- * own place in the interval. One timer and at most one check in flight per target.
+ * own place in the interval. One timer and at most one check in flight per target, besides those that
+ * a suspicion causes.
  */
+import type { TargetGroupHost } from './events.js';
 import { fnv1a64 } from './hash.js';
-import { nextCheckAt, type ProbeResult } from './health.js';
+import { type FailedProbe, nextCheckAt, type ProbeResult } from './health.js';
 import type { HealthCheck } from './health-options.js';
-import { type CancelProbe, startProbe } from './probes.js';
+import { type CancelProbe, type ProbeCallback, startProbe } from './probes.js';
+import { Watch, type WatchedTarget } from './watch.js';
 
 /** The outer world of the control plane; the tests have their own. */
 export interface Runtime {
@@ -27,11 +30,16 @@ export const SYSTEM_RUNTIME: Runtime = {
 export interface ProberEvents {
   started(id: string): void;
   finished(id: string, result: ProbeResult, durationMs: number): void;
+  /** Whether a suspicion against it would make a difference. */
+  isHealthy(id: string): boolean;
+  /** A check that a suspicion caused came to its end. */
+  asked(id: string, result: ProbeResult, durationMs: number): void;
+  /** What packets told against a target was confirmed by checks; the last one ended like this. */
+  confirmed(id: string, evidence: string, result: FailedProbe): void;
 }
 
 interface Schedule {
-  readonly id: string;
-  readonly address: string;
+  readonly target: WatchedTarget;
   readonly phase: bigint;
   timer: unknown;
   cancel: CancelProbe | null;
@@ -44,28 +52,31 @@ export class Prober {
   readonly #events: ProberEvents;
   readonly #runtime: Runtime;
   readonly #schedules = new Map<string, Schedule>();
+  readonly #host: TargetGroupHost;
   #check: HealthCheck;
-  #netns: string;
+  #watch: Watch | null;
   #lastFirst = 0;
 
-  constructor(check: HealthCheck, netns: string, events: ProberEvents, runtime: Runtime) {
+  constructor(check: HealthCheck, host: TargetGroupHost, events: ProberEvents, runtime: Runtime) {
     this.#check = check;
-    this.#netns = netns;
+    this.#host = host;
     this.#events = events;
     this.#runtime = runtime;
+    this.#watch = this.#newWatch();
   }
 
-  /** Checks exactly these targets, addresses by id; those checked already keep their place. */
-  setTargets(targets: ReadonlyMap<string, string>): void {
+  /** Checks exactly these targets, by id; those checked already keep their place. */
+  setTargets(targets: ReadonlyMap<string, WatchedTarget>): void {
     for (const id of [...this.#schedules.keys()]) if (!targets.has(id)) this.#remove(id);
-    for (const [id, address] of targets) if (!this.#schedules.has(id)) this.#add(id, address);
+    for (const [id, target] of targets) if (!this.#schedules.has(id)) this.#add(target);
   }
 
-  #add(id: string, address: string): void {
+  #add(target: WatchedTarget): void {
     const now = this.#runtime.now();
     this.#lastFirst = Math.max(now, this.#lastFirst + FIRST_CHECK_GAP_MS);
-    const schedule: Schedule = { id, address, phase: fnv1a64(id), timer: null, cancel: null };
-    this.#schedules.set(id, schedule);
+    const schedule: Schedule = { target, phase: fnv1a64(target.id), timer: null, cancel: null };
+    this.#schedules.set(target.id, schedule);
+    this.#watch?.add(target);
     this.#arm(schedule, this.#lastFirst - now);
   }
 
@@ -73,20 +84,25 @@ export class Prober {
     const schedule = this.#schedules.get(id);
     if (!schedule) return;
     this.#schedules.delete(id);
+    this.#watch?.remove(id);
     this.#halt(schedule);
   }
 
   /** Checks in another way from now on; checks in flight are dropped. */
   configure(check: HealthCheck): void {
     this.#check = check;
+    this.#watch?.close();
+    this.#watch = this.#newWatch();
     const now = this.#runtime.now();
     for (const schedule of this.#schedules.values()) {
+      this.#watch?.add(schedule.target);
       this.#halt(schedule);
       this.#arm(schedule, this.#next(schedule, now - this.#intervalMs() / 2) - now);
     }
   }
 
   close(): void {
+    this.#watch?.close();
     for (const schedule of this.#schedules.values()) this.#halt(schedule);
     this.#schedules.clear();
   }
@@ -102,29 +118,45 @@ export class Prober {
   }
 
   #run(schedule: Schedule): void {
+    const { target } = schedule;
     const startedAt = this.#runtime.now();
-    const { protocol, port, path, matcher, timeoutSeconds } = this.#check;
-    this.#events.started(schedule.id);
-    schedule.cancel = this.#runtime.startProbe(
-      {
-        protocol,
-        address: schedule.address,
-        port,
-        path,
-        matcher,
-        timeoutMs: Math.round(timeoutSeconds * 1000),
-        netns: this.#netns,
-      },
-      (result, durationMs) => {
-        schedule.cancel = null;
-        this.#arm(schedule, this.#next(schedule, startedAt) - this.#runtime.now());
-        this.#events.finished(schedule.id, result, durationMs);
-      },
-    );
+    this.#events.started(target.id);
+    schedule.cancel = this.#ask(target, this.#timeoutMs(), (result, durationMs) => {
+      schedule.cancel = null;
+      if (result.ok) this.#watch?.succeeded(target.id, durationMs);
+      this.#arm(schedule, this.#next(schedule, startedAt) - this.#runtime.now());
+      this.#events.finished(target.id, result, durationMs);
+    });
+  }
+
+  #ask(target: WatchedTarget, timeoutMs: number, callback: ProbeCallback): CancelProbe {
+    const { protocol, port, path, matcher } = this.#check;
+    const { address } = target;
+    const { netns } = this.#host;
+    const request = { protocol, address, port, path, matcher, timeoutMs, netns };
+    return this.#runtime.startProbe(request, callback);
+  }
+
+  #newWatch(): Watch | null {
+    const { traffic, unreachable } = this.#host;
+    if (!this.#check.suspicion || !(traffic || unreachable)) return null;
+    return new Watch(this.#check, this.#host, this.#runtime, {
+      isHealthy: (id) => this.#events.isHealthy(id),
+      check: (target, timeoutMs, callback) =>
+        this.#ask(target, timeoutMs, (result, durationMs) => {
+          this.#events.asked(target.id, result, durationMs);
+          callback(result, durationMs);
+        }),
+      confirmed: (id, evidence, result) => this.#events.confirmed(id, evidence, result),
+    });
   }
 
   #next(schedule: Schedule, last: number): number {
     return nextCheckAt(last, this.#intervalMs(), schedule.phase);
+  }
+
+  #timeoutMs(): number {
+    return Math.round(this.#check.timeoutSeconds * 1000);
   }
 
   #intervalMs(): number {

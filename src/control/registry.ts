@@ -14,8 +14,15 @@
  * only while its pool has a healthy target.
  */
 import { GatewayError, invalidArgument } from '../errors.js';
-import type { Health, HealthRule, ProbeResult, TargetReason, TargetState } from './health.js';
-import { checking, REGISTERING, recount, saidToBe, step, UNCHECKED } from './health.js';
+import type {
+  FailedProbe,
+  Health,
+  HealthRule,
+  ProbeResult,
+  TargetReason,
+  TargetState,
+} from './health.js';
+import { checking, condemn, REGISTERING, recount, saidToBe, step, UNCHECKED } from './health.js';
 import type { CheckedTarget, Failover } from './options.js';
 import { SlotAllocator } from './slots.js';
 import { Target, TargetRecord } from './target.js';
@@ -37,6 +44,7 @@ export type HealthCause =
   | 'delay-expired'
   | 'health-check'
   | 'set-health'
+  | 'suspicion'
   | 'attach'
   | 'detach'
   | 'update';
@@ -310,6 +318,19 @@ export class Registry {
     const before = record.state;
     this.#setHealth(record, record.said, 'set-health', now);
     return this.#changed(record.state !== before);
+  }
+
+  /** What packets told against a target was confirmed by checks: it has failed, at once. */
+  condemned(
+    record: TargetRecord,
+    evidence: string,
+    result: FailedProbe,
+    rule: HealthRule,
+    now: number,
+  ): RegistryEvent[] {
+    if (record.state !== 'healthy' || !this.#inUse || !this.#policy.checks) return [];
+    this.#setHealth(record, condemn(record.health, evidence, result, rule, now), 'suspicion', now);
+    return this.#changed(true);
   }
 
   /** Ends what is due: drains, and slots whose flows have left. */

@@ -22,7 +22,7 @@ import {
   type TargetSpec,
   type TargetTcpReset,
 } from './options.js';
-import { Prober, type Runtime, SYSTEM_RUNTIME } from './prober.js';
+import { Prober, type ProberEvents, type Runtime, SYSTEM_RUNTIME } from './prober.js';
 import {
   Registry,
   type RegistryEvent,
@@ -30,7 +30,7 @@ import {
   type TargetReference,
 } from './registry.js';
 import { snapshotOf, type ZoneIndex } from './snapshot.js';
-import type { Target } from './target.js';
+import type { Target, TargetRecord } from './target.js';
 
 /**
  * The targets of one load balancer. Until a load balancer uses the group, targets are `unused` and
@@ -359,32 +359,48 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
       this.#prober = null;
       return;
     }
-    this.#prober ??= this.#newProber(healthCheck, this.#host.netns);
-    const checked = new Map<string, string>();
+    this.#prober ??= this.#newProber(healthCheck, this.#host);
+    const checked = new Map<string, TargetRecord>();
     for (const record of this.#registry.records()) {
-      if (record.phase === 'active') checked.set(record.id, record.address);
+      if (record.phase === 'active') checked.set(record.id, record);
     }
     this.#prober.setTargets(checked);
   }
 
-  #newProber(check: HealthCheck, netns: string): Prober {
-    const started = (id: string) => {
-      const record = this.#registry.find(id);
-      if (record) this.#registry.checkStarted(record);
-    };
-    const finished = (id: string, result: ProbeResult, durationMs: number) => {
-      const record = this.#registry.find(id);
-      if (!record) return;
+  #newProber(check: HealthCheck, host: TargetGroupHost): Prober {
+    const rule = () => this.#settings.healthCheck || check;
+    const record = (id: string) => this.#registry.find(id);
+    const tell = (target: Target, result: ProbeResult, durationMs: number) => {
       const { ok, detail } = result;
       const failure = result.ok ? null : result.failure;
-      this.#pending.push(() =>
-        this.emit('probe', { target: record.view, ok, durationMs, detail, failure }),
-      );
-      const rule = this.#settings.healthCheck || check;
-      const now = this.#runtime.now();
-      this.#apply(this.#registry.checked(record, result, rule, now));
+      this.#pending.push(() => this.emit('probe', { target, ok, durationMs, detail, failure }));
     };
-    return new Prober(check, netns, { started, finished }, this.#runtime);
+    const events: ProberEvents = {
+      started: (id) => {
+        const found = record(id);
+        if (found) this.#registry.checkStarted(found);
+      },
+      finished: (id, result, durationMs) => {
+        const found = record(id);
+        if (!found) return;
+        tell(found.view, result, durationMs);
+        this.#apply(this.#registry.checked(found, result, rule(), this.#runtime.now()));
+      },
+      isHealthy: (id) => record(id)?.state === 'healthy',
+      asked: (id, result, durationMs) => {
+        const found = record(id);
+        if (!found) return;
+        tell(found.view, result, durationMs);
+        this.#flush();
+      },
+      confirmed: (id, evidence, result) => {
+        const found = record(id);
+        if (!found) return;
+        const now = this.#runtime.now();
+        this.#apply(this.#registry.condemned(found, evidence, result, rule(), now));
+      },
+    };
+    return new Prober(check, host, events, this.#runtime);
   }
 
   #armTimer(): void {

@@ -89,6 +89,7 @@ const healthCheck = z.strictObject({
   unhealthyThreshold: healthValue('unhealthyThreshold').optional(),
   matcher: healthValue('matcher', { protocol: 'HTTP' }).optional(),
   flapDamping: healthValue('flapDamping').optional(),
+  suspicion: healthValue('suspicion').optional(),
 });
 
 const FAST = { profile: 'fast', intervalSeconds: 300, timeoutSeconds: 0.05 };

@@ -113,6 +113,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       netns,
       flowsActive: (slot) => this.#counters.flowsActive(slot),
       checkTarget: (address, field) => this.checkTarget(address, field),
+      traffic: (slot) => this.#counters.traffic(slot),
     });
     this.#join();
   }

@@ -1,5 +1,6 @@
 /** Counter words of native code, by name. */
 import { binding } from '../binding.js';
+import type { Traffic } from '../control/suspicion.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import type { DropReason } from '../packet/names.js';
 
@@ -83,6 +84,8 @@ const GATEWAY = COUNTER_NAMES.gateway;
 const TARGET = COUNTER_NAMES.target;
 const ENDPOINT = COUNTER_NAMES.endpoint;
 const ACTIVE = TARGET.indexOf('flowsActive');
+const TO = TARGET.indexOf('packetsTo');
+const FROM = TARGET.indexOf('packetsFrom');
 
 /**
  * Reads one or more blocks (one a worker) as their sum. Slots of targets and indices of endpoints
@@ -112,6 +115,12 @@ export class CounterReader {
   /** Flows in the table that are pinned to the target in this slot. */
   flowsActive(slot: number): number {
     return Number(this.#sum(this.#targetAt(slot) + ACTIVE));
+  }
+
+  /** Packets to and from the target in this slot. */
+  traffic(slot: number): Traffic {
+    const at = this.#targetAt(slot);
+    return { sent: Number(this.#sum(at + TO)), returned: Number(this.#sum(at + FROM)) };
   }
 
   startTarget(slot: number): void {

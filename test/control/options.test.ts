@@ -41,6 +41,7 @@ t.test('defaults are those of AWS', async (t) => {
       unhealthyThreshold: 2,
       matcher: { text: '200-399' },
       flapDamping: false,
+      suspicion: true,
     },
   });
 });
@@ -236,6 +237,11 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
       check({ ...fast, unhealthyThreshold: 1 }),
       RANGE,
       '.healthCheck.unhealthyThreshold: expected 2–10, received 1',
+    ],
+    [
+      check({ suspicion: 1 }),
+      INVALID,
+      '.healthCheck.suspicion: expected true or false, received 1',
     ],
     [
       check({ flapDamping: 'yes' }),

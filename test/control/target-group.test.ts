@@ -476,6 +476,7 @@ t.test('options can be read back', async (t) => {
       unhealthyThreshold: 4,
       matcher: '200',
       flapDamping: true,
+      suspicion: false,
     },
   } as const;
   const group = new TargetGroup(ethernet);
