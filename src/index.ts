@@ -63,6 +63,7 @@ export {
   type ListenOptions,
   type TunEndpointOptions,
 } from './gateway/gateway-load-balancer.js';
+export type { ListenerAttributes } from './gateway/listener-attributes.js';
 export type {
   GatewayBaseOptions,
   GatewayLimits,

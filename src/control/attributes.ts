@@ -20,12 +20,13 @@ export type AttributeSettings = Pick<
   'deregistrationDelaySeconds' | 'failover' | 'sendTcpReset' | 'stickiness'
 >;
 
-interface AttributeDefinition {
+/** One attribute of a thing with `S` for its settings. */
+export interface AttributeDefinition<S = AttributeSettings> {
   /** What the error message says is expected. */
   readonly expected: string;
   readonly accepts: (value: string) => boolean;
   /** The value for a group; undefined where the attribute has none. */
-  readonly read: (settings: AttributeSettings) => string | undefined;
+  readonly read: (settings: S) => string | undefined;
 }
 
 const BOOLEAN = /^(?:true|false)$/;
@@ -124,7 +125,9 @@ export function changeAttributes(
   settings: AttributeSettings,
   changes: Readonly<Record<string, unknown>>,
 ): AttributeSettings {
-  for (const [key, value] of Object.entries(changes)) checkAttribute(key, value);
+  for (const [key, value] of Object.entries(changes)) {
+    checkAttribute(DEFINITIONS, 'a GENEVE target group', key, value);
+  }
   const values: Record<string, string> = { ...readAttributes(settings) };
   // Turning stickiness off takes its type along.
   if (changes[STICKY] === 'false') delete values[STICKY_TYPE];
@@ -143,11 +146,17 @@ export function changeAttributes(
   };
 }
 
-function checkAttribute(key: string, value: unknown): void {
-  const definition = Object.hasOwn(DEFINITIONS, key) ? DEFINITIONS[key] : undefined;
+/** Throws what is wrong with an attribute's name or value; `kind` is what has the attributes. */
+export function checkAttribute<S>(
+  definitions: Readonly<Record<string, AttributeDefinition<S>>>,
+  kind: string,
+  key: string,
+  value: unknown,
+): void {
+  const definition = Object.hasOwn(definitions, key) ? definitions[key] : undefined;
   if (!definition) {
-    const hint = ELSEWHERE.get(key) ?? `: it has ${Object.keys(DEFINITIONS).join(', ')}`;
-    throw attributeError(`${key} is not an attribute of a GENEVE target group${hint}`, key);
+    const hint = ELSEWHERE.get(key) ?? `: it has ${Object.keys(definitions).join(', ')}`;
+    throw attributeError(`${key} is not an attribute of ${kind}${hint}`, key);
   }
   if (typeof value !== 'string' || !definition.accepts(value)) {
     throw attributeError(`${key}: expected ${definition.expected}, received ${show(value)}`, key);

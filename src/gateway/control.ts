@@ -20,6 +20,11 @@ import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
 import { type Explanation, explanationOf } from './explain.js';
 import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
 import {
+  changeListenerAttributes,
+  type ListenerAttributes,
+  readListenerAttributes,
+} from './listener-attributes.js';
+import {
   type BaseSettings,
   checkIdleTimeout,
   checkListenerReset,
@@ -151,6 +156,24 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.checkOpen();
     this.#resetOnIdle = checkListenerReset('sendTcpReset', sendTcpReset);
     this.#native.setResetOnIdle(this.#resetOnIdle);
+  }
+
+  /**
+   * Attributes of the listener under their AWS names. Setting changes those that are named, all or
+   * none; throws `ERR_GWLB_ATTRIBUTES`.
+   */
+  get listenerAttributes(): ListenerAttributes {
+    return readListenerAttributes({
+      tcpSeconds: this.idleTimeout.tcpSeconds,
+      onIdleTimeout: this.#resetOnIdle,
+    });
+  }
+
+  set listenerAttributes(changes: Partial<ListenerAttributes>) {
+    this.checkOpen();
+    const { tcpSeconds, onIdleTimeout } = changeListenerAttributes(changes);
+    if (tcpSeconds !== undefined) this.setIdleTimeout({ tcpSeconds });
+    if (onIdleTimeout !== undefined) this.setTcpReset({ onIdleTimeout });
   }
 
   /**
