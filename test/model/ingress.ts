@@ -1,0 +1,224 @@
+/** What becomes of packets that enter by an endpoint. */
+import {
+  type Classified,
+  classify,
+  isTooBig,
+  keyFor,
+  keyWithoutPorts,
+  waitsForPorts,
+} from './classify.js';
+import { type Flow, flagsOf, isConnection, isSyn, touch } from './flows.js';
+import { HELD_MAX, HOLD_MS } from './fragments.js';
+import type { Key } from './key.js';
+import { bytesOf, isLater, type Packet, RST, TCP } from './packets.js';
+import { resetFor, tooBigFor } from './replies.js';
+import { drop, type Outcome, type State } from './state.js';
+import type { ModelTarget } from './targets.js';
+
+export interface Entering {
+  readonly packet: Packet;
+  readonly endpoint: number;
+  /** It was held before, and is counted already. */
+  readonly held?: boolean;
+}
+
+/** F2: a later fragment finds its train also where the first one comes behind it in the batch. */
+export function enter(state: State, batch: readonly Entering[], now: number): Outcome[] {
+  state.advance(now);
+  const classified = batch.map(({ packet, endpoint, held = false }) => {
+    if (!held) {
+      state.count('packetsIn');
+      state.count('bytesIn', bytesOf(packet).length);
+    }
+    const found = classify(state, packet, endpoint);
+    if (found.error !== null) return drop(found.error);
+    return isTooBig(state, packet, endpoint) ? tooBig(state, packet, endpoint) : found;
+  });
+  const settled = classified.map((found) => ('verdict' in found ? found : settle(state, found)));
+  return settled.map((found) => {
+    const outcome = 'verdict' in found ? found : decide(state, found);
+    countOutcome(state, outcome);
+    return outcome;
+  });
+}
+
+type Known = Classified & { readonly key: Key };
+
+function settle(state: State, found: Classified): Known | Outcome {
+  const { packet, endpoint } = found;
+  if (found.key !== 'unknown') return found as Known;
+  const key = keyFor(state, packet, endpoint);
+  if (key !== 'unknown') return { ...found, key };
+  if (waitsForPorts(packet)) {
+    const { held } = state.fragments;
+    if (held.length < HELD_MAX) {
+      held.push({ packet, endpoint, since: state.now });
+      return { verdict: 'held', reason: 'none' };
+    }
+    state.fragments.giveUp(packet, state.scope(endpoint), state.now);
+  }
+  return { ...found, key: keyWithoutPorts(state, packet, endpoint) };
+}
+
+/** What waited and may go now, in the order in which it came. */
+export function takeHeld(state: State, now: number): Entering[] {
+  state.advance(now);
+  const { fragments } = state;
+  const ready = fragments.held.filter(({ packet, endpoint, since }) => {
+    const scope = state.scope(endpoint);
+    if (fragments.find(packet, scope, now) !== null) return true;
+    if (now - since < HOLD_MS) return false;
+    fragments.giveUp(packet, scope, now);
+    return true;
+  });
+  fragments.held = fragments.held.filter((held) => !ready.includes(held));
+  return ready.map(({ packet, endpoint }) => ({ packet, endpoint, held: true }));
+}
+
+/** M1. */
+function tooBig(state: State, packet: Packet, endpoint: number): Outcome {
+  const asked = state.options.pathMtuDiscovery && packet.quote === null && !isLater(packet);
+  if (!asked || !state.mayAnswer()) return drop('inner_too_big');
+  const { mtu } = state.endpoint(endpoint);
+  const reply = tooBigFor(packet, bytesOf(packet).length, mtu);
+  return { verdict: 'reply', reason: 'inner_too_big', reply };
+}
+
+function decide(state: State, found: Known): Outcome {
+  const flow = state.find(found.key);
+  if (found.packet.quote !== null) return decideError(state, found, flow);
+  return flow === null ? decideFirst(state, found) : decideKnown(state, found, flow);
+}
+
+/** T11: nobody takes this packet. */
+function withoutTarget(state: State): Outcome {
+  if (!state.targets.policy.failOpen) return drop('no_targets');
+  state.carryUntracked();
+  return { verdict: 'bypass', reason: 'none' };
+}
+
+function failsOpen(state: State, found: Known): boolean {
+  const { failOpen } = state.targets.policy;
+  return failOpen && state.choose(found.endpoint, state.hash(found.key)) === null;
+}
+
+/** I1, I2: it goes where its flow goes, and changes nothing. */
+function decideError(state: State, found: Known, flow: Flow | null): Outcome {
+  const target = flow && state.targets.targets.get(flow.slot);
+  if (flow && target && !state.targets.loses(target)) return forward(flow);
+  return failsOpen(state, found) ? withoutTarget(state) : drop('icmp_no_flow');
+}
+
+/** A packet of a flow that has an entry. */
+function decideKnown(state: State, found: Known, flow: Flow): Outcome {
+  const { packet, key, endpoint } = found;
+  const target = state.targets.targets.get(flow.slot);
+  if (isConnection(key) && isSyn(packet) && beginsAnew(state, flow, target)) {
+    return reopen(state, found, flow, target);
+  }
+  touch(flow, packet, key.forward, true, state.now);
+  const isVoid = target === undefined || state.targets.loses(target);
+  if (isVoid) {
+    const chosen = state.choose(endpoint, flow.hash);
+    if (chosen === null) return withoutTarget(state);
+    move(state, flow, chosen, target, endpoint);
+  }
+  if (state.options.promoteOnIngress && !isSyn(packet)) flow.probation = false;
+  return { ...forward(flow), moved: isVoid };
+}
+
+/** C4: the entry's connection is over, or its target would not take it now. */
+function choosesAgain(state: State, flow: Flow, target: ModelTarget | undefined): boolean {
+  const over = flow.life === 'closing' || flow.life === 'reset' || flow.refused;
+  return over || target === undefined || !state.targets.takesNewFlows(target);
+}
+
+function beginsAnew(state: State, flow: Flow, target: ModelTarget | undefined): boolean {
+  return flow.established || choosesAgain(state, flow, target);
+}
+
+function reopen(state: State, found: Known, old: Flow, target: ModelTarget | undefined): Outcome {
+  const { packet, key, endpoint } = found;
+  const chosen = choosesAgain(state, old, target) ? state.choose(endpoint, old.hash) : target;
+  if (!chosen) {
+    if (!state.targets.policy.failOpen) countRejected(state, packet);
+    return withoutTarget(state);
+  }
+  state.end(old, 'replaced');
+  const incarnation = (old.incarnation + 1) % 16;
+  const cookie = state.cookie(endpoint, old.hash, chosen.slot, incarnation);
+  // Its entry becomes the new one's, so there is room.
+  const flow = state.insert(key, cookie, 'reopened', endpoint) as Flow;
+  touch(flow, packet, key.forward, true, state.now);
+  return { ...forward(flow), isNew: true };
+}
+
+/** T3, T7. */
+function move(
+  state: State,
+  flow: Flow,
+  to: ModelTarget,
+  from: ModelTarget | undefined,
+  endpoint: number,
+): void {
+  const previous = flow.slot;
+  flow.moved = { slot: previous, at: state.now };
+  flow.slot = to.slot;
+  flow.cookie = state.cookie(endpoint, flow.hash, to.slot, flow.incarnation);
+  flow.probation = false;
+  state.count('flowsMoved');
+  const gone = from === undefined || from.phase === 'gone';
+  state.tell('moved', flow, gone ? 'target-gone' : 'target-failed', endpoint, previous);
+}
+
+/** A packet of no flow: K3, K4, C1, C2, C3, F7. */
+function decideFirst(state: State, found: Known): Outcome {
+  const { packet, key, endpoint } = found;
+  if (failsOpen(state, found)) return withoutTarget(state);
+  const flags = flagsOf(packet);
+  // What shows no ports is no connection's, as far as can be told.
+  const ofConnection = packet.protocol === TCP && (!isLater(packet) || key.kind === 5);
+  const midStream = ofConnection && !isSyn(packet);
+  const isReset = flags !== null && (flags & RST) !== 0;
+  if (midStream && (isReset || !state.learning())) {
+    if (!state.resetOnIdle || flags === null || isReset) return drop('tcp_not_syn');
+    return { verdict: 'reply', reason: 'tcp_not_syn', reply: resetFor(packet) };
+  }
+  const hash = state.hash(key);
+  const chosen = state.choose(endpoint, hash);
+  if (chosen === null) {
+    countRejected(state, packet);
+    return withoutTarget(state);
+  }
+  const cookie = state.cookie(endpoint, hash, chosen.slot, 0);
+  const flow = state.insert(key, cookie, midStream ? 'picked-up' : 'new', endpoint);
+  if (flow === null) {
+    state.count('flowsUntracked');
+    state.carryUntracked();
+    return { verdict: 'forward', reason: 'none', target: chosen.slot, cookie };
+  }
+  if (midStream) state.count('flowsPickedUp');
+  touch(flow, packet, key.forward, true, state.now);
+  return { ...forward(flow), isNew: true };
+}
+
+function forward(flow: Flow): Outcome {
+  return { verdict: 'forward', reason: 'none', target: flow.slot, cookie: flow.cookie };
+}
+
+function countRejected(state: State, packet: Packet): void {
+  state.count('flowsRejected');
+  if (packet.protocol === TCP) state.count('flowsRejectedTcp');
+}
+
+function countOutcome(state: State, { verdict, reason, reply }: Outcome): void {
+  if (verdict === 'forward') state.count('packetsToTargets');
+  if (verdict === 'bypass') {
+    state.count('packetsBypassed');
+    state.count('packetsOut');
+  }
+  if (verdict === 'held') state.count('packetsHeld');
+  if (verdict === 'reply') state.count('packetsReplied');
+  if (reply?.type === 'reset') state.count('resetsSent');
+  if (reason !== 'none') state.count(`drop ${reason}`);
+}

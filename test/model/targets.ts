@@ -1,0 +1,137 @@
+/**
+ * The targets of a group as the rules T1 to T14 and section 3.3 of the specification have them, and
+ * what packets see of them. It is told check results and the time; it does not schedule anything.
+ */
+import { bestOf, targetIdentity } from './score.js';
+
+export type Failover = 'no_rebalance' | 'rebalance';
+
+export interface Policy {
+  readonly failover: Failover;
+  readonly delayMs: number;
+  readonly failOpen: boolean;
+  readonly crossZone: boolean;
+  /** null: no health checks, every target is healthy. */
+  readonly thresholds: { readonly healthy: number; readonly unhealthy: number } | null;
+}
+
+export interface ModelTarget {
+  readonly id: string;
+  readonly slot: number;
+  readonly identity: bigint;
+  zone: string;
+  weight: number;
+  /** `gone`: its deregistration delay is over, but flows may still be pinned to it. */
+  phase: 'active' | 'draining' | 'gone';
+  health: 'initial' | 'healthy' | 'unhealthy';
+  /** Results of one kind in a row. */
+  successes: number;
+  failures: number;
+  drainUntil: number;
+}
+
+export class TargetsModel {
+  policy: Policy;
+  /** By slot: everything that flows may be pinned to. */
+  readonly targets = new Map<number, ModelTarget>();
+  #slots = 0;
+
+  constructor(policy: Policy) {
+    this.policy = policy;
+  }
+
+  find(id: string): ModelTarget | undefined {
+    return [...this.targets.values()].find((target) => target.id === id);
+  }
+
+  /** One that is not active. What drains or still has flows comes back in its slot. */
+  register(id: string, zone: string, weight: number): void {
+    const known = this.find(id);
+    const target: ModelTarget = known ?? {
+      id,
+      slot: this.#slots++,
+      identity: targetIdentity(id),
+      zone,
+      weight,
+      phase: 'active',
+      health: 'initial',
+      successes: 0,
+      failures: 0,
+      drainUntil: 0,
+    };
+    Object.assign(target, { zone, weight, phase: 'active', successes: 0, failures: 0 });
+    target.health = this.policy.thresholds === null ? 'healthy' : 'initial';
+    this.targets.set(target.slot, target);
+  }
+
+  deregister(id: string, now: number): void {
+    const target = this.find(id);
+    if (target?.phase !== 'active') return;
+    target.phase = 'draining';
+    target.drainUntil = now + this.policy.delayMs;
+    this.advance(now);
+  }
+
+  /** Ends the delays that are over. */
+  advance(now: number): void {
+    for (const target of this.targets.values()) {
+      if (target.phase === 'draining' && target.drainUntil <= now) target.phase = 'gone';
+    }
+  }
+
+  /** Counts a check's result. */
+  checked(id: string, ok: boolean): void {
+    const target = this.find(id);
+    const { thresholds } = this.policy;
+    if (target?.phase !== 'active' || thresholds === null) return;
+    target.successes = ok ? target.successes + 1 : 0;
+    target.failures = ok ? 0 : target.failures + 1;
+    if (target.successes >= thresholds.healthy) target.health = 'healthy';
+    if (target.failures >= thresholds.unhealthy) target.health = 'unhealthy';
+  }
+
+  /** No flow is pinned to it any more, or late returns are over: its slot means nothing now. */
+  forget(slot: number): void {
+    this.targets.delete(slot);
+  }
+
+  /** What users see. */
+  stateOf(target: ModelTarget): string {
+    return target.phase === 'active' ? target.health : target.phase;
+  }
+
+  /** T1, T10, T12, T13: who takes new flows of a zone. */
+  eligible(zone: string): ModelTarget[] {
+    const takers = [...this.targets.values()].filter(
+      (target) => target.phase === 'active' && target.weight > 0 && this.#serves(target, zone),
+    );
+    const healthy = takers.filter((target) => target.health === 'healthy');
+    return healthy.length > 0 ? healthy : takers;
+  }
+
+  takesNewFlows(target: ModelTarget): boolean {
+    return this.eligible(target.zone).includes(target);
+  }
+
+  /** The row's target. */
+  choose(zone: string, row: number): ModelTarget | null {
+    return bestOf(this.eligible(zone), row);
+  }
+
+  /**
+   * T3, T7: the flows of this target are to move with their next packet. Not where there is nobody
+   * better (T10).
+   */
+  loses(target: ModelTarget): boolean {
+    const lost = target.health === 'unhealthy' || target.phase === 'gone';
+    return this.policy.failover === 'rebalance' && lost && this.#hasHealthy(target.zone);
+  }
+
+  #hasHealthy(zone: string): boolean {
+    return this.eligible(zone).some((target) => target.health === 'healthy');
+  }
+
+  #serves(target: ModelTarget, zone: string): boolean {
+    return this.policy.crossZone || target.zone === zone;
+  }
+}

@@ -1,0 +1,242 @@
+/** What may happen in a sequence, as plain data that fast-check makes and shrinks. */
+import fc from 'fast-check';
+import { ENDPOINTS, type PacketSpec, PROTOCOLS, TARGETS } from './world.js';
+
+export interface CaseOptions {
+  readonly stickiness: '5-tuple' | '3-tuple' | '2-tuple';
+  readonly scope: 'endpoint' | 'gateway';
+  readonly midStream: 'auto' | 'drop' | 'pickup';
+  readonly cookieCheck: 'lenient' | 'strict';
+  readonly promotion: 'return' | 'ingress';
+  readonly resetOnIdle: boolean;
+  readonly pathMtuDiscovery: boolean;
+  readonly failover: 'no_rebalance' | 'rebalance';
+  readonly delaySeconds: number;
+  readonly failOpen: boolean;
+  readonly crossZone: boolean;
+  readonly checks: boolean;
+}
+
+/** The cookie of a returned packet, told from the one that it was sent with. */
+export type CookieSpec =
+  | { readonly kind: 'own' }
+  /** The one of an older packet of the history. */
+  | { readonly kind: 'older'; readonly back: number }
+  /** Bits flipped. */
+  | { readonly kind: 'altered'; readonly mask: number }
+  /** A good tag for another slot or incarnation, with the key of that number. */
+  | {
+      readonly kind: 'signed';
+      readonly slot: number | null;
+      readonly incarnation: number;
+      readonly key: number;
+    };
+
+export type Action =
+  | { readonly do: 'send'; readonly endpoint: number; readonly packets: readonly PacketSpec[] }
+  | {
+      readonly do: 'return';
+      /** How far back in the history of what was sent to targets. */
+      readonly back: number;
+      readonly from: 'own' | 'stranger' | number;
+      readonly cookie: CookieSpec;
+      readonly inner: 'same' | 'reversed' | 'error';
+      /** Of a reversed TCP packet. */
+      readonly flags: number;
+      readonly endpoint: 'own' | 'unknown' | number;
+      readonly ecn: number;
+    }
+  | { readonly do: 'wait'; readonly ms: number }
+  | { readonly do: 'sweep' }
+  | { readonly do: 'held' }
+  | { readonly do: 'health'; readonly target: number; readonly ok: boolean }
+  | { readonly do: 'register'; readonly target: number; readonly weight: number }
+  | { readonly do: 'deregister'; readonly target: number }
+  | { readonly do: 'weight'; readonly target: number; readonly weight: number }
+  | {
+      readonly do: 'policy';
+      readonly failover: 'no_rebalance' | 'rebalance';
+      readonly delaySeconds: number;
+      readonly failOpen: boolean;
+    }
+  | { readonly do: 'idle'; readonly tcpSeconds: number; readonly otherSeconds: number }
+  | { readonly do: 'reset-on-idle'; readonly on: boolean }
+  | { readonly do: 'rotate'; readonly key: number; readonly overlapSeconds: number };
+
+export interface Case {
+  readonly options: CaseOptions;
+  readonly actions: readonly Action[];
+}
+
+const [FIN, SYN, RST, ACK] = [1, 2, 4, 16];
+
+const flags = fc.oneof(
+  { weight: 4, arbitrary: fc.constant(SYN) },
+  { weight: 3, arbitrary: fc.constant(ACK) },
+  { weight: 2, arbitrary: fc.constantFrom(SYN | ACK, FIN | ACK, RST, RST | ACK, FIN) },
+  { weight: 1, arbitrary: fc.nat(63) },
+);
+
+const piece = fc.oneof(
+  { weight: 6, arbitrary: fc.constant(null) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      id: fc.nat(1),
+      part: fc.constantFrom('first', 'last', 'middle', 'tiny', 'attack', 'whole'),
+    }),
+  },
+) as fc.Arbitrary<PacketSpec['piece']>;
+
+export const packetSpec: fc.Arbitrary<PacketSpec> = fc.record({
+  version: fc.constantFrom(4 as const, 4 as const, 6 as const),
+  client: fc.constantFrom(0, 0, 0, 1),
+  port: fc.constantFrom(0, 0, 0, 1),
+  back: fc.boolean(),
+  protocol: fc.constantFrom(
+    ...(['tcp', 'tcp', 'tcp', 'tcp', ...Object.keys(PROTOCOLS)] as (keyof typeof PROTOCOLS)[]),
+  ),
+  flags,
+  payload: fc.constantFrom(0, 0, 10, 520, 560, 8_480),
+  ecn: fc.constantFrom(0, 0, 1, 2, 3),
+  piece,
+  error: fc.oneof(
+    { weight: 8, arbitrary: fc.constant(null) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        quoted: fc.constantFrom(28, 48, 56, 200, 10),
+        nested: fc.constantFrom(false, false, false, true),
+      }),
+    },
+  ),
+});
+
+const target = fc.nat(TARGETS.length - 1);
+const weight = fc.constantFrom(1, 1, 5, 1000, 0);
+
+const send = fc.record({
+  do: fc.constant('send' as const),
+  endpoint: fc.constantFrom(0, 0, 0, 1, 2),
+  packets: fc.array(packetSpec, { minLength: 1, maxLength: 4 }),
+});
+
+const cookie: fc.Arbitrary<CookieSpec> = fc.oneof(
+  { weight: 6, arbitrary: fc.constant({ kind: 'own' as const }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('older' as const), back: fc.nat(5) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('altered' as const),
+      mask: fc.constantFrom(1, 0x10000, 0x100000, 0x80000000),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('signed' as const),
+      slot: fc.constantFrom(null, 0, 1, 2),
+      incarnation: fc.constantFrom(0, 1, 15),
+      key: fc.nat(2),
+    }),
+  },
+);
+
+const giveBack = fc.record({
+  do: fc.constant('return' as const),
+  back: fc.constantFrom(0, 0, 0, 1, 2, 3, 4),
+  from: fc.oneof(
+    { weight: 8, arbitrary: fc.constant('own' as const) },
+    { weight: 1, arbitrary: fc.constant('stranger' as const) },
+    { weight: 2, arbitrary: target },
+  ),
+  cookie,
+  inner: fc.constantFrom('same', 'same', 'same', 'reversed', 'error') as fc.Arbitrary<
+    'same' | 'reversed' | 'error'
+  >,
+  flags,
+  endpoint: fc.oneof(
+    { weight: 10, arbitrary: fc.constant('own' as const) },
+    { weight: 1, arbitrary: fc.constant('unknown' as const) },
+    { weight: 1, arbitrary: fc.nat(ENDPOINTS.length - 1) },
+  ),
+  ecn: fc.constantFrom(0, 0, 0, 1, 2, 3),
+});
+
+const MS = [1, 9, 49, 50, 1_000, 6_000, 10_000, 15_000, 29_000, 31_000, 60_000, 120_000, 350_000];
+const wait = fc.record({
+  do: fc.constant('wait' as const),
+  ms: fc.oneof(
+    { weight: 8, arbitrary: fc.constantFrom(...MS, 3_600_000) },
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 3_600_000 }) },
+  ),
+});
+
+const failover = fc.constantFrom('no_rebalance' as const, 'rebalance' as const);
+const delaySeconds = fc.constantFrom(0, 5, 300);
+
+const action: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 24, arbitrary: send },
+  { weight: 14, arbitrary: giveBack },
+  { weight: 7, arbitrary: wait },
+  { weight: 5, arbitrary: fc.constant({ do: 'sweep' as const }) },
+  { weight: 3, arbitrary: fc.constant({ do: 'held' as const }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('health' as const), target, ok: fc.boolean() }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('register' as const), target, weight }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('deregister' as const), target }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('weight' as const), target, weight }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('policy' as const),
+      failover,
+      delaySeconds,
+      failOpen: fc.boolean(),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('idle' as const),
+      tcpSeconds: fc.constantFrom(60, 350, 6000),
+      otherSeconds: fc.constantFrom(1, 120),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ do: fc.constant('reset-on-idle' as const), on: fc.boolean() }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('rotate' as const),
+      key: fc.nat(2),
+      overlapSeconds: fc.constantFrom(0, 60, 350),
+    }),
+  },
+);
+
+const options: fc.Arbitrary<CaseOptions> = fc.record({
+  stickiness: fc.constantFrom('5-tuple', '5-tuple', '5-tuple', '3-tuple', '2-tuple'),
+  scope: fc.constantFrom('endpoint', 'endpoint', 'gateway'),
+  midStream: fc.constantFrom('drop', 'drop', 'auto', 'pickup'),
+  cookieCheck: fc.constantFrom('lenient', 'strict'),
+  promotion: fc.constantFrom('return', 'ingress'),
+  resetOnIdle: fc.boolean(),
+  pathMtuDiscovery: fc.constantFrom(true, true, false),
+  failover,
+  delaySeconds,
+  failOpen: fc.boolean(),
+  crossZone: fc.boolean(),
+  checks: fc.boolean(),
+}) as fc.Arbitrary<CaseOptions>;
+
+export function cases(maxActions: number): fc.Arbitrary<Case> {
+  return fc.record({ options, actions: fc.array(action, { minLength: 1, maxLength: maxActions }) });
+}

@@ -1,0 +1,343 @@
+/** Runs one case on the gateway and on the model, and says where they differ first. */
+import { cookieOf, parted } from '../model/cookie.js';
+import { hashOf, keyOf } from '../model/key.js';
+import { ACK, bytesOf, errorAbout, type Packet, reversed, TCP } from '../model/packets.js';
+import type { Returned } from '../model/returns.js';
+import type { Outcome } from '../model/state.js';
+import type { ModelTarget } from '../model/targets.js';
+import type { Action, Case, CookieSpec } from './commands.js';
+import { checkReply } from './replies.js';
+import { COOKIE_KEYS, hex, type Observed, System } from './system.js';
+import { ENDPOINTS, packetOf, TARGETS } from './world.js';
+
+/** A packet that was sent to a target. */
+interface Sent {
+  readonly packet: Packet;
+  readonly endpoint: number;
+  readonly cookie: number;
+  readonly target: string;
+  readonly hash: bigint;
+}
+
+export class Difference extends Error {}
+
+function differ(what: string, expected: unknown, received: unknown): never {
+  const show = (value: unknown) =>
+    JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}n` : v));
+  throw new Difference(`${what}: the model says ${show(expected)}, the gateway ${show(received)}`);
+}
+
+function same(what: string, expected: unknown, received: unknown): void {
+  if (JSON.stringify(expected) !== JSON.stringify(received)) differ(what, expected, received);
+}
+
+export function run({ options, actions }: Case): void {
+  const system = new System(options);
+  try {
+    const runner = new Runner(system);
+    actions.forEach((action, i) => {
+      try {
+        runner.act(action);
+      } catch (error) {
+        if (!(error instanceof Difference)) throw error;
+        throw new Difference(`action ${i + 1} (${action.do}), ${error.message}`);
+      }
+    });
+    runner.end();
+  } finally {
+    system.close();
+  }
+}
+
+class Runner {
+  readonly #system: System;
+  readonly #history: Sent[] = [];
+
+  constructor(system: System) {
+    this.#system = system;
+  }
+
+  act(action: Action): void {
+    (this.#steps[action.do] as (action: Action) => void)(action);
+    const lost = this.#system.forgetGone();
+    if (lost !== null) throw new Difference(lost);
+    this.#compareEvents(action.do === 'sweep');
+    this.#compareTargets();
+    same('flows', this.#system.model.flows().length, this.#system.gateway.flows);
+  }
+
+  readonly #steps: { [D in Action['do']]: (action: Extract<Action, { do: D }>) => void } = {
+    send: ({ packets, endpoint }) =>
+      this.#send(packets.map((spec) => ({ packet: packetOf(spec), endpoint }))),
+    return: (action) => this.#return(action),
+    wait: ({ ms }) => this.#system.advance(ms),
+    sweep: () => {
+      this.#lastPacketAt = this.#system.now;
+      same('ended', this.#system.model.sweep(this.#system.now), this.#system.sweep());
+    },
+    held: () => this.#takeHeld(),
+    health: ({ target, ok }) => {
+      const { sick } = this.#system.runtime;
+      if (ok) sick.delete(TARGETS[target].address);
+      else sick.add(TARGETS[target].address);
+      // Two checks, whatever their place in the interval.
+      this.#system.advance(15_001);
+    },
+    register: ({ target, weight }) => this.#system.register(target, weight),
+    deregister: ({ target }) => {
+      const { targets, group, now } = this.#system;
+      const { id } = TARGETS[target];
+      if (targets.find(id)?.phase !== 'active') return;
+      group.deregister(id);
+      targets.deregister(id, now);
+    },
+    weight: ({ target, weight }) => {
+      const { targets, group } = this.#system;
+      const known = targets.find(TARGETS[target].id);
+      if (known === undefined || known.phase === 'gone') return;
+      group.setWeight(known.id, weight);
+      known.weight = weight;
+    },
+    policy: ({ failover, delaySeconds, failOpen }) => {
+      const { targets, group } = this.#system;
+      group.update({ failover, deregistrationDelaySeconds: delaySeconds, failOpen });
+      const delayMs = delaySeconds * 1000;
+      targets.policy = { ...targets.policy, failover, failOpen, delayMs };
+    },
+    idle: ({ tcpSeconds: given, otherSeconds }) => {
+      const { group, gateway, model } = this.#system;
+      const tcpSeconds = group.stickiness === '5-tuple' ? given : 350;
+      gateway.setIdleTimeout({ tcpSeconds, otherSeconds });
+      model.idle = { tcpMs: tcpSeconds * 1000, otherMs: otherSeconds * 1000 };
+    },
+    'reset-on-idle': ({ on }) => {
+      this.#system.gateway.setTcpReset({ onIdleTimeout: on });
+      this.#system.model.resetOnIdle = on;
+    },
+    rotate: ({ key: number, overlapSeconds }) => {
+      if (this.#lastPacketAt === null) return;
+      const key = COOKIE_KEYS[number];
+      this.#system.gateway.rotateCookieKey({ key, overlapSeconds });
+      this.#system.model.rotateCookieKey(key, overlapSeconds * 1000, this.#lastPacketAt);
+    },
+  };
+
+  /** The gateway counts an overlap from the time of the newest packets. */
+  #lastPacketAt: number | null = null;
+
+  #send(packets: { packet: Packet; endpoint: number; held?: boolean }[]): void {
+    this.#lastPacketAt = this.#system.now;
+    const expected = this.#system.model.enter(packets, this.#system.now);
+    const observed = this.#system.toTargets(packets);
+    this.#compareSent(packets, expected, observed);
+  }
+
+  #takeHeld(): void {
+    this.#lastPacketAt = this.#system.now;
+    const waiting = this.#system.model.takeHeld(this.#system.now);
+    const { taken, observed } = this.#system.takeHeld();
+    const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+    same(
+      'held',
+      waiting.map(({ packet }) => text(bytesOf(packet))),
+      taken.map(text),
+    );
+    const expected = this.#system.model.enter(waiting, this.#system.now);
+    this.#compareSent(waiting, expected, observed);
+  }
+
+  #compareSent(
+    packets: readonly { packet: Packet; endpoint: number }[],
+    expected: readonly Outcome[],
+    observed: readonly Observed[],
+  ): void {
+    expected.forEach((outcome, i) => {
+      const got = observed[i];
+      const { packet, endpoint } = packets[i];
+      const what = expected.length > 1 ? `packet ${i + 1}` : 'packet';
+      const { verdict, reason, target, cookie = 0, isNew = false, moved = false } = outcome;
+      const forwarded = verdict === 'forward';
+      same(
+        what,
+        { verdict, reason, ...(forwarded && { target, cookie: hex(cookie), isNew, moved }) },
+        {
+          verdict: got.verdict,
+          reason: got.reason,
+          ...(forwarded && {
+            target: got.target,
+            cookie: hex(got.cookie),
+            isNew: got.isNew,
+            moved: got.moved,
+          }),
+        },
+      );
+      if (verdict === 'forward') {
+        const { id } = ENDPOINTS[endpoint];
+        const bytes = datagram(id, cookie, bytesOf(packet));
+        if (!Buffer.from(bytes).equals(got.bytes)) differ(`${what}'s bytes`, bytes, got.bytes);
+        this.#history.push({
+          packet,
+          endpoint,
+          cookie,
+          target: this.#system.slots.get(target as number) as string,
+          hash: this.#hashOf(packet, endpoint),
+        });
+      } else if (verdict === 'bypass' && !Buffer.from(bytesOf(packet)).equals(got.bytes)) {
+        differ(`${what}'s bytes`, bytesOf(packet), got.bytes);
+      } else if (outcome.reply !== undefined) {
+        const wrong = checkReply(outcome.reply, got.bytes, bytesOf(packet));
+        if (wrong !== null) differ(`${what}'s answer: ${wrong}`, outcome.reply, text(got.bytes));
+      }
+    });
+  }
+
+  /** Of the packet's own key; only for making cookies that are signed well. */
+  #hashOf(packet: Packet, endpoint: number): bigint {
+    const { options } = this.#system.model;
+    const scope = options.scopeGateway ? 0xffff : endpoint;
+    const ports = [packet.sourcePort, packet.destinationPort] as const;
+    return hashOf(keyOf({ ...packet, ports }, options.stickiness, scope), options.hashKey);
+  }
+
+  #return(action: Extract<Action, { do: 'return' }>): void {
+    const sent = this.#history.at(-1 - action.back);
+    if (sent === undefined) return;
+    this.#lastPacketAt = this.#system.now;
+    const from =
+      action.from === 'own'
+        ? sent.target
+        : action.from === 'stranger'
+          ? null
+          : TARGETS[action.from].id;
+    const packet = innerOf(sent.packet, action.inner, action.flags);
+    const endpointId =
+      action.endpoint === 'own'
+        ? ENDPOINTS[sent.endpoint].id
+        : action.endpoint === 'unknown'
+          ? 0xdeadn
+          : ENDPOINTS[action.endpoint].id;
+    const cookie = this.#cookieOf(sent, action.cookie, endpointId);
+    const returned: Returned = { from, endpointId, cookie, packet, outerEcn: action.ecn };
+    const expected = this.#system.model.giveBack(returned, this.#system.now);
+    const got = this.#system.fromTarget(
+      datagram(endpointId, cookie, bytesOf(packet)),
+      from?.split(':')[0] ?? '10.0.1.99',
+      action.ecn,
+    );
+    const out = expected.verdict === 'forward';
+    same(
+      'returned packet',
+      {
+        verdict: expected.verdict,
+        reason: expected.reason,
+        ...(out && { endpoint: expected.endpoint }),
+      },
+      { verdict: got.verdict, reason: got.reason, ...(out && { endpoint: got.endpoint }) },
+    );
+    if (!out) return;
+    const bytes = bytesOf({ ...packet, ecn: expected.ecn ?? 0 });
+    if (!Buffer.from(bytes).equals(got.bytes)) {
+      differ("returned packet's bytes", text(bytes), text(got.bytes));
+    }
+  }
+
+  #cookieOf(sent: Sent, spec: CookieSpec, endpointId: bigint): number {
+    if (spec.kind === 'own') return sent.cookie;
+    if (spec.kind === 'older') return (this.#history.at(-1 - spec.back) ?? sent).cookie;
+    if (spec.kind === 'altered') return (sent.cookie ^ spec.mask) >>> 0;
+    return cookieOf(COOKIE_KEYS[spec.key], {
+      endpointId,
+      attachmentId: 0n,
+      hash: sent.hash,
+      slot: spec.slot ?? parted(sent.cookie).slot,
+      incarnation: spec.incarnation,
+    });
+  }
+
+  #compareEvents(anyOrder: boolean): void {
+    const expected = this.#system.expectedEvents();
+    const received = this.#system.events();
+    if (anyOrder) {
+      // A sweep finds flows in the order of the table.
+      const byText = (a: unknown, b: unknown) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);
+      expected.sort(byText);
+      received.sort(byText);
+    }
+    same('flow events', expected, received);
+  }
+
+  #compareTargets(): void {
+    const { targets, group } = this.#system;
+    const expected = [...targets.targets.values()]
+      .filter((target) => target.phase !== 'gone')
+      .map((target) => `${target.id} ${targets.stateOf(target)} ${target.weight} ${target.slot}`);
+    const received = group
+      .targets()
+      .map(({ id, state, weight, slot }) => `${id} ${state} ${weight} ${slot}`);
+    same('targets', expected.sort(), received.sort());
+  }
+
+  end(): void {
+    const { model, gateway, targets } = this.#system;
+    const counters = gateway.counters();
+    const expected = new Map(model.counters);
+    for (const name of [
+      'packetsIn',
+      'bytesIn',
+      'packetsToTargets',
+      'packetsFromTargets',
+      'packetsOut',
+      'packetsBypassed',
+      'packetsReplied',
+      'resetsSent',
+      'packetsHeld',
+      'flowsNew',
+      'flowsEnded',
+      'flowsMoved',
+      'flowsRejected',
+      'flowsRejectedTcp',
+      'flowsUntracked',
+      'flowsPickedUp',
+      'flowsEvicted',
+      'flowsRefused',
+    ] as const) {
+      same(`counter ${name}`, expected.get(name) ?? 0, counters[name]);
+    }
+    for (const [reason, count] of Object.entries(counters.drops)) {
+      same(`drops ${reason}`, expected.get(`drop ${reason}`) ?? 0, count);
+    }
+    same('flowsActiveIpv4', model.tables[4].flows.size, counters.flowsActiveIpv4);
+    same('flowsActiveIpv6', model.tables[6].flows.size, counters.flowsActiveIpv6);
+    for (const [id, { flowsActive }] of Object.entries(counters.targets)) {
+      const { slot } = targets.find(id) as ModelTarget;
+      same(`flows of ${id}`, model.pinned(slot), flowsActive);
+    }
+  }
+}
+
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+function innerOf(sent: Packet, inner: 'same' | 'reversed' | 'error', flags: number): Packet {
+  if (inner === 'same' || sent.quote !== null) return sent;
+  if (inner === 'error')
+    return errorAbout(sent, sent.version === 4 ? '10.0.1.1' : '2001:db8:1::1', 200);
+  const answer = reversed(sent);
+  return sent.protocol === TCP && sent.fragment === null
+    ? { ...answer, flags, acknowledgment: flags & ACK ? 1 : 0 }
+    : answer;
+}
+
+/** GENEVE with the three options, as section 1.1 of the behaviour has it. */
+function datagram(endpointId: bigint, cookie: number, inner: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(40 + inner.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint8(0, 8);
+  view.setUint16(2, inner[0] >> 4 === 4 ? 0x0800 : 0x86dd);
+  view.setUint32(8, 0x01080102);
+  view.setBigUint64(12, endpointId);
+  view.setUint32(20, 0x01080202);
+  view.setUint32(32, 0x01080301);
+  view.setUint32(36, cookie);
+  bytes.set(inner, 40);
+  return bytes;
+}
