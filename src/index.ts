@@ -35,6 +35,7 @@ export {
   type GatewayErrorCode,
   type GatewayErrorOptions,
 } from './errors.js';
+export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
 export type { CookieKeyOptions, ExplainOptions, GatewayEvents } from './gateway/control.js';
 export type {
   EndpointCounters,

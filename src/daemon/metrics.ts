@@ -51,6 +51,7 @@ export class GatewayMetrics {
       registers,
     }).set({ version, node: process.versions.node }, 1);
     this.#addTotals();
+    this.#addPeaks();
     this.#addByTarget();
     this.#addByEndpoint();
     this.#addTargetStates();
@@ -126,11 +127,20 @@ export class GatewayMetrics {
     plain('packets_from_targets', 'Datagrams received from targets.', 'packetsFromTargets');
     plain('packets_bypassed', 'Packets forwarded uninspected (failOpen).', 'packetsBypassed');
     plain('packets_replied', 'Packets answered by the gateway itself.', 'packetsReplied');
+    plain('resets_sent', 'RST packets among those answers.', 'resetsSent');
+    plain('packets_held', 'Later fragments that waited for their first one.', 'packetsHeld');
     plain('flows_new', 'Flows opened.', 'flowsNew');
     plain('flows_ended', 'Flows closed, expired or evicted.', 'flowsEnded');
     plain('flows_moved', 'Flows that moved to another target.', 'flowsMoved');
     plain('flows_rejected', 'First packets of flows that got no target.', 'flowsRejected');
+    plain('flows_rejected_tcp', 'The TCP ones among them.', 'flowsRejectedTcp');
     plain('flows_picked_up', 'TCP flows picked up in mid-stream.', 'flowsPickedUp');
+    plain('flows_evicted', 'Flows in probation that gave way to newer ones.', 'flowsEvicted');
+    plain(
+      'flows_refused',
+      'Flows whose packets were answered with a RST, since their target was lost.',
+      'flowsRefused',
+    );
     plain(
       'packets_untracked',
       'Packets forwarded without an entry because the flow table was full.',
@@ -143,6 +153,22 @@ export class GatewayMetrics {
     this.#counter('gwlb_drops_total', 'Packets dropped, by reason.', ['reason'], ({ drops }) =>
       Object.entries(drops).map(([reason, value]) => ({ labels: { reason }, value })),
     );
+  }
+
+  /** The busiest 10 s of the last minute, as AWS has it; absent until it was measured. */
+  #addPeaks(): void {
+    const add = (unit: string, key: 'PeakBytesPerSecond' | 'PeakPacketsPerSecond') =>
+      this.#gauge(
+        `gwlb_peak_${unit}_per_second`,
+        `Most ${unit} to and from targets a second, in 10 s of the last minute.`,
+        [],
+        () => {
+          const value = this.#gateway.awsMetrics()[key];
+          return value === null ? [] : [{ labels: {}, value }];
+        },
+      );
+    add('bytes', 'PeakBytesPerSecond');
+    add('packets', 'PeakPacketsPerSecond');
   }
 
   #addByTarget(): void {

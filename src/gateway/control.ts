@@ -15,6 +15,7 @@ import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../er
 import { ENDPOINTS_MAX } from '../limits.js';
 import { checkKey } from '../packet/flow-table.js';
 import { type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
+import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
 import { type Explanation, explanationOf } from './explain.js';
@@ -79,6 +80,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   readonly #byIndex = new Map<number, Endpoint>();
   /** Who had a slot last, registered or not: for flows that are still pinned to it. */
   readonly #bySlot = new Map<number, Target>();
+  readonly #aws = new AwsAccount();
   readonly #pump: FlowEventPump;
   readonly #onChange = () => this.#publish();
   readonly #onRegister = ({ target }: { target: Target }) => this.#adopt(target);
@@ -226,6 +228,22 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
         this.endpoints().map((endpoint) => [endpoint.id, this.#counters.endpoint(endpoint.index)]),
       ),
     };
+  }
+
+  /** Counters under the names of AWS, now. They stay readable after `close`. */
+  awsMetrics(): AwsMetrics {
+    return this.#aws.read(this.#awsSource());
+  }
+
+  /** @internal Measures peaks; `now` in milliseconds. */
+  protected samplePeaks(now: number): void {
+    this.#aws.sample(this.#awsSource(), now);
+  }
+
+  #awsSource(): AwsSource {
+    const zones = this.endpoints().map(({ zone }) => zone);
+    const { targetGroup } = this;
+    return { counters: this.#counters, targets: [...this.#bySlot.values()], targetGroup, zones };
   }
 
   /**
@@ -378,6 +396,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   }
 
   #adopt(target: Target): void {
+    const former = this.#bySlot.get(target.slot);
+    if (former) this.#aws.keep(former, this.#awsSource());
     this.#bySlot.set(target.slot, target);
     this.#counters.startTarget(target.slot);
   }

@@ -81,7 +81,8 @@ export interface GeneveEndpointOptions extends EndpointOptionsBase {
 
 export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
 
-const FAILURE_POLL_MS = 500;
+/** How often it looks for failures and measures peaks. */
+const LOOK_MS = 500;
 
 /** What only `listen` can give to the constructor. */
 const PRIVATE = Symbol('GatewayLoadBalancer.listen');
@@ -151,7 +152,7 @@ export class GatewayLoadBalancer extends GatewayControl {
     this.netns = checked.udp.netns || null;
     this.workers = checked.workers;
     this.sourcePorts = engine.sourcePorts;
-    this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
+    this.#alive = new KeepAlive(() => this.#look(), LOOK_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
   }
 
@@ -286,6 +287,11 @@ export class GatewayLoadBalancer extends GatewayControl {
         peer: { address: peer, port, vni, inner },
       };
     });
+  }
+
+  #look(): void {
+    this.samplePeaks(performance.now());
+    this.#checkFailure();
   }
 
   #checkFailure(): void {
