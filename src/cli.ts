@@ -15,6 +15,8 @@ Examples:
   gwlb run gateway.yaml                    the gateway as a foreground service
   gwlb appliance --listen 10.0.1.10        an appliance that passes everything, to test a gateway with
   gwlb decode capture.pcap                 the GENEVE packets of a capture, one line each
+  gwlb explain tcp 203.0.113.9:52144 10.0.2.10:443
+                                           where this flow goes in the running gateway, and why
 
 Exit codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.`;
 
@@ -44,6 +46,7 @@ function declare(program: Command, done: Done): void {
   declareService(program, done);
   declareAppliance(program, done);
   declareDecode(program, done);
+  declareControl(program, done);
 }
 
 function declareDemo(program: Command, done: Done): void {
@@ -130,6 +133,37 @@ function declareDecode(program: Command, done: Done): void {
     });
 }
 
+/** A command that talks to a running gateway. */
+function controlCommand(program: Command, name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('--socket <path>', "the gateway's control socket (default: /run/gwlb/control.sock)")
+    .addOption(
+      program
+        .createOption('--config <file>', 'the configuration that names the socket')
+        .conflicts('socket'),
+    )
+    .option('--json', 'print JSON', false)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 answered, 1 no gateway answers, 2 wrong arguments. The gateway must run with\n' +
+        'control.socket in its configuration; the socket is for its user and root alone.',
+    );
+}
+
+function declareControl(program: Command, done: Done): void {
+  controlCommand(program, 'explain', 'why a flow goes where it goes, asked of the running gateway')
+    .argument('<protocol>', 'tcp, udp, icmp … or a number')
+    .argument('<source>', 'such as 203.0.113.9:52144 or [2001:db8::9]:52144; icmp: no port')
+    .argument('<destination>', 'such as 10.0.2.10:443')
+    .option('--endpoint <id>', 'where it enters; needed unless there is one only')
+    .action(async (protocol: string, source: string, destination: string, options) => {
+      const { explain } = await import('./cli/explain.js');
+      done(await explain(protocol, source, destination, options));
+    });
+}
+
 /** Runs the command that the arguments name; resolves with its exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   const { Command, CommanderError } = await import('commander');
@@ -188,6 +222,9 @@ const ARGUMENT_ERRORS = new Set<string>([
   'ERR_GWLB_INVALID_ARGUMENT',
   'ERR_GWLB_OUT_OF_RANGE',
   'ERR_GWLB_ATTRIBUTES',
+  'ERR_GWLB_DUPLICATE_TARGET',
+  'ERR_GWLB_UNKNOWN_TARGET',
+  'ERR_GWLB_UNKNOWN_ENDPOINT',
   'ERR_GWLB_CONFIG',
 ]);
 

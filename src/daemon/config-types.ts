@@ -38,6 +38,8 @@ export interface Config {
   endpoints: EndpointConfig[];
   /** Where `/metrics` and `/healthz` are served; null for nowhere. */
   metrics: { address: string; port: number } | null;
+  /** Where a running gateway answers questions; null for nowhere. */
+  control: { socket: string } | null;
   log: { level: LogLevel };
 }
 

@@ -215,6 +215,7 @@ function configOf(given: Given): Config {
   const gateway = given.gateway as Config['gateway'];
   const group = (given.targetGroup ?? {}) as Partial<Config['targetGroup']>;
   const metrics = given.metrics as { listen: string } | null | undefined;
+  const control = given.control as Config['control'] | undefined;
   const log = (given.log ?? {}) as { level?: LogLevel };
   const healthCheck: HealthCheckOptions | false = group.healthCheck ?? {};
   return {
@@ -256,6 +257,7 @@ function configOf(given: Given): Config {
       endpointOf(endpoint, gateway.netns ?? null),
     ),
     metrics: metrics ? checkMetricsListen(metrics.listen) : null,
+    control: control ?? null,
     log: { level: log.level ?? 'info' },
   };
 }

@@ -32,6 +32,7 @@ export function restartNeeded(before: Config, after: Config): string[] {
     }
   }
   if (!isDeepStrictEqual(before.metrics, after.metrics)) paths.push('metrics.listen');
+  if (!isDeepStrictEqual(before.control, after.control)) paths.push('control.socket');
   const known = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
   after.endpoints.forEach((endpoint, i) => {
     const old = known.get(endpoint.id);

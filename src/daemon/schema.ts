@@ -12,6 +12,7 @@ import { checkGeneve, checkListen, checkTunName } from '../gateway/gateway-load-
 import { parseSocketAddress } from '../packet/address.js';
 import { checkNetns } from '../packet/lifecycle.js';
 import { LOG_LEVELS } from './config-types.js';
+import { checkSocketPath } from './control-socket.js';
 
 type Given = Record<string, unknown>;
 
@@ -168,6 +169,9 @@ export const SCHEMA = z.strictObject({
   targetGroup: targetGroup.optional(),
   endpoints: z.array(endpoint).optional(),
   metrics: z.strictObject({ listen: value(checkMetricsListen) }).nullish(),
+  control: z
+    .strictObject({ socket: value((socket) => checkSocketPath('socket', socket)) })
+    .nullish(),
   log: z
     .strictObject({ level: value((level) => checkOneOf('level', level, LOG_LEVELS)).optional() })
     .optional(),

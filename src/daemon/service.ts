@@ -4,6 +4,8 @@ import { TargetGroup } from '../control/target-group.js';
 import { GatewayError, withoutField } from '../errors.js';
 import { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { Config, EndpointConfig } from './config-types.js';
+import { controlResources } from './control-resources.js';
+import { ControlServer } from './control-server.js';
 import type { Logger } from './log.js';
 import { GatewayMetrics } from './metrics.js';
 import { MetricsServer } from './metrics-server.js';
@@ -25,7 +27,9 @@ export class Service {
   readonly #group: TargetGroup;
   readonly #log: Logger;
   readonly #metrics: GatewayMetrics;
+  readonly #version: string;
   #server: MetricsServer | null = null;
+  #control: ControlServer | null = null;
   #config: Config;
   #failure: Error | null = null;
   #reloading: Promise<unknown> = Promise.resolve();
@@ -42,6 +46,7 @@ export class Service {
     try {
       for (const [at, endpoint] of config.endpoints.entries()) await service.#create(endpoint, at);
       await service.#serveMetrics();
+      await service.#answerQuestions();
     } catch (error) {
       await service.#close();
       throw error;
@@ -61,6 +66,7 @@ export class Service {
     this.#log = log;
     this.#group = group;
     this.gateway = gateway;
+    this.#version = version;
     this.#metrics = new GatewayMetrics(gateway, version);
     group.on('health', (event) => this.#tellHealth(event));
     group.on('register', ({ target: { id, zone, weight } }) =>
@@ -176,7 +182,20 @@ export class Service {
     });
   }
 
+  async #answerQuestions(): Promise<void> {
+    const { control } = this.#config;
+    if (!control) return;
+    const resources = controlResources({
+      gateway: this.gateway,
+      version: this.#version,
+      startedAt: Date.now(),
+      failure: () => this.#failure,
+    });
+    this.#control = await ControlServer.listen(control.socket, resources);
+  }
+
   async #close(): Promise<void> {
+    await this.#control?.close();
     await this.#server?.close();
     this.#metrics.close();
     await this.gateway.close();
@@ -185,7 +204,7 @@ export class Service {
 
   #tellStarted(): void {
     const { name, address, port, netns, workers, sourcePorts } = this.gateway;
-    const { metrics, targetGroup, endpoints } = this.#config;
+    const { metrics, control, targetGroup, endpoints } = this.#config;
     this.#log.info(
       {
         event: 'started',
@@ -199,6 +218,7 @@ export class Service {
         targets: targetGroup.targets.length,
         endpoints: endpoints.length,
         metrics: metrics && `${metrics.address}:${metrics.port}`,
+        control: control?.socket ?? null,
       },
       'started',
     );

@@ -229,7 +229,7 @@ function whatIfPinned(facts: Facts, target: Target): WhatIf {
   }
   if (!next) return stays('T10', `no other target of ${poolText(facts)} is healthy`);
   if (failover === 'rebalance') {
-    const text = `the flow moves to ${next.id} with its next packet (failover rebalance)`;
+    const text = `the flow moves to ${next.id} with its next packet`;
     return { event, target, fate: 'moves', to: next, rule: draining ? 'T7' : 'T3', text };
   }
   const text = `its next TCP packet is answered with a RST, and the next SYN goes to ${next.id}`;

@@ -2,7 +2,7 @@
 import type { Target } from '../control/target.js';
 import { DROP_REASONS } from '../packet/names.js';
 import type { Explanation, IdleTimer } from './explain.js';
-import { type Facts, poolText } from './explain-rules.js';
+import { type Facts, poolText, type WhatIf } from './explain-rules.js';
 
 /** Targets that are listed before the rest is only counted. */
 const LISTED_MAX = 16;
@@ -36,18 +36,14 @@ export function textOf(explanation: Explanation, facts: Facts): string {
   lines.push(`  hash: ${hex(hash, 16)}, row ${row} of ${rows}`);
   lines.push(...candidateLines(explanation, facts));
   lines.push(`  policy: ${policyText(explanation)}`);
-  const { ifTargetFails: what, policy } = explanation;
-  if (what)
-    lines.push(
-      `  ${occasion(what.event, what.target, policy.healthChecks)}: ${what.text} (${what.rule})`,
-    );
+  const { ifTargetFails: what } = explanation;
+  if (what) lines.push(`  ${occasion(what)}: ${what.text} (${what.rule})`);
   return lines.join('\n');
 }
 
-function occasion(event: string, target: Target, checked: boolean): string {
+function occasion({ event, target }: WhatIf): string {
   if (event === 'delay-over') return `when the delay of ${target.id} is over`;
-  if (target.state === 'unhealthy') return `${target.id} has failed`;
-  return `if ${target.id} failed now${checked ? '' : ' (no health check is there to tell)'}`;
+  return target.state === 'unhealthy' ? `${target.id} has failed` : `if ${target.id} failed now`;
 }
 
 function describe(target: Target | null, slot: number): string {

@@ -210,7 +210,7 @@ t.test('an address of the metrics in use ends the start', async (t) => {
   write(first);
   const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', file], {
     encoding: 'utf8',
-    timeout: 5000,
+    timeout: 60_000,
   });
   t.equal(status, 1);
   t.match(stderr, `gwlb: metrics.listen: cannot listen on ${METRICS}: another socket has this`);

@@ -1,0 +1,87 @@
+/** What the control socket answers: questions about a gateway, in the words of its library. */
+import { checkOptions, GatewayError, invalidArgument, withoutField } from '../errors.js';
+import type { ExplainOptions } from '../gateway/control.js';
+import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
+import type { FlowTuple } from '../packet/tuple.js';
+import type { ControlResources } from './control-server.js';
+
+export interface ControlContext {
+  gateway: GatewayLoadBalancer;
+  version: string;
+  /** Milliseconds since 1970. */
+  startedAt: number;
+  /** Why forwarding failed; null while it works. */
+  failure(): Error | null;
+}
+
+export function controlResources(context: ControlContext): ControlResources {
+  const { gateway } = context;
+  return {
+    '/v1/status': { method: 'GET', answer: () => statusOf(context) },
+    '/v1/targets': { method: 'GET', answer: () => targetsOf(gateway) },
+    '/v1/counters': { method: 'GET', answer: () => gateway.counters() },
+    '/v1/explain': { method: 'POST', answer: (body) => explain(gateway, body) },
+  };
+}
+
+function statusOf({ gateway, version, startedAt, failure }: ControlContext) {
+  const { name, address, port, netns, workers, sourcePorts, mtu, crossZone } = gateway;
+  const { idleTimeout, sendTcpReset, targetGroup: group } = gateway;
+  const failed = failure();
+  return {
+    version,
+    startedAt: new Date(startedAt).toISOString(),
+    failure: failed?.message ?? null,
+    gateway: { name, address, port, netns, workers, sourcePorts, mtu, crossZone },
+    idleTimeout,
+    sendTcpReset,
+    targetGroup: {
+      name: group.name,
+      stickiness: group.stickiness,
+      scope: group.scope,
+      failover: group.failover,
+      sendTcpReset: group.sendTcpReset,
+      deregistrationDelaySeconds: group.deregistrationDelaySeconds,
+      failOpen: group.failOpen,
+      healthCheck: group.healthCheck,
+    },
+    endpoints: gateway.endpoints(),
+  };
+}
+
+function targetsOf(gateway: GatewayLoadBalancer) {
+  const counted = gateway.counters().targets;
+  return gateway.targetGroup
+    .targets()
+    .map((target) => ({ ...target.toJSON(), counters: counted[target.id] }));
+}
+
+/** `{ protocol, source, destination }` or `{ packet }` in hexadecimal, and `endpoint`. */
+function explain(gateway: GatewayLoadBalancer, body: unknown) {
+  const keys = ['protocol', 'source', 'destination', 'packet', 'endpoint'] as const;
+  const { packet, endpoint, ...tuple } = about(() => checkOptions('request', body, keys));
+  const flow = packet === undefined ? (tuple as unknown as FlowTuple) : packetOf(packet, tuple);
+  const options = endpoint === undefined ? {} : { endpoint };
+  return about(() => gateway.explain(flow, options as ExplainOptions));
+}
+
+function packetOf(packet: unknown, tuple: object): Uint8Array {
+  const [key] = Object.keys(tuple);
+  if (key !== undefined) throw invalidArgument(key, 'nothing with packet', 'a value');
+  if (typeof packet !== 'string' || !/^(?:[0-9a-f]{2})+$/i.test(packet)) {
+    throw invalidArgument('packet', 'the bytes of an IP packet in hexadecimal', packet);
+  }
+  return Buffer.from(packet, 'hex');
+}
+
+/** Calls `ask`; what it throws names the keys of the request, not the arguments of the library. */
+function about<T>(ask: () => T): T {
+  try {
+    return ask();
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.field === undefined) throw error;
+    const field = error.field.replace(/^(?:tuple|options|request)\./, '');
+    const message = `${field}: ${withoutField(error)}`;
+    throw new GatewayError(error.code, message, { field, cause: error });
+  }
+}
