@@ -44,6 +44,18 @@ export interface NativeDecodedFrame {
   error: { reason: string; layer: string; offset: number; needed: number; had: number } | null;
 }
 
+/** Where the IP packet is that a captured frame carries. */
+export interface NativeLocatedPacket {
+  /** First byte of its IP header. */
+  offset: number;
+  /** Where it ends at the latest, as the frame was on the wire; maybe behind what was captured. */
+  end: number;
+  /** Of a GENEVE packet with all three gateway options. */
+  endpointId: bigint | null;
+  /** Why a GENEVE packet has no IP packet inside; then `offset` and `end` mean nothing. */
+  reason: string | null;
+}
+
 export interface NativeCaptureReader {
   /**
    * null at the end or where the file is cut: see `error()` then. `data` is a view of the file's

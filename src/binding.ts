@@ -13,7 +13,11 @@
  */
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { NativeCaptureReader, NativeDecodedFrame } from './binding-codec.js';
+import type {
+  NativeCaptureReader,
+  NativeDecodedFrame,
+  NativeLocatedPacket,
+} from './binding-codec.js';
 
 export interface NativeBatch {
   /** Descriptors and slots; one ArrayBuffer for the life of the batch. */
@@ -419,6 +423,17 @@ export interface NativeBinding {
     optionClass: number,
     port: number,
   ): NativeDecodedFrame;
+  /**
+   * The IP packet that a frame carries: the inner one of a GENEVE packet (UDP to `port`), else its own;
+   * null where it carries none.
+   */
+  locatePacket(
+    frame: Uint8Array,
+    wireLength: number,
+    link: number,
+    optionClass: number,
+    port: number,
+  ): NativeLocatedPacket | null;
   /** Base header and options as bytes. */
   encodeGeneve(header: {
     protocolType: number;

@@ -17,6 +17,7 @@ Examples:
   gwlb decode capture.pcap                 the GENEVE packets of a capture, one line each
   gwlb explain tcp 203.0.113.9:52144 10.0.2.10:443
                                            where this flow goes in the running gateway, and why
+  gwlb replay capture.pcap                 where each packet of a capture would have gone, and why
 
 Exit codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.`;
 
@@ -47,6 +48,7 @@ function declare(program: Command, done: Done): void {
   declareAppliance(program, done);
   declareDecode(program, done);
   declareControl(program, done);
+  declareReplay(program, done);
 }
 
 function declareDemo(program: Command, done: Done): void {
@@ -161,6 +163,28 @@ function declareControl(program: Command, done: Done): void {
     .action(async (protocol: string, source: string, destination: string, options) => {
       const { explain } = await import('./cli/explain.js');
       done(await explain(protocol, source, destination, options));
+    });
+}
+
+function declareReplay(program: Command, done: Done): void {
+  program
+    .command('replay')
+    .description('send the packets of a capture through a gateway in simulated time')
+    .argument('<file>', 'capture file (pcap or pcapng), of plain packets or of GENEVE')
+    .option('--config <file>', 'configuration of gwlb run; default two targets and one endpoint')
+    .option('--events <file>', 'what happens to targets meanwhile, a JSON object a line')
+    .option('--out <file>', 'capture to write the GENEVE packets to that targets would have got')
+    .option('--json', 'one JSON object a line', false)
+    .addHelpText(
+      'after',
+      '\nAppliances return every packet at once. A summary goes to standard error. Equal input gives\n' +
+        'equal output, always.\n' +
+        'Exit codes: 0 done, 1 the capture is cut or not readable, 2 wrong arguments, configuration or\n' +
+        'events.',
+    )
+    .action(async (file: string, options) => {
+      const { runReplay } = await import('./cli/replay.js');
+      done(await runReplay(file, options));
     });
 }
 

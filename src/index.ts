@@ -127,3 +127,6 @@ export {
 } from './packet/names.js';
 export { Packet } from './packet/packet.js';
 export { type FlowTuple, tuplePacket } from './packet/tuple.js';
+export type { ReplayEvent } from './replay/events.js';
+export type { ReplayLine, ReplayReason, ReplaySummary, ReplayVerdict } from './replay/lines.js';
+export { type Replay, type ReplayOptions, replay } from './replay/replay.js';

@@ -180,6 +180,7 @@ ParseError parse_udp(Walk* walk, const InnerPacket& ip, uint32_t ip_end) {
   out->checksum = check_udp(*out, header, length, whole);
   // A first fragment is as a cut capture: the datagram goes on, but not here.
   const uint32_t there = std::min(walk->captured, ip_end);
+  out->datagram_end = udp + length;
   Walk payload = *walk;
   payload.captured = there;
   return parse_payload(payload, udp + kUdpHeaderBytes, udp + length);
@@ -257,6 +258,7 @@ ParseError parse_frame(const uint8_t* data, size_t captured, size_t wire_length,
   uint32_t ip = 0;
   ParseError error = parse_link(walk, static_cast<Link>(link), &ip);
   if (!error.ok() || ip == Frame::kAbsent) return error;
+  out->network_offset = ip;
   if (walk.captured == ip) {
     return {DropReason::outer_truncated, Layer::outer_ipv4, ip, 20, 0};
   }

@@ -29,11 +29,13 @@ const char* checksum_state_name(ChecksumState state);
 struct Frame {
   // Where each layer starts, from the first byte of the frame; 0xffffffff where it was not reached.
   static constexpr uint32_t kAbsent = 0xffffffff;
+  uint32_t network_offset = kAbsent;  // behind a link header that says IP; nothing read there yet
   uint32_t ip_offset = kAbsent;
   uint32_t udp_offset = kAbsent;
   uint32_t geneve_offset = kAbsent;
   uint32_t inner_ethernet_offset = kAbsent;
   uint32_t inner_offset = kAbsent;
+  uint32_t datagram_end = kAbsent;  // of UDP, on the wire; where geneve_offset may be
 
   // Outer IP and UDP. Valid where ip_offset / udp_offset are.
   const uint8_t* source = nullptr;

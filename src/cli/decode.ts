@@ -3,6 +3,7 @@ import { checkInteger, GatewayError, invalidArgument } from '../errors.js';
 import { type CapturedFrame, readCapture } from '../packet/capture.js';
 import { type DecodedFrame, decodeFrame } from '../packet/codec.js';
 import { DROP_REASONS, protocolName } from '../packet/names.js';
+import { Output } from './output.js';
 
 export interface DecodeArguments {
   json: boolean;
@@ -112,38 +113,4 @@ export async function decode(file: string, given: DecodeArguments): Promise<numb
     console.error(`gwlb: ${error.message}`);
   }
   return 1;
-}
-
-const CHUNK = 1 << 16;
-
-/** Standard output in large pieces; a reader that went away (`| head`) ends it quietly. */
-class Output {
-  #waiting = '';
-  #gone = false;
-  #failure: Error | null = null;
-
-  constructor() {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      this.#gone = true;
-      if (error.code !== 'EPIPE') this.#failure = error;
-    });
-  }
-
-  /** False where nobody reads any more. */
-  async print(line: string): Promise<boolean> {
-    this.#waiting += `${line}\n`;
-    return this.#waiting.length < CHUNK || this.flush();
-  }
-
-  async flush(): Promise<boolean> {
-    const text = this.#waiting;
-    this.#waiting = '';
-    if (text && !this.#gone) {
-      await new Promise<void>((resolve) => {
-        process.stdout.write(text, () => resolve());
-      });
-    }
-    if (this.#failure) throw this.#failure;
-    return !this.#gone;
-  }
 }

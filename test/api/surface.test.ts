@@ -58,6 +58,7 @@ t.test('exports', async (t) => {
     'protocolName',
     'protocolNumber',
     'readCapture',
+    'replay',
     'tuplePacket',
   ]);
 });

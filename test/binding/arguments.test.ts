@@ -234,6 +234,17 @@ const CALLS: Call[] = [
       integer(0, 0xffff),
     ],
   ),
+  plain(
+    'locatePacket',
+    [udpPacket(), 36, 101, 0x0108, 6081],
+    [
+      { accepts: (value) => types.isUint8Array(value) && value.buffer instanceof ArrayBuffer },
+      integer(36, U32),
+      integer(0, 0xffff),
+      integer(0, 0xffff),
+      integer(0, 0xffff),
+    ],
+  ),
   plain('decodeGeneve', [gatewayHeader(1n, 1), 0x0108], [bytes(), integer(0, 0xffff)]),
   plain(
     'encodeGeneve',

@@ -256,3 +256,39 @@ t.test('a TCP socket of this namespace', async (t) => {
   t.match(readlinkSync(`/proc/self/fd/${fd}`), /^socket:/);
   closeSync(fd);
 });
+
+t.test('the packet of a frame', async (t) => {
+  const inner = udpPacket(1234, 53);
+  const payload = Buffer.concat([gatewayHeader(5n, 6), inner]);
+  const outer = udpPacket(40000, 6081, payload.length);
+  outer.set(payload, 28);
+  outer.fill(0, 26, 28);
+  const locate = (frame: Uint8Array, link = 101, wire = frame.length, port = 6081) =>
+    binding.locatePacket(frame, wire, link, CLASS, port);
+  const end = outer.length;
+  t.strictSame(locate(outer), { offset: 68, end, endpointId: 5n, reason: null }, 'inside');
+  t.strictSame(locate(outer, 101, end, 6082), { offset: 0, end, endpointId: null, reason: null });
+  const ethernet = Buffer.concat([Buffer.alloc(12), Buffer.from([0x08, 0x00]), outer]);
+  t.match(locate(ethernet, 1), { offset: 82, end: end + 14, endpointId: 5n });
+  t.match(locate(ethernet, 1, end + 20), { end: end + 14 }, 'Ethernet padding is no part of it');
+  const arp = Buffer.concat([Buffer.alloc(12), Buffer.from([0x08, 0x06]), Buffer.alloc(28)]);
+  t.equal(locate(arp, 1), null, 'no IP');
+  t.equal(locate(outer, 147), null, 'a link type that is not known');
+  t.match(locate(outer.subarray(0, 80), 101, end), { reason: 'inner_truncated' });
+  t.match(locate(arp.subarray(0, 9), 1), { offset: 9, end: 9, reason: null }, 'a cut link header');
+  t.match(
+    locate(outer.subarray(0, 90), 101, end),
+    { offset: 68, end, reason: null },
+    'captured in part',
+  );
+
+  const control = Buffer.from(outer);
+  control[29] |= 0x80;
+  t.match(locate(control), { reason: 'geneve_control' });
+  const version = Buffer.from(outer);
+  version[28] |= 0x40;
+  t.match(locate(version), { reason: 'geneve_bad_version' });
+  const protocol = Buffer.from(outer);
+  protocol.writeUInt16BE(0x0806, 30);
+  t.match(locate(protocol), { reason: 'geneve_bad_protocol' });
+});

@@ -34,6 +34,7 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['packet'],
   ['control'],
   ['gateway', 'appliance'],
+  ['replay'],
   ['index'],
   ['daemon'],
   ['demo'],

@@ -1,0 +1,187 @@
+/** What happens to the targets while a capture is replayed: one JSON object a line. */
+import type { TargetGroupAttributes } from '../control/attributes.js';
+import type { TargetSpec } from '../control/options.js';
+import type { TargetGroup } from '../control/target-group.js';
+import {
+  checkInteger,
+  GatewayError,
+  invalidArgument,
+  outOfRange,
+  withoutField,
+} from '../errors.js';
+import { WEIGHT_MAX } from '../limits.js';
+
+/** One event; `at` is seconds since the first frame. Before a frame of the same time. */
+export type ReplayEvent = { at: number } & (
+  | { register: TargetSpec }
+  | { target: string; deregister: true }
+  | { target: string; weight: number }
+  | { attribute: TargetGroupAttributes }
+);
+
+/** Where an event stands. */
+export interface Place {
+  /** Line of the file, from 1, or position in the array, from 0. */
+  readonly number: number;
+  /** `line 3`, or `events[2]`. */
+  readonly text: string;
+}
+
+/** An event with its place. */
+export interface TimedEvent {
+  readonly atNs: bigint;
+  readonly place: Place;
+  readonly event: ReplayEvent;
+}
+
+/** One thing that is wrong with the events. */
+export interface EventProblem {
+  readonly place: Place;
+  /** Key of the event; '' where it is about all of it. */
+  readonly field: string;
+  readonly message: string;
+}
+
+/** An event as it was written, and where. */
+export interface GivenEvent {
+  readonly place: Place;
+  readonly value: unknown;
+}
+
+const AT_MAX = 1e9;
+const FORMS =
+  'register, attribute, or target with deregister or weight (docs/command.md, gwlb replay)';
+
+/** The keys that an event may have besides `at`, by the one that says what it is. */
+const KEYS: Readonly<Record<string, readonly string[]>> = {
+  register: [],
+  attribute: [],
+  deregister: ['target'],
+  weight: ['target'],
+};
+const ALL_KEYS = ['at', 'target', ...Object.keys(KEYS)];
+
+/** The lines of an events file; blank ones are none. Lines that are no JSON are problems. */
+export function readEventLines(text: string): { given: GivenEvent[]; problems: EventProblem[] } {
+  const given: GivenEvent[] = [];
+  const problems: EventProblem[] = [];
+  text.split('\n').forEach((line, i) => {
+    if (line.trim() === '') return;
+    const place = { number: i + 1, text: `line ${i + 1}` };
+    try {
+      given.push({ place, value: JSON.parse(line) });
+    } catch {
+      problems.push({ place, field: '', message: 'expected a JSON object, received other text' });
+    }
+  });
+  return { given, problems };
+}
+
+/** What an event must be by itself, and when: not before the one in front of it. */
+export function checkEvents(given: readonly GivenEvent[]): {
+  events: TimedEvent[];
+  problems: EventProblem[];
+} {
+  const events: TimedEvent[] = [];
+  const problems: EventProblem[] = [];
+  for (const { place, value } of given) {
+    try {
+      const event = checkEvent(value);
+      const last = events.at(-1);
+      if (last && event.at < last.event.at) {
+        throw outOfRange('at', `at least ${last.event.at}, as ${last.place.text} has it`, event.at);
+      }
+      events.push({ atNs: BigInt(Math.round(event.at * 1e9)), place, event });
+    } catch (error) {
+      problems.push(problemOf(place, error));
+    }
+  }
+  return { events, problems };
+}
+
+function checkEvent(value: unknown): ReplayEvent {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidArgument('', 'an object', value);
+  }
+  const event = value as Record<string, unknown>;
+  for (const key of Object.keys(event)) {
+    if (!ALL_KEYS.includes(key)) {
+      throw unknownKey(key, ALL_KEYS);
+    }
+  }
+  const { at } = event;
+  if (typeof at !== 'number' || !(at >= 0 && at <= AT_MAX)) {
+    throw invalidArgument('at', `seconds since the first frame, 0–${AT_MAX}`, at);
+  }
+  const said = Object.keys(KEYS).filter((key) => Object.hasOwn(event, key));
+  if (said.length !== 1) {
+    throw new GatewayError(
+      'ERR_GWLB_INVALID_ARGUMENT',
+      `expected one of ${FORMS}, received ${said.length === 0 ? 'none' : said.join(' and ')}`,
+    );
+  }
+  const [what] = said;
+  const wantsTarget = KEYS[what].includes('target');
+  if (wantsTarget && typeof event.target !== 'string') {
+    throw invalidArgument('target', 'the address or id of a target', event.target);
+  }
+  if (!wantsTarget && event.target !== undefined) {
+    throw invalidArgument('target', `nothing beside ${what}`, event.target);
+  }
+  if (what === 'deregister' && event.deregister !== true) {
+    throw invalidArgument('deregister', 'true', event.deregister);
+  }
+  if (what === 'weight') checkInteger('weight', event.weight, 0, WEIGHT_MAX);
+  if (what === 'attribute') checkObject('attribute', event.attribute);
+  if (what === 'register') checkObject('register', event.register);
+  return event as unknown as ReplayEvent;
+}
+
+function checkObject(field: string, value: unknown): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalidArgument(field, 'an object', value);
+  }
+}
+
+function unknownKey(key: string, known: readonly string[]): GatewayError {
+  return new GatewayError(
+    'ERR_GWLB_INVALID_ARGUMENT',
+    `${key}: expected one of the keys ${known.join(', ')}, received an unknown key`,
+    { field: key },
+  );
+}
+
+/** Does to the group what the event says; throws what the group says, by the event's keys. */
+export function applyEvent(group: TargetGroup, event: ReplayEvent): void {
+  try {
+    if ('register' in event) group.register(event.register);
+    else if ('attribute' in event) group.attributes = event.attribute;
+    else if ('weight' in event) group.setWeight(event.target, event.weight);
+    else group.deregister(event.target);
+  } catch (error) {
+    if (!(error instanceof GatewayError)) throw error;
+    const field = fieldOf(event, error.field ?? '');
+    const message = field === '' ? error.message : `${field}: ${withoutField(error)}`;
+    throw new GatewayError(error.code, message, { field, cause: error });
+  }
+}
+
+/** What the library calls a field, as the event's key. */
+function fieldOf(event: ReplayEvent, field: string): string {
+  if ('register' in event) return field.replace(/^targets(?:\[0\])?/, 'register');
+  if ('attribute' in event) return field === '' ? 'attribute' : `attribute.${field}`;
+  return field;
+}
+
+/** The problem that an error is. */
+export function problemOf(place: Place, error: unknown): EventProblem {
+  if (!(error instanceof GatewayError)) throw error;
+  const { field = '' } = error;
+  const message = withoutField(error).replace(/^: /, '');
+  return { place, field, message };
+}
+
+/** `line 3: at: expected …` */
+export function eventProblemText({ place, field, message }: EventProblem): string {
+  return `${place.text}: ${field === '' ? '' : `${field}: `}${message}`;
+}

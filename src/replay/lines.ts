@@ -1,0 +1,131 @@
+/** What a replay tells: a line a packet and direction, and a summary. */
+import { DROP_REASONS, type DropReason } from '../packet/names.js';
+
+/** Why a packet did not go on: a reason of the gateway, or `not_ip` for a frame without an IP packet. */
+export type ReplayReason = DropReason | 'not_ip';
+
+/**
+ * `forward`: sent to the target, or out by its endpoint. `drop`. `reset`: dropped and answered with a
+ * RST. `bypass`: sent on uninspected (`failOpen`).
+ */
+export type ReplayVerdict = 'forward' | 'drop' | 'reset' | 'bypass';
+
+export interface ReplayLine {
+  /** Number of the frame in the capture, from 1. */
+  frame: number;
+  /** Seconds since the first frame. */
+  time: number;
+  /** `ingress`: enters by an endpoint. `return`: comes back from the target. */
+  direction: 'ingress' | 'return';
+  /**
+   * The packet's flow, numbered in the order flows were opened, and whether this packet opened it. `id`
+   * is null where the packet has no entry in the flow table; all is null where it has no key.
+   */
+  flow: { id: number | null; key: string; new: boolean } | null;
+  /** Address of the target; null where the packet went to none. */
+  target: string | null;
+  /** 32 bits; null where the packet went to no target. */
+  cookie: number | null;
+  verdict: ReplayVerdict;
+  /** Why it did not go on; null where it did. */
+  reason: ReplayReason | null;
+}
+
+export interface ReplaySummary {
+  /** Frames of the capture. */
+  frames: number;
+  /** Seconds from the first frame to the last. */
+  seconds: number;
+  /** Frames with a packet for the gateway, and the bytes of these packets. */
+  packets: number;
+  bytes: number;
+  /** Flows opened. */
+  flows: number;
+  /** Ingress packets by verdict. */
+  verdicts: Record<ReplayVerdict, number>;
+  /** Packets that did not go on, of both directions, by reason. */
+  drops: Partial<Record<ReplayReason, number>>;
+  /** By address, in the order of their first packet. */
+  targets: Record<string, { flows: number; packets: number; bytes: number }>;
+}
+
+export function emptySummary(): ReplaySummary {
+  return {
+    frames: 0,
+    seconds: 0,
+    packets: 0,
+    bytes: 0,
+    flows: 0,
+    verdicts: { forward: 0, drop: 0, reset: 0, bypass: 0 },
+    drops: {},
+    targets: {},
+  };
+}
+
+/** Counts a line; `bytes` are those of its packet. */
+export function countLine(summary: ReplaySummary, line: ReplayLine, bytes: number): void {
+  const { direction, verdict, reason, target, flow } = line;
+  if (reason !== null) summary.drops[reason] = (summary.drops[reason] ?? 0) + 1;
+  if (direction === 'return') return;
+  summary.verdicts[verdict] += 1;
+  if (flow?.new) summary.flows += 1;
+  if (target === null) return;
+  summary.targets[target] ??= { flows: 0, packets: 0, bytes: 0 };
+  const counted = summary.targets[target];
+  counted.flows += flow?.new ? 1 : 0;
+  counted.packets += 1;
+  counted.bytes += bytes;
+}
+
+function cookieText(cookie: number): string {
+  return `0x${cookie.toString(16).padStart(8, '0')}`;
+}
+
+/** The line as `--json` prints it: keys, their order and the form of numbers are a promise. */
+export function lineJson(line: ReplayLine): string {
+  const { frame, time, direction, flow, target, cookie, verdict, reason } = line;
+  const rest = JSON.stringify({
+    direction,
+    flow: flow && { id: flow.id, key: flow.key, new: flow.new },
+    target,
+    cookie: cookie === null ? null : cookieText(cookie),
+    verdict,
+    reason,
+  });
+  return `{"frame":${frame},"time":${time.toFixed(6)},${rest.slice(1)}`;
+}
+
+/** The same for people. */
+export function lineText(line: ReplayLine): string {
+  const { frame, time, direction, flow, target, cookie, verdict, reason } = line;
+  const parts = [String(frame), time.toFixed(6), direction.padEnd(7), verdict];
+  if (target !== null) parts.push(direction === 'ingress' ? `to ${target}` : `from ${target}`);
+  if (cookie !== null) parts.push(`cookie ${cookieText(cookie)}`);
+  if (flow?.id != null) parts.push(`flow ${flow.id}${flow.new ? ' (new)' : ''}`);
+  if (flow) parts.push(flow.key);
+  if (reason !== null) parts.push(`${reason}: ${reasonText(reason)}`);
+  return parts.join('  ');
+}
+
+function reasonText(reason: ReplayReason): string {
+  return reason === 'not_ip' ? 'the frame has no IP packet' : DROP_REASONS[reason];
+}
+
+/** The summary for people, several lines. */
+export function summaryText(summary: ReplaySummary): string {
+  const { frames, seconds, packets, bytes, flows, verdicts, drops, targets } = summary;
+  const counted = Object.entries(verdicts).filter(([, count]) => count > 0);
+  const lines = [
+    `${frames} frames in ${seconds.toFixed(6)} s, ${packets} packets, ${bytes} bytes, ${flows} flows`,
+    `verdicts: ${counted.map(([name, count]) => `${name} ${count}`).join(', ') || 'none'}`,
+  ];
+  for (const [reason, count] of Object.entries(drops)) {
+    lines.push(`${reason} ${count}: ${reasonText(reason as ReplayReason)}`);
+  }
+  for (const [address, target] of Object.entries(targets)) {
+    lines.push(
+      `target ${address}: ${target.flows} flows, ${target.packets} packets, ${target.bytes} bytes`,
+    );
+  }
+  return lines.join('\n');
+}
