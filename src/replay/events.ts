@@ -4,6 +4,7 @@ import type { TargetSpec } from '../control/options.js';
 import type { TargetGroup } from '../control/target-group.js';
 import {
   checkInteger,
+  checkOneOf,
   GatewayError,
   invalidArgument,
   outOfRange,
@@ -13,6 +14,7 @@ import { WEIGHT_MAX } from '../limits.js';
 
 /** One event; `at` is seconds since the first frame. Before a frame of the same time. */
 export type ReplayEvent = { at: number } & (
+  | { target: string; health: 'healthy' | 'unhealthy' }
   | { register: TargetSpec }
   | { target: string; deregister: true }
   | { target: string; weight: number }
@@ -50,10 +52,11 @@ export interface GivenEvent {
 
 const AT_MAX = 1e9;
 const FORMS =
-  'register, attribute, or target with deregister or weight (docs/command.md, gwlb replay)';
+  'register, attribute, or target with health, deregister or weight (docs/command.md, gwlb replay)';
 
 /** The keys that an event may have besides `at`, by the one that says what it is. */
 const KEYS: Readonly<Record<string, readonly string[]>> = {
+  health: ['target'],
   register: [],
   attribute: [],
   deregister: ['target'],
@@ -131,6 +134,7 @@ function checkEvent(value: unknown): ReplayEvent {
   if (what === 'deregister' && event.deregister !== true) {
     throw invalidArgument('deregister', 'true', event.deregister);
   }
+  if (what === 'health') checkOneOf('health', event.health, ['healthy', 'unhealthy']);
   if (what === 'weight') checkInteger('weight', event.weight, 0, WEIGHT_MAX);
   if (what === 'attribute') checkObject('attribute', event.attribute);
   if (what === 'register') checkObject('register', event.register);
@@ -154,7 +158,8 @@ function unknownKey(key: string, known: readonly string[]): GatewayError {
 /** Does to the group what the event says; throws what the group says, by the event's keys. */
 export function applyEvent(group: TargetGroup, event: ReplayEvent): void {
   try {
-    if ('register' in event) group.register(event.register);
+    if ('health' in event) group.setHealth(event.target, event.health);
+    else if ('register' in event) group.register(event.register);
     else if ('attribute' in event) group.attributes = event.attribute;
     else if ('weight' in event) group.setWeight(event.target, event.weight);
     else group.deregister(event.target);
