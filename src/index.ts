@@ -26,6 +26,14 @@ export type {
   TargetSpec,
   TargetTcpReset,
 } from './control/options.js';
+export type {
+  FlowPreview,
+  FlowPreviewMove,
+  RowMove,
+  TargetGroupChange,
+  TargetGroupPreview,
+  ZonePreview,
+} from './control/preview.js';
 export type { HealthCause, TargetReference } from './control/registry.js';
 export { Target } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';

@@ -1,4 +1,5 @@
 /** What a target group tells, and what it must be told by the load balancer that uses it. */
+import type { NativeFlowMove, NativeTargets } from '../binding.js';
 import type { ProbeFailure, TargetReason, TargetState } from './health.js';
 import type { HealthCause } from './registry.js';
 import type { Traffic } from './suspicion.js';
@@ -54,6 +55,17 @@ export interface TargetGroupHost {
   readonly netns: string;
   /** How many flows are pinned to the target in this slot. */
   flowsActive(slot: number): number;
+  /** The target that has this slot, or had it last. */
+  targetOf?(slot: number): Target | null;
+  /**
+   * What the next packets of live flows would do if these were the targets: a part of the flow table
+   * from `cursor` on, which is 0 at first, and again in the answer when that was all.
+   */
+  previewFlows?(
+    targets: NativeTargets,
+    cursor: number,
+    positions: number,
+  ): { moves: NativeFlowMove[]; cursor: number };
   /** Throws where it cannot have this address as a target; `field` names it in the message. */
   checkTarget?(address: string, field: string): void;
   /** Packets of the target in this slot, sent and returned so far; for suspicion. */

@@ -23,7 +23,7 @@ import type {
   TargetState,
 } from './health.js';
 import { checking, condemn, REGISTERING, recount, saidToBe, step, UNCHECKED } from './health.js';
-import type { CheckedTarget, Failover } from './options.js';
+import type { CheckedTarget, Failover, Policy } from './options.js';
 import { SlotAllocator } from './slots.js';
 import { Target, TargetRecord } from './target.js';
 
@@ -75,6 +75,17 @@ export interface RegistryPolicy {
   readonly checks: boolean;
 }
 
+/** What the registry must know of a group's options. */
+export function registryPolicy(policy: Policy): RegistryPolicy {
+  return {
+    failover: policy.failover,
+    resetOnUnhealthy: policy.sendTcpReset.onUnhealthy,
+    resetOnDeregistration: policy.sendTcpReset.onDeregistration,
+    deregistrationDelayMs: policy.deregistrationDelaySeconds * 1000,
+    checks: policy.healthCheck !== false,
+  };
+}
+
 export interface RegistryLimits {
   readonly targets: number;
   readonly zones: number;
@@ -91,7 +102,7 @@ const DESCRIPTIONS = {
 
 export class Registry {
   readonly #limits: RegistryLimits;
-  readonly #slots: SlotAllocator;
+  #slots: SlotAllocator;
   readonly #generations: Uint8Array;
   readonly #records = new Map<string, TargetRecord>();
   #policy: RegistryPolicy;
@@ -104,6 +115,17 @@ export class Registry {
     this.#limits = limits;
     this.#slots = new SlotAllocator(limits.targets);
     this.#generations = new Uint8Array(limits.targets);
+  }
+
+  /** A copy that lives its own life: to try what would be. */
+  clone(): Registry {
+    const copy = new Registry(this.#policy, this.#limits);
+    copy.#slots = this.#slots.clone();
+    copy.#generations.set(this.#generations);
+    for (const record of this.#records.values()) copy.#records.set(record.id, record.clone());
+    copy.#inUse = this.#inUse;
+    copy.#version = this.#version;
+    return copy;
   }
 
   /** Grows with every change that the data plane must hear of. */
@@ -349,6 +371,17 @@ export class Registry {
       }
     }
     return this.#changed(changed);
+  }
+
+  /** Deregisters what is not yet, and ends the drain of these: what time would do. */
+  expire(
+    records: readonly TargetRecord[],
+    now: number,
+    flowsActive: (slot: number) => number,
+  ): RegistryEvent[] {
+    const events = this.deregister(records, now);
+    for (const record of records) record.drainUntil = now;
+    return [...events, ...this.tick(now, flowsActive)];
   }
 
   /** When `tick` has something to do next, or null. */

@@ -21,6 +21,15 @@ export class SlotAllocator {
     this.#quarantineMs = quarantineMs;
   }
 
+  /** A copy that lives its own life. */
+  clone(): SlotAllocator {
+    const copy = new SlotAllocator(this.capacity, this.#quarantineMs);
+    copy.#neverUsed = this.#neverUsed;
+    copy.#clean.push(...this.#clean);
+    copy.#freed.push(...this.#freed);
+    return copy;
+  }
+
   /** How many slots can be given out at `now`. */
   available(now: number): number {
     let waiting = 0;

@@ -19,6 +19,13 @@ export const TARGET_SEED = 0n;
 export class ZoneIndex {
   readonly #numbers = new Map<string, number>();
 
+  /** A copy that lives its own life. */
+  clone(): ZoneIndex {
+    const copy = new ZoneIndex();
+    for (const [name, number] of this.#numbers) copy.#numbers.set(name, number);
+    return copy;
+  }
+
   /** How many zones have a number. */
   get size(): number {
     return this.#numbers.size;

@@ -14,7 +14,6 @@ import {
   checkTarget,
   checkTargetGroup,
   type Failover,
-  type Policy,
   type Settings,
   type Stickiness,
   type TargetGroupOptions,
@@ -22,13 +21,9 @@ import {
   type TargetSpec,
   type TargetTcpReset,
 } from './options.js';
+import { Preview, type TargetGroupChange, type TargetGroupPreview } from './preview.js';
 import { Prober, type ProberEvents, type Runtime, SYSTEM_RUNTIME } from './prober.js';
-import {
-  Registry,
-  type RegistryEvent,
-  type RegistryPolicy,
-  type TargetReference,
-} from './registry.js';
+import { Registry, type RegistryEvent, registryPolicy, type TargetReference } from './registry.js';
 import { snapshotOf, type ZoneIndex } from './snapshot.js';
 import type { Target, TargetRecord } from './target.js';
 
@@ -50,6 +45,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   #host: TargetGroupHost | null = null;
   #prober: Prober | null = null;
   #zones: ZoneIndex | null = null;
+  #crossZone = false;
   #timer: unknown = null;
   #version = 0;
   #closed = false;
@@ -254,6 +250,31 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     this.#change(checkPolicyChange(policy));
   }
 
+  /**
+   * What changes would do, made one after the other: which rows of the target table move, each
+   * target's share of new flows, and what becomes of the flows that are alive. Changes nothing. Rejects
+   * with what the change itself would throw, naming `changes[0]` and so on.
+   *
+   * The flow table is walked in small steps, so that neither packets nor this thread wait; flows
+   * that come and go meanwhile are counted or not. Without a load balancer every target counts as
+   * healthy, zones are independent, and there are no flows.
+   */
+  async preview(...changes: TargetGroupChange[]): Promise<TargetGroupPreview> {
+    this.#checkOpen();
+    const preview = new Preview({
+      registry: this.#registry,
+      settings: this.#settings,
+      zones: this.#zones,
+      crossZone: this.#crossZone,
+      host: this.#host,
+      now: this.#runtime.now(),
+    });
+    changes.forEach((change, i) => {
+      preview.apply(change, `changes[${i}]`);
+    });
+    return preview.result(() => this.#host);
+  }
+
   /** For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`. */
   attach(host: TargetGroupHost): void {
     this.#checkOpen();
@@ -273,6 +294,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     if (!this.#host) return;
     this.#host = null;
     this.#zones = null;
+    this.#crossZone = false;
     const events = this.#registry.detach(this.#runtime.now());
     // Nobody is there any more for whom the snapshot would matter.
     this.#version = this.#registry.version;
@@ -287,6 +309,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
    */
   snapshot(zones: ZoneIndex, crossZone: boolean): NativeTargets {
     this.#zones = zones;
+    this.#crossZone = crossZone;
     return snapshotOf(this.#registry, zones, crossZone, this.#runtime.now());
   }
 
@@ -446,16 +469,6 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     this.#emitting = false;
     if (thrown.length > 0) throw thrown[0];
   }
-}
-
-function registryPolicy(policy: Policy): RegistryPolicy {
-  return {
-    failover: policy.failover,
-    resetOnUnhealthy: policy.sendTcpReset.onUnhealthy,
-    resetOnDeregistration: policy.sendTcpReset.onDeregistration,
-    deregistrationDelayMs: policy.deregistrationDelaySeconds * 1000,
-    checks: policy.healthCheck !== false,
-  };
 }
 
 function sameCheck(a: HealthCheck | false, b: HealthCheck | false): boolean {

@@ -54,6 +54,12 @@ export class TargetRecord {
     this.generation = generation;
     this.view = new Target(this);
   }
+
+  /** A copy that lives its own life, with a view of its own. */
+  clone(): TargetRecord {
+    const copy = new TargetRecord(this, this.slot, this.generation);
+    return Object.assign(copy, { ...this, view: copy.view });
+  }
 }
 
 /**

@@ -119,6 +119,9 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     targetGroup.attach({
       netns,
       flowsActive: (slot) => this.#counters.flowsActive(slot),
+      targetOf: (slot) => this.#targetOf(slot),
+      previewFlows: (targets, cursor, positions) =>
+        this.#native.previewFlows(targets, cursor, positions),
       checkTarget: (address, field) => this.checkTarget(address, field),
       traffic: (slot) => this.#counters.traffic(slot),
     });
