@@ -127,8 +127,8 @@ export class Fleet {
   gateway!: GatewayLoadBalancer;
   endpoint!: Endpoint;
   appliances: Appliance[] = [];
-  /** Which packets the appliances drop. */
-  drops: ((packet: InspectedPacket) => boolean) | null = null;
+  /** Sees every packet that an appliance sees, and may drop it. */
+  watch: ((packet: InspectedPacket, appliance: string) => void) | null = null;
   readonly #options: FleetOptions;
 
   static async build(options: FleetOptions = {}): Promise<Fleet> {
@@ -195,7 +195,7 @@ export class Fleet {
 
   #look(packet: InspectedPacket, appliance: string): void {
     const { source, destination, cookie, length } = packet;
-    if (this.drops?.(packet)) packet.drop();
+    this.watch?.(packet, appliance);
     let seen = this.seen.get(cookie);
     if (!seen) {
       seen = {

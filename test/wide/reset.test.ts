@@ -114,7 +114,9 @@ async function losesHalfOpen(
 ): Promise<void> {
   const port = nextPort++;
   const halfOpen = () => sockets('server', port, 'syn-recv');
-  fleet.drops = ({ source }) => source === host;
+  fleet.watch = (packet) => {
+    if (packet.source === host) packet.drop();
+  };
   await client.dial(host, PORT, port);
   await until(halfOpen, (lines) => lines !== '', 'the server has heard the SYN');
   // From now on only the server says something.
@@ -123,7 +125,7 @@ async function losesHalfOpen(
   await nft('client', 'add rule inet gate out tcp flags syn / syn,ack drop');
   await lose();
   const before = fleet.gateway.counters().resetsSent;
-  fleet.drops = null;
+  fleet.watch = null;
   await until(halfOpen, (lines) => lines === '', 'the server is told');
   t.ok(fleet.gateway.counters().resetsSent > before, 'as the answer to its SYN and ACK');
   t.match(await client.line(port), { open: false, closed: false }, 'the client goes on');
