@@ -14,8 +14,9 @@ using flow::kNoFlow;
 
 namespace {
 
-// Places whose flows are reported in one go at most, for the packets' sake.
-constexpr uint64_t kReportPositionsMax = 8192;
+// Places whose flows are reported in one go at most. Under load a go is a few dozen; an idle worker
+// does a quarter of a second's.
+constexpr uint64_t kReportPositionsMax = 65'536;
 
 template <class Key>
 void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key& key,
@@ -442,13 +443,12 @@ uint32_t sweep_family(Gateway::State& state, uint32_t positions) {
 template <class Key>
 void report_family(Gateway::State& state, uint64_t elapsed_ms) {
   Flows<Key>& flows = Family<Key>::of(state);
-  flows.report_credit += elapsed_ms * flows.table->index_end();
+  const uint32_t end = flows.table->index_end();
+  flows.report_credit += elapsed_ms * end;
   const uint64_t due = flows.report_credit / state.report_interval_ms;
-  const auto positions = static_cast<uint32_t>(std::min<uint64_t>(due, kReportPositionsMax));
-  flows.report_credit -= uint64_t{positions} * state.report_interval_ms;
-  // What could not be done in time is not made up for.
-  if (due > kReportPositionsMax) flows.report_credit = 0;
-  uint32_t left = positions;
+  auto left = static_cast<uint32_t>(std::min<uint64_t>({due, kReportPositionsMax, end}));
+  // What cannot be done in time is not made up for.
+  flows.report_credit = due > left ? 0 : flows.report_credit % state.report_interval_ms;
   while (left > 0) {
     const uint32_t from = flows.report_cursor;
     flows.table->walk(
@@ -456,9 +456,7 @@ void report_family(Gateway::State& state, uint64_t elapsed_ms) {
           emit(state, FlowEventType::lives, FlowCause::none, record.key, record.key.scope,
                record.state.cookie, base::kNoTarget, flows.counters(index));
         });
-    const uint32_t end = flows.table->index_end();
     left -= (flows.report_cursor == 0 ? end : flows.report_cursor) - from;
-    if (flows.report_cursor == 0 && positions == end) break;
   }
 }
 
