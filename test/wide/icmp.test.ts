@@ -61,9 +61,16 @@ interface Watched {
   errors: string[];
 }
 
+/** The kernel announces itself by ICMPv6 too, also behind a header of options. */
+function isError(protocol: number, ip: Uint8Array): boolean {
+  if (protocol === ICMP) return ip[20] !== 0 && ip[20] !== 8;
+  return protocol === ICMPV6 && ip[6] === ICMPV6 && ip[40] < 128;
+}
+
 function watch(fleet: Fleet): Map<number, Watched> {
   const watched = new Map<number, Watched>();
-  fleet.watch = ({ cookie, protocol, source, sourcePort, destinationPort }, appliance) => {
+  fleet.watch = (packet, appliance) => {
+    const { cookie, protocol, source, sourcePort, destinationPort } = packet;
     let seen = watched.get(cookie);
     if (!seen) {
       seen = { flows: new Set(), appliances: new Set(), errors: [] };
@@ -71,7 +78,7 @@ function watch(fleet: Fleet): Map<number, Watched> {
     }
     seen.appliances.add(appliance);
     if (protocol === UDP) seen.flows.add(String([sourcePort, destinationPort].sort()));
-    if (protocol === ICMP || protocol === ICMPV6) seen.errors.push(source);
+    if (isError(protocol, packet.bytes)) seen.errors.push(source);
   };
   return watched;
 }
