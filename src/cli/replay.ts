@@ -23,7 +23,7 @@ function optionsOf(config: Config): Given {
   const { targets, healthCheck: _, ...targetGroup } = config.targetGroup;
   const known: readonly string[] = [...BASE_KEYS, 'address', 'port'];
   const gateway = Object.fromEntries(
-    Object.entries({ midStream: 'auto', ...config.gateway }).filter(([key]) => known.includes(key)),
+    Object.entries(config.gateway).filter(([key]) => known.includes(key)),
   );
   const endpoints = config.endpoints.map(({ id, zone, mtu }) => ({
     id,

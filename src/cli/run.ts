@@ -21,6 +21,7 @@ export async function run(path: string, version: string): Promise<number> {
       hangUps += 1;
       return;
     }
+    service.reopenLogs();
     const again = loadConfig(path);
     if (again.ok) void service.reload(again.config);
     else service.refuse(again.problems.map((problem) => problemLine(path, problem)));

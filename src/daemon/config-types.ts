@@ -2,7 +2,12 @@
 import type { HealthCheckOptions } from '../control/health-options.js';
 import type { TargetGroupOptions, TargetSpec, TargetTcpReset } from '../control/options.js';
 import type { EndpointOptions } from '../gateway/gateway-load-balancer.js';
-import type { GatewayLimits, IdleTimeout } from '../gateway/options.js';
+import type {
+  GatewayLimits,
+  IdleTimeout,
+  ListenerTcpReset,
+  MidStream,
+} from '../gateway/options.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
@@ -18,6 +23,14 @@ export interface GatewayConfig {
   crossZone: boolean;
   idleTimeout: Required<IdleTimeout>;
   limits: GatewayLimits;
+  midStream: MidStream;
+  cookieCheck: 'lenient' | 'strict';
+  promotion: 'return' | 'ingress';
+  pathMtuDiscovery: boolean;
+  sendTcpReset: Required<ListenerTcpReset>;
+  /** Absent: random for each start. */
+  hashKey?: Uint8Array;
+  cookieKey?: Uint8Array;
 }
 
 export interface TargetGroupConfig extends TargetGroupOptions {
@@ -32,6 +45,13 @@ export interface TargetGroupConfig extends TargetGroupOptions {
 
 export type EndpointConfig = EndpointOptions & { id: string };
 
+export interface FlowLogConfig {
+  /** A file, or `-` for standard output. */
+  path: string;
+  /** How often live flows are reported, seconds; 0 for never. */
+  intervalSeconds: number;
+}
+
 export interface Config {
   gateway: GatewayConfig;
   targetGroup: TargetGroupConfig;
@@ -40,6 +60,8 @@ export interface Config {
   metrics: { address: string; port: number } | null;
   /** Where a running gateway answers questions; null for nowhere. */
   control: { socket: string } | null;
+  /** Where flows are logged; null for nowhere. */
+  flowLog: FlowLogConfig | null;
   log: { level: LogLevel };
 }
 

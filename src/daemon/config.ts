@@ -3,15 +3,18 @@ import { readFileSync } from 'node:fs';
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
 import type { HealthCheckOptions } from '../control/health-options.js';
-import { show } from '../errors.js';
+import { GatewayError, show, withoutField } from '../errors.js';
+import { FLOWS_MIN } from '../limits.js';
 import {
   type Config,
   type EndpointConfig,
+  type FlowLogConfig,
   type LogLevel,
   type Path,
   type Problem,
   pathText,
 } from './config-types.js';
+import { readKey } from './keys.js';
 import { relationProblems } from './relations.js';
 import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
 
@@ -60,7 +63,15 @@ export function parseConfig(text: string): Loaded {
   if (problems.length > 0 || given === undefined) {
     return { ok: false, problems: problems.sort(byPlace) };
   }
-  return { ok: true, config: configOf(given as Given) };
+  try {
+    return { ok: true, config: configOf(given as Given) };
+  } catch (error) {
+    // A file that was there a moment ago.
+    if (!(error instanceof GatewayError) || error.field === undefined) throw error;
+    const path = error.field.split('.');
+    const message = withoutField(error);
+    return { ok: false, problems: [{ path, message, ...placeOf(document, lines, path) }] };
+  }
 }
 
 function byPlace(a: Problem, b: Problem): number {
@@ -216,8 +227,11 @@ function configOf(given: Given): Config {
   const group = (given.targetGroup ?? {}) as Partial<Config['targetGroup']>;
   const metrics = given.metrics as { listen: string } | null | undefined;
   const control = given.control as Config['control'] | undefined;
+  const flowLog = given.flowLog as (Partial<FlowLogConfig> & { path: string }) | null | undefined;
   const log = (given.log ?? {}) as { level?: LogLevel };
   const healthCheck: HealthCheckOptions | false = group.healthCheck ?? {};
+  const flows = gateway.limits?.flows ?? 1_048_576;
+  const quarter = Math.max(FLOWS_MIN, Math.floor(flows / 4));
   return {
     gateway: {
       name: gateway.name ?? 'gateway',
@@ -232,9 +246,15 @@ function configOf(given: Given): Config {
         otherSeconds: gateway.idleTimeout?.otherSeconds ?? 120,
       },
       limits: {
-        flows: gateway.limits?.flows ?? 1_048_576,
-        flowsIpv6: gateway.limits?.flowsIpv6 ?? 262_144,
+        flows,
+        flowsIpv6: gateway.limits?.flowsIpv6 ?? quarter,
       },
+      midStream: gateway.midStream ?? 'auto',
+      cookieCheck: gateway.cookieCheck ?? 'lenient',
+      promotion: gateway.promotion ?? 'return',
+      pathMtuDiscovery: gateway.pathMtuDiscovery ?? true,
+      sendTcpReset: { onIdleTimeout: gateway.sendTcpReset?.onIdleTimeout ?? false },
+      ...keysOf(gateway),
     },
     targetGroup: {
       ...group,
@@ -258,7 +278,16 @@ function configOf(given: Given): Config {
     ),
     metrics: metrics ? checkMetricsListen(metrics.listen) : null,
     control: control ?? null,
+    flowLog: flowLog ? { path: flowLog.path, intervalSeconds: flowLog.intervalSeconds ?? 0 } : null,
     log: { level: log.level ?? 'info' },
+  };
+}
+
+/** The keys that are given, as bytes. */
+function keysOf({ hashKey, cookieKey }: { hashKey?: unknown; cookieKey?: unknown }) {
+  return {
+    ...(hashKey !== undefined && { hashKey: readKey('gateway.hashKey', hashKey) }),
+    ...(cookieKey !== undefined && { cookieKey: readKey('gateway.cookieKey', cookieKey) }),
   };
 }
 

@@ -4,6 +4,7 @@ import type { ProbeEvent } from '../control/events.js';
 import type { TargetState } from '../control/health.js';
 import type { GatewayCounters } from '../gateway/counters.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
+import type { FlowLogTotals } from './flow-log.js';
 
 const STATES: readonly TargetState[] = [
   'initial',
@@ -33,6 +34,8 @@ function total(key: Exclude<keyof GatewayCounters, 'drops' | 'targets' | 'endpoi
 export class GatewayMetrics {
   /** Reloads by result: applied or refused. */
   readonly reloads: Counter<'result'>;
+  /** What the flow log has done; nothing without one. */
+  flowLog: Readonly<FlowLogTotals> = { records: 0, recordsLost: 0, eventsLost: 0 };
   readonly #registry = new Registry();
   readonly #gateway: GatewayLoadBalancer;
   readonly #checks: Histogram<'zone' | 'result'>;
@@ -61,6 +64,10 @@ export class GatewayMetrics {
       labelNames: ['result'],
       registers,
     });
+    this.#counter('gwlb_flow_log_records_total', 'Flow log records, by result.', ['result'], () => [
+      { labels: { result: 'written' }, value: this.flowLog.records },
+      { labels: { result: 'lost' }, value: this.flowLog.recordsLost + this.flowLog.eventsLost },
+    ]);
     for (const result of ['applied', 'refused']) this.reloads.inc({ result }, 0);
     this.#checks = new Histogram({
       name: 'gwlb_health_check_duration_seconds',

@@ -61,7 +61,9 @@ function gatewayProblems(gateway: Given, group: Given): Found[] {
   const targetGroup = groupOf(group);
   // A missing address is told by the schema, what is wrong with the group by others.
   if (gateway.address === undefined || !targetGroup) return [];
-  return told(() => checkListen({ ...gateway, targetGroup }), 'options', ['gateway']);
+  // Keys are no bytes yet; what is wrong with them the schema tells.
+  const { hashKey: _, cookieKey: __, ...options } = gateway;
+  return told(() => checkListen({ ...options, targetGroup }), 'options', ['gateway']);
 }
 
 /** null where its options are wrong. */

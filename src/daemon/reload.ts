@@ -6,6 +6,8 @@ import type { Config, EndpointConfig } from './config-types.js';
 /** Keys whose change needs no restart; `endpoints` are compared one by one. */
 const LIVE = new Set([
   'gateway.idleTimeout',
+  'gateway.sendTcpReset',
+  'gateway.cookieKey',
   'targetGroup.failover',
   'targetGroup.sendTcpReset',
   'targetGroup.deregistrationDelaySeconds',
@@ -32,6 +34,7 @@ export function restartNeeded(before: Config, after: Config): string[] {
     }
   }
   if (!isDeepStrictEqual(before.metrics, after.metrics)) paths.push('metrics.listen');
+  if ((before.flowLog === null) !== (after.flowLog === null)) paths.push('flowLog');
   if (!isDeepStrictEqual(before.control, after.control)) paths.push('control.socket');
   const known = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
   after.endpoints.forEach((endpoint, i) => {

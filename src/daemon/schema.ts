@@ -6,13 +6,15 @@
 import { z } from 'zod';
 import { checkTarget, checkTargetGroup } from '../control/options.js';
 import { TargetGroup } from '../control/target-group.js';
-import { checkOneOf, GatewayError, invalidArgument, withoutField } from '../errors.js';
+import { checkOneOf, checkString, GatewayError, invalidArgument, withoutField } from '../errors.js';
 import { checkEndpoint } from '../gateway/endpoint.js';
 import { checkGeneve, checkListen, checkTunName } from '../gateway/gateway-load-balancer.js';
+import { checkReportInterval } from '../gateway/options.js';
 import { parseSocketAddress } from '../packet/address.js';
 import { checkNetns } from '../packet/lifecycle.js';
 import { LOG_LEVELS } from './config-types.js';
 import { checkSocketPath } from './control-socket.js';
+import { readKey } from './keys.js';
 
 type Given = Record<string, unknown>;
 
@@ -77,6 +79,19 @@ const gateway = z.strictObject({
       flowsIpv6: gatewayValue('limits', (flowsIpv6) => ({ flowsIpv6 })).optional(),
     })
     .optional(),
+  midStream: gatewayValue('midStream').optional(),
+  cookieCheck: gatewayValue('cookieCheck').optional(),
+  promotion: gatewayValue('promotion').optional(),
+  pathMtuDiscovery: gatewayValue('pathMtuDiscovery').optional(),
+  sendTcpReset: z
+    .strictObject({
+      onIdleTimeout: gatewayValue('sendTcpReset', (onIdleTimeout) => ({
+        onIdleTimeout,
+      })).optional(),
+    })
+    .optional(),
+  hashKey: value((key) => readKey('hashKey', key)).optional(),
+  cookieKey: value((key) => readKey('cookieKey', key)).optional(),
 });
 
 const healthCheck = z.strictObject({
@@ -171,6 +186,12 @@ export const SCHEMA = z.strictObject({
   metrics: z.strictObject({ listen: value(checkMetricsListen) }).nullish(),
   control: z
     .strictObject({ socket: value((socket) => checkSocketPath('socket', socket)) })
+    .nullish(),
+  flowLog: z
+    .strictObject({
+      path: value((path) => checkString('path', path, { max: 4095 })),
+      intervalSeconds: value((seconds) => checkReportInterval('seconds', seconds)).optional(),
+    })
     .nullish(),
   log: z
     .strictObject({ level: value((level) => checkOneOf('level', level, LOG_LEVELS)).optional() })

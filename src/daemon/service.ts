@@ -1,11 +1,13 @@
 /** A configuration at work: the gateway it describes, its reloads and its end. */
+import { isDeepStrictEqual } from 'node:util';
 import type { HealthEvent } from '../control/events.js';
 import { TargetGroup } from '../control/target-group.js';
 import { GatewayError, withoutField } from '../errors.js';
 import { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
-import type { Config, EndpointConfig } from './config-types.js';
+import type { Config, EndpointConfig, FlowLogConfig } from './config-types.js';
 import { controlResources } from './control-resources.js';
 import { ControlServer } from './control-server.js';
+import { FlowLog } from './flow-log.js';
 import type { Logger } from './log.js';
 import { GatewayMetrics } from './metrics.js';
 import { MetricsServer } from './metrics-server.js';
@@ -30,6 +32,7 @@ export class Service {
   readonly #version: string;
   #server: MetricsServer | null = null;
   #control: ControlServer | null = null;
+  #flowLog: FlowLog | null = null;
   #config: Config;
   #failure: Error | null = null;
   #reloading: Promise<unknown> = Promise.resolve();
@@ -40,10 +43,15 @@ export class Service {
     const group = new TargetGroup(options);
     await named('targets', 'targetGroup.targets', () => group.setTargets(targets));
     const gateway = await named('options', 'gateway', () =>
-      GatewayLoadBalancer.listen({ ...config.gateway, targetGroup: group }),
+      GatewayLoadBalancer.listen({
+        ...config.gateway,
+        targetGroup: group,
+        flowCounters: config.flowLog !== null,
+      }),
     );
     const service = new Service(config, log, version, group, gateway);
     try {
+      if (config.flowLog) service.#logFlows(config.flowLog);
       for (const [at, endpoint] of config.endpoints.entries()) await service.#create(endpoint, at);
       await service.#serveMetrics();
       await service.#answerQuestions();
@@ -105,6 +113,11 @@ export class Service {
     this.#log.error({ event: 'reload_refused', problems }, 'reload refused: nothing changed');
   }
 
+  /** Goes on in new files where the old ones were moved away. */
+  reopenLogs(): void {
+    this.#flowLog?.reopen();
+  }
+
   /** Stops everything and says what was done. */
   async stop(cause: string): Promise<void> {
     await this.#reloading;
@@ -145,6 +158,7 @@ export class Service {
   /** What the system may refuse comes first, so that it can be undone; what cannot fail, last. */
   async #apply(next: Config, { added, removed }: EndpointChanges): Promise<void> {
     const created: string[] = [];
+    if (next.flowLog) FlowLog.check(next.flowLog);
     try {
       for (const { endpoint, at } of added) {
         await this.#create(endpoint, at);
@@ -157,8 +171,14 @@ export class Service {
       for (const id of created) await this.gateway.removeEndpoint(id);
       throw error;
     }
+    if (next.flowLog) this.#flowLog?.configure(next.flowLog);
     this.#group.update(policyOf(next));
     this.gateway.setIdleTimeout(next.gateway.idleTimeout);
+    this.gateway.setTcpReset(next.gateway.sendTcpReset);
+    const { cookieKey } = next.gateway;
+    if (!isDeepStrictEqual(cookieKey, this.#config.gateway.cookieKey)) {
+      this.gateway.rotateCookieKey(cookieKey && { key: cookieKey });
+    }
     for (const id of removed) {
       await this.gateway.removeEndpoint(id);
       this.#log.info({ event: 'endpoint_removed', endpoint: id }, 'endpoint removed');
@@ -182,6 +202,11 @@ export class Service {
     });
   }
 
+  #logFlows(config: FlowLogConfig): void {
+    this.#flowLog = new FlowLog(this.gateway, config, this.#log);
+    this.#metrics.flowLog = this.#flowLog.totals;
+  }
+
   async #answerQuestions(): Promise<void> {
     const { control } = this.#config;
     if (!control) return;
@@ -199,12 +224,13 @@ export class Service {
     await this.#server?.close();
     this.#metrics.close();
     await this.gateway.close();
+    await this.#flowLog?.close();
     await this.#group.close();
   }
 
   #tellStarted(): void {
     const { name, address, port, netns, workers, sourcePorts } = this.gateway;
-    const { metrics, control, targetGroup, endpoints } = this.#config;
+    const { metrics, control, flowLog, targetGroup, endpoints } = this.#config;
     this.#log.info(
       {
         event: 'started',
@@ -219,6 +245,7 @@ export class Service {
         endpoints: endpoints.length,
         metrics: metrics && `${metrics.address}:${metrics.port}`,
         control: control?.socket ?? null,
+        flowLog: flowLog?.path ?? null,
       },
       'started',
     );

@@ -29,6 +29,7 @@ import {
   type BaseSettings,
   checkIdleTimeout,
   checkListenerReset,
+  checkReportInterval,
   type IdleMs,
   type IdleTimeout,
   type ListenerTcpReset,
@@ -201,7 +202,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
    */
   setFlowReports(intervalSeconds: number): void {
     this.checkOpen();
-    const seconds = checkInteger('intervalSeconds', intervalSeconds, 0, 86_400);
+    const seconds = checkReportInterval('intervalSeconds', intervalSeconds);
     this.#native.setReportInterval(seconds * 1000);
   }
 

@@ -53,7 +53,10 @@ export interface FlowEvent {
    * report of its counters, where such were asked for.
    */
   type: 'opened' | 'moved' | 'ended' | 'lives';
-  /** When, in milliseconds of the clock that packets are given (`performance.now()`, or `now`). */
+  /**
+   * When, in milliseconds of the clock that packets are given: `now` of a `Gateway`, CLOCK_MONOTONIC
+   * (`process.hrtime`) of a `GatewayLoadBalancer`.
+   */
   time: number;
   /** Why; null for `lives`. */
   cause: FlowCause | null;

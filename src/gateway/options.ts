@@ -214,6 +214,11 @@ export function checkBase(
   };
 }
 
+/** Seconds between two reports of a live flow; 0 for none. */
+export function checkReportInterval(field: string, value: unknown): number {
+  return checkInteger(field, value, 0, 86_400);
+}
+
 /** Whether `onIdleTimeout` is on. */
 export function checkListenerReset(field: string, value: unknown): boolean {
   const { onIdleTimeout } = checkOptions(field, value, ['onIdleTimeout']);

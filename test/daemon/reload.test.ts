@@ -228,7 +228,7 @@ t.test('a default that is written out, or left out, is no change', async (t) => 
     file,
     `gateway: { name: gateway, address: ${GATEWAY}, port: 6081, netns: null, mtu: 8500, workers: 1,
   crossZone: false, idleTimeout: { tcpSeconds: 350, otherSeconds: 120 },
-  limits: { flows: 4096, flowsIpv6: 262144 } }
+  limits: { flows: 4096, flowsIpv6: 1024 } }
 targetGroup: { name: targets, port: 6081, inner: ip, optionClass: 0x0108, stickiness: 5-tuple,
   failover: no_rebalance, healthCheck: false, targets: [{ address: ${TARGET}, zone: default }] }
 endpoints:

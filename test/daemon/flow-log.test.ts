@@ -1,0 +1,238 @@
+/** The flow log: what its records say, and that what cannot be written is counted. */
+import { EventEmitter } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { FlowLog, type FlowSource } from '../../src/daemon/flow-log.js';
+import { FlowRecords } from '../../src/daemon/flow-records.js';
+import { FileSink, type FlowSink } from '../../src/daemon/flow-sink.js';
+import type { Logger } from '../../src/daemon/log.js';
+import type { Endpoint, FlowEvent, Target } from '../../src/index.js';
+import { until } from '../api/rig.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'gwlb-flows-'));
+t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+let files = 0;
+const newPath = () => join(folder, `${files++}.jsonl`);
+
+const ENDPOINT = { id: 'vpce-00000000000000001' } as Endpoint;
+const target = (id: string) => ({ id }) as Target;
+
+function event(fields: Partial<FlowEvent> = {}): FlowEvent {
+  return {
+    type: 'ended',
+    time: 5000,
+    cause: 'closed',
+    end: 'closed',
+    protocol: 'tcp',
+    ends: ['10.0.2.10:443', '203.0.113.9:52144'],
+    endpoint: ENDPOINT,
+    target: target('10.0.1.10:6081'),
+    previous: null,
+    cookie: 0x10fe64,
+    counters: { openedAt: 2000, packetsTo: 9, bytesTo: 900, packetsFrom: 7, bytesFrom: 700 },
+    ...fields,
+  };
+}
+
+const moved = (from: string, fields: Partial<FlowEvent> = {}) =>
+  event({ type: 'moved', end: null, counters: null, previous: target(from), ...fields });
+const live = { type: 'lives', end: null, cause: null } as const;
+
+t.test('records', async (t) => {
+  const offset = Date.UTC(2026, 0, 2) - 5000;
+  await t.test('of a flow that ended', async (t) => {
+    t.strictSame(new FlowRecords('gw', true).of(event(), offset), {
+      time: '2026-01-02T00:00:00.000Z',
+      type: 'end',
+      gateway: 'gw',
+      endpoint: ENDPOINT.id,
+      protocol: 'tcp',
+      ends: ['10.0.2.10:443', '203.0.113.9:52144'],
+      target: '10.0.1.10:6081',
+      previousTargets: [],
+      cookie: '0x0010fe64',
+      start: '2026-01-01T23:59:57.000Z',
+      durationMs: 3000,
+      packetsTo: 9,
+      bytesTo: 900,
+      packetsFrom: 7,
+      bytesFrom: 700,
+      end: 'closed',
+    });
+  });
+
+  await t.test('of one that goes on', async (t) => {
+    const record = new FlowRecords('gw', true).of(event(live), offset);
+    t.match(record, { type: 'live', end: null, packetsTo: 9, durationMs: 3000 });
+  });
+
+  await t.test('of one that moved', async (t) => {
+    const records = new FlowRecords('gw', true);
+    t.equal(records.of(moved('a:1'), 0), null);
+    t.equal(records.of(moved('b:1', { endpoint: { id: 'vpce-2' } as Endpoint }), 0), null);
+    records.of(moved('c:1'), 0);
+    const lives = records.of(event({ type: 'lives', end: null }), 0);
+    t.strictSame(lives?.previousTargets, ['a:1', 'c:1'], 'its own, in order');
+    t.strictSame(records.of(event(), 0)?.previousTargets, ['a:1', 'c:1']);
+    t.strictSame(
+      records.of(event(), 0)?.previousTargets,
+      [],
+      'the next with this tuple is another',
+    );
+    records.of(moved('a:1'), 0);
+    records.of(event({ type: 'opened', end: null }), 0);
+    t.strictSame(records.of(event(), 0)?.previousTargets, [], 'also where the end was not seen');
+    for (let i = 0; i < 20; i += 1) records.of(moved(`${i}:1`), 0);
+    t.equal(records.of(event(), 0)?.previousTargets.length, 16);
+  });
+
+  await t.test('of flows of the gateway as a whole', async (t) => {
+    const records = new FlowRecords('gw', false);
+    records.of(moved('a:1'), 0);
+    const record = records.of(event({ endpoint: null, target: null, counters: null }), 0);
+    t.match(record, { endpoint: null, target: null, previousTargets: ['a:1'], start: null });
+    t.match(record, { durationMs: null, packetsTo: null, bytesFrom: null });
+  });
+});
+
+/** A gateway that says what the test makes it say. */
+class Source extends EventEmitter {
+  readonly name = 'gw';
+  readonly targetGroup = { scope: 'endpoint' };
+  interval = -1;
+  eventsLost = 3;
+  counters = () => ({ eventsLost: this.eventsLost });
+  setFlowReports = (seconds: number) => {
+    this.interval = seconds;
+  };
+}
+
+/** A disk that is as full as the test wants it. */
+class Sink implements FlowSink {
+  waiting = 0;
+  readonly lines: Record<string, unknown>[] = [];
+  closed = 0;
+  write = (line: string) => {
+    if (!line.endsWith('}\n')) throw new Error(`no line: ${line}`);
+    this.lines.push(JSON.parse(line));
+  };
+  reopen = () => {};
+  close = async () => this.closed;
+}
+
+function logger(): { log: Logger; said: Record<string, unknown>[] } {
+  const said: Record<string, unknown>[] = [];
+  const say = (fields: Record<string, unknown>) => said.push(fields);
+  return { log: { warn: say, error: say, info: say } as unknown as Logger, said };
+}
+
+function rig(sink: Sink | undefined, path = '/flows.jsonl') {
+  const source = new Source();
+  const { log, said } = logger();
+  const config = { path, intervalSeconds: 60 };
+  const flowLog = new FlowLog(source as unknown as FlowSource, config, log, sink);
+  return { source, said, flowLog };
+}
+
+t.test('what cannot be written is counted, and told in the log itself', async (t) => {
+  const sink = new Sink();
+  const { source, said, flowLog } = rig(sink);
+  t.equal(source.interval, 60);
+  source.emit('flow', event({ type: 'opened', end: null }));
+  source.emit('flow', event());
+  t.match(sink.lines, [{ type: 'end', gateway: 'gw' }]);
+  const lag = Math.abs(Date.now() - Date.parse(String(sink.lines[0].time)));
+  t.ok(lag > 60_000, 'times are those of the events, which are of long ago here');
+
+  sink.waiting = 17 << 20;
+  source.emit('flow', event());
+  source.emit('flow', event());
+  t.equal(sink.lines.length, 1);
+  t.strictSame(flowLog.totals, { records: 1, recordsLost: 2, eventsLost: 0 });
+  sink.waiting = 0;
+  source.emit('flow', event());
+  t.match(sink.lines.slice(1), [{ type: 'lost', gateway: 'gw', events: 0, records: 2 }, {}]);
+  t.equal(sink.lines.length, 3, 'before the next record');
+  source.emit('flow', event());
+  t.equal(sink.lines.length, 4, 'and once');
+
+  source.eventsLost += 40;
+  await flowLog.close();
+  t.match(sink.lines.slice(4), [{ type: 'lost', events: 40, records: 0 }]);
+  t.match(said, [{ event: 'flow_log_lost', events: 40, records: 0 }]);
+  t.strictSame(flowLog.totals, { records: 3, recordsLost: 2, eventsLost: 40 });
+  t.equal(source.listenerCount('flow'), 0);
+});
+
+t.test('a rest that is not written before the end is told', async (t) => {
+  const sink = new Sink();
+  sink.closed = 512;
+  const { said, flowLog } = rig(sink);
+  await flowLog.close();
+  t.match(said, [{ event: 'flow_log_lost', bytes: 512, records: 0 }]);
+});
+
+t.test('a file', async (t) => {
+  const lines = (path: string) => readFileSync(path, 'utf8').split('\n').filter(Boolean);
+
+  await t.test('is rotated without losing a line', async (t) => {
+    const path = newPath();
+    const { source, said, flowLog } = rig(undefined, path);
+    t.equal(statSync(path).mode & 0o777, 0o640 & ~process.umask());
+    source.emit('flow', event());
+    await until(() => lines(path).length === 1, 'it is written soon, and not only when full');
+    source.emit('flow', event());
+    renameSync(path, `${path}.1`);
+    flowLog.reopen();
+    source.emit('flow', event());
+    await flowLog.close();
+    t.equal(lines(`${path}.1`).length + lines(path).length, 3);
+    t.ok(lines(path).length >= 1, 'the new file has what came after');
+    t.strictSame(said, []);
+  });
+
+  await t.test('is appended to', async (t) => {
+    const path = newPath();
+    for (let i = 0; i < 2; i += 1) {
+      const { source, flowLog } = rig(undefined, path);
+      source.emit('flow', event());
+      await flowLog.close();
+    }
+    t.equal(lines(path).length, 2);
+  });
+
+  await t.test('of another name from now on', async (t) => {
+    const [path, other] = [newPath(), newPath()];
+    const { source, flowLog } = rig(undefined, path);
+    flowLog.configure({ path: other, intervalSeconds: 5 });
+    t.equal(source.interval, 5);
+    source.emit('flow', event());
+    await flowLog.close();
+    t.strictSame([lines(path).length, lines(other).length], [0, 1]);
+  });
+
+  await t.test('that is not there', async (t) => {
+    const path = join(folder, 'none', 'flows.jsonl');
+    const wrong = { code: 'ERR_GWLB_SYSTEM', field: 'flowLog.path', message: /^flowLog\.path: / };
+    t.throws(() => rig(undefined, path), wrong);
+    t.throws(() => FlowLog.check({ path, intervalSeconds: 0 }), wrong);
+    t.notOk(existsSync(path));
+    const { source, said, flowLog } = rig(undefined, newPath());
+    t.throws(() => flowLog.configure({ path, intervalSeconds: 0 }), wrong);
+    source.emit('flow', event());
+    await flowLog.close();
+    t.strictSame(said, [], 'the one before goes on');
+  });
+
+  await t.test('on a full disk', async (t) => {
+    const failures: string[] = [];
+    const sink = new FileSink('/dev/full', (error) => failures.push(error.message));
+    sink.write('x'.repeat(10_000));
+    await until(() => failures.length > 0, 'it is told');
+    t.match(failures[0], /ENOSPC/);
+    t.equal(sink.waiting, 10_000, 'it waits for room');
+    t.equal(await sink.close(), 10_000);
+  });
+});
