@@ -26,6 +26,8 @@ export interface Flow {
   /** Something else than SYN, SYN-ACK and RST was seen. */
   established: boolean;
   probation: boolean;
+  /** It is to move with its next packet (T3, T7). */
+  told: boolean;
   /** Answered with RST since its target was lost. */
   refused: boolean;
   /** The target it moved away from last. */

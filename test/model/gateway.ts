@@ -5,7 +5,7 @@
  * Entries end only in `sweep` (one that is overdue and was not swept counts as alive), and slots of
  * former targets are forgotten when the model is told so.
  */
-import { endOf, type Flow, timeoutOf } from './flows.js';
+import { endOf, timeoutOf } from './flows.js';
 import { type Entering, enter, takeHeld } from './ingress.js';
 import { giveBack, type Returned } from './returns.js';
 import { type Outcome, State } from './state.js';
@@ -25,16 +25,12 @@ export class GatewayModel extends State {
 
   /** C5, C6, C7. */
   sweep(now: number): number {
-    this.advance(now);
+    this.advance(now, false);
     const due = this.flows().filter(
       (flow) => now - flow.lastSeen >= timeoutOf(flow.life, this.idle),
     );
     for (const flow of due) this.end(flow, endOf(flow));
     return due.length;
-  }
-
-  flows(): Flow[] {
-    return [...this.tables[4].flows.values(), ...this.tables[6].flows.values()];
   }
 
   /** How many flows are pinned to the target in this slot. */

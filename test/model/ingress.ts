@@ -62,7 +62,7 @@ function settle(state: State, found: Classified): Known | Outcome {
 
 /** What waited and may go now, in the order in which it came. */
 export function takeHeld(state: State, now: number): Entering[] {
-  state.advance(now);
+  state.advance(now, false);
   const { fragments } = state;
   const ready = fragments.held.filter(({ packet, endpoint, since }) => {
     const scope = state.scope(endpoint);
@@ -104,8 +104,7 @@ function failsOpen(state: State, found: Known): boolean {
 
 /** I1, I2: it goes where its flow goes, and changes nothing. */
 function decideError(state: State, found: Known, flow: Flow | null): Outcome {
-  const target = flow && state.targets.targets.get(flow.slot);
-  if (flow && target && !state.targets.loses(target)) return forward(flow);
+  if (flow && !state.isVoid(flow)) return forward(flow);
   return failsOpen(state, found) ? withoutTarget(state) : drop('icmp_no_flow');
 }
 
@@ -116,13 +115,15 @@ function decideKnown(state: State, found: Known, flow: Flow): Outcome {
   if (isConnection(key) && isSyn(packet) && beginsAnew(state, flow, target)) {
     return reopen(state, found, flow, target);
   }
+  if (isRefused(state, packet, flow, target)) return refuse(state, packet, flow);
   touch(flow, packet, key.forward, true, state.now);
-  const isVoid = target === undefined || state.targets.loses(target);
+  const isVoid = state.isVoid(flow);
   if (isVoid) {
     const chosen = state.choose(endpoint, flow.hash);
     if (chosen === null) return withoutTarget(state);
     move(state, flow, chosen, target, endpoint);
   }
+  flow.told = false;
   if (state.options.promoteOnIngress && !isSyn(packet)) flow.probation = false;
   return { ...forward(flow), moved: isVoid };
 }
@@ -141,7 +142,7 @@ function reopen(state: State, found: Known, old: Flow, target: ModelTarget | und
   const { packet, key, endpoint } = found;
   const chosen = choosesAgain(state, old, target) ? state.choose(endpoint, old.hash) : target;
   if (!chosen) {
-    if (!state.targets.policy.failOpen) countRejected(state, packet);
+    if (!state.targets.policy.failOpen) countRejected(state, found);
     return withoutTarget(state);
   }
   state.end(old, 'replaced');
@@ -151,6 +152,21 @@ function reopen(state: State, found: Known, old: Flow, target: ModelTarget | und
   const flow = state.insert(key, cookie, 'reopened', endpoint) as Flow;
   touch(flow, packet, key.forward, true, state.now);
   return { ...forward(flow), isNew: true };
+}
+
+/** T4, T8: only TCP headers can be answered, and a RST is not. */
+function isRefused(state: State, packet: Packet, flow: Flow, target?: ModelTarget): boolean {
+  const flags = flagsOf(packet);
+  if (!isConnection(flow.key) || flags === null || (flags & RST) !== 0) return false;
+  return flow.refused || (target !== undefined && state.targets.resets(target));
+}
+
+function refuse(state: State, packet: Packet, flow: Flow): Outcome {
+  if (!flow.refused) state.count('flowsRefused');
+  flow.refused = true;
+  flow.life = 'reset';
+  flow.lastSeen = state.now;
+  return { verdict: 'reply', reason: 'flow_refused', reply: resetFor(packet) };
 }
 
 /** T3, T7. */
@@ -176,8 +192,8 @@ function decideFirst(state: State, found: Known): Outcome {
   const { packet, key, endpoint } = found;
   if (failsOpen(state, found)) return withoutTarget(state);
   const flags = flagsOf(packet);
-  // What shows no ports is no connection's, as far as can be told.
-  const ofConnection = packet.protocol === TCP && (!isLater(packet) || key.kind === 5);
+  // A later fragment is what its train is; without ports it is no connection's, as far as can be told.
+  const ofConnection = isLater(packet) ? isConnection(key) : packet.protocol === TCP;
   const midStream = ofConnection && !isSyn(packet);
   const isReset = flags !== null && (flags & RST) !== 0;
   if (midStream && (isReset || !state.learning())) {
@@ -187,7 +203,7 @@ function decideFirst(state: State, found: Known): Outcome {
   const hash = state.hash(key);
   const chosen = state.choose(endpoint, hash);
   if (chosen === null) {
-    countRejected(state, packet);
+    countRejected(state, found);
     return withoutTarget(state);
   }
   const cookie = state.cookie(endpoint, hash, chosen.slot, 0);
@@ -206,9 +222,10 @@ function forward(flow: Flow): Outcome {
   return { verdict: 'forward', reason: 'none', target: flow.slot, cookie: flow.cookie };
 }
 
-function countRejected(state: State, packet: Packet): void {
+function countRejected(state: State, { packet, key }: Known): void {
   state.count('flowsRejected');
-  if (packet.protocol === TCP) state.count('flowsRejectedTcp');
+  const protocol = key.kind === 5 ? key.protocol : packet.protocol;
+  if (protocol === TCP) state.count('flowsRejectedTcp');
 }
 
 function countOutcome(state: State, { verdict, reason, reply }: Outcome): void {

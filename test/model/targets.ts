@@ -8,6 +8,9 @@ export type Failover = 'no_rebalance' | 'rebalance';
 
 export interface Policy {
   readonly failover: Failover;
+  /** T4, T8: connections of lost targets are answered with RST. */
+  readonly resetOnUnhealthy: boolean;
+  readonly resetOnDeregistration: boolean;
   readonly delayMs: number;
   readonly failOpen: boolean;
   readonly crossZone: boolean;
@@ -28,12 +31,16 @@ export interface ModelTarget {
   successes: number;
   failures: number;
   drainUntil: number;
+  /** Its flows were told to move since it failed or left. */
+  told: boolean;
 }
 
 export class TargetsModel {
   policy: Policy;
   /** By slot: everything that flows may be pinned to. */
   readonly targets = new Map<number, ModelTarget>();
+  /** The flows of this slot were told to move with their next packet, or may stay after all. */
+  onTold: (slot: number, told: boolean) => void = () => {};
   #slots = 0;
 
   constructor(policy: Policy) {
@@ -58,10 +65,19 @@ export class TargetsModel {
       successes: 0,
       failures: 0,
       drainUntil: 0,
+      told: false,
     };
-    Object.assign(target, { zone, weight, phase: 'active', successes: 0, failures: 0 });
+    Object.assign(target, {
+      zone,
+      weight,
+      phase: 'active',
+      successes: 0,
+      failures: 0,
+      told: false,
+    });
     target.health = this.policy.thresholds === null ? 'healthy' : 'initial';
     this.targets.set(target.slot, target);
+    this.#settle();
   }
 
   deregister(id: string, now: number): void {
@@ -77,6 +93,7 @@ export class TargetsModel {
     for (const target of this.targets.values()) {
       if (target.phase === 'draining' && target.drainUntil <= now) target.phase = 'gone';
     }
+    this.#settle();
   }
 
   /** Counts a check's result. */
@@ -88,6 +105,25 @@ export class TargetsModel {
     target.failures = ok ? 0 : target.failures + 1;
     if (target.successes >= thresholds.healthy) target.health = 'healthy';
     if (target.failures >= thresholds.unhealthy) target.health = 'unhealthy';
+    this.#settle();
+  }
+
+  /** Somebody else knows how it is; for groups without checks. */
+  say(id: string, health: 'healthy' | 'unhealthy'): void {
+    const target = this.find(id);
+    if (target?.phase === 'active') target.health = health;
+    this.#settle();
+  }
+
+  setWeight(id: string, weight: number): void {
+    const target = this.find(id);
+    if (target !== undefined) target.weight = weight;
+    this.#settle();
+  }
+
+  setPolicy(policy: Policy): void {
+    this.policy = policy;
+    this.#settle();
   }
 
   /** No flow is pinned to it any more, or late returns are over: its slot means nothing now. */
@@ -118,13 +154,32 @@ export class TargetsModel {
     return bestOf(this.eligible(zone), row);
   }
 
-  /**
-   * T3, T7: the flows of this target are to move with their next packet. Not where there is nobody
-   * better (T10).
-   */
-  loses(target: ModelTarget): boolean {
+  /** Not where there is nobody better (T10). */
+  #loses(target: ModelTarget): boolean {
     const lost = target.health === 'unhealthy' || target.phase === 'gone';
     return this.policy.failover === 'rebalance' && lost && this.#hasHealthy(target.zone);
+  }
+
+  /** T4, T8: its connections are answered with RST; not where there is nobody better (T10). */
+  resets(target: ModelTarget): boolean {
+    const { resetOnUnhealthy, resetOnDeregistration } = this.policy;
+    const lost =
+      (resetOnUnhealthy && target.health === 'unhealthy') ||
+      (resetOnDeregistration && target.phase === 'gone');
+    return lost && this.#hasHealthy(target.zone);
+  }
+
+  /**
+   * T3, T7: told once, under the policy of that moment; T9: all is forgiven when it takes new flows
+   * again, is well, or is registered again.
+   */
+  #settle(): void {
+    for (const target of this.targets.values()) {
+      const well = target.phase === 'active' && target.health !== 'unhealthy';
+      const told = this.#loses(target) || (target.told && !well && !this.takesNewFlows(target));
+      if (told !== target.told) this.onTold(target.slot, told);
+      target.told = told;
+    }
   }
 
   #hasHealthy(zone: string): boolean {

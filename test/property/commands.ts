@@ -2,6 +2,14 @@
 import fc from 'fast-check';
 import { ENDPOINTS, type PacketSpec, PROTOCOLS, TARGETS } from './world.js';
 
+/** What becomes of the flows of a target that is lost. */
+export type OnLoss =
+  | 'no_rebalance'
+  | 'rebalance'
+  | 'reset'
+  | 'reset-unhealthy'
+  | 'reset-deregistration';
+
 export interface CaseOptions {
   readonly stickiness: '5-tuple' | '3-tuple' | '2-tuple';
   readonly scope: 'endpoint' | 'gateway';
@@ -10,7 +18,7 @@ export interface CaseOptions {
   readonly promotion: 'return' | 'ingress';
   readonly resetOnIdle: boolean;
   readonly pathMtuDiscovery: boolean;
-  readonly failover: 'no_rebalance' | 'rebalance';
+  readonly onLoss: OnLoss;
   readonly delaySeconds: number;
   readonly failOpen: boolean;
   readonly crossZone: boolean;
@@ -55,7 +63,7 @@ export type Action =
   | { readonly do: 'weight'; readonly target: number; readonly weight: number }
   | {
       readonly do: 'policy';
-      readonly failover: 'no_rebalance' | 'rebalance';
+      readonly onLoss: OnLoss;
       readonly delaySeconds: number;
       readonly failOpen: boolean;
     }
@@ -77,18 +85,14 @@ const flags = fc.oneof(
   { weight: 1, arbitrary: fc.nat(63) },
 );
 
-const piece = fc.oneof(
-  { weight: 6, arbitrary: fc.constant(null) },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      id: fc.nat(1),
-      part: fc.constantFrom('first', 'last', 'middle', 'tiny', 'attack', 'whole'),
-    }),
-  },
-) as fc.Arbitrary<PacketSpec['piece']>;
+const piece = fc.record({
+  id: fc.nat(1),
+  part: fc.constantFrom('first', 'last', 'middle', 'first', 'last', 'tiny', 'attack', 'whole'),
+}) as fc.Arbitrary<PacketSpec['piece']>;
 
-export const packetSpec: fc.Arbitrary<PacketSpec> = fc.record({
+type Fields = { [F in keyof PacketSpec]: fc.Arbitrary<PacketSpec[F]> };
+
+const FIELDS: Fields = {
   version: fc.constantFrom(4 as const, 4 as const, 6 as const),
   client: fc.constantFrom(0, 0, 0, 1),
   port: fc.constantFrom(0, 0, 0, 1),
@@ -99,27 +103,32 @@ export const packetSpec: fc.Arbitrary<PacketSpec> = fc.record({
   flags,
   payload: fc.constantFrom(0, 0, 10, 520, 560, 8_480),
   ecn: fc.constantFrom(0, 0, 1, 2, 3),
-  piece,
+  piece: fc.oneof({ weight: 6, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: piece }),
   error: fc.oneof(
     { weight: 8, arbitrary: fc.constant(null) },
     {
       weight: 1,
       arbitrary: fc.record({
-        quoted: fc.constantFrom(28, 48, 56, 200, 10),
+        quoted: fc.constantFrom(28, 48, 56, 200, 10, 22, 44),
         nested: fc.constantFrom(false, false, false, true),
       }),
     },
   ),
-});
+};
+
+function packetSpec(fields: Partial<Fields> = {}): fc.Arbitrary<PacketSpec> {
+  return fc.record({ ...FIELDS, ...fields });
+}
 
 const target = fc.nat(TARGETS.length - 1);
 const weight = fc.constantFrom(1, 1, 5, 1000, 0);
 
-const send = fc.record({
-  do: fc.constant('send' as const),
-  endpoint: fc.constantFrom(0, 0, 0, 1, 2),
-  packets: fc.array(packetSpec, { minLength: 1, maxLength: 4 }),
-});
+const send = (packets: fc.Arbitrary<PacketSpec>) =>
+  fc.record({
+    do: fc.constant('send' as const),
+    endpoint: fc.constantFrom(0, 0, 0, 1, 2),
+    packets: fc.array(packets, { minLength: 1, maxLength: 4 }),
+  });
 
 const cookie: fc.Arbitrary<CookieSpec> = fc.oneof(
   { weight: 6, arbitrary: fc.constant({ kind: 'own' as const }) },
@@ -172,55 +181,105 @@ const wait = fc.record({
   ),
 });
 
-const failover = fc.constantFrom('no_rebalance' as const, 'rebalance' as const);
+const onLoss = fc.constantFrom<OnLoss>(
+  'no_rebalance',
+  'rebalance',
+  'reset',
+  'reset-unhealthy',
+  'reset-deregistration',
+);
 const delaySeconds = fc.constantFrom(0, 5, 300);
 
-const action: fc.Arbitrary<Action> = fc.oneof(
-  { weight: 24, arbitrary: send },
-  { weight: 14, arbitrary: giveBack },
-  { weight: 7, arbitrary: wait },
-  { weight: 5, arbitrary: fc.constant({ do: 'sweep' as const }) },
-  { weight: 3, arbitrary: fc.constant({ do: 'held' as const }) },
-  {
+/** Everything that may happen but packets. */
+const others = {
+  wait,
+  sweep: fc.constant({ do: 'sweep' as const }),
+  held: fc.constant({ do: 'held' as const }),
+  health: fc.record({ do: fc.constant('health' as const), target, ok: fc.boolean() }),
+  register: fc.record({ do: fc.constant('register' as const), target, weight }),
+  deregister: fc.record({ do: fc.constant('deregister' as const), target }),
+  weight: fc.record({ do: fc.constant('weight' as const), target, weight }),
+  policy: fc.record({
+    do: fc.constant('policy' as const),
+    onLoss,
+    delaySeconds,
+    failOpen: fc.boolean(),
+  }),
+  idle: fc.record({
+    do: fc.constant('idle' as const),
+    tcpSeconds: fc.constantFrom(60, 350, 6000),
+    otherSeconds: fc.constantFrom(1, 120),
+  }),
+  resetOnIdle: fc.record({ do: fc.constant('reset-on-idle' as const), on: fc.boolean() }),
+  rotate: fc.record({
+    do: fc.constant('rotate' as const),
+    key: fc.nat(2),
+    overlapSeconds: fc.constantFrom(0, 60, 350),
+  }),
+};
+
+function actions(
+  packets: fc.Arbitrary<PacketSpec>,
+  weights: Partial<Record<keyof typeof others | 'send' | 'return', number>>,
+): fc.Arbitrary<Action> {
+  const all: Record<string, fc.Arbitrary<Action>> = {
+    ...others,
+    send: send(packets),
+    return: giveBack,
+  };
+  return fc.oneof(
+    ...Object.entries(weights).map(([name, weight]) => ({ weight, arbitrary: all[name] })),
+  );
+}
+
+/** Packets of one connection, mostly, so that much happens to it. */
+const connection = packetSpec({
+  version: fc.constantFrom(4 as const, 4 as const, 4 as const, 6 as const),
+  client: fc.constant(0),
+  port: fc.constant(0),
+  protocol: fc.constantFrom('tcp', 'tcp', 'tcp', 'udp'),
+  payload: fc.constantFrom(0, 10),
+  piece: fc.constant(null),
+});
+
+const pieces = packetSpec({
+  client: fc.constant(0),
+  port: fc.constantFrom(0, 0, 1),
+  protocol: fc.constantFrom('udp', 'udp', 'tcp', 'tcp', 'gre', 'sctp'),
+  piece: fc.oneof({ weight: 1, arbitrary: fc.constant(null) }, { weight: 5, arbitrary: piece }),
+});
+
+/** What a sequence is mostly about. */
+const TOPICS = [
+  actions(packetSpec(), {
+    send: 24,
+    return: 14,
+    wait: 7,
+    sweep: 5,
+    held: 3,
+    health: 3,
+    register: 2,
+    deregister: 2,
+    weight: 1,
+    policy: 1,
+    idle: 1,
+    resetOnIdle: 1,
+    rotate: 1,
+  }),
+  actions(connection, {
+    send: 12,
+    return: 4,
+    wait: 4,
+    sweep: 2,
+    health: 8,
+    register: 3,
+    deregister: 3,
     weight: 3,
-    arbitrary: fc.record({ do: fc.constant('health' as const), target, ok: fc.boolean() }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({ do: fc.constant('register' as const), target, weight }),
-  },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('deregister' as const), target }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('weight' as const), target, weight }) },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constant('policy' as const),
-      failover,
-      delaySeconds,
-      failOpen: fc.boolean(),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constant('idle' as const),
-      tcpSeconds: fc.constantFrom(60, 350, 6000),
-      otherSeconds: fc.constantFrom(1, 120),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({ do: fc.constant('reset-on-idle' as const), on: fc.boolean() }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constant('rotate' as const),
-      key: fc.nat(2),
-      overlapSeconds: fc.constantFrom(0, 60, 350),
-    }),
-  },
-);
+    policy: 3,
+  }),
+  actions(connection, { send: 10, return: 14, wait: 3, health: 3, rotate: 2, sweep: 1 }),
+  actions(pieces, { send: 10, return: 4, held: 4, wait: 4, health: 1, sweep: 1 }),
+];
 
 const options: fc.Arbitrary<CaseOptions> = fc.record({
   stickiness: fc.constantFrom('5-tuple', '5-tuple', '5-tuple', '3-tuple', '2-tuple'),
@@ -230,13 +289,16 @@ const options: fc.Arbitrary<CaseOptions> = fc.record({
   promotion: fc.constantFrom('return', 'ingress'),
   resetOnIdle: fc.boolean(),
   pathMtuDiscovery: fc.constantFrom(true, true, false),
-  failover,
+  onLoss,
   delaySeconds,
   failOpen: fc.boolean(),
   crossZone: fc.boolean(),
-  checks: fc.boolean(),
+  checks: fc.constantFrom(false, false, true),
 }) as fc.Arbitrary<CaseOptions>;
 
 export function cases(maxActions: number): fc.Arbitrary<Case> {
-  return fc.record({ options, actions: fc.array(action, { minLength: 1, maxLength: maxActions }) });
+  const sequences = TOPICS.map((action) =>
+    fc.array(action, { minLength: 1, maxLength: maxActions, size: 'max' }),
+  );
+  return fc.record({ options, actions: fc.oneof(...sequences) });
 }

@@ -7,7 +7,7 @@ import type { Outcome } from '../model/state.js';
 import type { ModelTarget } from '../model/targets.js';
 import type { Action, Case, CookieSpec } from './commands.js';
 import { checkReply } from './replies.js';
-import { COOKIE_KEYS, hex, type Observed, System } from './system.js';
+import { COOKIE_KEYS, hex, lossPolicy, type Observed, System } from './system.js';
 import { ENDPOINTS, packetOf, TARGETS } from './world.js';
 
 /** A packet that was sent to a target. */
@@ -77,9 +77,16 @@ class Runner {
     },
     held: () => this.#takeHeld(),
     health: ({ target, ok }) => {
-      const { sick } = this.#system.runtime;
-      if (ok) sick.delete(TARGETS[target].address);
-      else sick.add(TARGETS[target].address);
+      const { runtime, group, targets } = this.#system;
+      const { address, id } = TARGETS[target];
+      if (group.healthCheck === false) {
+        if (targets.find(id) === undefined || targets.find(id)?.phase === 'gone') return;
+        group.setHealth(id, ok ? 'healthy' : 'unhealthy');
+        targets.say(id, ok ? 'healthy' : 'unhealthy');
+        return;
+      }
+      if (ok) runtime.sick.delete(address);
+      else runtime.sick.add(address);
       // Two checks, whatever their place in the interval.
       this.#system.advance(15_001);
     },
@@ -96,13 +103,14 @@ class Runner {
       const known = targets.find(TARGETS[target].id);
       if (known === undefined || known.phase === 'gone') return;
       group.setWeight(known.id, weight);
-      known.weight = weight;
+      targets.setWeight(known.id, weight);
     },
-    policy: ({ failover, delaySeconds, failOpen }) => {
+    policy: ({ onLoss, delaySeconds, failOpen }) => {
       const { targets, group } = this.#system;
-      group.update({ failover, deregistrationDelaySeconds: delaySeconds, failOpen });
+      const { group: given, model } = lossPolicy(onLoss, group.stickiness);
+      group.update({ ...given, deregistrationDelaySeconds: delaySeconds, failOpen });
       const delayMs = delaySeconds * 1000;
-      targets.policy = { ...targets.policy, failover, failOpen, delayMs };
+      targets.setPolicy({ ...targets.policy, ...model, failOpen, delayMs });
     },
     idle: ({ tcpSeconds: given, otherSeconds }) => {
       const { group, gateway, model } = this.#system;

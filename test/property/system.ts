@@ -13,7 +13,7 @@ import { GatewayModel } from '../model/gateway.js';
 import { bytesOf, type Packet } from '../model/packets.js';
 import type { ModelEvent } from '../model/state.js';
 import { TargetsModel } from '../model/targets.js';
-import type { CaseOptions } from './commands.js';
+import type { CaseOptions, OnLoss } from './commands.js';
 import { FakeRuntime } from './runtime.js';
 import { ENDPOINTS, FIRST_TARGETS, TARGETS } from './world.js';
 
@@ -41,6 +41,19 @@ export interface Observed {
   readonly bytes: Uint8Array;
 }
 
+/** What becomes of a lost target's flows, for the group and for the model. */
+export function lossPolicy(onLoss: OnLoss, stickiness: CaseOptions['stickiness']) {
+  // TCP reset needs 5-tuples.
+  const chosen = stickiness !== '5-tuple' && onLoss.startsWith('reset') ? 'no_rebalance' : onLoss;
+  const failover = chosen === 'rebalance' ? ('rebalance' as const) : ('no_rebalance' as const);
+  const onUnhealthy = chosen === 'reset' || chosen === 'reset-unhealthy';
+  const onDeregistration = chosen === 'reset' || chosen === 'reset-deregistration';
+  return {
+    group: { failover, sendTcpReset: { onUnhealthy, onDeregistration } },
+    model: { failover, resetOnUnhealthy: onUnhealthy, resetOnDeregistration: onDeregistration },
+  };
+}
+
 class Observable extends Gateway {
   flush(): void {
     this.flushEvents();
@@ -62,12 +75,13 @@ export class System {
 
   constructor(options: CaseOptions) {
     const { stickiness, scope, midStream, cookieCheck, promotion, resetOnIdle } = options;
-    const { failover, delaySeconds, failOpen, crossZone, checks, pathMtuDiscovery } = options;
+    const { delaySeconds, failOpen, crossZone, checks, pathMtuDiscovery } = options;
+    const onLoss = lossPolicy(options.onLoss, stickiness);
     this.group = new TargetGroup(
       {
         stickiness,
         scope,
-        failover,
+        ...onLoss.group,
         failOpen,
         deregistrationDelaySeconds: delaySeconds,
         healthCheck: checks && {
@@ -80,7 +94,7 @@ export class System {
       this.runtime,
     );
     this.targets = new TargetsModel({
-      failover,
+      ...onLoss.model,
       delayMs: delaySeconds * 1000,
       failOpen,
       crossZone,
@@ -222,7 +236,7 @@ export class System {
     for (const target of [...this.targets.targets.values()]) {
       if (this.group.targetInSlot(target.slot)?.id === target.id) continue;
       const mayGo = target.phase === 'gone';
-      const hasLeft = this.model.pinned(target.slot) === 0 || this.targets.loses(target);
+      const hasLeft = this.model.pinned(target.slot) === 0 || target.told;
       if (!mayGo || !hasLeft) return `the group has forgotten ${target.id}, which has flows`;
       this.targets.forget(target.slot);
     }
