@@ -6,6 +6,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { declareControl } from './cli/declare-control.js';
 import { GatewayError } from './errors.js';
 
 const EXAMPLES = `
@@ -17,6 +18,8 @@ Examples:
   gwlb decode capture.pcap                 the GENEVE packets of a capture, one line each
   gwlb explain tcp 203.0.113.9:52144 10.0.2.10:443
                                            where this flow goes in the running gateway, and why
+  gwlb preview fail 10.0.1.10              which flows would move if this target failed
+  gwlb status                              the running gateway at a glance
   gwlb replay capture.pcap                 where each packet of a capture would have gone, and why
 
 Exit codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.`;
@@ -132,37 +135,6 @@ function declareDecode(program: Command, done: Done): void {
     .action(async (file: string, options) => {
       const { decode } = await import('./cli/decode.js');
       done(await decode(file, options));
-    });
-}
-
-/** A command that talks to a running gateway. */
-function controlCommand(program: Command, name: string, description: string): Command {
-  return program
-    .command(name)
-    .description(description)
-    .option('--socket <path>', "the gateway's control socket (default: /run/gwlb/control.sock)")
-    .addOption(
-      program
-        .createOption('--config <file>', 'the configuration that names the socket')
-        .conflicts('socket'),
-    )
-    .option('--json', 'print JSON', false)
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 answered, 1 no gateway answers, 2 wrong arguments. The gateway must run with\n' +
-        'control.socket in its configuration; the socket is for its user and root alone.',
-    );
-}
-
-function declareControl(program: Command, done: Done): void {
-  controlCommand(program, 'explain', 'why a flow goes where it goes, asked of the running gateway')
-    .argument('<protocol>', 'tcp, udp, icmp … or a number')
-    .argument('<source>', 'such as 203.0.113.9:52144 or [2001:db8::9]:52144; icmp: no port')
-    .argument('<destination>', 'such as 10.0.2.10:443')
-    .option('--endpoint <id>', 'where it enters; needed unless there is one only')
-    .action(async (protocol: string, source: string, destination: string, options) => {
-      const { explain } = await import('./cli/explain.js');
-      done(await explain(protocol, source, destination, options));
     });
 }
 

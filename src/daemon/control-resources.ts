@@ -1,4 +1,6 @@
 /** What the control socket answers: questions about a gateway, in the words of its library. */
+
+import type { TargetGroupChange } from '../control/preview.js';
 import { checkOptions, GatewayError, invalidArgument, withoutField } from '../errors.js';
 import type { ExplainOptions } from '../gateway/control.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
@@ -21,17 +23,19 @@ export function controlResources(context: ControlContext): ControlResources {
     '/v1/targets': { method: 'GET', answer: () => targetsOf(gateway) },
     '/v1/counters': { method: 'GET', answer: () => gateway.counters() },
     '/v1/explain': { method: 'POST', answer: (body) => explain(gateway, body) },
+    '/v1/preview': { method: 'POST', answer: (body) => preview(gateway, body) },
   };
 }
 
-function statusOf({ gateway, version, startedAt, failure }: ControlContext) {
+async function statusOf({ gateway, version, startedAt, failure }: ControlContext) {
   const { name, address, port, netns, workers, sourcePorts, mtu, crossZone } = gateway;
   const { idleTimeout, sendTcpReset, targetGroup: group } = gateway;
-  const failed = failure();
+  const shares = await sharesOf(gateway);
+  const { targets: _, endpoints: byEndpoint, ...totals } = gateway.counters();
   return {
     version,
     startedAt: new Date(startedAt).toISOString(),
-    failure: failed?.message ?? null,
+    failure: failure()?.message ?? null,
     gateway: { name, address, port, netns, workers, sourcePorts, mtu, crossZone },
     idleTimeout,
     sendTcpReset,
@@ -45,8 +49,22 @@ function statusOf({ gateway, version, startedAt, failure }: ControlContext) {
       failOpen: group.failOpen,
       healthCheck: group.healthCheck,
     },
-    endpoints: gateway.endpoints(),
+    targets: targetsOf(gateway).map((target) => ({ ...target, share: shares.get(target.id) ?? 0 })),
+    endpoints: gateway
+      .endpoints()
+      .map((endpoint) => ({ ...endpoint.toJSON(), counters: byEndpoint[endpoint.id] })),
+    counters: totals,
   };
+}
+
+/** Of the new flows of its zone, or with `crossZone` of all, by target: a number up to 1. */
+async function sharesOf({ targetGroup }: GatewayLoadBalancer): Promise<Map<string, number>> {
+  const { zones } = await targetGroup.preview();
+  return new Map(
+    zones.flatMap(({ rows, targets }) =>
+      targets.map(({ target, before }): [string, number] => [target, before / rows]),
+    ),
+  );
 }
 
 function targetsOf(gateway: GatewayLoadBalancer) {
@@ -63,6 +81,18 @@ function explain(gateway: GatewayLoadBalancer, body: unknown) {
   const flow = packet === undefined ? (tuple as unknown as FlowTuple) : packetOf(packet, tuple);
   const options = endpoint === undefined ? {} : { endpoint };
   return about(() => gateway.explain(flow, options as ExplainOptions));
+}
+
+/** Most changes of one preview. */
+const CHANGES_MAX = 100;
+
+/** `{ changes: [{ fail: '10.0.1.10' }, …] }` */
+async function preview(gateway: GatewayLoadBalancer, body: unknown) {
+  const { changes } = about(() => checkOptions('request', body, ['changes']));
+  if (!Array.isArray(changes) || changes.length > CHANGES_MAX) {
+    throw invalidArgument('changes', `an array of at most ${CHANGES_MAX}`, changes);
+  }
+  return gateway.targetGroup.preview(...(changes as TargetGroupChange[]));
 }
 
 function packetOf(packet: unknown, tuple: object): Uint8Array {

@@ -7,7 +7,7 @@ import { listenPrivately } from './control-socket.js';
 /** What answers for one path; may throw a GatewayError about the request. */
 export interface ControlResource {
   method: 'GET' | 'POST';
-  /** `body` is what a POST sent, of any form; undefined for GET. */
+  /** `body` is what a POST sent, of any form; undefined for GET. May be a promise. */
   answer(body: unknown): unknown;
 }
 
@@ -82,7 +82,7 @@ async function handle(
       return send(response, 405, errorBody(invalidArgument('method', resource.method, method)));
     }
     const body = method === 'POST' ? await bodyOf(request) : undefined;
-    send(response, 200, resource.answer(body));
+    send(response, 200, await resource.answer(body));
   } catch (error) {
     // What is left of the request is not read.
     if (!request.complete) response.setHeader('connection', 'close');
