@@ -1,0 +1,257 @@
+/** Rules F, I, M and E of docs/rules.md, each by example. */
+import t from 'tap';
+import { ACK, bytesOf, errorAbout, internetChecksum, reversed, SYN } from '../model/packets.js';
+import { decapsulatedEcn } from '../model/returns.js';
+import { CLIENT6, FlowRig, pieces, SERVER6, tcp, udp, type Way } from './flow-rig.js';
+
+const ROUTER = '192.0.2.1';
+const udp6 = (port?: number) => udp(port, { version: 6, source: CLIENT6, destination: SERVER6 });
+
+t.test('F1: later fragments go where the first one of their train goes', async (t) => {
+  for (const whole of [udp(), udp6()]) {
+    const rig = new FlowRig(t);
+    const { head, tail } = pieces(whole);
+    const flow = rig.trip(whole);
+    t.equal(rig.trip(head).cookie, flow.cookie);
+    t.equal(rig.trip(tail).cookie, flow.cookie);
+    t.equal(rig.gateway.flows, 1);
+    rig.now += 29_999;
+    t.match(rig.send(tail), { verdict: 'forward', cookie: flow.cookie });
+    rig.now += 1;
+    t.match(rig.send(tail), { verdict: 'held' }, 'a train lives 30 s');
+  }
+});
+
+t.test('F1: another id, protocol, source or endpoint is another train', async (t) => {
+  const rig = new FlowRig(t);
+  rig.send(pieces(udp()).head);
+  const { tail } = pieces(udp());
+  t.match(rig.send(tail), { verdict: 'forward' });
+  t.match(rig.send(pieces(udp(), 8).tail), { verdict: 'held' });
+  t.match(rig.send({ ...tail, source: '203.0.113.10' }), { verdict: 'held' });
+  t.match(rig.send(pieces(reversed(udp())).tail), { verdict: 'held' });
+  t.match(rig.send({ ...tail, protocol: 136 }), { verdict: 'held' });
+  t.match(rig.send(tail, 1), { verdict: 'held' });
+  // RFC 8200: of IPv6 datagrams the later fragments need not show the protocol.
+  const { cookie } = rig.send(pieces(udp6()).head);
+  t.match(rig.send({ ...pieces(udp6()).tail, protocol: 60 }), { verdict: 'forward', cookie });
+});
+
+t.test('F2: a later fragment waits for its first one', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp());
+  t.match(rig.send(tail), { verdict: 'held' });
+  rig.now += 49;
+  t.same(rig.takeHeld(), []);
+  const first = rig.send(head);
+  const [freed] = rig.takeHeld();
+  t.match(freed, { verdict: 'forward', cookie: first.cookie, target: first.target });
+  t.same(freed.bytes.subarray(40), bytesOf(tail));
+  t.equal(rig.gateway.flows, 1);
+  t.match(rig.gateway.counters(), { packetsIn: 2, packetsHeld: 1 });
+});
+
+t.test('F2: not longer than 50 ms; then its train goes without ports', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp());
+  rig.send(tail);
+  rig.now += 50;
+  const [given] = rig.takeHeld();
+  t.match(given, { verdict: 'forward', isNew: true });
+  const first = rig.send(head);
+  t.not(first.cookie, given.cookie);
+  t.match(rig.send(tail), { verdict: 'forward', cookie: given.cookie }, 'and so does the rest');
+});
+
+t.test('F2: at most 64 wait', async (t) => {
+  const rig = new FlowRig(t);
+  for (let id = 0; id < 64; id++) {
+    t.match(rig.send(pieces(udp(), id).tail), { verdict: 'held' });
+  }
+  t.match(rig.send(pieces(udp(), 64).tail), { verdict: 'forward' });
+  rig.now += 50;
+  t.equal(rig.takeHeld().length, 64);
+});
+
+t.test('F2: within one batch order does not matter', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp());
+  const [last, first] = rig.sendAll([tail, head]);
+  t.match(last, { verdict: 'forward', cookie: first.cookie, target: first.target });
+});
+
+t.test('F3: fragments are forwarded as they are', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp6());
+  for (const piece of [head, tail]) {
+    const way = rig.send(piece);
+    t.same(way.bytes.subarray(40), bytesOf(piece));
+    t.same(rig.backBytes(way).bytes, bytesOf(piece));
+  }
+});
+
+t.test('F4: fragments that hide ports or flags are dropped', async (t) => {
+  const rig = new FlowRig(t, { midStream: 'pickup' });
+  const fragment = (offset: number, length: number) => ({ id: 1, offset, length, more: true });
+  const attacks = [
+    { ...tcp(ACK, 1, { payload: 60 }), fragment: fragment(8, 16) },
+    { ...tcp(SYN, 1, { payload: 60 }), fragment: fragment(0, 8) },
+    { ...udp(1, { payload: 60 }), fragment: fragment(0, 0) },
+  ];
+  for (const attack of attacks) {
+    t.match(rig.send(attack), { verdict: 'drop', reason: 'inner_bad_fragment' });
+  }
+  t.match(rig.send({ ...udp(1, { payload: 60 }), fragment: fragment(0, 8) }), { reason: 'none' });
+});
+
+t.test('F6: an IPv6 atomic fragment is a whole packet', async (t) => {
+  const rig = new FlowRig(t);
+  const { cookie } = rig.trip(udp6());
+  const atomic = { ...udp6(), fragment: { id: 1, offset: 0, length: 1000, more: false } };
+  t.match(rig.send(atomic), { cookie, isNew: false });
+  t.match(rig.send(pieces(udp6(), 1).tail), { verdict: 'held' }, 'it begins no train');
+});
+
+t.test('F7: fragments open no connection', async (t) => {
+  for (const onIdleTimeout of [false, true]) {
+    const rig = new FlowRig(t, { sendTcpReset: { onIdleTimeout } });
+    const { head, tail } = pieces(tcp(ACK));
+    const verdict = onIdleTimeout ? 'reply' : 'drop';
+    t.match(rig.send(head), { verdict, reason: 'tcp_not_syn' });
+    t.match(
+      rig.send(tail),
+      { verdict: 'drop', reason: 'tcp_not_syn' },
+      'it has no header to answer',
+    );
+    t.equal(rig.gateway.flows, 0);
+  }
+  const rig = new FlowRig(t, { midStream: 'pickup' });
+  const { head, tail } = pieces(tcp(ACK));
+  const { cookie } = rig.trip(head);
+  t.equal(rig.trip(tail).cookie, cookie);
+  t.equal(rig.gateway.counters().flowsPickedUp, 1);
+});
+
+t.test('I1: ICMP errors go with the packet they quote, in both directions', async (t) => {
+  for (const whole of [udp(), tcp(), udp6()]) {
+    const rig = new FlowRig(t);
+    const flow = rig.trip(whole);
+    const router = whole.version === 4 ? ROUTER : '2001:db8:ffff::1';
+    for (const quote of [whole, reversed(whole)]) {
+      const about = rig.send(errorAbout(quote, router, 48));
+      t.match(about, { verdict: 'forward', cookie: flow.cookie, target: flow.target });
+      t.equal(rig.back(about), 'forward');
+    }
+    // The appliance itself says that it cannot send a packet on.
+    t.equal(rig.back(flow, { packet: errorAbout(whole, router, 48) }), 'forward');
+  }
+});
+
+t.test('I2: they create, refresh and move no flow', async (t) => {
+  const rig = new FlowRig(t, {}, { failover: 'rebalance' });
+  const error = errorAbout(udp(), ROUTER, 28);
+  t.match(rig.send(error), { verdict: 'drop', reason: 'icmp_no_flow' });
+  const flow = rig.send(udp());
+  rig.wait(60_000);
+  const about = rig.send(error);
+  t.equal(rig.back(about), 'forward');
+  rig.group.setHealth(flow.target, 'unhealthy');
+  t.match(rig.send(error), { reason: 'icmp_no_flow' }, 'its flow is about to move');
+  rig.group.setHealth(flow.target, 'healthy');
+  t.match(rig.send(error), { target: flow.target });
+  rig.wait(60_000);
+  t.equal(rig.gateway.flows, 0);
+  t.equal(rig.back(about), 'icmp_no_flow');
+});
+
+t.test('I3: a quoted later fragment goes with its train', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp());
+  const flow = rig.trip(head);
+  t.match(rig.send(errorAbout(tail, ROUTER, 28)), { verdict: 'forward', cookie: flow.cookie });
+  const unknown = pieces(udp(), 99).tail;
+  t.match(rig.send(errorAbout(unknown, ROUTER, 28)), { reason: 'icmp_no_flow' });
+  rig.send(unknown);
+  rig.now += 50;
+  const [alone] = rig.takeHeld();
+  t.match(rig.send(errorAbout(unknown, ROUTER, 28)), { cookie: alone.cookie }, 'the 3-tuple');
+});
+
+t.test('I4: bad quotes are counted', async (t) => {
+  const rig = new FlowRig(t);
+  rig.trip(udp());
+  const short = errorAbout(udp(), ROUTER, 19);
+  const nested = errorAbout(errorAbout(udp(), ROUTER, 28), ROUTER, 56);
+  const mixed = { ...errorAbout(udp(), ROUTER, 48), quote: udp6() };
+  for (const bad of [short, nested, mixed]) {
+    t.match(rig.send(bad), { verdict: 'drop', reason: 'icmp_bad_quote' });
+  }
+  t.equal(rig.gateway.counters().drops.icmp_bad_quote, 3);
+});
+
+function tooBig(rig: FlowRig, more = {}): Way {
+  return rig.send(udp(50_000, { payload: 1000 - 28 + 1, ...more }));
+}
+
+t.test('M1: what is longer than the MTU is dropped, and its sender told', async (t) => {
+  const rig = new FlowRig(t, { mtu: 1000 });
+  t.match(rig.send(udp(50_000, { payload: 1000 - 28 })), { verdict: 'forward' });
+  const way = tooBig(rig);
+  t.match(way, { verdict: 'reply', reason: 'inner_too_big' });
+  const view = new DataView(way.bytes.buffer);
+  t.equal(way.bytes.length, 576);
+  t.same([...way.bytes.subarray(12, 20)], [10, 0, 2, 10, 203, 0, 113, 9], 'as if from the server');
+  t.equal(view.getUint16(20), 0x0304, 'fragmentation needed');
+  t.equal(view.getUint16(26), 1000);
+  t.equal(internetChecksum(way.bytes.subarray(20)), 0);
+  t.same(way.bytes.subarray(28), bytesOf(way.packet).subarray(0, 548));
+  t.match(rig.gateway.counters(), { packetsReplied: 1, drops: { inner_too_big: 1 } });
+});
+
+t.test('M1: at most 100 answers at once, then one each millisecond', async (t) => {
+  const rig = new FlowRig(t, { mtu: 1000 });
+  for (let i = 0; i < 100; i++) t.equal(tooBig(rig).verdict, 'reply');
+  t.equal(tooBig(rig).verdict, 'drop');
+  rig.now += 2;
+  t.same(
+    [tooBig(rig), tooBig(rig), tooBig(rig)].map(({ verdict }) => verdict),
+    ['reply', 'reply', 'drop'],
+  );
+});
+
+t.test(
+  'M1: not about errors, later fragments and groups; not at all where turned off',
+  async (t) => {
+    const rig = new FlowRig(t, { mtu: 1000 });
+    rig.trip(udp());
+    const long = udp(50_000, { payload: 1200 });
+    const unanswered = [
+      errorAbout(long, ROUTER, 1100),
+      { ...long, fragment: { id: 1, offset: 8, length: 1100, more: false } },
+      { ...long, destination: '224.0.0.251' },
+      { ...long, source: '0.0.0.0' },
+    ];
+    for (const sent of unanswered) {
+      t.match(rig.send(sent), { verdict: 'drop', reason: 'inner_too_big' });
+    }
+    const silent = new FlowRig(t, { mtu: 1000, pathMtuDiscovery: false });
+    t.match(tooBig(silent), { verdict: 'drop', reason: 'inner_too_big' });
+  },
+);
+
+t.test('E1: congestion marks by RFC 6040; everything else inside stays', async (t) => {
+  const rig = new FlowRig(t);
+  for (const whole of [udp(), udp6()]) {
+    for (let inner = 0; inner < 4; inner++) {
+      for (let outer = 0; outer < 4; outer++) {
+        const sent = { ...whole, ecn: inner };
+        const way = rig.send(sent);
+        t.same(way.bytes.subarray(40), bytesOf(sent), 'untouched on the way out');
+        const ecn = decapsulatedEcn(inner, outer);
+        const { reason, bytes } = rig.backBytes(way, { ecn: outer });
+        if (ecn === null) t.equal(reason, 'ecn_not_capable');
+        else t.same(bytes, bytesOf({ ...sent, ecn }), `inner ${inner}, outer ${outer}`);
+      }
+    }
+  }
+});
