@@ -285,6 +285,16 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): string;
   addEndpoint(index: number, endpoint: NativeEndpoint): void;
   nowMs(): number;
+  /**
+   * Sends a datagram of up to 2,112 bytes beside the packets, from the outer source port with the index
+   * `source` modulo their number; whether it went.
+   */
+  sendDatagram(address: number, port: number, source: number, bytes: Uint8Array): boolean;
+  /**
+   * Whose hosts answered a packet with ICMP port unreachable since the last call: address x 65536 +
+   * port, each once, at most 256. Empty after `stop`.
+   */
+  drainUnreachable(): number[];
   /** null, or why a worker had to stop. */
   failure(): { code: string; syscall: string; detail: string } | null;
   /** Idempotent; joins the workers. */
@@ -394,6 +404,8 @@ export interface NativeBinding {
     dropsAt: number;
     targetsAt: number;
     endpointsAt: number;
+    /** One word for each target slot: the nonce of the last probe that it returned. */
+    probesAt: number;
     applianceDropsAt: number;
   };
   PacketBatch: new (capacity: number, stride: number) => NativeBatch;

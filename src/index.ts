@@ -18,7 +18,11 @@ export type {
   TargetGroupEvents,
 } from './control/events.js';
 export type { HealthProfile, TargetReason, TargetState } from './control/health.js';
-export type { HealthCheckOptions, HealthCheckProtocol } from './control/health-options.js';
+export type {
+  HealthCheckOptions,
+  HealthCheckProtocol,
+  HealthCheckValues,
+} from './control/health-options.js';
 export type {
   Failover,
   TargetGroupOptions,

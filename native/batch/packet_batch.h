@@ -25,6 +25,7 @@ enum class Verdict : uint8_t {
   bypass = 4,  // forwarded uninspected (fail open): send it out by endpoint[i]
   moved = 5,   // another worker took it over
   held = 6,    // the gateway keeps a copy: a later fragment that waits for its first one
+  probe = 7,   // no flow's packet: a data-path check that came back, and is in the counters
 };
 
 // One row of the descriptor layout: field name, element type, what it means.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/assert.h"
 #include "engine/worker.h"
@@ -231,6 +232,29 @@ gateway::Explanation GatewayEngine::explain(const uint8_t* packet, uint32_t leng
     first = false;
   });
   return best;
+}
+
+bool GatewayEngine::send_datagram(uint32_t address, uint16_t port, uint16_t source,
+                                  const uint8_t* bytes, uint32_t length) {
+  if (stopped_ || length > kDatagramBytesMax) return false;
+  if (own_batch_ == nullptr) {
+    own_batch_ = batch::PacketBatch::create(1, base::kSlotStrideStandard);
+    own_scratch_ = std::make_unique<io::UdpSendScratch>();
+  }
+  if (own_batch_ == nullptr) return false;
+  batch::PacketBatch& batch = *own_batch_;
+  batch.count = 1;
+  batch.reset(0, length);
+  std::memcpy(batch.packet(0), bytes, length);
+  batch.verdict[0] = static_cast<uint8_t>(batch::Verdict::forward);
+  batch.address[0] = address;
+  batch.port[0] = port;
+  batch.source_port[0] = source;
+  return sender_->send(batch, nullptr, *own_scratch_) == 1;
+}
+
+uint32_t GatewayEngine::drain_unreachable(io::UdpPeer* out, uint32_t max) {
+  return stopped_ ? 0 : sender_->drain_unreachable(out, max);
 }
 
 uint32_t GatewayEngine::drain_events(gateway::FlowEvent* out, uint32_t max) {

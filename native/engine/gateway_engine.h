@@ -67,6 +67,14 @@ class GatewayEngine {
   // Of the worker that has the packet's flow; of any where none has it.
   gateway::Explanation explain(const uint8_t* packet, uint32_t length, uint16_t endpoint);
 
+  // Sends one UDP datagram from the source port with this index, beside the packets. False where it
+  // did not go, is longer than kDatagramBytesMax, or the engine was stopped.
+  static constexpr uint32_t kDatagramBytesMax = base::kSlotStrideStandard - base::kHeadroom;
+  bool send_datagram(uint32_t address, uint16_t port, uint16_t source, const uint8_t* bytes,
+                     uint32_t length);
+  // io::UdpSender::drain_unreachable; nothing after stop().
+  uint32_t drain_unreachable(io::UdpPeer* out, uint32_t max);
+
   gateway::Counters& counters(uint32_t worker);
   uint32_t drain_events(gateway::FlowEvent* out, uint32_t max);  // of all workers
   uint64_t now_ms() const;  // the clock the workers give to the core (CLOCK_MONOTONIC)
@@ -87,6 +95,8 @@ class GatewayEngine {
                            std::vector<std::unique_ptr<io::UdpReceiver>>* receivers);
 
   std::unique_ptr<io::UdpSender> sender_;
+  std::unique_ptr<batch::PacketBatch> own_batch_;  // of send_datagram, like the next
+  std::unique_ptr<io::UdpSendScratch> own_scratch_;
   std::vector<std::unique_ptr<GatewayWorker>> workers_;
   std::vector<bool> has_device_;  // by endpoint index
   uint32_t packet_bytes_max_ = 0;

@@ -173,7 +173,15 @@ DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint3
     return DropReason::geneve_bad_protocol;
   }
   const uint16_t endpoint = state.endpoints.by_id(s.options[i].endpoint_id);
-  if (endpoint == base::kNoEndpoint) return DropReason::unknown_endpoint;
+  if (endpoint == base::kNoEndpoint) {
+    if (s.options[i].endpoint_id != kProbeEndpointId || !is_named) {
+      return DropReason::unknown_endpoint;
+    }
+    state.counters.add(GatewayCounter::probes_returned);
+    state.counters.set_probe(slot, s.options[i].cookie & kProbeNonceMask);
+    batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::probe);
+    return DropReason::none;
+  }
   batch.endpoint[i] = endpoint;
   strip(batch, i, header.header_length());
   if (state.config.inner == InnerMode::ethernet) {

@@ -16,6 +16,7 @@ namespace gwlb::gateway {
   X(bytes_in, "bytes of them, inner packet")                                                    \
   X(packets_to_targets, "packets encapsulated to a target")                                     \
   X(packets_from_targets, "datagrams received from targets")                                    \
+  X(probes_returned, "the data-path checks among them")                                         \
   X(packets_out, "packets that left by an endpoint")                                            \
   X(bytes_out, "bytes of them, inner packet")                                                   \
   X(packets_bypassed, "packets forwarded uninspected (failOpen)")                               \
@@ -68,7 +69,8 @@ enum class EndpointCounter : uint32_t {
       count
 };
 
-// One array: gateway counters | drops by reason | per target slot | per endpoint index.
+// One array: gateway counters | drops by reason | per target slot | per endpoint index | nonce of
+// the last probe that came back, per target slot.
 class Counters {
  public:
   static constexpr uint32_t kGateway = static_cast<uint32_t>(GatewayCounter::count);
@@ -77,7 +79,8 @@ class Counters {
   static constexpr uint32_t kDropsAt = kGateway;
   static constexpr uint32_t kTargetsAt = kDropsAt + base::kDropReasons;
   static constexpr uint32_t kEndpointsAt = kTargetsAt + kTarget * base::kTargetsMax;
-  static constexpr uint32_t kWords = kEndpointsAt + kEndpoint * base::kEndpointsMax;
+  static constexpr uint32_t kProbesAt = kEndpointsAt + kEndpoint * base::kEndpointsMax;
+  static constexpr uint32_t kWords = kProbesAt + base::kTargetsMax;
 
   Counters() : block_(kWords) {}
 
@@ -92,6 +95,7 @@ class Counters {
   void add(uint16_t endpoint, EndpointCounter which, uint64_t n = 1) {
     bump(kEndpointsAt + endpoint * kEndpoint + static_cast<uint32_t>(which), n);
   }
+  void set_probe(uint16_t target, uint32_t nonce) { store(kProbesAt + target, nonce); }
 
   uint64_t get(GatewayCounter which) const { return load(static_cast<uint32_t>(which)); }
   uint64_t drops(base::DropReason reason) const {
@@ -103,6 +107,8 @@ class Counters {
   uint64_t get(uint16_t endpoint, EndpointCounter which) const {
     return load(kEndpointsAt + endpoint * kEndpoint + static_cast<uint32_t>(which));
   }
+
+  uint64_t probe(uint16_t target) const { return load(kProbesAt + target); }
 
   // The block, kWords long, shared so that a view may outlive the gateway.
   const std::shared_ptr<uint64_t[]>& words() const { return block_.words(); }

@@ -58,6 +58,11 @@ struct GatewayConfig {
   uint32_t events = 4096;  // flow events kept until they are drained; 0: none
 };
 
+// A data-path check of a target: a packet as of a flow, of an endpoint that no gateway has, with
+// the cookie slot << 20 | nonce. The target returns it like any other.
+inline constexpr uint64_t kProbeEndpointId = ~uint64_t{0};
+inline constexpr uint32_t kProbeNonceMask = (1u << 20) - 1;
+
 enum class EndpointKind : uint8_t { none, tun, geneve, batch };
 
 struct EndpointSpec {

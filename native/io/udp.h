@@ -94,6 +94,11 @@ class UdpSendScratch {
   std::unique_ptr<Memory> memory_;
 };
 
+struct UdpPeer {
+  uint32_t address = 0;  // host order
+  uint16_t port = 0;
+};
+
 // The sending sockets, shared by all workers (the kernel serialises a socket's sends). They take
 // nothing in: a filter refuses what is sent to their ports.
 class UdpSender {
@@ -123,6 +128,11 @@ class UdpSender {
   // with a scratch of its own.
   uint32_t send(batch::PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const;
 
+  // Whose hosts answered with ICMP port unreachable since this was asked last, each once, up to
+  // `max`; what did not fit is told the next time, unless the kernel had no room to keep it. One
+  // system call where there is nothing. For one thread at a time, besides those that send.
+  uint32_t drain_unreachable(UdpPeer* out, uint32_t max) const;
+
  private:
   struct Sending;
   UdpSender() = default;
@@ -134,6 +144,7 @@ class UdpSender {
   std::vector<uint16_t> ports_;      // of fds_
   std::vector<uint16_t> by_offset_;  // port - port_base_ -> index, or kNotInSet
   int fallback_ = -1;                // the receiver's socket, duplicated
+  int errors_ = -1;                  // epoll over the errors of the set
 };
 
 }  // namespace gwlb::io

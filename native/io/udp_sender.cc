@@ -1,7 +1,10 @@
 #include <fcntl.h>
+#include <linux/errqueue.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +21,14 @@ namespace {
 
 // How long send() waits for a full send buffer, once per call.
 constexpr int kSendWaitMs = 3;
+// A socket that is asked for ICMP errors reports one by refusing a packet that has nothing to do
+// with it; so often such a packet is sent again. A way that is gone for good refuses it as often.
+constexpr uint32_t kSendTries = 3;
+// Of a sending socket, for ICMP errors until somebody asks for them.
+constexpr int kErrorQueueBytes = 16 << 10;
+// Sockets, and errors of each, that one call of drain_unreachable() looks at.
+constexpr int kErrorSocketsMax = 64;
+constexpr uint32_t kErrorsMax = 16;
 constexpr uint16_t kNotInSet = 0xffff;
 constexpr uint16_t kEnd = 0xffff;
 
@@ -26,6 +37,31 @@ bool refuse_input(int fd) {
   sock_filter refuse = BPF_STMT(BPF_RET | BPF_K, 0);
   sock_fprog program{1, &refuse};
   return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
+}
+
+// Reads one error of a socket. False where there is none; `*peer` has port 0 where it is no ICMP
+// port unreachable.
+bool read_error(int fd, UdpPeer* peer) {
+  sockaddr_in to{};
+  alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(sock_extended_err) + sizeof(sockaddr_in))];
+  msghdr header{};
+  header.msg_name = &to;
+  header.msg_namelen = sizeof to;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  if (recvmsg(fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return false;
+  *peer = {};
+  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_RECVERR) continue;
+    sock_extended_err error;
+    std::memcpy(&error, CMSG_DATA(c), sizeof error);
+    if (error.ee_origin != SO_EE_ORIGIN_ICMP || error.ee_type != ICMP_DEST_UNREACH ||
+        error.ee_code != ICMP_PORT_UNREACH) {
+      continue;
+    }
+    *peer = {ntohl(to.sin_addr.s_addr), ntohs(to.sin_port)};
+  }
+  return true;
 }
 
 bool leaves(uint8_t verdict) {
@@ -65,10 +101,13 @@ UdpSendScratch::~UdpSendScratch() = default;
 UdpSender::~UdpSender() {
   for (const int fd : fds_) close(fd);
   if (fallback_ >= 0) close(fallback_);
+  if (errors_ >= 0) close(errors_);
 }
 
 OsError UdpSender::bind_set(const UdpConfig& config) {
   OsError taken;
+  errors_ = epoll_create1(EPOLL_CLOEXEC);
+  if (errors_ < 0) return last_error("epoll_create1", "");
   for (uint32_t i = 0; i < config.source_port_count; ++i) {
     const auto port = static_cast<uint16_t>(config.source_port_base + i);
     const std::string detail = address_text(config.address, port);
@@ -77,7 +116,16 @@ OsError UdpSender::bind_set(const UdpConfig& config) {
     if (fd >= 0) fds_.push_back(fd);
     if (!error.ok()) return error;
     if (!refuse_input(fd)) return last_error("setsockopt(SO_ATTACH_FILTER)", detail);
+    if (!set_option(fd, IPPROTO_IP, IP_RECVERR, 1)) {
+      return last_error("setsockopt(IP_RECVERR)", detail);
+    }
+    set_option(fd, SOL_SOCKET, SO_RCVBUF, kErrorQueueBytes);
     error = bind_udp_socket(fd, config.address, port);
+    epoll_event errors{};  // errors alone, which are always reported
+    errors.data.fd = fd;
+    if (error.ok() && epoll_ctl(errors_, EPOLL_CTL_ADD, fd, &errors) != 0) {
+      return last_error("epoll_ctl", detail);
+    }
     if (error.ok()) {
       by_offset_[i] = static_cast<uint16_t>(ports_.size());
       ports_.push_back(port);
@@ -138,13 +186,13 @@ uint32_t UdpSender::send_group(Sending& sending, int fd, uint32_t first, uint32_
   UdpSendScratch::Memory& m = sending.memory;
   uint32_t at = first;
   uint32_t sent = 0;
-  bool again = false;  // this packet was refused once for what an earlier one met
+  uint32_t tries = 0;  // of the packet at `at`, for what an earlier one met
   while (at < first + count) {
     const int n = sendmmsg(fd, m.headers + at, first + count - at, MSG_DONTWAIT);
     if (n > 0) {
       at += static_cast<uint32_t>(n);
       sent += static_cast<uint32_t>(n);
-      again = false;
+      tries = 0;
       continue;
     }
     const int why = n < 0 ? errno : EIO;
@@ -161,13 +209,10 @@ uint32_t UdpSender::send_group(Sending& sending, int fd, uint32_t first, uint32_
       }
       break;
     }
-    if (!again && why != EMSGSIZE && is_passing(why)) {
-      again = true;
-      continue;
-    }
+    if (why != EMSGSIZE && is_passing(why) && ++tries < kSendTries) continue;
     sending.batch.drop(m.packet[at], base::DropReason::send_failed);
     ++at;
-    again = false;
+    tries = 0;
   }
   return sent;
 }
@@ -207,6 +252,23 @@ uint32_t UdpSender::send(batch::PacketBatch& batch, const bool* selected,
     sent += send_group(sending, fd, begin, filled - begin);
   }
   return sent;
+}
+
+uint32_t UdpSender::drain_unreachable(UdpPeer* out, uint32_t max) const {
+  epoll_event events[kErrorSocketsMax];
+  const int sockets = errors_ < 0 ? 0 : epoll_wait(errors_, events, kErrorSocketsMax, 0);
+  uint32_t n = 0;
+  for (int k = 0; k < sockets; ++k) {
+    UdpPeer peer;
+    for (uint32_t read = 0; n < max && read < kErrorsMax; ++read) {
+      if (!read_error(events[k].data.fd, &peer)) break;
+      if (peer.port == 0) continue;
+      uint32_t same = 0;
+      while (same < n && (out[same].address != peer.address || out[same].port != peer.port)) ++same;
+      if (same == n) out[n++] = peer;
+    }
+  }
+  return n;
 }
 
 }  // namespace gwlb::io

@@ -59,6 +59,7 @@ napi_value counter_layout_value(napi_env env) {
       .number("dropsAt", gateway::Counters::kDropsAt)
       .number("targetsAt", gateway::Counters::kTargetsAt)
       .number("endpointsAt", gateway::Counters::kEndpointsAt)
+      .number("probesAt", gateway::Counters::kProbesAt)
       .number("applianceDropsAt", appliance::Counters::kDropsAt)
       .finish();
 }

@@ -8,6 +8,9 @@
 namespace gwlb::node {
 namespace {
 
+// Peers told at once; the rest is told the next time.
+constexpr uint32_t kUnreachableMax = 256;
+
 struct GatewayEngine {
   static constexpr ClassId kClass = {"GatewayEngine", 0x58c03be17d9264fa};
 
@@ -172,6 +175,40 @@ napi_value explain(const Napi::CallbackInfo& info, GatewayEngine& self) {
                            self.targets);
 }
 
+napi_value send_datagram(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  const napi_env env = info.Env();
+  uint32_t address;
+  uint16_t port, source;
+  Bytes bytes;
+  if (!read_number(env, info[0], "address", 0, UINT32_MAX, &address) ||
+      !read_number(env, info[1], "port", 1, 65535, &port) ||
+      !read_number(env, info[2], "source", 0, 65535, &source) ||
+      !read_bytes(env, info[3], "bytes", &bytes)) {
+    return nullptr;
+  }
+  constexpr size_t kMax = engine::GatewayEngine::kDatagramBytesMax;
+  if (bytes.size > kMax) {
+    throw_range_error(env, "bytes: expected at most " + std::to_string(kMax) + ", received " +
+                               std::to_string(bytes.size));
+    return nullptr;
+  }
+  if (!running(env, self)) return nullptr;
+  const auto length = static_cast<uint32_t>(bytes.size);
+  return boolean_value(env, self.native->send_datagram(address, port, source, bytes.data, length));
+}
+
+// Address and port as one number, which a double holds exactly.
+napi_value drain_unreachable(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  io::UdpPeer peers[kUnreachableMax];
+  const uint32_t n = self.native->drain_unreachable(peers, kUnreachableMax);
+  std::vector<napi_value> out;
+  for (uint32_t k = 0; k < n; ++k) {
+    const uint64_t both = uint64_t{peers[k].address} << 16 | peers[k].port;
+    out.push_back(number_value(info.Env(), static_cast<double>(both)));
+  }
+  return array_value(info.Env(), out);
+}
+
 // What the workers left is still there after they stopped.
 napi_value drain_events(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return events_value(info.Env(), info[0], [&self](gateway::FlowEvent* out, uint32_t max) {
@@ -210,6 +247,8 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, set_report_interval>("setReportInterval"),
                method<GatewayEngine, preview_flows>("previewFlows"),
                method<GatewayEngine, explain>("explain"),
+               method<GatewayEngine, send_datagram>("sendDatagram"),
+               method<GatewayEngine, drain_unreachable>("drainUnreachable"),
                method<GatewayEngine, drain_events>("drainEvents"),
                method<GatewayEngine, now_ms>("nowMs"),
                method<GatewayEngine, failure>("failure"),

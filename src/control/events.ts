@@ -49,6 +49,13 @@ export interface TargetGroupEvents {
   change: [];
 }
 
+/** Where a probe goes: slot, address as a number, and UDP port. */
+export interface ProbedTarget {
+  readonly slot: number;
+  readonly number: number;
+  readonly port: number;
+}
+
 /** What a load balancer tells the target group that it uses. */
 export interface TargetGroupHost {
   /** Network namespace that health checks are made from; '' for the process's own. */
@@ -75,4 +82,11 @@ export interface TargetGroupHost {
    * x 65536 + port.
    */
   unreachable?(): readonly number[];
+  /**
+   * Sends an inner packet to a target as a health check with this nonce; whether it went. Absent where
+   * nothing can be sent, and there is no health check of `protocol: 'GENEVE'`.
+   */
+  sendProbe?(target: ProbedTarget, nonce: number, inner: Uint8Array): boolean;
+  /** The last health check that the target in this slot returned had this nonce. */
+  probeReturned?(slot: number, nonce: number): boolean;
 }

@@ -10,10 +10,11 @@ import {
   outOfRange,
 } from '../errors.js';
 import { HEALTH_CHECK_PATH_MAX } from '../limits.js';
+import { formatIp, parseIp } from '../packet/address.js';
 import type { HealthProfile } from './health.js';
 import { parseMatcher, type StatusMatcher } from './matcher.js';
 
-export type HealthCheckProtocol = 'TCP' | 'HTTP' | 'HTTPS';
+export type HealthCheckProtocol = 'TCP' | 'HTTP' | 'HTTPS' | 'GENEVE';
 
 export interface HealthCheckOptions {
   /**
@@ -23,11 +24,16 @@ export interface HealthCheckOptions {
    */
   profile?: HealthProfile;
   /**
-   * What is asked of a target: a TCP connection, or an HTTP(S) answer with a matching code.
-   * Certificates are not verified. Default `'TCP'`. AWS `HealthCheckProtocol`.
+   * What is asked of a target: a TCP connection, an HTTP(S) answer with a matching code (certificates
+   * are not verified), or to return a packet: `'GENEVE'` sends a UDP packet through it as one of a
+   * flow, which has to come back. That needs a load balancer with sockets, not a `Gateway`. Default
+   * `'TCP'`. AWS `HealthCheckProtocol`, which has no `'GENEVE'`.
    */
   protocol?: HealthCheckProtocol;
-  /** Port of the target that is asked, 1–65535. Default 80. AWS `HealthCheckPort`. */
+  /**
+   * Port of the target that is asked, 1–65535. Default 80. With `'GENEVE'` the port that the packet says
+   * it goes to, default 9 (discard). AWS `HealthCheckPort`.
+   */
   port?: number;
   /** Path and query of the request; HTTP and HTTPS only. Default `'/'`. AWS `HealthCheckPath`. */
   path?: string;
@@ -52,6 +58,13 @@ export interface HealthCheckOptions {
    */
   unhealthyThreshold?: number;
   /**
+   * Address that the packet of a `'GENEVE'` check says it comes from; only there. Let appliances pass it.
+   * Default `'198.18.0.1'` (RFC 2544, section C.2.2). IPv4 or IPv6.
+   */
+  source?: string;
+  /** Address that it says it goes to, of the same version. Default `'198.18.0.2'`. */
+  destination?: string;
+  /**
    * HTTP codes 200–599 that count as success, such as `'200'`, `'200,301'` or `'200-399'`; HTTP and
    * HTTPS only. Default `'200-399'`. AWS `Matcher.HttpCode`.
    */
@@ -73,12 +86,21 @@ export interface HealthCheckOptions {
   suspicion?: boolean;
 }
 
+type OfGeneve = 'source' | 'destination';
+
+/** Health check options with their values; two of them only with the protocol GENEVE. */
+export type HealthCheckValues = Required<Omit<HealthCheckOptions, OfGeneve>> &
+  Pick<HealthCheckOptions, OfGeneve>;
+
 /** Checked health check options with their defaults. */
 export interface HealthCheck {
   readonly profile: HealthProfile;
   readonly protocol: HealthCheckProtocol;
   readonly port: number;
   readonly path: string;
+  /** Canonical text. */
+  readonly source: string;
+  readonly destination: string;
   readonly intervalSeconds: number;
   readonly timeoutSeconds: number;
   readonly healthyThreshold: number;
@@ -93,6 +115,8 @@ const KEYS = [
   'protocol',
   'port',
   'path',
+  'source',
+  'destination',
   'intervalSeconds',
   'timeoutSeconds',
   'healthyThreshold',
@@ -100,6 +124,14 @@ const KEYS = [
   'matcher',
   'flapDamping',
   'suspicion',
+] as const;
+
+/** Options of some protocols only: of those whose names begin like this. */
+const OWNED = [
+  ['path', 'HTTP'],
+  ['matcher', 'HTTP'],
+  ['source', 'GENEVE'],
+  ['destination', 'GENEVE'],
 ] as const;
 
 /** Ranges of times, and defaults. */
@@ -120,6 +152,23 @@ const PROFILES = {
   },
 } as const;
 
+function checkEnds(given: { source?: unknown; destination?: unknown }, field: string) {
+  const ends = {
+    source: given.source ?? '198.18.0.1',
+    destination: given.destination ?? '198.18.0.2',
+  };
+  const source = parseIp(ends.source);
+  if (!source) throw invalidArgument(`${field}.source`, 'an IP address', ends.source);
+  const destination = parseIp(ends.destination);
+  if (!destination)
+    throw invalidArgument(`${field}.destination`, 'an IP address', ends.destination);
+  if (source.version !== destination.version) {
+    const expected = `an IPv${source.version} address like source`;
+    throw invalidArgument(`${field}.destination`, expected, ends.destination);
+  }
+  return { source: formatIp(source.bytes), destination: formatIp(destination.bytes) };
+}
+
 /** All options of a check, checked; false where there is none. `field` is what messages call it. */
 export function checkHealthCheck(value: unknown, field: string): HealthCheck | false {
   if (value === false) return false;
@@ -127,11 +176,11 @@ export function checkHealthCheck(value: unknown, field: string): HealthCheck | f
   const profiles = ['aws', 'fast'] as const;
   const profile = checkOneOf(`${field}.profile`, given.profile ?? 'aws', profiles);
   const presets = PROFILES[profile];
-  const protocols = ['TCP', 'HTTP', 'HTTPS'] as const;
+  const protocols = ['TCP', 'HTTP', 'HTTPS', 'GENEVE'] as const;
   const protocol = checkOneOf(`${field}.protocol`, given.protocol ?? 'TCP', protocols);
-  for (const key of ['path', 'matcher'] as const) {
-    if (protocol === 'TCP' && given[key] !== undefined) {
-      throw invalidArgument(`${field}.${key}`, 'nothing with protocol TCP', given[key]);
+  for (const [key, owner] of OWNED) {
+    if (given[key] !== undefined && !protocol.startsWith(owner)) {
+      throw invalidArgument(`${field}.${key}`, `nothing with protocol ${protocol}`, given[key]);
     }
   }
   const integer = (key: (typeof KEYS)[number], preset: number, min: number, max: number) =>
@@ -145,12 +194,13 @@ export function checkHealthCheck(value: unknown, field: string): HealthCheck | f
   const check = {
     profile,
     protocol,
-    port: integer('port', 80, 1, 65535),
+    port: integer('port', protocol === 'GENEVE' ? 9 : 80, 1, 65535),
     path: checkString(`${field}.path`, given.path ?? '/', {
       pattern: /^\/[\x21-\x7e]*$/,
       max: HEALTH_CHECK_PATH_MAX,
       expected: `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
     }),
+    ...checkEnds(given, field),
     intervalSeconds,
     timeoutSeconds: seconds('timeout', intervalSeconds),
     healthyThreshold: integer('healthyThreshold', presets.healthyThreshold, 2, 10),
@@ -164,4 +214,20 @@ export function checkHealthCheck(value: unknown, field: string): HealthCheck | f
     throw outOfRange(`${field}.timeoutSeconds`, expected, check.timeoutSeconds);
   }
   return Object.freeze(check);
+}
+
+/** Throws where the load balancer cannot make such checks, since it cannot send. */
+export function checkProbes(check: HealthCheck | false, canSend: boolean): void {
+  if (!check || canSend) return;
+  const { protocol } = check;
+  if (protocol !== 'GENEVE') return;
+  const expected = 'TCP, HTTP or HTTPS with a load balancer that has no sockets (Gateway)';
+  throw invalidArgument('targetGroup.healthCheck.protocol', expected, protocol);
+}
+
+/** Whether targets are checked in the same way. */
+export function sameCheck(a: HealthCheck | false, b: HealthCheck | false): boolean {
+  const text = (check: HealthCheck | false) =>
+    JSON.stringify(check && { ...check, matcher: check.matcher.text });
+  return text(a) === text(b);
 }

@@ -3,7 +3,9 @@
  * own place in the interval. One timer and at most one check in flight per target, besides those that
  * a suspicion causes.
  */
+import { randomInt } from 'node:crypto';
 import type { TargetGroupHost } from './events.js';
+import { type DataPath, NONCE_MAX } from './geneve-probe.js';
 import { fnv1a64 } from './hash.js';
 import { type FailedProbe, nextCheckAt, type ProbeResult } from './health.js';
 import type { HealthCheck } from './health-options.js';
@@ -56,6 +58,8 @@ export class Prober {
   #check: HealthCheck;
   #watch: Watch | null;
   #lastFirst = 0;
+  /** Of the last probe; probes of an earlier prober that come back late have others. */
+  #nonce = randomInt(1, NONCE_MAX);
 
   constructor(check: HealthCheck, host: TargetGroupHost, events: ProberEvents, runtime: Runtime) {
     this.#check = check;
@@ -133,8 +137,21 @@ export class Prober {
     const { protocol, port, path, matcher } = this.#check;
     const { address } = target;
     const { netns } = this.#host;
-    const request = { protocol, address, port, path, matcher, timeoutMs, netns };
+    const dataPath = protocol === 'GENEVE' ? this.#dataPath(target) : undefined;
+    const request = { protocol, address, port, path, matcher, timeoutMs, netns, dataPath };
     return this.#runtime.startProbe(request, callback);
+  }
+
+  #dataPath(target: WatchedTarget): DataPath {
+    const { source, destination } = this.#check;
+    this.#nonce = (this.#nonce % NONCE_MAX) + 1;
+    return {
+      source,
+      destination,
+      nonce: this.#nonce,
+      send: (nonce, inner) => this.#host.sendProbe?.(target, nonce, inner) ?? false,
+      returned: (nonce) => this.#host.probeReturned?.(target.slot, nonce) ?? false,
+    };
   }
 
   #newWatch(): Watch | null {

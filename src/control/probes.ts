@@ -1,5 +1,6 @@
 /**
- * One health check of one target: a TCP connection, or one HTTP(S) request over it. Every connection
+ * One health check of one target: a TCP connection, or one HTTP(S) request over it (or a packet through
+ * it, see geneve-probe.ts). Every connection
  * is made for its check and closed after it. Certificates are not verified: a check asks whether the
  * appliance answers, not who it is.
  */
@@ -8,6 +9,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage } from
 import { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { binding } from '../binding.js';
+import { type DataPath, startGeneveProbe } from './geneve-probe.js';
 import type { ProbeFailure, ProbeResult } from './health.js';
 import type { HealthCheckProtocol } from './health-options.js';
 
@@ -22,6 +24,8 @@ export interface ProbeRequest {
   readonly path: string;
   readonly matcher: { readonly text: string; matches(code: number): boolean };
   readonly timeoutMs: number;
+  /** With the protocol GENEVE: how, and there nothing else but `port` and `timeoutMs` counts. */
+  readonly dataPath?: DataPath | undefined;
   /** Name or path of the network namespace to ask from; '' for the process's own. */
   readonly netns: string;
 }
@@ -34,6 +38,8 @@ export type CancelProbe = () => void;
 
 /** Begins a check. The callback is never called before this returns. */
 export function startProbe(request: ProbeRequest, callback: ProbeCallback): CancelProbe {
+  const { dataPath, port, timeoutMs } = request;
+  if (dataPath) return startGeneveProbe(dataPath, port, timeoutMs, callback);
   const probe = new Probe(request, callback);
   probe.start();
   return () => probe.cancel();

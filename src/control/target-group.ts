@@ -6,7 +6,12 @@ import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
 import { changeAttributes, readAttributes, type TargetGroupAttributes } from './attributes.js';
 import type { TargetGroupEvents, TargetGroupHost } from './events.js';
 import type { ProbeResult } from './health.js';
-import type { HealthCheck, HealthCheckOptions } from './health-options.js';
+import {
+  checkProbes,
+  type HealthCheck,
+  type HealthCheckValues,
+  sameCheck,
+} from './health-options.js';
 import {
   type CheckedTarget,
   checkCombination,
@@ -112,10 +117,12 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     return this.#settings.failOpen;
   }
 
-  /** Every health check option with its value, or false. */
-  get healthCheck(): Required<HealthCheckOptions> | false {
+  /** Every health check option with its value (those of GENEVE only with it), or false. */
+  get healthCheck(): HealthCheckValues | false {
     const check = this.#settings.healthCheck;
-    return check && { ...check, matcher: check.matcher.text };
+    if (!check) return false;
+    const { source, destination, ...rest } = { ...check, matcher: check.matcher.text };
+    return check.protocol === 'GENEVE' ? { ...rest, source, destination } : rest;
   }
 
   /** A load balancer uses the group. */
@@ -275,7 +282,10 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     return preview.result(() => this.#host);
   }
 
-  /** For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`. */
+  /**
+   * For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`, and
+   * `ERR_GWLB_INVALID_ARGUMENT` where it cannot make the group's health checks.
+   */
   attach(host: TargetGroupHost): void {
     this.#checkOpen();
     if (this.#host) {
@@ -285,6 +295,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
           'health belong to one; received one in use',
       );
     }
+    checkProbes(this.#settings.healthCheck, host.sendProbe !== undefined);
     this.#host = host;
     this.#apply(this.#registry.attach(this.#runtime.now()));
   }
@@ -350,6 +361,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     const before = this.#settings;
     const after = Object.freeze({ ...before, ...changes });
     checkCombination(after);
+    if (this.#host) checkProbes(after.healthCheck, this.#host.sendProbe !== undefined);
     this.#settings = after;
     const otherChecks = !sameCheck(before.healthCheck, this.#settings.healthCheck);
     const policy = registryPolicy(this.#settings);
@@ -469,12 +481,6 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     this.#emitting = false;
     if (thrown.length > 0) throw thrown[0];
   }
-}
-
-function sameCheck(a: HealthCheck | false, b: HealthCheck | false): boolean {
-  const text = (check: HealthCheck | false) =>
-    JSON.stringify(check && { ...check, matcher: check.matcher.text });
-  return text(a) === text(b);
 }
 
 function throwDuplicate(targets: readonly CheckedTarget[]): never {

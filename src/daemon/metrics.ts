@@ -132,6 +132,7 @@ export class GatewayMetrics {
     plain('bytes_out', 'Bytes of packets that left by an endpoint.', 'bytesOut');
     plain('packets_to_targets', 'Packets encapsulated to a target.', 'packetsToTargets');
     plain('packets_from_targets', 'Datagrams received from targets.', 'packetsFromTargets');
+    plain('probes_returned', 'Health checks over GENEVE among them.', 'probesReturned');
     plain('packets_bypassed', 'Packets forwarded uninspected (failOpen).', 'packetsBypassed');
     plain('packets_replied', 'Packets answered by the gateway itself.', 'packetsReplied');
     plain('resets_sent', 'RST packets among those answers.', 'resetsSent');

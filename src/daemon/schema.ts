@@ -94,11 +94,18 @@ const gateway = z.strictObject({
   cookieKey: value((key) => readKey('cookieKey', key)).optional(),
 });
 
+/** Of which version the other one is is a relation. */
+const probeEnd = value((end) =>
+  checkTargetGroup({ healthCheck: { protocol: 'GENEVE', source: end, destination: end } }),
+);
+
 const healthCheck = z.strictObject({
   profile: healthValue('profile').optional(),
   protocol: healthValue('protocol').optional(),
   port: healthValue('port').optional(),
   path: healthValue('path', { protocol: 'HTTP' }).optional(),
+  source: probeEnd.optional(),
+  destination: probeEnd.optional(),
   intervalSeconds: healthValue('intervalSeconds', { timeoutSeconds: 2 }).optional(),
   timeoutSeconds: healthValue('timeoutSeconds', { intervalSeconds: 300 }).optional(),
   healthyThreshold: healthValue('healthyThreshold').optional(),

@@ -5,6 +5,7 @@ import type {
   NativeExplanation,
   NativeFlowEvent,
   NativeGatewayControl,
+  NativeGatewayEngine,
   NativeTargets,
 } from '../binding.js';
 import { SlotAllocator } from '../control/slots.js';
@@ -34,6 +35,7 @@ import {
   type IdleTimeout,
   type ListenerTcpReset,
 } from './options.js';
+import { probeDatagram } from './probe.js';
 
 export interface GatewayEvents {
   /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
@@ -61,6 +63,9 @@ export interface ExplainOptions {
 
 /** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
 const INDEX_QUARANTINE_MS = 6_060_000;
+
+/** Sends from the outer source port with an index; whether it went. */
+export type SendDatagram = NativeGatewayEngine['sendDatagram'];
 
 type OtherFields = Pick<Endpoint, 'kind' | 'device' | 'netns' | 'peer'>;
 
@@ -99,6 +104,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     native: NativeGatewayControl,
     blocks: readonly BigUint64Array[],
     netns: string,
+    sendDatagram: SendDatagram | null,
   ) {
     super();
     const { targetGroup, crossZone, config } = settings;
@@ -125,6 +131,17 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
         this.#native.previewFlows(targets, cursor, positions),
       checkTarget: (address, field) => this.checkTarget(address, field),
       traffic: (slot) => this.#counters.traffic(slot),
+      unreachable: () => this.unreachable(),
+      probeReturned: (slot, nonce) => this.#counters.probeReturned(slot, nonce),
+      ...(sendDatagram && {
+        sendProbe: ({ slot, number, port }, nonce, inner) =>
+          sendDatagram(
+            number,
+            port,
+            nonce & 0xffff,
+            probeDatagram(targetGroup, config.attachmentId, slot, nonce, inner),
+          ),
+      }),
     });
     this.#join();
   }
@@ -347,6 +364,11 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
 
   /** @internal The clock that packets are given, whole milliseconds. */
   protected abstract nowMs(): number;
+
+  /** @internal Peers that answered with ICMP port unreachable since it was asked last. */
+  protected unreachable(): readonly number[] {
+    return [];
+  }
 
   /** @internal Throws where the address cannot be a target's. */
   protected checkTarget(_address: string, _field: string): void {}

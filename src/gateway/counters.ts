@@ -14,6 +14,8 @@ export interface GatewayTotals {
   packetsToTargets: number;
   /** Datagrams received from targets. */
   packetsFromTargets: number;
+  /** The health checks of `protocol: 'GENEVE'` among them. */
+  probesReturned: number;
   /** Packets that left by an endpoint. */
   packetsOut: number;
   /** Bytes of them, inner packet. */
@@ -121,6 +123,11 @@ export class CounterReader {
   traffic(slot: number): Traffic {
     const at = this.#targetAt(slot);
     return { sent: Number(this.#sum(at + TO)), returned: Number(this.#sum(at + FROM)) };
+  }
+
+  /** The last probe that came back from the target in this slot, at any worker, had this nonce. */
+  probeReturned(slot: number, nonce: number): boolean {
+    return this.#blocks.some((block) => block[layout.probesAt + slot] === BigInt(nonce));
   }
 
   startTarget(slot: number): void {

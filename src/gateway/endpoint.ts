@@ -5,6 +5,7 @@ import { checkInteger, checkString, invalidArgument } from '../errors.js';
 import { INNER_BYTES_MAX, INNER_BYTES_MIN } from '../limits.js';
 import { formatEndpointId, parseEndpointId } from '../packet/address.js';
 import { ENDPOINT_ID_FORM } from '../packet/codec.js';
+import { PROBE_ENDPOINT_ID } from './probe.js';
 
 /**
  * `tun`: a TUN device that kernel routes point at. `geneve`: a remote GENEVE peer, such as a Linux
@@ -78,6 +79,10 @@ export function checkEndpoint(
 ): EndpointSettings {
   const id = given.id === undefined ? randomEndpointId() : parseEndpointId(given.id);
   if (id === null) throw invalidArgument(`${field}.id`, ENDPOINT_ID_FORM, given.id);
+  if (id === PROBE_ENDPOINT_ID) {
+    const expected = 'an id other than that of health checks, vpce-0ffffffffffffffff';
+    throw invalidArgument(`${field}.id`, expected, given.id);
+  }
   return {
     id,
     zone: checkZone(`${field}.zone`, given.zone ?? 'default'),

@@ -144,7 +144,13 @@ export class GatewayLoadBalancer extends GatewayControl {
     if (key !== PRIVATE) {
       throw invalidArgument('GatewayLoadBalancer', 'a call of GatewayLoadBalancer.listen', key);
     }
-    super(checked.base, engine, engine.counters, checked.udp.netns);
+    super(
+      checked.base,
+      engine,
+      engine.counters,
+      checked.udp.netns,
+      (address, port, source, bytes) => engine.sendDatagram(address, port, source, bytes),
+    );
     this.#engine = engine;
     this.name = checked.name;
     this.address = formatIpv4(checked.udp.address);
@@ -216,6 +222,10 @@ export class GatewayLoadBalancer extends GatewayControl {
 
   protected override nowMs(): number {
     return this.#engine.nowMs();
+  }
+
+  protected override unreachable(): readonly number[] {
+    return this.#engine.drainUnreachable();
   }
 
   protected override checkTarget(address: string, field: string): void {

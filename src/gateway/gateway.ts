@@ -66,7 +66,7 @@ export class Gateway extends GatewayControl {
     const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
     const settings = checkBase('options', given, address, port);
     const native = new binding.Gateway({ ...settings.config, outerHeaders });
-    super(settings, native, [native.counters], '');
+    super(settings, native, [native.counters], '', null);
     this.#native = native;
     this.outerHeaders = outerHeaders;
     const { sourcePortBase: base, sourcePortCount: count } = settings.config;
@@ -131,7 +131,7 @@ export class Gateway extends GatewayControl {
    * Decides about datagrams that came from targets (`batch.address[i]` is the outer source; with
    * `outerHeaders` it is read from the packet), and takes the encapsulation off. Afterwards
    * `verdict[i]` is forward, with the endpoint to leave by in `endpoint[i]` (see `endpointAt`), or
-   * drop.
+   * drop (or probe: a health check that nobody sent, since a `Gateway` makes none of this kind).
    *
    * @param now As for `toTargets`.
    */

@@ -11,6 +11,7 @@ import { binding } from '../binding.js';
  * - `bypass` 4: no target is registered and `failOpen` is set; send it on uninspected
  * - `moved` 5: another worker took it over (never seen by embedders)
  * - `held` 6: a later fragment that waits inside the gateway for its first one
+ * - `probe` 7: no flow's packet but a data-path health check that a target returned; nothing is to do
  */
 export const VERDICTS = Object.freeze([
   'pending',
@@ -20,6 +21,7 @@ export const VERDICTS = Object.freeze([
   'bypass',
   'moved',
   'held',
+  'probe',
 ] as const);
 
 export type VerdictName = (typeof VERDICTS)[number];
@@ -33,6 +35,7 @@ export const Verdict = Object.freeze({
   bypass: 4,
   moved: 5,
   held: 6,
+  probe: 7,
 } as const);
 
 /** Every reason for which a packet is dropped; the native list is native/base/drop_reasons.def. */

@@ -364,6 +364,12 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     ),
     method(gatewayEngine, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
     method(gatewayEngine, 'drainEvents', [10], [integer(0, 2 ** 20)]),
+    method(
+      gatewayEngine,
+      'sendDatagram',
+      [0x7f000001, 9, 0, new Uint8Array(8)],
+      [integer(0, U32), integer(1, 65535), integer(0, 65535), bytes()],
+    ),
     starts(construction('ApplianceEngine', [applianceConfig(), () => {}], [APPLIANCE, callback])),
     method(appliance, 'setInspect', [true], [boolean]),
   ]);

@@ -34,6 +34,10 @@ t.test('lists have one name for each number', async (t) => {
     counterLayout.endpointsAt,
     counterLayout.targetsAt + counterLayout.target.length * limits.targets,
   );
+  t.equal(
+    counterLayout.probesAt,
+    counterLayout.endpointsAt + counterLayout.endpoint.length * limits.endpoints,
+  );
   t.equal(counterLayout.applianceDropsAt, counterLayout.appliance.length);
 });
 

@@ -54,6 +54,7 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
   const mac = 'a MAC address such as "02:00:00:00:00:01"';
   const http = { protocol: 'HTTP' };
   const fast = { profile: 'fast' };
+  const geneve = { protocol: 'GENEVE' };
   const cases: [unknown, string, string][] = [
     [null, INVALID, ': expected an object, received null'],
     [{ nmae: 'x' }, INVALID, '.nmae: expected one of the options name, port,'],
@@ -118,7 +119,7 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
     [
       check({ protocol: 'UDP' }),
       INVALID,
-      '.healthCheck.protocol: expected "TCP", "HTTP" or "HTTPS", received "UDP"',
+      '.healthCheck.protocol: expected "TCP", "HTTP", "HTTPS" or "GENEVE", received "UDP"',
     ],
     [check({ port: 65536 }), RANGE, '.healthCheck.port: expected 1–65535, received 65536'],
     [
@@ -239,6 +240,36 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
       '.healthCheck.unhealthyThreshold: expected 2–10, received 1',
     ],
     [
+      check({ ...geneve, path: '/' }),
+      INVALID,
+      '.healthCheck.path: expected nothing with protocol GENEVE, received "/"',
+    ],
+    [
+      check({ ...http, source: '10.0.0.1' }),
+      INVALID,
+      '.healthCheck.source: expected nothing with protocol HTTP, received "10.0.0.1"',
+    ],
+    [
+      check({ destination: '10.0.0.1' }),
+      INVALID,
+      '.healthCheck.destination: expected nothing with protocol TCP, received "10.0.0.1"',
+    ],
+    [
+      check({ ...geneve, source: '10.0.0' }),
+      INVALID,
+      '.healthCheck.source: expected an IP address, received "10.0.0"',
+    ],
+    [
+      check({ ...geneve, destination: 5 }),
+      INVALID,
+      '.healthCheck.destination: expected an IP address, received 5',
+    ],
+    [
+      check({ ...geneve, source: 'fd00::1' }),
+      INVALID,
+      '.healthCheck.destination: expected an IPv6 address like source, received "198.18.0.2"',
+    ],
+    [
       check({ suspicion: 1 }),
       INVALID,
       '.healthCheck.suspicion: expected true or false, received 1',
@@ -283,6 +314,17 @@ t.test('what is at the edge of a range is accepted', async (t) => {
   t.match(checkTargetGroup(ethernet), {
     sourceMac: '02:00:00:00:00:0a',
     destinationMac: '02:00:00:00:00:0b',
+  });
+});
+
+t.test('checks of the data path', async (t) => {
+  const check = (options: object = {}) =>
+    checkTargetGroup({ healthCheck: { protocol: 'GENEVE', ...options } }).healthCheck;
+  t.match(check(), { port: 9, source: '198.18.0.1', destination: '198.18.0.2' });
+  t.match(check({ port: 7, source: 'FD00::0:1', destination: 'fd00::2' }), {
+    port: 7,
+    source: 'fd00::1',
+    destination: 'fd00::2',
   });
 });
 

@@ -100,7 +100,8 @@ struct World {
     }
     const auto verdict = static_cast<Verdict>(batch->verdict[0]);
     FUZZ_CHECK(verdict == Verdict::forward || verdict == Verdict::drop ||
-               verdict == Verdict::bypass || verdict == Verdict::reply || verdict == Verdict::held);
+               verdict == Verdict::bypass || verdict == Verdict::reply ||
+               verdict == Verdict::held || (datagram && verdict == Verdict::probe));
     const bool dropped = verdict == Verdict::drop || verdict == Verdict::reply;
     FUZZ_CHECK(dropped == (batch->reason[0] != 0));
     if (verdict == Verdict::held) ++held;

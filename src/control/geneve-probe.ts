@@ -1,0 +1,72 @@
+/**
+ * One health check of a target's data path: a UDP packet is sent through the target as a packet of a
+ * flow would be, and has to come back.
+ */
+import { tuplePacket } from '../packet/tuple.js';
+import type { ProbeResult } from './health.js';
+import type { CancelProbe, ProbeCallback } from './probes.js';
+
+/** How a load balancer sends a probe to one target, and learns what came back. */
+export interface DataPath {
+  /** From where to where the packet inside says it goes. */
+  readonly source: string;
+  readonly destination: string;
+  /** 1–0xfffff, another one for each probe. */
+  readonly nonce: number;
+  /** False where it could not be sent. */
+  send(nonce: number, inner: Uint8Array): boolean;
+  /** The last probe that came back was the one with this nonce. */
+  returned(nonce: number): boolean;
+}
+
+export const NONCE_MAX = 0xfffff;
+
+const PAYLOAD = new TextEncoder().encode('gwlb health check');
+
+/** Dynamic ports (RFC 6335); different ones, so that a firewall sees different flows. */
+const SOURCE_PORT_MIN = 49_152;
+const SOURCE_PORTS = 16_384;
+
+/** The first look comes after so long, each other after twice as long, up to the second number. */
+const LOOK_MIN_MS = 1;
+const LOOK_MAX_MS = 10;
+
+/** Begins a check. The callback is never called before this returns. */
+export function startGeneveProbe(
+  path: DataPath,
+  port: number,
+  timeoutMs: number,
+  callback: ProbeCallback,
+): CancelProbe {
+  const { nonce } = path;
+  const startedAt = performance.now();
+  const sent = path.send(nonce, probePacket(path, port));
+  let timer: NodeJS.Timeout;
+  const finish = (result: ProbeResult) => callback(result, performance.now() - startedAt);
+  const look = (waitMs: number) => {
+    if (!sent) {
+      return finish({ ok: false, failure: 'connection', detail: 'the probe could not be sent' });
+    }
+    if (path.returned(nonce)) return finish({ ok: true, detail: 'the probe came back' });
+    const leftMs = timeoutMs - (performance.now() - startedAt);
+    if (leftMs <= 0) {
+      const detail = `the probe did not come back within ${timeoutMs} ms`;
+      return finish({ ok: false, failure: 'timeout', detail });
+    }
+    const next = Math.min(2 * waitMs, LOOK_MAX_MS);
+    timer = setTimeout(() => look(next), Math.min(waitMs, leftMs)).unref();
+  };
+  timer = setTimeout(() => look(LOOK_MIN_MS), LOOK_MIN_MS).unref();
+  return () => clearTimeout(timer);
+}
+
+function probePacket({ source, destination, nonce }: DataPath, port: number): Uint8Array {
+  const end = (address: string, port: number) =>
+    address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+  const tuple = {
+    protocol: 'udp',
+    source: end(source, SOURCE_PORT_MIN + (nonce % SOURCE_PORTS)),
+    destination: end(destination, port),
+  };
+  return tuplePacket(tuple, undefined, PAYLOAD);
+}
