@@ -45,8 +45,11 @@ export interface TargetGroupConfig extends TargetGroupOptions {
 
 export type EndpointConfig = EndpointOptions & { id: string };
 
+/** The path of a flow log that stands for standard output. */
+export const STANDARD_OUTPUT = '-';
+
 export interface FlowLogConfig {
-  /** A file, or `-` for standard output. */
+  /** A file, or `STANDARD_OUTPUT`. */
   path: string;
   /** How often live flows are reported, seconds; 0 for never. */
   intervalSeconds: number;

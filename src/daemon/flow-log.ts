@@ -2,13 +2,10 @@
 import { fromSystemError, GatewayError } from '../errors.js';
 import type { FlowEvent } from '../gateway/flow-events.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
-import type { FlowLogConfig } from './config-types.js';
+import { type FlowLogConfig, STANDARD_OUTPUT } from './config-types.js';
 import { FlowRecords } from './flow-records.js';
-import { checkWritable, FileSink, type FlowSink, OutputSink } from './flow-sink.js';
+import { checkWritable, FileSink, type FlowSink } from './flow-sink.js';
 import type { Logger } from './log.js';
-
-/** The path that stands for standard output. */
-export const STANDARD_OUTPUT = '-';
 
 /** Bytes that may wait to be written; records beyond them are lost, and counted. */
 const WAITING_MAX = 16 << 20;
@@ -105,8 +102,8 @@ export class FlowLog {
 
   #open(): FlowSink {
     const path = this.#path;
-    if (path === STANDARD_OUTPUT) return new OutputSink();
-    return attempt(path, () => new FileSink(path, (error) => this.#tellFailure(error)));
+    const file = path === STANDARD_OUTPUT ? null : path;
+    return attempt(path, () => new FileSink(file, (error) => this.#tellFailure(error)));
   }
 
   #take(event: FlowEvent): void {

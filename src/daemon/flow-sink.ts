@@ -25,20 +25,27 @@ export function checkWritable(path: string): void {
   closeSync(openSync(path, 'a', MODE));
 }
 
-/** A file that lines are appended to. What fails is tried again, and told to `failed`. */
+/** Pipes take so much at once without anybody else's lines in between (PIPE_BUF of Linux). */
+const PIPE_BYTES = 4096;
+
+/**
+ * A file that lines are appended to, or standard output (path null), which the service's own log goes
+ * to as well. What fails is tried again, and told to `failed`.
+ */
 export class FileSink implements FlowSink {
   readonly #file: ReturnType<typeof pino.destination>;
+  readonly #rotates: boolean;
   #waiting = 0;
 
   /** Throws where the file cannot be opened. */
-  constructor(path: string, failed: (error: Error) => void) {
-    checkWritable(path);
+  constructor(path: string | null, failed: (error: Error) => void) {
+    if (path !== null) checkWritable(path);
+    this.#rotates = path !== null;
     this.#file = pino.destination({
-      dest: path,
-      mode: MODE,
-      append: true,
+      ...(path === null
+        ? { dest: 1, minLength: PIPE_BYTES / 2, maxWrite: PIPE_BYTES }
+        : { dest: path, mode: MODE, append: true, minLength: LEAST_BYTES }),
       sync: false,
-      minLength: LEAST_BYTES,
       periodicFlush: FLUSH_MS,
     });
     this.#file.on('write', (bytes: number) => {
@@ -57,6 +64,7 @@ export class FileSink implements FlowSink {
   }
 
   reopen(path: string): void {
+    if (!this.#rotates) return;
     checkWritable(path);
     this.#file.reopen(path);
   }
@@ -74,28 +82,5 @@ export class FileSink implements FlowSink {
     });
     if (this.#waiting > 0) this.#file.destroy();
     return this.#waiting;
-  }
-}
-
-/** Standard output, which the service's own log goes to as well. */
-export class OutputSink implements FlowSink {
-  readonly #output: NodeJS.WriteStream;
-
-  constructor(output: NodeJS.WriteStream = process.stdout) {
-    this.#output = output;
-  }
-
-  get waiting(): number {
-    return this.#output.writableLength;
-  }
-
-  write(line: string): void {
-    this.#output.write(line);
-  }
-
-  reopen(): void {}
-
-  async close(): Promise<number> {
-    return 0;
   }
 }

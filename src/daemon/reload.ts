@@ -1,7 +1,12 @@
 /** What may change while a gateway runs, and what of two configurations needs a restart. */
 import { isDeepStrictEqual } from 'node:util';
 import type { TargetGroupPolicy } from '../control/options.js';
-import type { Config, EndpointConfig } from './config-types.js';
+import {
+  type Config,
+  type EndpointConfig,
+  type FlowLogConfig,
+  STANDARD_OUTPUT,
+} from './config-types.js';
 
 /** Keys whose change needs no restart; `endpoints` are compared one by one. */
 const LIVE = new Set([
@@ -34,7 +39,7 @@ export function restartNeeded(before: Config, after: Config): string[] {
     }
   }
   if (!isDeepStrictEqual(before.metrics, after.metrics)) paths.push('metrics.listen');
-  if ((before.flowLog === null) !== (after.flowLog === null)) paths.push('flowLog');
+  paths.push(...flowLogRestart(before.flowLog, after.flowLog));
   if (!isDeepStrictEqual(before.control, after.control)) paths.push('control.socket');
   const known = new Map(before.endpoints.map((endpoint) => [endpoint.id, endpoint]));
   after.endpoints.forEach((endpoint, i) => {
@@ -42,6 +47,13 @@ export function restartNeeded(before: Config, after: Config): string[] {
     if (old && !isDeepStrictEqual({ ...old }, { ...endpoint })) paths.push(`endpoints[${i}]`);
   });
   return paths;
+}
+
+/** Counting flows begins with the start, and standard output is no file that could be changed. */
+function flowLogRestart(before: FlowLogConfig | null, after: FlowLogConfig | null): string[] {
+  if (before === null || after === null) return before === after ? [] : ['flowLog'];
+  const output = (before.path === STANDARD_OUTPUT) !== (after.path === STANDARD_OUTPUT);
+  return output ? ['flowLog.path'] : [];
 }
 
 export interface EndpointChanges {

@@ -53,6 +53,8 @@ interface Running {
   child: ChildProcess;
   /** The next log entry of one of these events. */
   event(...names: string[]): Promise<Entry>;
+  /** The next line of the flow log among them. */
+  record(): Promise<Line>;
   reload(): Promise<Entry>;
   stop(): Promise<void>;
 }
@@ -63,14 +65,17 @@ async function start(t: Teardown): Promise<Running> {
   });
   t.teardown(() => child.kill('SIGKILL'));
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const event = async (...names: string[]): Promise<Entry> => {
+  const next = async (wanted: (line: Line) => boolean): Promise<Line> => {
     for (;;) {
       const { value, done } = await lines.next();
-      if (done) throw new Error(`it ended without ${names}`);
-      const entry = JSON.parse(value) as Entry;
-      if (names.includes(entry.event)) return entry;
+      if (done) throw new Error('it ended before that');
+      const line = JSON.parse(value) as Line;
+      if (wanted(line)) return line;
     }
   };
+  const event = async (...names: string[]) =>
+    (await next((line) => names.includes(String(line.event)))) as Entry;
+  const record = () => next((line) => line.type !== undefined);
   const reload = () => {
     child.kill('SIGHUP');
     return event('reloaded', 'reload_refused');
@@ -80,7 +85,7 @@ async function start(t: Teardown): Promise<Running> {
     await once(child, 'exit');
   };
   await event('started');
-  return { child, event, reload, stop };
+  return { child, event, record, reload, stop };
 }
 
 async function bound(t: Teardown, address: string): Promise<Socket> {
@@ -159,6 +164,21 @@ t.test('flows are logged, and the file is rotated', async (t) => {
   await enter();
   await running.stop();
   t.ok(records(flows).length > 0, 'what waited was written at the end');
+});
+
+t.test('standard output takes it as well', async (t) => {
+  const [peer, target] = [await bound(t, PEER), await bound(t, TARGET)];
+  write('', 'flowLog: { path: "-" }');
+  const running = await start(t);
+  const arrived = once(target, 'message');
+  const datagram = Buffer.concat([encodeGeneve({ vni: 7 }), tuplePacket(UDP)]);
+  peer.send(datagram, 6081, GATEWAY);
+  await arrived;
+  t.match(await running.record(), { type: 'end', end: 'idle', packetsTo: 1, packetsFrom: 0 });
+  t.equal((await running.reload()).event, 'reloaded', 'there is nothing to rotate');
+  write('', `flowLog: { path: ${flows} }`);
+  t.strictSame((await running.reload()).problems, ['flowLog.path: a change needs a restart']);
+  await running.stop();
 });
 
 t.test('with the same keys a restart chooses the same, and a cookie key can change', async (t) => {
