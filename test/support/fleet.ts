@@ -2,6 +2,7 @@
  * A client and a server whose only road leads through a TUN endpoint, a gateway and two appliances;
  * every part in its own network namespace, the gateway and the appliances in this process.
  */
+import type { ChildProcess } from 'node:child_process';
 import { Lab } from '../../src/demo/lab.js';
 import {
   Appliance,
@@ -12,7 +13,7 @@ import {
   TargetGroup,
   type TargetGroupOptions,
 } from '../../src/index.js';
-import { run } from './processes.js';
+import { kill, run, startAppliance } from './processes.js';
 
 export const CLIENT = { v4: '10.50.1.9', v6: 'fd50:1::9' };
 export const SERVER = { v4: '10.50.2.10', v6: 'fd50:2::10' };
@@ -30,6 +31,8 @@ export interface FleetOptions {
   group?: TargetGroupOptions;
   /** Of the endpoint. */
   endpoint?: { mtu?: number };
+  /** Run the appliances as processes of their own, with health checks answered; see `processes`. */
+  apart?: boolean;
   /** Make the endpoint's device beforehand, so that it and the routes outlive the gateway. */
   keepDevice?: boolean;
 }
@@ -126,7 +129,9 @@ export class Fleet {
   readonly targetGroup: TargetGroup;
   gateway!: GatewayLoadBalancer;
   endpoint!: Endpoint;
+  /** In this process, unless they are `apart`. */
   appliances: Appliance[] = [];
+  readonly processes: ChildProcess[] = [];
   /** Sees every packet that an appliance sees, and may drop it. */
   watch: ((packet: InspectedPacket, appliance: string) => void) | null = null;
   readonly #options: FleetOptions;
@@ -156,6 +161,10 @@ export class Fleet {
       ...APPLIANCES.map((address, i) => ({ name: `appliance${i}`, address })),
     ]);
     for (const [i, address] of APPLIANCES.entries()) {
+      if (this.#options.apart) {
+        await this.revive(i);
+        continue;
+      }
       const netns = `appliance${i}`;
       const appliance = await Appliance.listen({ address, netns, healthCheck: false });
       this.appliances.push(appliance);
@@ -180,6 +189,16 @@ export class Fleet {
     this.endpoint = await this.gateway.createEndpoint(tun);
   }
 
+  /** Kills an appliance that is a process of its own. */
+  async kill(i: number): Promise<void> {
+    await kill(this.processes[i]);
+  }
+
+  /** Starts it again. */
+  async revive(i: number): Promise<void> {
+    this.processes[i] = await startAppliance(`appliance${i}`, APPLIANCES[i]);
+  }
+
   /** Another gateway in the place of this one, which knows of no flow; needs `keepDevice`. */
   async restart(): Promise<void> {
     await this.gateway.close();
@@ -190,6 +209,7 @@ export class Fleet {
   async close(): Promise<void> {
     await this.gateway?.close();
     await Promise.all(this.appliances.map((appliance) => appliance.close()));
+    await Promise.all(this.processes.map(kill));
     await this.lab.close();
   }
 

@@ -3,7 +3,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Remote } from '../../src/demo/rpc.js';
-import type { Line } from './talker.js';
+import type { Line, Sent } from './talker.js';
 
 const PROBE = fileURLToPath(new URL('./probe.py', import.meta.url));
 const TRAFFIC = fileURLToPath(new URL('./traffic.ts', import.meta.url));
@@ -61,6 +61,22 @@ export async function start(program: string, args: readonly string[]): Promise<C
     child.once('exit', (code) => reject(new Error(`${program} ended with exit code ${code}`)));
   });
   return child;
+}
+
+const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+
+/** Starts an appliance as a process of its own, so that it can die; it answers health checks. */
+export function startAppliance(namespace: string, address: string): Promise<ChildProcess> {
+  const command = [process.execPath, CLI, 'appliance', '--listen', address];
+  return start('ip', ['netns', 'exec', namespace, ...command]);
+}
+
+/** Ends a process without a word to it, and waits until it is gone. */
+export async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await gone;
 }
 
 /** Starts the servers of traffic.ts. */
@@ -136,6 +152,21 @@ export class Talker {
 
   pump(port: number): Promise<void> {
     return this.#remote.call('pump', port);
+  }
+
+  /** Begins to send random bytes at a steady pace. */
+  stream(port: number): Promise<void> {
+    return this.#remote.call('stream', port);
+  }
+
+  /** Ends what `stream` began; returns what was sent. */
+  finish(port: number): Promise<Sent> {
+    return this.#remote.call('finish', port);
+  }
+
+  /** Forgets the longest pauses so far. */
+  mark(): Promise<void> {
+    return this.#remote.call('mark');
   }
 
   line(port: number): Promise<Line | null> {

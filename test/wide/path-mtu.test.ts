@@ -3,7 +3,7 @@ import { CLIENT, Fleet, type FleetOptions, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
 import { probe, runIn, startCounter, startServers, traffic } from '../support/processes.js';
 import type { Transfer } from '../support/traffic.js';
-import { cannotRun, whyNotWide } from '../support/wide.js';
+import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -50,7 +50,7 @@ const ENDS = [
 ] as const;
 
 async function tests(): Promise<void> {
-  t.setTimeout(300_000);
+  allowSeconds(t, 300);
 
   t.test('a sender shrinks its packets to the endpoint', async (t) => {
     const fleet = await build();

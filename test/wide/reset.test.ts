@@ -3,7 +3,7 @@ import type { Test } from 'tap';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
 import { runIn, Talker, until } from '../support/processes.js';
-import { cannotRun, whyNotWide } from '../support/wide.js';
+import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('nft', 'ss') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -144,7 +144,7 @@ const VARIANTS = [SERVER.v4, SERVER.v6].flatMap((host) =>
 );
 
 async function tests(): Promise<void> {
-  t.setTimeout(300_000);
+  allowSeconds(t, 300);
 
   t.test('the gateway forgets connections and says so', async (t) => {
     const fleet = await Fleet.build({
