@@ -74,10 +74,9 @@ export class FlowTable {
 
   /** P3: the oldest flow in probation, looked for in as many places as a packet may take. */
   oldestInProbation(): Flow | null {
-    for (const flow of this.#queue.splice(0, TRIES)) {
-      if (this.#isInProbation(flow)) {
-        return flow;
-      }
+    for (let tries = 0; tries < TRIES && this.#queue.length > 0; tries++) {
+      const flow = this.#queue.shift() as Flow;
+      if (this.#isInProbation(flow)) return flow;
     }
     return null;
   }

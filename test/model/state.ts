@@ -80,6 +80,7 @@ export class State {
   idle: IdleTimeouts;
   resetOnIdle: boolean;
   now = 0;
+  readonly #hashes = new Map<string, bigint>();
   #cookieKey: Uint8Array;
   #keyBefore: { readonly key: Uint8Array; readonly until: number } | null = null;
   #first: number | null = null;
@@ -121,7 +122,11 @@ export class State {
   }
 
   hash(key: Key): bigint {
-    return hashOf(key, this.options.hashKey);
+    const known = this.#hashes.get(key.text);
+    if (known !== undefined) return known;
+    const hash = hashOf(key, this.options.hashKey);
+    this.#hashes.set(key.text, hash);
+    return hash;
   }
 
   find(key: Key): Flow | null {

@@ -54,6 +54,15 @@ export type Action =
       readonly endpoint: 'own' | 'unknown' | number;
       readonly ecn: number;
     }
+  | {
+      /** Many flows at once, from neighbouring ports; then all of their targets return, or not. */
+      readonly do: 'flood';
+      readonly version: 4 | 6;
+      readonly protocol: 'tcp' | 'udp';
+      readonly first: number;
+      readonly count: number;
+      readonly after: 'nothing' | 'return' | 'again';
+    }
   | { readonly do: 'wait'; readonly ms: number }
   | { readonly do: 'sweep' }
   | { readonly do: 'held' }
@@ -190,6 +199,15 @@ const onLoss = fc.constantFrom<OnLoss>(
 );
 const delaySeconds = fc.constantFrom(0, 5, 300);
 
+const flood = fc.record({
+  do: fc.constant('flood' as const),
+  version: fc.constantFrom(4 as const, 4 as const, 4 as const, 6 as const),
+  protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+  first: fc.constantFrom(1_000, 1_100, 2_000, 3_000),
+  count: fc.oneof(fc.constantFrom(64, 255, 256, 257, 700), fc.integer({ min: 1, max: 1100 })),
+  after: fc.constantFrom('nothing' as const, 'return' as const, 'again' as const),
+});
+
 /** Everything that may happen but packets. */
 const others = {
   wait,
@@ -220,12 +238,13 @@ const others = {
 
 function actions(
   packets: fc.Arbitrary<PacketSpec>,
-  weights: Partial<Record<keyof typeof others | 'send' | 'return', number>>,
+  weights: Partial<Record<keyof typeof others | 'send' | 'return' | 'flood', number>>,
 ): fc.Arbitrary<Action> {
   const all: Record<string, fc.Arbitrary<Action>> = {
     ...others,
     send: send(packets),
     return: giveBack,
+    flood,
   };
   return fc.oneof(
     ...Object.entries(weights).map(([name, weight]) => ({ weight, arbitrary: all[name] })),
@@ -301,4 +320,17 @@ export function cases(maxActions: number): fc.Arbitrary<Case> {
     fc.array(action, { minLength: 1, maxLength: maxActions, size: 'max' }),
   );
   return fc.record({ options, actions: fc.oneof(...sequences) });
+}
+
+/** Sequences that fill the tables. */
+export function floods(maxActions: number): fc.Arbitrary<Case> {
+  const weights = { flood: 8, send: 3, return: 2, wait: 1, sweep: 1, health: 1 };
+  const sequence = fc.array(actions(connection, weights), {
+    minLength: 1,
+    maxLength: maxActions,
+    size: 'max',
+  });
+  // One key a port.
+  const given = options.map((chosen) => ({ ...chosen, stickiness: '5-tuple' as const }));
+  return fc.record({ options: given, actions: sequence });
 }

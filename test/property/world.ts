@@ -71,6 +71,13 @@ export function packetOf(spec: PacketSpec): Packet {
   return spec.error.nested ? errorAbout(about, ROUTER[version], 100) : about;
 }
 
+/** One of many flows from different ports of one client. */
+export function floodPacket(version: 4 | 6, protocol: 'tcp' | 'udp', port: number): Packet {
+  const source = CLIENTS[version][1];
+  const ends = { source, destination: SERVER[version], destinationPort: SERVER_PORT };
+  return packet({ ...ends, protocol: PROTOCOLS[protocol], sourcePort: port });
+}
+
 function fragmentOf({ piece }: PacketSpec): Packet['fragment'] {
   if (piece === null) return null;
   const { id } = piece;
