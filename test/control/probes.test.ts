@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createServer as createHttp, type RequestListener } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { MessageChannel } from 'node:worker_threads';
 import selfsigned from 'selfsigned';
 import t, { type Test } from 'tap';
@@ -235,8 +236,12 @@ t.test('HTTPS', async (t) => {
   const { private: key, cert } = await selfsigned.generate([
     { name: 'commonName', value: 'appliance' },
   ]);
-  const serve = (minVersion: 'TLSv1.2' | 'TLSv1.3', maxVersion: 'TLSv1.2' | 'TLSv1.3') =>
-    listen(t, createHttps({ key, cert, minVersion, maxVersion }, answer(200)));
+  const spoken: (string | null)[] = [];
+  const serve = (minVersion: 'TLSv1.2' | 'TLSv1.3', maxVersion: 'TLSv1.2' | 'TLSv1.3') => {
+    const server = createHttps({ key, cert, minVersion, maxVersion }, answer(200));
+    server.on('secureConnection', (socket: TLSSocket) => spoken.push(socket.getProtocol()));
+    return listen(t, server);
+  };
   const https = { protocol: 'HTTPS' } as const;
   t.match(
     await probe(await serve('TLSv1.2', 'TLSv1.2'), https),
@@ -244,6 +249,7 @@ t.test('HTTPS', async (t) => {
     'self-signed, TLS 1.2',
   );
   t.match(await probe(await serve('TLSv1.3', 'TLSv1.3'), https), { ok: true }, 'TLS 1.3');
+  t.same(spoken, ['TLSv1.2', 'TLSv1.3']);
   const bad = await listen(t, createHttps({ key, cert }, answer(503)));
   t.match(await probe(bad, https), { failure: 'response-code', detail: /answered 503/ });
   const plain = await http(t, answer(200));

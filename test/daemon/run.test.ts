@@ -165,6 +165,21 @@ const WRONG: [string, string, string | RegExp][] = [
     'expected an integer 5–300, received 0.5',
   ],
   [
+    `${GATEWAY}targetGroup: { healthCheck: { protocol: GENEVE, source: "fd00::1" } }`,
+    'targetGroup.healthCheck.destination',
+    'expected an IPv6 address like source, received "198.18.0.2"',
+  ],
+  [
+    `${GATEWAY}targetGroup: { healthCheck: { protocol: GENEVE, source: fd00 } }`,
+    'targetGroup.healthCheck.source',
+    'expected an IP address, received "fd00"',
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-0ffffffffffffffff, tun: a }]`,
+    'endpoints[0].id',
+    /^expected an id other than that of health checks/,
+  ],
+  [
     `${GATEWAY}targetGroup: { healthCheck: { profile: fast, timeoutSeconds: 0.01 } }`,
     'targetGroup.healthCheck.timeoutSeconds',
     'expected 0.05–120, received 0.01',
@@ -221,6 +236,18 @@ const WRONG: [string, string, string | RegExp][] = [
   ],
   [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
 ];
+
+t.test('health checks as a file may have them', async (t) => {
+  const checks = [
+    '{ profile: fast, intervalSeconds: 0.1, timeoutSeconds: 0.05, flapDamping: false }',
+    '{ protocol: GENEVE, source: "fd00::1", destination: "fd00::2", port: 4789, suspicion: false }',
+    '{ protocol: GENEVE, profile: fast }',
+  ];
+  for (const check of checks) {
+    const loaded = parseConfig(`${GATEWAY}targetGroup: { healthCheck: ${check} }`);
+    t.equal(loaded.ok, true, loaded.ok ? check : loaded.problems[0].message);
+  }
+});
 
 for (const [text, path, message] of WRONG) {
   t.test(`wrong: ${path} ${message}`, async (t) => {

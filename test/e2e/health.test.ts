@@ -216,3 +216,30 @@ t.test(
     );
   },
 );
+
+t.test('an appliance that drops everything is asked, and stays while it answers', async (t) => {
+  const appliance = await applianceFor(t);
+  const often: HealthCheckOptions = { ...FAST, protocol: 'HTTP', port: HTTP_PORT };
+  const { gateway, targetGroup, events } = await listen(t, { healthCheck: often });
+  const peer = await Peer.open(t, PEER, GATEWAY);
+  await gateway.createEndpoint({ geneve: { peer: PEER, vni: 7 } });
+  targetGroup.register({ address: APPLIANCE });
+  await until(() => state(targetGroup) === 'healthy', 'the appliance is healthy');
+  // From now on its own checks are too far apart to be what is seen below.
+  targetGroup.update({ healthCheck: { ...often, intervalSeconds: 300, timeoutSeconds: 5 } });
+  const packet = tuplePacket({ protocol: 'udp', source: '10.1.0.1:5', destination: '10.2.0.1:53' });
+  const sending = setInterval(() => peer.send(packet), 2);
+  t.teardown(() => clearInterval(sending));
+  await peer.until(100);
+  appliance.inspect((packets) => {
+    for (const packet of packets) packet.drop();
+  });
+  let asked = 0;
+  targetGroup.on('probe', ({ ok }) => {
+    t.ok(ok);
+    asked++;
+  });
+  await until(() => asked >= 3, 'three rounds of checks');
+  t.equal(state(targetGroup), 'healthy');
+  t.match(events.at(-1), { state: 'healthy' }, 'nothing has happened since');
+});
