@@ -295,6 +295,16 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
    * port, each once, at most 256. Empty after `stop`.
    */
   drainUnreachable(): number[];
+  /**
+   * Keeps the headers of packets that enter for `windowMs`, in `bytes` of memory in all (0: no more).
+   * ENOMEM.
+   */
+  setRecording(bytes: number, windowMs: number): void;
+  /**
+   * What was kept, of each worker oldest first: 144 bytes a packet in host byte order, `nowMs` 64 bits,
+   * length 32, endpoint 16, captured bytes 16, and 128 of the packet. `lost`: overwritten too early.
+   */
+  readRecording(): { packets: Uint8Array; lost: number };
   /** null, or why a worker had to stop. */
   failure(): { code: string; syscall: string; detail: string } | null;
   /** Idempotent; joins the workers. */

@@ -73,15 +73,17 @@ function declareService(program: Command, done: Done): void {
     .command('run')
     .description('run a gateway in the foreground')
     .argument('<config>', 'configuration file (YAML)')
+    .option('--record <seconds>', 'keep the headers of packets, and events, of the last seconds')
+    .option('--record-dir <folder>', 'where SIGUSR2 and anomalies write them to', '.')
     .addHelpText(
       'after',
       '\nSIGTERM and SIGINT stop it; SIGHUP reads the file again: targets, policy, endpoints, idle\n' +
         'timeouts and log level change without losing flows. Logs go to standard output: JSON lines,\n' +
         'readable ones on a terminal.',
     )
-    .action(async (path: string) => {
+    .action(async (path: string, options) => {
       const { run } = await import('./cli/run.js');
-      done(await run(path, packageVersion()));
+      done(await run(path, options, packageVersion()));
     });
   program
     .command('check')

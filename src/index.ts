@@ -85,6 +85,7 @@ export type {
   MidStream,
   SourcePorts,
 } from './gateway/options.js';
+export type { RecordedPacket, Recording } from './gateway/recording.js';
 export {
   BATCH_PACKETS_MAX,
   ENDPOINTS_MAX,

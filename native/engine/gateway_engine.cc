@@ -199,6 +199,39 @@ void GatewayEngine::set_report_interval(uint32_t interval_ms) {
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_report_interval(interval_ms); });
 }
 
+bool GatewayEngine::set_recording(uint64_t bytes, uint32_t window_ms) {
+  std::vector<std::unique_ptr<RecordRing>> rings(workers_.size());
+  const uint64_t packets = bytes / sizeof(RecordedPacket) / workers_.size();
+  for (auto& ring : rings) {
+    if (bytes == 0) break;
+    ring = RecordRing::create(static_cast<uint32_t>(packets), window_ms);
+    if (ring == nullptr) return false;
+  }
+  for (size_t k = 0; k < workers_.size(); ++k) {
+    const std::function<void(GatewayWorker&)> give = [&rings, k](GatewayWorker& worker) {
+      worker.set_recording(std::move(rings[k]));
+    };
+    workers_[k]->post_command(give);
+    workers_[k]->wait_command();
+  }
+  return true;
+}
+
+// One worker after the other, so that the others go on.
+void GatewayEngine::read_recording(std::vector<RecordedPacket>* out, uint64_t* lost) {
+  *lost = 0;
+  const std::function<void(GatewayWorker&)> read = [&](GatewayWorker& worker) {
+    const RecordRing* ring = worker.recording();
+    if (ring == nullptr) return;
+    ring->read(now_ms(), [out](const RecordedPacket& packet) { out->push_back(packet); });
+    *lost += ring->lost();
+  };
+  for (const auto& worker : workers_) {
+    worker->post_command(read);
+    worker->wait_command();
+  }
+}
+
 // All workers' tables have one size, so that one cursor serves them all.
 void GatewayEngine::preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
                             std::vector<gateway::FlowMove>* out) {

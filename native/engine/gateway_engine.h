@@ -20,6 +20,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/record_ring.h"
 #include "gateway/gateway.h"
 #include "io/tun.h"
 #include "io/udp.h"
@@ -60,6 +61,12 @@ class GatewayEngine {
   void set_reset_on_idle(bool reset_on_idle);
   void set_cookie_key(const base::HashKey& key, uint32_t overlap_ms);
   void set_report_interval(uint32_t interval_ms);
+  // Has the headers of packets that enter kept for `window_ms`, in rings of `bytes` in all (0: not
+  // any more; what was kept is forgotten). False where memory is refused: then nothing changes.
+  bool set_recording(uint64_t bytes, uint32_t window_ms);
+  // Copies out what was kept, of each worker oldest first, and how many packets of the window had
+  // been overwritten. A worker's packets wait meanwhile: some milliseconds for each 16 MiB.
+  void read_recording(std::vector<RecordedPacket>* out, uint64_t* lost);
   // As Gateway::preview, for all workers; `positions` of each.
   void preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
                std::vector<gateway::FlowMove>* out);

@@ -145,11 +145,7 @@ void GatewayWorker::read_rings() {
   for (const auto& ring : rings_) {
     PacketKind kind;
     if (ring == nullptr || ring->pop(*batch_, &kind) == 0) continue;
-    if (kind == PacketKind::ingress) {
-      gateway_->to_targets(*batch_, now_ms_);
-    } else {
-      gateway_->from_targets(*batch_, now_ms_);
-    }
+    decide(kind);
     emit();
   }
 }
@@ -162,12 +158,34 @@ void GatewayWorker::read_held() {
 
 void GatewayWorker::process(PacketKind kind) {
   if (config_.workers > 1) hand_over(kind);
+  decide(kind);
+  emit();
+}
+
+void GatewayWorker::decide(PacketKind kind) {
+  if (record_ != nullptr) record(kind);
   if (kind == PacketKind::ingress) {
     gateway_->to_targets(*batch_, now_ms_);
   } else {
     gateway_->from_targets(*batch_, now_ms_);
   }
-  emit();
+}
+
+// Packets that enter by an endpoint, as they came; among datagrams those of endpoints' peers.
+void GatewayWorker::record(PacketKind kind) {
+  const PacketBatch& batch = *batch_;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (!batch.pending(i)) continue;
+    const uint8_t* packet = batch.packet(i);
+    const uint32_t length = batch.length[i];
+    uint16_t endpoint = batch.endpoint[i];
+    uint32_t inner = 0;
+    if (kind == PacketKind::datagram) {
+      endpoint = gateway_->endpoint_of_peer(packet, length, batch.address[i], &inner);
+      if (endpoint == base::kNoEndpoint) continue;
+    }
+    record_->put(packet + inner, length - inner, endpoint, now_ms_);
+  }
 }
 
 void GatewayWorker::hand_over(PacketKind kind) {

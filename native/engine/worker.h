@@ -21,6 +21,7 @@
 #include <mutex>
 #include <vector>
 
+#include "engine/record_ring.h"
 #include "engine/ring.h"
 #include "engine/wakeup.h"
 #include "gateway/gateway.h"
@@ -67,6 +68,9 @@ class GatewayWorker {
   // --- the worker's thread (commands) ---
   io::OsError add_queue(uint16_t endpoint, std::shared_ptr<io::Tun> tun);
   void remove_queue(uint16_t endpoint);
+  // Keeps the headers of packets that enter; null: none any more.
+  void set_recording(std::unique_ptr<RecordRing> ring) { record_ = std::move(ring); }
+  const RecordRing* recording() const { return record_.get(); }
 
  private:
   struct Device {
@@ -92,6 +96,8 @@ class GatewayWorker {
   void read_rings();
   void read_held();
   void process(PacketKind kind);
+  void decide(PacketKind kind);
+  void record(PacketKind kind);
   void hand_over(PacketKind kind);
   void emit();
   bool leave_by_endpoint(uint32_t i);
@@ -112,6 +118,7 @@ class GatewayWorker {
   std::unique_ptr<batch::PacketBatch> batch_;
   Wakeup wakeup_;
   int epoll_ = -1;
+  std::unique_ptr<RecordRing> record_;
   std::vector<std::unique_ptr<PacketRing>> rings_;  // by producing worker; null for itself
   std::vector<GatewayWorker*> workers_;
 

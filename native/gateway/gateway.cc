@@ -142,6 +142,25 @@ void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   decide(*state_, batch);
 }
 
+uint16_t Gateway::endpoint_of_peer(const uint8_t* datagram, uint32_t length, uint32_t address,
+                                   uint32_t* inner) const {
+  const Endpoints& endpoints = state_->endpoints;
+  wire::GeneveHeader header;
+  if (!endpoints.is_peer(address) || !wire::parse_plain_header(datagram, length, &header).ok()) {
+    return base::kNoEndpoint;
+  }
+  const uint16_t endpoint = endpoints.by_peer(address, header.vni);
+  if (endpoint == base::kNoEndpoint) return endpoint;
+  *inner = header.header_length();
+  if (endpoints.at(endpoint).inner == InnerMode::ip) return endpoint;
+  wire::EthernetFrame frame;
+  if (!wire::parse_ethernet(datagram + *inner, length - *inner, &frame).ok()) {
+    return base::kNoEndpoint;
+  }
+  *inner += frame.header_length;
+  return endpoint;
+}
+
 bool Gateway::holding() const { return state_->hold->size() != 0; }
 
 uint32_t Gateway::take_held(batch::PacketBatch& batch, uint64_t now_ms) {

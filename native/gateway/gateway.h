@@ -210,6 +210,10 @@ class Gateway {
   // `geneve` endpoint's peer is decapsulated and treated as to_targets would; it then
   // leaves_to_target().
   void from_targets(batch::PacketBatch& batch, uint64_t now_ms);
+  // The endpoint whose peer sent this datagram, and where its IP packet begins (the Ethernet header
+  // skipped); kNoEndpoint where none did, or it cannot be read that far. Decides nothing.
+  uint16_t endpoint_of_peer(const uint8_t* datagram, uint32_t length, uint32_t address,
+                            uint32_t* inner) const;
   // Of a packet of the last batch whose verdict is `forward`: to a target, or by its endpoint?
   bool leaves_to_target(uint32_t i) const;
 

@@ -1,4 +1,6 @@
 // The gateway's worker threads. JavaScript configures them and reads counters and events.
+#include <cerrno>
+
 #include "engine/gateway_engine.h"
 #include "node/addon.h"
 #include "node/class_wrap.h"
@@ -151,6 +153,34 @@ napi_value set_report_interval(const Napi::CallbackInfo& info, GatewayEngine& se
   return nullptr;
 }
 
+napi_value set_recording(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  constexpr uint64_t kBytesMax = uint64_t{1} << 32;
+  const napi_env env = info.Env();
+  uint64_t bytes;
+  uint32_t window_ms;
+  if (!read_integer(env, info[0], "bytes", 0, kBytesMax, &bytes) ||
+      !read_number(env, info[1], "windowMs", 0, 3'600'000, &window_ms) || !running(env, self)) {
+    return nullptr;
+  }
+  if (!self.native->set_recording(bytes, window_ms)) {
+    throw_system_error(env, {ENOMEM, "malloc", "recording"});
+  }
+  return nullptr;
+}
+
+// What the workers left is still there after they stopped.
+napi_value read_recording(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  std::vector<engine::RecordedPacket> packets;
+  uint64_t lost;
+  self.native->read_recording(&packets, &lost);
+  ObjectBuilder out(info.Env());
+  return out
+      .bytes("packets", reinterpret_cast<const uint8_t*>(packets.data()),
+             packets.size() * sizeof(engine::RecordedPacket))
+      .number("lost", static_cast<double>(lost))
+      .finish();
+}
+
 napi_value preview_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {
   const napi_env env = info.Env();
   return preview_value(info, [&self, env](const select::TargetTable& table, uint32_t positions,
@@ -245,6 +275,8 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, set_reset_on_idle>("setResetOnIdle"),
                method<GatewayEngine, set_cookie_key>("setCookieKey"),
                method<GatewayEngine, set_report_interval>("setReportInterval"),
+               method<GatewayEngine, set_recording>("setRecording"),
+               method<GatewayEngine, read_recording>("readRecording"),
                method<GatewayEngine, preview_flows>("previewFlows"),
                method<GatewayEngine, explain>("explain"),
                method<GatewayEngine, send_datagram>("sendDatagram"),

@@ -1,16 +1,83 @@
 /** `gwlb run`: a gateway in the foreground, until a signal ends it. */
-import { loadConfig, problemLine } from '../daemon/config.js';
-import { makeLogger } from '../daemon/log.js';
+import { randomBytes } from 'node:crypto';
+import { accessSync, constants } from 'node:fs';
+import { type Config, loadConfig, problemLine } from '../daemon/config.js';
+import { type Logger, makeLogger } from '../daemon/log.js';
+import { Recorder } from '../daemon/recorder.js';
 import { Service } from '../daemon/service.js';
+import { invalidArgument } from '../errors.js';
+import { numberArgument } from './decode.js';
 import { untilStopped } from './signals.js';
 
+export interface RunArguments {
+  /** Seconds to keep for a replay. */
+  record?: string;
+  recordDir: string;
+}
+
+const RECORD_SECONDS_MAX = 3600;
+
+/** A gateway that records, and what belongs to it. */
+class Recording {
+  readonly #seconds: number;
+  readonly #directory: string;
+  readonly #keys = { hashKey: randomBytes(16), cookieKey: randomBytes(16) };
+  #recorder: Recorder | null = null;
+  /** The configuration in force. */
+  config: Config;
+  readonly #onSignal = () => this.#recorder?.write('SIGUSR2');
+
+  /** Null where nothing is to be recorded. Throws what is wrong with an argument. */
+  static of(given: RunArguments, config: Config): Recording | null {
+    if (given.record === undefined) return null;
+    const seconds = numberArgument('--record', given.record, 1, RECORD_SECONDS_MAX);
+    try {
+      accessSync(given.recordDir, constants.W_OK);
+    } catch {
+      throw invalidArgument('--record-dir', 'a folder that can be written to', given.recordDir);
+    }
+    return new Recording(config, seconds, given.recordDir);
+  }
+
+  private constructor(config: Config, seconds: number, directory: string) {
+    this.config = config;
+    this.#seconds = seconds;
+    this.#directory = directory;
+    // From now on, since it would end the program otherwise.
+    process.on('SIGUSR2', this.#onSignal);
+  }
+
+  /** The configuration with keys that a replay can be told: it chooses the same targets then. */
+  withKeys(config: Config): Config {
+    return { ...config, gateway: { ...config.gateway, ...this.#keys } };
+  }
+
+  start({ gateway }: Service, log: Logger): void {
+    this.#recorder = new Recorder({
+      gateway,
+      config: () => this.config,
+      keys: this.#keys,
+      seconds: this.#seconds,
+      directory: this.#directory,
+      log,
+    });
+  }
+
+  close(): void {
+    process.off('SIGUSR2', this.#onSignal);
+    this.#recorder?.close();
+  }
+}
+
 /** Resolves with the exit code, when it was stopped. */
-export async function run(path: string, version: string): Promise<number> {
+export async function run(path: string, given: RunArguments, version: string): Promise<number> {
   const loaded = loadConfig(path);
   if (!loaded.ok) {
     for (const problem of loaded.problems) console.error(problemLine(path, problem));
     return 2;
   }
+  const recording = Recording.of(given, loaded.config);
+  const prepared = (config: Config) => recording?.withKeys(config) ?? config;
   const log = makeLogger(loaded.config.log.level);
   const stopped = untilStopped();
   let service: Service | null = null;
@@ -23,12 +90,16 @@ export async function run(path: string, version: string): Promise<number> {
     }
     service.reopenLogs();
     const again = loadConfig(path);
-    if (again.ok) void service.reload(again.config);
-    else service.refuse(again.problems.map((problem) => problemLine(path, problem)));
+    if (again.ok) {
+      void service.reload(prepared(again.config)).then((applied) => {
+        if (applied && recording) recording.config = again.config;
+      });
+    } else service.refuse(again.problems.map((problem) => problemLine(path, problem)));
   };
   process.on('SIGHUP', reload);
   try {
-    service = await Service.start(loaded.config, log, version);
+    service = await Service.start(prepared(loaded.config), log, version);
+    recording?.start(service, log);
     if (hangUps > 0) reload();
     const signal = await stopped;
     await service.stop(signal);
@@ -41,5 +112,6 @@ export async function run(path: string, version: string): Promise<number> {
     return 1;
   } finally {
     process.off('SIGHUP', reload);
+    recording?.close();
   }
 }

@@ -19,6 +19,7 @@ import {
   checkBase,
   type GatewayBaseOptions,
 } from './options.js';
+import { RECORDING_BYTES, Recording } from './recording.js';
 
 export interface ListenOptions extends GatewayBaseOptions {
   /** Own IPv4 address: GENEVE is sent from and received on it. Required. */
@@ -190,6 +191,26 @@ export class GatewayLoadBalancer extends GatewayControl {
    */
   async removeEndpoint(endpoint: Endpoint | string): Promise<void> {
     this.dropEndpoint(endpoint);
+  }
+
+  /**
+   * Keeps the headers of packets that enter: the first 128 bytes of those of the last `seconds`,
+   * 1–3600, or 0 for none. Takes 64 MiB, room for 466,000 packets; with more the time is shorter.
+   */
+  record(seconds: number): void {
+    this.checkOpen();
+    checkInteger('seconds', seconds, 0, 3600);
+    try {
+      this.#engine.setRecording(seconds === 0 ? 0 : RECORDING_BYTES, seconds * 1000);
+    } catch (error) {
+      throw systemError(error, 'take memory for recorded packets', 'options');
+    }
+  }
+
+  /** What is kept now; nothing unless `record` was called. Packets wait while it is copied. */
+  recording(): Recording {
+    const offsetMs = Date.now() - this.#engine.nowMs();
+    return new Recording(this.#engine.readRecording(), offsetMs, (index) => this.endpointAt(index));
   }
 
   /** Keeps the process alive while it is open; so it is from the beginning. */

@@ -5,6 +5,8 @@ import type { TargetGroup } from '../control/target-group.js';
 import {
   checkInteger,
   checkOneOf,
+  checkOptions,
+  checkString,
   GatewayError,
   invalidArgument,
   outOfRange,
@@ -19,6 +21,8 @@ export type ReplayEvent = { at: number } & (
   | { target: string; deregister: true }
   | { target: string; weight: number }
   | { attribute: TargetGroupAttributes }
+  /** Only as the first event: the gateway's keys, 32 hexadecimal digits each. */
+  | { keys: { hash: string; cookie: string } }
 );
 
 /** Where an event stands. */
@@ -52,7 +56,7 @@ export interface GivenEvent {
 
 const AT_MAX = 1e9;
 const FORMS =
-  'register, attribute, or target with health, deregister or weight (docs/command.md, gwlb replay)';
+  'register, attribute, keys, or target with health, deregister or weight (docs/command.md, gwlb replay)';
 
 /** The keys that an event may have besides `at`, by the one that says what it is. */
 const KEYS: Readonly<Record<string, readonly string[]>> = {
@@ -61,6 +65,7 @@ const KEYS: Readonly<Record<string, readonly string[]>> = {
   attribute: [],
   deregister: ['target'],
   weight: ['target'],
+  keys: [],
 };
 const ALL_KEYS = ['at', 'target', ...Object.keys(KEYS)];
 
@@ -93,6 +98,9 @@ export function checkEvents(given: readonly GivenEvent[]): {
       const last = events.at(-1);
       if (last && event.at < last.event.at) {
         throw outOfRange('at', `at least ${last.event.at}, as ${last.place.text} has it`, event.at);
+      }
+      if (last && 'keys' in event) {
+        throw invalidArgument('keys', 'keys in the first event only', 'others before them');
       }
       events.push({ atNs: BigInt(Math.round(event.at * 1e9)), place, event });
     } catch (error) {
@@ -138,6 +146,7 @@ function checkEvent(value: unknown): ReplayEvent {
   if (what === 'weight') checkInteger('weight', event.weight, 0, WEIGHT_MAX);
   if (what === 'attribute') checkObject('attribute', event.attribute);
   if (what === 'register') checkObject('register', event.register);
+  if (what === 'keys') checkKeys(event.keys);
   return event as unknown as ReplayEvent;
 }
 
@@ -145,6 +154,22 @@ function checkObject(field: string, value: unknown): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw invalidArgument(field, 'an object', value);
   }
+}
+
+function checkKeys(value: unknown): void {
+  const keys = checkOptions('keys', value, ['hash', 'cookie']);
+  for (const name of ['hash', 'cookie'] as const) {
+    const expected = '32 hexadecimal digits';
+    checkString(`keys.${name}`, keys[name], { pattern: /^[0-9a-f]{32}$/, expected });
+  }
+}
+
+/** The keys that the first event gives the gateway. */
+export function keysOf(events: readonly TimedEvent[]): { hashKey?: Buffer; cookieKey?: Buffer } {
+  const event = events[0]?.event;
+  if (event === undefined || !('keys' in event)) return {};
+  const { hash, cookie } = event.keys;
+  return { hashKey: Buffer.from(hash, 'hex'), cookieKey: Buffer.from(cookie, 'hex') };
 }
 
 function unknownKey(key: string, known: readonly string[]): GatewayError {
@@ -155,8 +180,9 @@ function unknownKey(key: string, known: readonly string[]): GatewayError {
   );
 }
 
-/** Does to the group what the event says; throws what the group says, by the event's keys. */
+/** Does to the group what the event says (keys are the gateway's); throws what the group says, by the event's keys. */
 export function applyEvent(group: TargetGroup, event: ReplayEvent): void {
+  if ('keys' in event) return;
   try {
     if ('health' in event) group.setHealth(event.target, event.health);
     else if ('register' in event) group.register(event.register);

@@ -13,6 +13,7 @@ import {
   type EventProblem,
   eventProblemText,
   type GivenEvent,
+  keysOf,
   problemOf,
   type ReplayEvent,
   readEventLines,
@@ -110,8 +111,8 @@ export class Replay implements Iterable<ReplayLine> {
   /** @internal */
   constructor(options: ReplayOptions) {
     checkOptions('options', options, KEYS);
-    this.#world = new World(options, this.summary);
     this.#events = checkedEvents(options);
+    this.#world = new World(options, this.summary, keysOf(this.#events));
     this.#capture = readCapture(options.capture);
   }
 
@@ -196,11 +197,15 @@ class World {
   readonly #endpoints: Map<bigint, Endpoint>;
   readonly #first: Endpoint;
 
-  constructor(options: ReplayOptions, summary: ReplaySummary) {
+  constructor(
+    options: ReplayOptions,
+    summary: ReplaySummary,
+    keys: Pick<GatewayOptions, 'hashKey' | 'cookieKey'>,
+  ) {
     const clock = new SimulatedClock();
     this.#summary = summary;
     this.group = makeGroup(options, clock);
-    const given = { ...GATEWAY, ...options.gateway };
+    const given = { ...GATEWAY, ...keys, ...options.gateway };
     this.#gateway = new Gateway({ ...given, targetGroup: this.group, outerHeaders: true });
     const endpoints = makeEndpoints(this.#gateway, options.endpoints ?? [ENDPOINT]);
     this.#endpoints = new Map(endpoints.map((e) => [parseEndpointId(e.id) ?? 0n, e]));

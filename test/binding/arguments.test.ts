@@ -358,6 +358,12 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     method(gatewayEngine, 'setReportInterval', [0], [MS]),
     method(
       gatewayEngine,
+      'setRecording',
+      [144_000, 1000],
+      [integer(0, 2 ** 32), integer(0, 3_600_000)],
+    ),
+    method(
+      gatewayEngine,
       'previewFlows',
       [twoTargets(), 0, 10],
       [TARGETS, integer(0, U32), integer(1, U32)],
