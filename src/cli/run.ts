@@ -47,9 +47,12 @@ class Recording {
     process.on('SIGUSR2', this.#onSignal);
   }
 
-  /** The configuration with keys that a replay can be told: it chooses the same targets then. */
+  /**
+   * The configuration, with keys that a replay can be told where it has none: with them it chooses the
+   * same targets.
+   */
   withKeys(config: Config): Config {
-    return { ...config, gateway: { ...config.gateway, ...this.#keys } };
+    return { ...config, gateway: { ...this.#keys, ...config.gateway } };
   }
 
   start({ gateway }: Service, log: Logger): void {

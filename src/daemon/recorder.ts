@@ -34,7 +34,7 @@ export interface RecorderOptions {
   gateway: GatewayLoadBalancer;
   /** The configuration in force. */
   config: () => Config;
-  /** Keys of the gateway, so that a replay chooses the same targets. */
+  /** Keys of the gateway where the configuration has none: with them a replay chooses the same targets. */
   keys: { hashKey: Uint8Array; cookieKey: Uint8Array };
   /** How much is kept, 1–3600. */
   seconds: number;
@@ -97,7 +97,10 @@ export class Recorder {
       const windowMs = Math.max(this.#startedMs, now - this.#options.seconds * 1000);
       const startMs = firstMs === null ? windowMs : firstMs - recording.offsetMs;
       const events = this.#events(startMs);
-      writeFileSync(`${file}.jsonl`, `${events.join('\n')}\n`, { mode: 0o600, flag: 'wx' });
+      writeFileSync(`${file}.jsonl`, events.map((line) => `${line}\n`).join(''), {
+        mode: 0o600,
+        flag: 'wx',
+      });
       const { count: packets, lost } = recording;
       const told = { event: 'recorded', cause, file: `${file}.pcap`, packets, lost };
       log.info({ ...told, events: events.length }, 'recorded');
@@ -179,9 +182,13 @@ export class Recorder {
   #events(startMs: number): string[] {
     const { config, keys } = this.#options;
     const hex = (key: Uint8Array) => Buffer.from(key).toString('hex');
-    const lines = [
-      JSON.stringify({ at: 0, keys: { hash: hex(keys.hashKey), cookie: hex(keys.cookieKey) } }),
-    ];
+    const configured = config().gateway;
+    // Those of the configuration are its user's secrets, and a replay reads them there.
+    const own = {
+      ...(configured.hashKey === undefined && { hash: hex(keys.hashKey) }),
+      ...(configured.cookieKey === undefined && { cookie: hex(keys.cookieKey) }),
+    };
+    const lines = Object.keys(own).length > 0 ? [JSON.stringify({ at: 0, keys: own })] : [];
     const add = (atMs: number, changes: readonly ChangeEvent[]) => {
       const at = Math.max(0, atMs - startMs) / 1000;
       for (const change of changes) lines.push(JSON.stringify({ at, ...change }));

@@ -21,8 +21,8 @@ export type ReplayEvent = { at: number } & (
   | { target: string; deregister: true }
   | { target: string; weight: number }
   | { attribute: TargetGroupAttributes }
-  /** Only as the first event: the gateway's keys, 32 hexadecimal digits each. */
-  | { keys: { hash: string; cookie: string } }
+  /** Only as the first event: keys of the gateway, 32 hexadecimal digits each. */
+  | { keys: { hash?: string; cookie?: string } }
 );
 
 /** Where an event stands. */
@@ -159,6 +159,7 @@ function checkObject(field: string, value: unknown): void {
 function checkKeys(value: unknown): void {
   const keys = checkOptions('keys', value, ['hash', 'cookie']);
   for (const name of ['hash', 'cookie'] as const) {
+    if (keys[name] === undefined) continue;
     const expected = '32 hexadecimal digits';
     checkString(`keys.${name}`, keys[name], { pattern: /^[0-9a-f]{32}$/, expected });
   }
@@ -169,7 +170,10 @@ export function keysOf(events: readonly TimedEvent[]): { hashKey?: Buffer; cooki
   const event = events[0]?.event;
   if (event === undefined || !('keys' in event)) return {};
   const { hash, cookie } = event.keys;
-  return { hashKey: Buffer.from(hash, 'hex'), cookieKey: Buffer.from(cookie, 'hex') };
+  return {
+    ...(hash !== undefined && { hashKey: Buffer.from(hash, 'hex') }),
+    ...(cookie !== undefined && { cookieKey: Buffer.from(cookie, 'hex') }),
+  };
 }
 
 function unknownKey(key: string, known: readonly string[]): GatewayError {

@@ -82,6 +82,21 @@ t.test('registration', async (t) => {
   );
 });
 
+t.test('keys', async (t) => {
+  const key = (digit: string) => digit.repeat(32);
+  const cookies = (events: string) =>
+    linesOf([{ at: 0, bytes: udp() }], { targets: [{ address: '10.0.1.10' }], events }).map(
+      ({ cookie }) => cookie,
+    );
+  const [a, b, c] = [
+    `{"at":0,"keys":{"hash":"${key('1')}","cookie":"${key('2')}"}}`,
+    `{"at":0,"keys":{"hash":"${key('1')}","cookie":"${key('3')}"}}`,
+    `{"at":0,"keys":{"hash":"${key('4')}"}}`,
+  ].map(cookies);
+  t.strictSame(a, cookies(`{"at":0,"keys":{"cookie":"${key('2')}","hash":"${key('1')}"}}`));
+  t.equal(new Set([a, b, c, cookies('')].map(String)).size, 4, 'each makes another signature');
+});
+
 t.test('events without frames, and after the last one', async (t) => {
   t.strictSame(linesOf([], { events: [unhealthy] }), []);
   const late = linesOf([{ at: 0, bytes: udp() }], { events: [{ ...unhealthy, at: 100 }] });
@@ -133,6 +148,15 @@ t.test('every mistake is named, with its line and key', async (t) => {
       /^line 1: register\.zoen: expected one of the options/,
     ],
     ['{"at":1,"register":{"address":"10.0.1.10"}}', /^line 1: register: expected a target that is/],
+    ['{"at":0,"keys":{"hash":"12"}}', /^line 1: keys\.hash: expected 32 hexadecimal digits/],
+    [
+      '{"at":0,"keys":{"hsh":"12"}}',
+      /^line 1: keys\.hsh: expected one of the options hash, cookie/,
+    ],
+    [
+      '{"at":0,"target":"10.0.1.10","weight":1}\n{"at":0,"keys":{}}',
+      /^line 2: keys: expected keys in the first event only/,
+    ],
     ['{"at":1,"register":"10.0.1.12"}', /^line 1: register: expected an object/],
     [
       '{"at":1,"attribute":{"target_failover.on_unhealthy":"rebalance"}}',
