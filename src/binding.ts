@@ -99,6 +99,7 @@ export interface NativeTarget {
   /** Its deregistration delay is over. */
   gone: boolean;
   generation: number;
+  /** In units of 1 / limits.weightUnit. */
   weight: number;
   /** What the rendezvous scores are computed from. */
   identity: bigint;
@@ -397,7 +398,10 @@ export interface NativeBinding {
     targets: number;
     endpoints: number;
     zones: number;
+    /** Largest weight of a user. */
     weight: number;
+    /** How many of a snapshot's weights are 1 of a user's. */
+    weightUnit: number;
     workers: number;
     sourcePorts: number;
     flowsMin: number;

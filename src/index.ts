@@ -16,6 +16,7 @@ export type {
   MembershipEvent,
   ProbeEvent,
   TargetGroupEvents,
+  WeightEvent,
 } from './control/events.js';
 export type { HealthProfile, TargetReason, TargetState } from './control/health.js';
 export type {
@@ -38,7 +39,8 @@ export type {
   TargetGroupPreview,
   ZonePreview,
 } from './control/preview.js';
-export type { HealthCause, TargetReference } from './control/registry.js';
+export type { TargetReference } from './control/registry.js';
+export type { HealthCause, WeightCause } from './control/registry-types.js';
 export { Target } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';
 export {

@@ -45,7 +45,12 @@ inline constexpr uint32_t kZonesMax = 64;
 inline constexpr uint32_t kRowBits = 16;
 inline constexpr uint32_t kRowBitsLarge = 18;
 inline constexpr uint32_t kTargetsForLargeTable = 100;
-inline constexpr uint32_t kWeightMax = 1000;
+
+// Weights as users give them, and the tenths that scores are computed from: slow start begins with
+// one.
+inline constexpr uint32_t kUserWeightMax = 1000;
+inline constexpr uint32_t kWeightUnit = 10;
+inline constexpr uint32_t kWeightMax = kUserWeightMax * kWeightUnit;
 
 // RFC 8200 sets no bound on extension headers; a packet with more is dropped and counted.
 inline constexpr uint32_t kIpv6ExtensionHeadersMax = 8;

@@ -39,7 +39,7 @@ struct TargetSpec {
   uint8_t flags = 0;
   uint8_t generation = 0;  // flows pinned under another generation choose again
   uint32_t address = 0;    // host order
-  uint32_t weight = 1;     // 1..kWeightMax; eligible targets only
+  uint32_t weight = 1;     // 1..kWeightMax, tenths; eligible targets only
   uint64_t identity = 0;   // what the scores are computed from: stable across restarts and nodes
 };
 

@@ -108,6 +108,7 @@ const RULES: readonly Rule[] = [
 /** Attributes of other kinds of target groups, and what there is here instead. */
 const ELSEWHERE = new Map([
   ['load_balancing.cross_zone.enabled', ': it is an attribute of the load balancer (crossZone)'],
+  ['slow_start.duration_seconds', ': it is an option here (slowStartSeconds)'],
 ]);
 
 /** Every attribute that a group has, in the order of the AWS documentation. */

@@ -1,7 +1,7 @@
 /** What a target group tells, and what it must be told by the load balancer that uses it. */
 import type { NativeFlowMove, NativeTargets } from '../binding.js';
 import type { ProbeFailure, TargetReason, TargetState } from './health.js';
-import type { HealthCause } from './registry.js';
+import type { HealthCause, WeightCause } from './registry-types.js';
 import type { Traffic } from './suspicion.js';
 import type { Target } from './target.js';
 
@@ -30,6 +30,18 @@ export interface MembershipEvent {
   readonly at: number;
 }
 
+/** A target takes another share of new flows; `target` says which. */
+export interface WeightEvent {
+  readonly target: Target;
+  /** As it was given. */
+  readonly weight: number;
+  /** What counts now; see `Target.effectiveWeight`. */
+  readonly effectiveWeight: number;
+  readonly cause: WeightCause;
+  /** When, in milliseconds since 1970. */
+  readonly at: number;
+}
+
 /** One health check came to its end. */
 export interface ProbeEvent {
   readonly target: Target;
@@ -45,6 +57,7 @@ export interface TargetGroupEvents {
   health: [HealthEvent];
   register: [MembershipEvent];
   deregister: [MembershipEvent];
+  weight: [WeightEvent];
   probe: [ProbeEvent];
   change: [];
 }

@@ -51,6 +51,12 @@ export interface TargetGroupPolicy {
    */
   deregistrationDelaySeconds?: number;
   /**
+   * Seconds in which a target that turned healthy comes to its whole weight, 0–900: it takes a tenth
+   * of it at once, then 32.5 %, 55 %, 77.5 % and all of it, a quarter of the time apart. Only new flows
+   * are concerned. Default 0, off. Not in AWS for GENEVE target groups.
+   */
+  slowStartSeconds?: number;
+  /**
    * With no target registered at all, forward packets uninspected instead of dropping them.
    * Default `false`. Not in AWS.
    */
@@ -112,6 +118,7 @@ export interface Policy {
   readonly failover: Failover;
   readonly sendTcpReset: Required<Readonly<TargetTcpReset>>;
   readonly deregistrationDelaySeconds: number;
+  readonly slowStartSeconds: number;
   readonly failOpen: boolean;
   readonly healthCheck: HealthCheck | false;
 }
@@ -155,6 +162,7 @@ const POLICY_KEYS = [
   'failover',
   'sendTcpReset',
   'deregistrationDelaySeconds',
+  'slowStartSeconds',
   'failOpen',
   'healthCheck',
 ] as const;
@@ -197,6 +205,7 @@ export function checkTargetGroup(options: unknown, field = 'targetGroup'): Setti
     failover: policy.failover ?? 'no_rebalance',
     sendTcpReset: policy.sendTcpReset ?? checkTcpReset({}, `${field}.sendTcpReset`),
     deregistrationDelaySeconds: policy.deregistrationDelaySeconds ?? 300,
+    slowStartSeconds: policy.slowStartSeconds ?? 0,
     failOpen: policy.failOpen ?? false,
   });
   checkCombination(settings, field);
@@ -226,7 +235,7 @@ function checkPolicy(
   field: string,
 ): Partial<Policy> {
   const { failover, sendTcpReset, failOpen, healthCheck } = given;
-  const delay = given.deregistrationDelaySeconds;
+  const { deregistrationDelaySeconds: delay, slowStartSeconds: slowStart } = given;
   const delayField = `${field}.deregistrationDelaySeconds`;
   return {
     ...(failover !== undefined && {
@@ -237,6 +246,9 @@ function checkPolicy(
     }),
     ...(delay !== undefined && {
       deregistrationDelaySeconds: checkInteger(delayField, delay, 0, 3600),
+    }),
+    ...(slowStart !== undefined && {
+      slowStartSeconds: checkInteger(`${field}.slowStartSeconds`, slowStart, 0, 900),
     }),
     ...(failOpen !== undefined && { failOpen: checkBoolean(`${field}.failOpen`, failOpen) }),
     ...(healthCheck !== undefined && {
@@ -288,4 +300,16 @@ export function checkTarget(value: unknown, port: number, field: string): Checke
     weight: checkInteger(`${field}.weight`, given.weight ?? 1, 0, WEIGHT_MAX),
   };
   return { id: `${target.address}:${target.port}`, ...target };
+}
+
+/** Throws where a target is named twice. */
+export function checkDistinct(targets: readonly CheckedTarget[]): void {
+  const seen = new Set<string>();
+  const i = targets.findIndex((target) => seen.size === seen.add(target.id).size);
+  if (i < 0) return;
+  throw new GatewayError(
+    'ERR_GWLB_DUPLICATE_TARGET',
+    `targets[${i}]: expected each target once, received "${targets[i].id}" again`,
+    { field: `targets[${i}]` },
+  );
 }

@@ -15,7 +15,8 @@ import {
   type TargetGroupPolicy,
   type TargetSpec,
 } from './options.js';
-import { type Registry, registryPolicy, type TargetReference } from './registry.js';
+import type { Registry, TargetReference } from './registry.js';
+import { registryPolicy } from './registry-types.js';
 import { snapshotOf, ZoneIndex } from './snapshot.js';
 import type { TargetRecord } from './target.js';
 
@@ -23,7 +24,7 @@ type OneOrMore<T> = T | readonly T[];
 
 /** A change to look at; an object with one key. */
 export type TargetGroupChange =
-  /** Targets are registered, and healthy: as when their first checks have passed. */
+  /** Targets are registered, and healthy: as when their first checks have passed and a slow start is over. */
   | { readonly register: OneOrMore<TargetSpec> }
   /** Targets begin to drain. */
   | { readonly deregister: OneOrMore<TargetReference> }
@@ -31,7 +32,7 @@ export type TargetGroupChange =
   | { readonly drainOver: OneOrMore<TargetReference> }
   /** Targets turn unhealthy. */
   | { readonly fail: OneOrMore<TargetReference> }
-  /** Targets turn healthy. */
+  /** Targets turn healthy; as when a slow start is over. */
   | { readonly recover: OneOrMore<TargetReference> }
   /** A target gets another weight, 0–1000. */
   | { readonly weight: { readonly target: TargetReference; readonly weight: number } }
@@ -185,7 +186,7 @@ export class Preview {
 
   weigh(target: TargetReference, weight: number): string {
     return this.#named(`weight ${weight}:`, [target], ([record]) => {
-      this.#after.adjust(record, weight);
+      this.#after.adjust(record, weight, record.zone, this.#context.now);
     });
   }
 
@@ -208,7 +209,9 @@ export class Preview {
   }
 
   #setHealth(record: TargetRecord, state: 'healthy' | 'unhealthy'): void {
+    const warming = record.warmingSince;
     this.#after.setHealth(record, state, undefined, this.#context.now);
+    if (warming === null) this.#after.skipSlowStart(record, this.#context.now);
   }
 
   #settle(registry: Registry): void {

@@ -23,8 +23,15 @@ import type {
   TargetState,
 } from './health.js';
 import { checking, condemn, REGISTERING, recount, saidToBe, step, UNCHECKED } from './health.js';
-import type { CheckedTarget, Failover, Policy } from './options.js';
+import type { CheckedTarget } from './options.js';
+import type {
+  HealthCause,
+  RegistryEvent,
+  RegistryLimits,
+  RegistryPolicy,
+} from './registry-types.js';
 import { SlotAllocator } from './slots.js';
+import { beginOf, LAST_STEP, stepAfter } from './slow-start.js';
 import { Target, TargetRecord } from './target.js';
 
 /** How long a slot stays known after its flows were told to choose again, for late returns. */
@@ -32,64 +39,6 @@ export const LATE_RETURNS_MS = 30_000;
 
 /** How often a slot that waits for its flows to end is looked at. */
 export const FLOWS_POLL_MS = 1_000;
-
-/**
- * What made a target change its state: `health-check`, the results of its checks; `set-health`,
- * `register`, `deregister` and `update`, the call of that name; `delay-expired`, the end of its
- * deregistration delay; `attach` and `detach`, a load balancer that began or ceased to use the group.
- */
-export type HealthCause =
-  | 'register'
-  | 'deregister'
-  | 'delay-expired'
-  | 'health-check'
-  | 'set-health'
-  | 'suspicion'
-  | 'attach'
-  | 'detach'
-  | 'update';
-
-export type RegistryEvent =
-  | {
-      readonly type: 'register' | 'deregister';
-      readonly record: TargetRecord;
-      readonly cause: HealthCause;
-      readonly at: number;
-    }
-  | {
-      readonly type: 'health';
-      readonly record: TargetRecord;
-      readonly previous: TargetState;
-      readonly state: TargetState;
-      readonly reason: TargetReason | null;
-      readonly cause: HealthCause;
-      readonly at: number;
-    };
-
-export interface RegistryPolicy {
-  readonly failover: Failover;
-  readonly resetOnUnhealthy: boolean;
-  readonly resetOnDeregistration: boolean;
-  readonly deregistrationDelayMs: number;
-  /** False: every target counts as healthy at once. */
-  readonly checks: boolean;
-}
-
-/** What the registry must know of a group's options. */
-export function registryPolicy(policy: Policy): RegistryPolicy {
-  return {
-    failover: policy.failover,
-    resetOnUnhealthy: policy.sendTcpReset.onUnhealthy,
-    resetOnDeregistration: policy.sendTcpReset.onDeregistration,
-    deregistrationDelayMs: policy.deregistrationDelaySeconds * 1000,
-    checks: policy.healthCheck !== false,
-  };
-}
-
-export interface RegistryLimits {
-  readonly targets: number;
-  readonly zones: number;
-}
 
 /** How a target is named: its id, its address where that is enough, or the object. */
 export type TargetReference = string | Target;
@@ -259,9 +208,12 @@ export class Registry {
   }
 
   /** Changes weight and zone in place; flows stay where they are. */
-  adjust(record: TargetRecord, weight: number, zone: string = record.zone): RegistryEvent[] {
+  adjust(record: TargetRecord, weight: number, zone: string, now: number): RegistryEvent[] {
     const differs = record.weight !== weight || record.zone !== zone;
-    record.weight = weight;
+    if (record.weight !== weight) {
+      record.weight = weight;
+      this.#events.push({ type: 'weight', record, cause: 'set-weight', at: now });
+    }
     record.zone = zone;
     return this.#changed(differs);
   }
@@ -300,7 +252,10 @@ export class Registry {
       if (!policy.checks) this.#setHealth(record, record.said ?? UNCHECKED, 'update', now);
       else if (otherChecks) record.health = recount(record.health);
     }
-    if (policy.checks) for (const record of this.#records.values()) record.said = null;
+    for (const record of this.#records.values()) {
+      if (policy.checks) record.said = null;
+      this.#warmUp(record, now);
+    }
     return this.#changed(
       before.failover !== policy.failover ||
         before.resetOnUnhealthy !== policy.resetOnUnhealthy ||
@@ -359,6 +314,7 @@ export class Registry {
   tick(now: number, flowsActive: (slot: number) => number): RegistryEvent[] {
     let changed = false;
     for (const record of [...this.#records.values()]) {
+      this.#warmUp(record, now);
       if (record.phase === 'draining' && record.drainUntil <= now) {
         this.#leave(record, 'delay-expired', now);
         changed = true;
@@ -389,6 +345,7 @@ export class Registry {
     let next = Number.POSITIVE_INFINITY;
     for (const record of this.#records.values()) {
       if (record.phase === 'draining') next = Math.min(next, record.drainUntil);
+      if (record.warmingSince !== null) next = Math.min(next, this.#nextStepAt(record));
       if (record.phase === 'gone') next = Math.min(next, record.freeAt ?? now + FLOWS_POLL_MS);
     }
     return next === Number.POSITIVE_INFINITY ? null : next;
@@ -446,8 +403,39 @@ export class Registry {
       record.failing = false;
       record.moved = false;
     }
-    if (record.state === health.state) this.#describe(record);
-    else this.#enter(record, health.state, health.reason, health.description, cause, now);
+    if (record.state === health.state) {
+      this.#describe(record);
+      return;
+    }
+    this.#enter(record, health.state, health.reason, health.description, cause, now);
+    // Those that nobody checks, and that nobody spoke of, have always been healthy.
+    const turned = cause === 'health-check' || cause === 'set-health';
+    if (turned && health.state === 'healthy' && this.#policy.slowStartMs > 0) {
+      record.warmingSince = now;
+      this.#warmUp(record, now);
+    }
+  }
+
+  /** Brings the step of a slow start up to date. */
+  #warmUp(record: TargetRecord, now: number): void {
+    const { warmingSince } = record;
+    const before = record.step;
+    record.step =
+      warmingSince === null ? LAST_STEP : stepAfter(now - warmingSince, this.#policy.slowStartMs);
+    if (record.step === LAST_STEP) record.warmingSince = null;
+    if (record.step === before) return;
+    this.#events.push({ type: 'weight', record, cause: 'slow-start', at: now });
+  }
+
+  #nextStepAt({ warmingSince, step }: TargetRecord): number {
+    return (warmingSince ?? 0) + beginOf(step + 1, this.#policy.slowStartMs);
+  }
+
+  /** Ends a slow start at once, with the whole weight. */
+  skipSlowStart(record: TargetRecord, now: number): RegistryEvent[] {
+    record.warmingSince = null;
+    this.#warmUp(record, now);
+    return this.#changed(false);
   }
 
   #describe(record: TargetRecord): void {
@@ -470,6 +458,8 @@ export class Registry {
     record.state = state;
     record.since = now;
     this.#events.push({ type: 'health', record, previous, state, reason, cause, at: now });
+    record.warmingSince = null;
+    this.#warmUp(record, now);
   }
 
   /** The target is gone for users; the data plane keeps its slot until its flows have left. */

@@ -4,6 +4,7 @@ import { GatewayError } from '../errors.js';
 import { ZONES_MAX } from '../limits.js';
 import { fnv1a64 } from './hash.js';
 import type { Registry } from './registry.js';
+import { weightIn } from './slow-start.js';
 
 /**
  * What the rendezvous scores are seeded with: one number for all, so that every node and every
@@ -80,7 +81,7 @@ export function snapshotOf(
     gone: record.phase === 'gone',
     generation: record.generation,
     // A weight of 0 is not eligible, and native code takes none below 1.
-    weight: Math.max(1, record.weight),
+    weight: Math.max(1, weightIn(record.step, record.weight)),
     identity: targetIdentity(record.id),
   }));
   return { targets, zones: zones.size, crossZone, seed: TARGET_SEED };

@@ -15,6 +15,7 @@ import {
 import {
   type CheckedTarget,
   checkCombination,
+  checkDistinct,
   checkPolicyChange,
   checkTarget,
   checkTargetGroup,
@@ -28,7 +29,8 @@ import {
 } from './options.js';
 import { Preview, type TargetGroupChange, type TargetGroupPreview } from './preview.js';
 import { Prober, type ProberEvents, type Runtime, SYSTEM_RUNTIME } from './prober.js';
-import { Registry, type RegistryEvent, registryPolicy, type TargetReference } from './registry.js';
+import { Registry, type TargetReference } from './registry.js';
+import { type RegistryEvent, registryPolicy } from './registry-types.js';
 import { snapshotOf, type ZoneIndex } from './snapshot.js';
 import type { Target, TargetRecord } from './target.js';
 
@@ -36,7 +38,7 @@ import type { Target, TargetRecord } from './target.js';
  * The targets of one load balancer. Until a load balancer uses the group, targets are `unused` and
  * are not checked.
  *
- * Events: `health` with every change of a target's state; `register` when a target is registered;
+ * Events: `health` with every change of a target's state; `weight` with every change of its share; `register` when a target is registered;
  * `deregister` when it is gone, that is after its deregistration delay; `probe` after every health
  * check; `change` when the data plane needs a new `snapshot`. `change` comes before the other events
  * of the same cause, so their listeners see what packets see.
@@ -113,6 +115,10 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     return this.#settings.deregistrationDelaySeconds;
   }
 
+  get slowStartSeconds(): number {
+    return this.#settings.slowStartSeconds;
+  }
+
   get failOpen(): boolean {
     return this.#settings.failOpen;
   }
@@ -185,7 +191,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     const now = this.#runtime.now();
     const checked = this.#checkTargets(targets);
     const wanted = new Map(checked.map((target) => [target.id, target]));
-    if (wanted.size < checked.length) throwDuplicate(checked);
+    checkDistinct(checked);
     const active = this.#registry.targets().filter((record) => record.phase === 'active');
     const known = new Set(active.map((record) => record.id));
     const added = checked.filter((target) => !known.has(target.id));
@@ -198,7 +204,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     events.push(...this.#registry.register(added, now));
     for (const record of active) {
       const target = wanted.get(record.id);
-      if (target) events.push(...this.#registry.adjust(record, target.weight, target.zone));
+      if (target) events.push(...this.#registry.adjust(record, target.weight, target.zone, now));
     }
     this.#apply(events);
     return checked.map((target) => this.#registry.get(target.id).view);
@@ -224,7 +230,8 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   setWeight(target: TargetReference, weight: number): void {
     this.#checkOpen();
     const record = this.#registry.get(target);
-    this.#apply(this.#registry.adjust(record, checkInteger('weight', weight, 0, WEIGHT_MAX)));
+    checkInteger('weight', weight, 0, WEIGHT_MAX);
+    this.#apply(this.#registry.adjust(record, weight, record.zone, this.#runtime.now()));
   }
 
   /**
@@ -457,13 +464,16 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 
   #tell(event: RegistryEvent): void {
     const target = event.record.view;
-    const { cause, at } = event;
-    if (event.type !== 'health') {
-      this.emit(event.type, { target, cause, at });
-      return;
+    const { at } = event;
+    if (event.type === 'weight') {
+      const { weight, effectiveWeight } = target;
+      this.emit('weight', { target, weight, effectiveWeight, cause: event.cause, at });
+    } else if (event.type === 'health') {
+      const { previous, state, reason, cause } = event;
+      this.emit('health', { target, previous, state, reason, cause, at });
+    } else {
+      this.emit(event.type, { target, cause: event.cause, at });
     }
-    const { previous, state, reason } = event;
-    this.emit('health', { target, previous, state, reason, cause, at });
   }
 
   /** In order, also where a listener causes further events; a listener that throws stops no other. */
@@ -481,14 +491,4 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     this.#emitting = false;
     if (thrown.length > 0) throw thrown[0];
   }
-}
-
-function throwDuplicate(targets: readonly CheckedTarget[]): never {
-  const seen = new Set<string>();
-  const i = targets.findIndex((target) => seen.size === seen.add(target.id).size);
-  throw new GatewayError(
-    'ERR_GWLB_DUPLICATE_TARGET',
-    `targets[${i}]: expected each target once, received "${targets[i].id}" again`,
-    { field: `targets[${i}]` },
-  );
 }

@@ -1,8 +1,10 @@
 /** One registered target: what the registry keeps, and the view of it that users get. */
 import { inspect } from 'node:util';
+import { WEIGHT_UNIT } from '../limits.js';
 import type { Health, TargetReason, TargetState } from './health.js';
 import { REGISTERING } from './health.js';
 import type { CheckedTarget } from './options.js';
+import { LAST_STEP, weightIn } from './slow-start.js';
 
 /**
  * `active`: registered. `draining`: deregistered, keeps its flows until the delay is over. `gone`: no
@@ -36,6 +38,10 @@ export class TargetRecord {
   moved = false;
   /** TCP flows that are pinned to it are answered with a RST; since the last `settle`. */
   reset = false;
+  /** When it turned healthy, while its slow start lasts; null otherwise. */
+  warmingSince: number | null = null;
+  /** How far its slow start is; see slow-start.ts. */
+  step = LAST_STEP;
   /** The data plane has seen its slot, so that flows may be pinned to it. */
   published = false;
   /** When a draining target is gone. */
@@ -97,6 +103,14 @@ export class Target {
     return this.#record.weight;
   }
 
+  /**
+   * The weight that its share comes from now: less than `weight` during a slow start
+   * (`slowStartSeconds`), in tenths.
+   */
+  get effectiveWeight(): number {
+    return weightIn(this.#record.step, this.#record.weight) / WEIGHT_UNIT;
+  }
+
   /** Its number in the data plane and in flow cookies, 0–4095. */
   get slot(): number {
     return this.#record.slot;
@@ -122,8 +136,10 @@ export class Target {
   }
 
   toJSON() {
-    const { id, address, port, zone, weight, slot, state, reason, description, since } = this;
-    return { id, address, port, zone, weight, slot, state, reason, description, since };
+    const { id, address, port, zone, weight, effectiveWeight } = this;
+    const { slot, state, reason, description, since } = this;
+    const share = { weight, effectiveWeight };
+    return { id, address, port, zone, ...share, slot, state, reason, description, since };
   }
 
   [inspect.custom](): unknown {

@@ -38,6 +38,7 @@ export interface TargetGroupConfig extends TargetGroupOptions {
   failover: NonNullable<TargetGroupOptions['failover']>;
   sendTcpReset: Required<TargetTcpReset>;
   deregistrationDelaySeconds: number;
+  slowStartSeconds: number;
   failOpen: boolean;
   healthCheck: HealthCheckOptions | false;
   targets: TargetSpec[];

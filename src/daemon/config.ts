@@ -269,6 +269,7 @@ function configOf(given: Given): Config {
         onDeregistration: group.sendTcpReset?.onDeregistration ?? false,
       },
       deregistrationDelaySeconds: group.deregistrationDelaySeconds ?? 300,
+      slowStartSeconds: group.slowStartSeconds ?? 0,
       failOpen: group.failOpen ?? false,
       healthCheck,
       targets: group.targets ?? [],

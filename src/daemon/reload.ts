@@ -16,6 +16,7 @@ const LIVE = new Set([
   'targetGroup.failover',
   'targetGroup.sendTcpReset',
   'targetGroup.deregistrationDelaySeconds',
+  'targetGroup.slowStartSeconds',
   'targetGroup.failOpen',
   'targetGroup.healthCheck',
   'targetGroup.targets',
@@ -23,8 +24,16 @@ const LIVE = new Set([
 
 /** What of the target group's options may change while it runs. */
 export function policyOf({ targetGroup }: Config): TargetGroupPolicy {
-  const { failover, sendTcpReset, deregistrationDelaySeconds, failOpen, healthCheck } = targetGroup;
-  return { failover, sendTcpReset, deregistrationDelaySeconds, failOpen, healthCheck };
+  const { failover, sendTcpReset, deregistrationDelaySeconds, slowStartSeconds } = targetGroup;
+  const { failOpen, healthCheck } = targetGroup;
+  return {
+    failover,
+    sendTcpReset,
+    deregistrationDelaySeconds,
+    slowStartSeconds,
+    failOpen,
+    healthCheck,
+  };
 }
 
 /** Paths whose change from `before` to `after` needs a restart. */

@@ -149,6 +149,7 @@ const targetGroup = z.strictObject({
     })
     .optional(),
   deregistrationDelaySeconds: groupValue('deregistrationDelaySeconds').optional(),
+  slowStartSeconds: groupValue('slowStartSeconds').optional(),
   failOpen: groupValue('failOpen').optional(),
   healthCheck: healthCheck.optional(),
   targets: z.array(target).optional(),

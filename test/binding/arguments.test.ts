@@ -104,7 +104,7 @@ const TARGETS = object({
       reset: boolean,
       gone: boolean,
       generation: integer(0, 255),
-      weight: integer(1, 1000),
+      weight: integer(1, 10_000),
       identity: bigint,
     }),
   ),
@@ -424,7 +424,7 @@ t.test('messages name the place, what was expected and what was received', async
   targets.targets[1].weight = '5' as never;
   t.throws(() => gateway.setTargets(targets), {
     name: 'TypeError',
-    message: "targets.targets[1].weight: expected an integer from 1 to 1000, received '5'",
+    message: "targets.targets[1].weight: expected an integer from 1 to 10000, received '5'",
   });
   t.throws(() => gateway.toTargets(table as never, 0), {
     name: 'TypeError',

@@ -197,7 +197,7 @@ t.test('each rule has its sentence', async (t) => {
     [
       BASE,
       { 'slow_start.duration_seconds': '30' },
-      'slow_start.duration_seconds is not an attribute of a GENEVE target group: it has deregistration_delay.timeout_seconds, ',
+      'slow_start.duration_seconds is not an attribute of a GENEVE target group: it is an option here (slowStartSeconds)',
     ],
     [BASE, { toString: 'x' }, 'toString is not an attribute of a GENEVE target group: it has '],
   ];

@@ -67,6 +67,9 @@ export function setup(options: TargetGroupOptions = {}) {
   group.on('deregister', ({ target, cause }) =>
     log.push(`deregister ${target.address} (${cause})`),
   );
+  group.on('weight', ({ target, effectiveWeight, cause }) =>
+    log.push(`${target.address} weighs ${effectiveWeight} (${cause})`),
+  );
   group.on('probe', ({ target, ok }) => log.push(`probe ${target.address} ${ok}`));
   group.on('health', ({ target, previous, state, reason, cause }) =>
     log.push(`${target.address} ${previous}>${state} ${reason} (${cause})`),

@@ -29,6 +29,7 @@ t.test('defaults are those of AWS', async (t) => {
     failover: 'no_rebalance',
     sendTcpReset: { onUnhealthy: false, onDeregistration: false },
     deregistrationDelaySeconds: 300,
+    slowStartSeconds: 0,
     failOpen: false,
     healthCheck: {
       profile: 'aws',
@@ -113,6 +114,7 @@ t.test('every wrong option of a target group has its sentence', async (t) => {
       'ERR_GWLB_ATTRIBUTES',
       '.sendTcpReset.onDeregistration: expected false unless stickiness is "5-tuple", received true with "2-tuple"',
     ],
+    [{ slowStartSeconds: 901 }, RANGE, '.slowStartSeconds: expected 0–900, received 901'],
     [{ failOpen: 1 }, INVALID, '.failOpen: expected true or false, received 1'],
     [{ healthCheck: true }, INVALID, '.healthCheck: expected an object, received true'],
     [check({ intervall: 1 }), INVALID, '.healthCheck.intervall: expected one of the options'],

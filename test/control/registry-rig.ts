@@ -2,7 +2,8 @@
 import type { ProbeResult } from '../../src/control/health.js';
 import type { CheckedTarget } from '../../src/control/options.js';
 import { checkTarget } from '../../src/control/options.js';
-import { Registry, type RegistryEvent, type RegistryPolicy } from '../../src/control/registry.js';
+import { Registry } from '../../src/control/registry.js';
+import type { RegistryEvent, RegistryPolicy } from '../../src/control/registry-types.js';
 import type { TargetRecord } from '../../src/control/target.js';
 import type { GatewayError } from '../../src/errors.js';
 
@@ -22,6 +23,7 @@ export const POLICY: RegistryPolicy = {
   resetOnUnhealthy: false,
   resetOnDeregistration: false,
   deregistrationDelayMs: 300_000,
+  slowStartMs: 0,
   checks: true,
 };
 

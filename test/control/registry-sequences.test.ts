@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Failover } from '../../src/control/options.js';
-import type { RegistryEvent, RegistryPolicy } from '../../src/control/registry.js';
+import type { RegistryEvent, RegistryPolicy } from '../../src/control/registry-types.js';
 import type { TargetRecord } from '../../src/control/target.js';
 import { BAD, check, OK, POLICY, registry, slots, target } from './registry-rig.js';
 
@@ -10,10 +10,17 @@ type Command =
   | { do: 'register'; n: number; zone: string; weight: number }
   | { do: 'deregister' | 'up' | 'down' | 'weigh'; n: number; weight: number }
   | { do: 'wait'; ms: number }
-  | { do: 'policy'; failover: Failover | 'reset'; which: number; checks: boolean };
+  | {
+      do: 'policy';
+      failover: Failover | 'reset';
+      which: number;
+      checks: boolean;
+      slowStartMs: number;
+    };
 
 const number = fc.integer({ min: 1, max: 3 });
 const failover = fc.constantFrom('rebalance' as const, 'no_rebalance' as const, 'reset' as const);
+const slowStartMs = fc.constantFrom(0, 40_000, 900_000);
 const weight = fc.constantFrom(0, 1, 5);
 const command: fc.Arbitrary<Command> = fc.oneof(
   fc.record({
@@ -25,13 +32,14 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ do: fc.constantFrom('deregister', 'up', 'down', 'weigh'), n: number, weight }),
   fc.record({
     do: fc.constant('wait' as const),
-    ms: fc.constantFrom(1, 1_000, 31_000, 301_000, 700_000),
+    ms: fc.constantFrom(1, 1_000, 10_000, 31_000, 301_000, 700_000),
   }),
   fc.record({
     do: fc.constant('policy' as const),
     failover,
     which: fc.integer({ min: 1, max: 3 }),
     checks: fc.boolean(),
+    slowStartMs,
   }),
 );
 
@@ -49,6 +57,8 @@ class World {
   failing = new Set<TargetRecord>();
   /** What was said of targets that are not checked. */
   said = new Map<string, string>();
+  /** Since when targets are healthy whose slow start is not over. */
+  warming = new Map<TargetRecord, number>();
   problem = '';
 
   constructor(crossZone: boolean) {
@@ -61,6 +71,7 @@ class World {
     this.follow(this.perform(command));
     this.compareSlots(before);
     this.checkSaid();
+    this.checkSteps();
     const generations = new Map([...this.made.records()].map((r) => [r, r.generation]));
     const eligible = this.made.settle(this.crossZone, this.now);
     this.checkEligible(eligible);
@@ -75,7 +86,7 @@ class World {
       return this.made.tick(this.now, (slot) => this.pinned(slot));
     }
     if (command.do === 'policy') {
-      const { failover, which, checks } = command;
+      const { failover, which, checks, slowStartMs } = command;
       const resets = failover === 'reset';
       this.policy = {
         ...POLICY,
@@ -83,7 +94,11 @@ class World {
         resetOnUnhealthy: resets && (which & 1) !== 0,
         resetOnDeregistration: resets && (which & 2) !== 0,
         checks,
+        slowStartMs,
       };
+      for (const [record, since] of this.warming) {
+        if (this.now - since >= slowStartMs) this.warming.delete(record);
+      }
       if (checks) this.said.clear();
       return this.made.setPolicy(this.policy, true, this.now);
     }
@@ -96,7 +111,9 @@ class World {
     }
     if (!record || !active) return [];
     if (command.do === 'deregister') return this.made.deregister([record], this.now);
-    if (command.do === 'weigh') return this.made.adjust(record, command.weight);
+    if (command.do === 'weigh') {
+      return this.made.adjust(record, command.weight, record.zone, this.now);
+    }
     const up = command.do === 'up';
     if (this.policy.checks) return check(this.made, record, up ? OK : BAD, this.now);
     this.said.set(record.id, up ? 'healthy' : 'unhealthy');
@@ -110,6 +127,9 @@ class World {
       const known = this.states.get(event.record) ?? 'unused';
       if (known !== event.previous) this.problem = `said ${event.previous}, was ${known}`;
       this.states.set(event.record, event.state);
+      this.warming.delete(event.record);
+      const turned = event.cause === 'health-check' || event.cause === 'set-health';
+      if (turned && event.state === 'healthy') this.warming.set(event.record, event.at);
       if (event.state === 'unhealthy') this.failing.add(event.record);
       if (event.state === 'healthy' || event.state === 'initial') this.failing.delete(event.record);
     }
@@ -125,6 +145,18 @@ class World {
       if (record.phase !== 'active' || record.state === (this.said.get(record.id) ?? 'healthy'))
         continue;
       this.problem = `${record.id} is ${record.state}`;
+    }
+  }
+
+  /** Five steps, a quarter of the time apart; only of healthy targets. */
+  checkSteps(): void {
+    const { slowStartMs } = this.policy;
+    for (const record of this.made.records()) {
+      const elapsed = this.now - (this.warming.get(record) ?? Number.NEGATIVE_INFINITY);
+      const passed = [1, 2, 3, 4].filter((step) => elapsed >= (slowStartMs / 4) * step);
+      if (elapsed >= slowStartMs) this.warming.delete(record);
+      if (record.step !== passed.length) this.problem = `step ${record.step} of ${record.id}`;
+      if (record.step < 4 && record.state !== 'healthy') this.problem = 'warms up, but is not well';
     }
   }
 
@@ -205,14 +237,20 @@ class World {
 
 t.test('property: any sequence of events', async (t) => {
   fc.assert(
-    fc.property(commands, fc.boolean(), failover, (commands, crossZone, failover) => {
-      const world = new World(crossZone);
-      world.run({ do: 'policy', failover, which: 3, checks: true });
-      for (const command of commands) {
-        world.run(command);
-        if (world.problem) throw new Error(`${JSON.stringify(command)}: ${world.problem}`);
-      }
-    }),
+    fc.property(
+      commands,
+      fc.boolean(),
+      failover,
+      slowStartMs,
+      (commands, crossZone, failover, slowStartMs) => {
+        const world = new World(crossZone);
+        world.run({ do: 'policy', failover, which: 3, checks: true, slowStartMs });
+        for (const command of commands) {
+          world.run(command);
+          if (world.problem) throw new Error(`${JSON.stringify(command)}: ${world.problem}`);
+        }
+      },
+    ),
     { numRuns: 500 },
   );
   t.pass('held');

@@ -71,7 +71,7 @@ t.test('the snapshot says what the data plane must know', async (t) => {
         reset: false,
         gone: false,
         generation: 0,
-        weight: 3,
+        weight: 30,
         identity: targetIdentity('10.0.1.10:6081'),
       },
       {
@@ -95,7 +95,7 @@ t.test('the snapshot says what the data plane must know', async (t) => {
         reset: false,
         gone: true,
         generation: 1,
-        weight: 1,
+        weight: 10,
         identity: targetIdentity('10.0.1.11:6081'),
       },
     ],

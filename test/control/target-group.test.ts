@@ -220,6 +220,7 @@ t.test('setTargets does what is necessary and no more', async (t) => {
     '10.0.0.1 healthy>draining Target.DeregistrationInProgress (deregister)',
     'register 10.0.0.4',
     '10.0.0.4 unused>healthy null (register)',
+    '10.0.0.2 weighs 9 (set-weight)',
   ]);
   t.match(second, { zone: 'b', weight: 9, state: 'healthy', slot: 1 });
   group.setTargets(list);
@@ -285,7 +286,7 @@ t.test('weights', async (t) => {
   said();
   group.setWeight(target, 0);
   t.equal(target.weight, 0);
-  t.same(said(), ['change']);
+  t.same(said(), ['change', '10.0.0.1 weighs 0 (set-weight)']);
   group.setWeight('10.0.0.1:6081', 0);
   t.same(said(), []);
   t.match(
@@ -441,6 +442,7 @@ t.test('a target shows itself', async (t) => {
     port: 7000,
     zone: 'a',
     weight: 5,
+    effectiveWeight: 5,
     slot: 0,
     state: 'unused',
     reason: 'Target.NotInUse',

@@ -295,6 +295,30 @@ t.test('T13: weights are shares of new flows, and 0 takes none', async (t) => {
   t.same(rig.sayAll(flows), origins(flows), 'flows stay');
 });
 
+t.test('T14: slow start: after turning healthy a weight rises in five steps', async (t) => {
+  for (const column of COLUMN_NAMES) {
+    const rig = new Rig(t, { policy: { ...COLUMNS[column], slowStartSeconds: 60 } });
+    const whole = rig.rows(3000);
+    rig.fail(FIRST);
+    let before = rig.rows(3000);
+    const flows = rig.open(40);
+    rig.recover(FIRST);
+    const weights = [0.1, 0.3, 0.6, 0.8, 1];
+    for (const weight of weights) {
+      const rows = rig.rows(3000);
+      const moved = rows.filter((to, n) => to !== before[n]);
+      t.same(new Set(moved), new Set([FIRST]), 'each step moves rows to the target alone');
+      const share = rows.filter((to) => to === FIRST).length / rows.length;
+      t.ok(Math.abs(share - weight / (weight + 2)) < 0.03, `${share} with ${weight}`);
+      t.equal(rig.group.target(FIRST)?.effectiveWeight, weight);
+      before = rows;
+      rig.wait(15);
+    }
+    t.same(before, whole);
+    t.same(rig.sayAll(flows), origins(flows), 'flows stay');
+  }
+});
+
 t.test('T15: a RST has the numbers that the sender accepts', async (t) => {
   const rig = new Rig(t, RESET);
   const [flow] = of(rig.open(20), FIRST);
