@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { type CapturedFrame, PcapWriter, readCapture } from '../../src/index.js';
 import { runIn, start } from './processes.js';
 
-const KERNEL = fileURLToPath(new URL('./kernel.py', import.meta.url));
+export const KERNEL = fileURLToPath(new URL('./kernel.py', import.meta.url));
 const LINK_RAW_IP = 101;
 const PATIENCE_MS = 20_000;
 
