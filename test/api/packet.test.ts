@@ -100,6 +100,7 @@ t.test('names agree with native code', async (t) => {
       'bytesIn',
       'packetsToTargets',
       'packetsFromTargets',
+      'probesReturned',
       'packetsOut',
       'bytesOut',
       'packetsBypassed',

@@ -302,8 +302,26 @@ for (const workers of [1, 2]) {
     t.match(engine.explain(packet, 1, 0), { error: 'unknown_endpoint', ranked: [] });
     t.equal(engine.failure(), null);
 
+    const beside = new Uint8Array([1, 2, 3]);
+    const { port } = target.socket.address();
+    t.equal(engine.sendDatagram(0x7f000003, port, 0, beside), true);
+    await until(() => target.received.length === 2, 'it came');
+    t.same([...target.received[1]], [1, 2, 3]);
+    t.throws(() => engine.sendDatagram(0x7f000003, port, 0, new Uint8Array(2113)), {
+      name: 'RangeError',
+      message: 'bytes: expected at most 2112, received 2113',
+    });
+    t.strictSame(engine.drainUnreachable(), []);
+    // Nothing listens on port 1.
+    t.equal(engine.sendDatagram(0x7f000001, 1, 0, beside), true);
+    const told: number[] = [];
+    await until(() => told.push(...engine.drainUnreachable()) > 0, 'its host says so');
+    t.strictSame(told, [0x7f000001 * 2 ** 16 + 1]);
+
     engine.stop();
     engine.stop();
+    t.throws(() => engine.sendDatagram(0x7f000003, port, 0, beside), { code: 'ERR_STOPPED' });
+    t.strictSame(engine.drainUnreachable(), []);
     t.throws(() => engine.setTargets(targets), { code: 'ERR_STOPPED' });
     t.throws(() => engine.addEndpoint(1, peer), { code: 'ERR_STOPPED' });
     t.throws(() => engine.removeEndpoint(1), { code: 'ERR_STOPPED' });
