@@ -30,12 +30,12 @@ const port = 30_000 + (process.pid % 10_000);
 const ENDPOINT = 'vpce-00000000000000002';
 const [A, B] = [`${net}.2`, `${net}.3`];
 
-function configure(targets: string[], workers: number): void {
+function configure(targets: string[], workers: number, healthCheck = 'false'): void {
   writeFileSync(
     file,
     `gateway: { address: ${net}.1, port: ${port}, workers: ${workers}, limits: { flows: 4096 } }
 targetGroup:
-  healthCheck: false
+  healthCheck: ${healthCheck}
   port: ${port}
   failover: rebalance
   deregistrationDelaySeconds: 0
@@ -206,6 +206,21 @@ t.test('an anomaly is written by itself, once a minute', async (t) => {
   child.kill('SIGTERM');
   await event('stopped');
   t.equal(readdirSync(dumps).length, 2);
+});
+
+t.test('so is a target that turns unhealthy', async (t) => {
+  rmSync(dumps, { recursive: true, force: true });
+  mkdirSync(dumps);
+  // Nobody listens there.
+  configure([A], 1, `{ profile: fast, port: ${port} }`);
+  const { child, event } = start('--record', '10', '--record-dir', dumps);
+  const told = await event('recorded');
+  t.match(told, { cause: 'target unhealthy', packets: 0 });
+  const events = readFileSync(String(told.file).replace(/pcap$/, 'jsonl'), 'utf8');
+  t.match(events, `"target":"${A}:${port}","health":"unhealthy"`);
+  child.kill('SIGTERM');
+  await event('stopped');
+  if (child.exitCode === null) await once(child, 'exit');
 });
 
 t.test('wrong arguments', async (t) => {
