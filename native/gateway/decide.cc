@@ -326,7 +326,6 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   } else {
     refresh(state, key, flow, i, true);
     if (is_void && !move_flow(state, batch, i, key, flow)) return;
-    if (!is_void) flow.generation = target.generation;
     if (state.config.promotion == Promotion::ingress && !syn) confirm(flow);
   }
   send_to_target(state, batch, i, flow.cookie, Family<Key>::of(state).counters(index));
@@ -478,7 +477,7 @@ void decide(Gateway::State& state, PacketBatch& batch) {
 
 uint32_t Gateway::sweep(uint64_t now_ms, uint32_t positions) {
   State& state = *state_;
-  state.advance(now_ms);
+  state.now_ms = now_ms;
   const uint32_t ended = sweep_family<flow::FlowKey4>(state, positions) +
                          sweep_family<flow::FlowKey6>(state, positions);
   if (ended != 0) count_active(state);

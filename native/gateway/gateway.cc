@@ -131,13 +131,13 @@ void Gateway::set_report_interval(uint32_t interval_ms) {
 }
 
 void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
-  state_->advance(now_ms);
+  state_->begin_packets(now_ms);
   classify_packets(*state_, batch);
   decide(*state_, batch);
 }
 
 void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
-  state_->advance(now_ms);
+  state_->begin_packets(now_ms);
   classify_datagrams(*state_, batch);
   decide(*state_, batch);
 }
@@ -165,7 +165,7 @@ bool Gateway::holding() const { return state_->hold->size() != 0; }
 
 uint32_t Gateway::take_held(batch::PacketBatch& batch, uint64_t now_ms) {
   State& state = *state_;
-  state.advance(now_ms);
+  state.now_ms = now_ms;
   batch.count = 0;
   for (uint32_t k = 0; k < state.hold->size() && batch.count < batch.capacity();) {
     const FragmentHold::Packet& packet = state.hold->at(k);

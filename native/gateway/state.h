@@ -125,7 +125,7 @@ struct Gateway::State {
   Counters counters;
   EventRing events;
 
-  bool started = false;
+  bool started = false;  // packets have come
   uint64_t started_ms = 0;
   bool untracked = false;  // some flow has no entry although it was forwarded, last at untracked_ms
   uint64_t untracked_ms = 0;
@@ -142,8 +142,8 @@ struct Gateway::State {
 
   Scratch scratch;
 
-  // The learning window begins with the first packets.
-  void advance(uint64_t to_ms) {
+  // The learning window begins with the first packets, not with the clock.
+  void begin_packets(uint64_t to_ms) {
     now_ms = to_ms;
     if (started) return;
     started = true;
@@ -242,12 +242,10 @@ inline bool has_tcp_header(const wire::InnerPacket& packet) {
   return packet.protocol == wire::kTcp && (packet.flags & wire::kLaterFragment) == 0;
 }
 
-// Whether a flow has to choose again: its target left, or its slot's generation was bumped while
-// the target takes no new flows. (One that takes new flows again before the flow's next packet
-// keeps it.)
+// Whether a flow has to choose again: its target left, or its slot has another generation than when
+// the flow was pinned. (The control plane takes a generation back while it may.)
 inline bool pin_is_void(const flow::FlowState& flow, const select::TargetSpec& target) {
-  if ((target.flags & select::kRegistered) == 0) return true;
-  return flow.generation != target.generation && (target.flags & select::kEligible) == 0;
+  return (target.flags & select::kRegistered) == 0 || flow.generation != target.generation;
 }
 
 // Whether TCP packets of this flow are answered with a RST. (A SYN chooses again before that.)

@@ -368,7 +368,7 @@ export class Registry {
       const helped = pools.has(pool(record));
       record.published = true;
       record.reset = helped && this.#resets(record);
-      if (eligible.has(record) && record.failing) record.moved = false;
+      if (eligible.has(record) && record.failing) keepFlows(record);
       else if (helped) this.#moveFlows(record, now);
     }
     return eligible;
@@ -390,7 +390,7 @@ export class Registry {
   #activate(record: TargetRecord, cause: HealthCause, now: number): void {
     record.phase = 'active';
     record.failing = false;
-    record.moved = false;
+    keepFlows(record);
     if (!this.#inUse) return;
     const health = this.#policy.checks ? REGISTERING : (record.said ?? UNCHECKED);
     this.#setHealth(record, health, cause, now);
@@ -401,7 +401,7 @@ export class Registry {
     if (health.state === 'unhealthy') record.failing = true;
     if (health.state === 'healthy') {
       record.failing = false;
-      record.moved = false;
+      keepFlows(record);
     }
     if (record.state === health.state) {
       this.#describe(record);
@@ -485,4 +485,11 @@ export class Registry {
     this.#events = [];
     return events;
   }
+}
+
+/** Flows that were told to move and have had no packet since stay: their generation is back. */
+function keepFlows(record: TargetRecord): void {
+  if (!record.moved) return;
+  record.moved = false;
+  record.generation = (record.generation - 1) & 0xff;
 }
