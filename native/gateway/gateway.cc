@@ -131,13 +131,17 @@ void Gateway::set_report_interval(uint32_t interval_ms) {
 }
 
 void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
-  state_->begin_packets(now_ms);
+  state_->now_ms = now_ms;
+  if (batch.count == 0) return;
+  state_->begin_packets();
   classify_packets(*state_, batch);
   decide(*state_, batch);
 }
 
 void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
-  state_->begin_packets(now_ms);
+  state_->now_ms = now_ms;
+  if (batch.count == 0) return;
+  state_->begin_packets();
   classify_datagrams(*state_, batch);
   decide(*state_, batch);
 }

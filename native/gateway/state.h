@@ -143,11 +143,10 @@ struct Gateway::State {
   Scratch scratch;
 
   // The learning window begins with the first packets, not with the clock.
-  void begin_packets(uint64_t to_ms) {
-    now_ms = to_ms;
+  void begin_packets() {
     if (started) return;
     started = true;
-    started_ms = to_ms;
+    started_ms = now_ms;
   }
   uint16_t scope_of(uint16_t endpoint) const {
     return config.scope_gateway ? flow::kScopeGateway : endpoint;

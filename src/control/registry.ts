@@ -9,8 +9,9 @@
  *
  * Existing flows are moved by generations: a flow pinned under another generation than its target's
  * chooses again with its next packet. With failover `rebalance` a target that failed or left gets a
- * new generation as soon as its pool has a healthy target, and again if it served new flows in
- * between because none was. With TCP reset such a target's flows are answered with a RST, likewise
+ * new generation as soon as its pool has a healthy target. Where its flows may stay after all (it
+ * recovered, came back, or none is healthy any more) it has the one before again: nothing was pinned
+ * to it meanwhile. With TCP reset such a target's flows are answered with a RST, likewise
  * only while its pool has a healthy target.
  */
 import { GatewayError, invalidArgument } from '../errors.js';

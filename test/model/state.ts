@@ -43,17 +43,6 @@ export interface Outcome {
   readonly ecn?: number;
 }
 
-/**
- * What the core does not do yet as the rules say; test/rules/flows.test.ts has each as a todo. The
- * model does as the core does where one is true, so that the rest is held to the rules.
- */
-export const KNOWN_FAULTS = {
-  /** A flow that was told to move, and then may stay, moves if its target takes no new flows later. */
-  toldUntilPacket: true,
-  /** Learning begins with a sweep, not only with the first packet. */
-  learningFromSweep: true,
-} as const;
-
 export const drop = (reason: string): Outcome => ({ verdict: 'drop', reason });
 
 export interface ModelEvent {
@@ -96,7 +85,6 @@ export class State {
     this.resetOnIdle = options.resetOnIdle;
     this.#cookieKey = options.cookieKey;
     targets.onTold = (slot, told) => {
-      if (!told && KNOWN_FAULTS.toldUntilPacket) return;
       for (const flow of this.flows()) if (flow.slot === slot) flow.told = told;
     };
   }
@@ -107,7 +95,7 @@ export class State {
 
   advance(now: number, withPackets = true): void {
     this.now = now;
-    if (withPackets || KNOWN_FAULTS.learningFromSweep) this.#first ??= now;
+    if (withPackets) this.#first ??= now;
   }
 
   endpoint(index: number): ModelEndpoint {
@@ -145,7 +133,6 @@ export class State {
   isVoid(flow: Flow): boolean {
     const target = this.targets.targets.get(flow.slot);
     if (target === undefined) return true;
-    if (KNOWN_FAULTS.toldUntilPacket && this.targets.takesNewFlows(target)) return false;
     return flow.told;
   }
 

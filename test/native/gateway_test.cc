@@ -328,7 +328,7 @@ TEST(no_rebalance_keeps_flows_on_an_unhealthy_target) {
   }
 }
 
-TEST(a_target_healthy_again_before_the_next_packet_keeps_its_flows) {
+TEST(a_generation_taken_back_before_the_next_packet_keeps_its_flows) {
   Rig rig;
   std::map<uint16_t, uint32_t> before;
   for (uint16_t port = 1; port <= 100; ++port)
@@ -337,6 +337,7 @@ TEST(a_target_healthy_again_before_the_next_packet_keeps_its_flows) {
   rig.targets[1].generation = 1;
   rig.publish();
   rig.targets[1].flags = select::kRegistered | select::kEligible;
+  rig.targets[1].generation = 0;
   rig.publish();
   for (uint16_t port = 1; port <= 100; ++port) {
     CHECK_EQ(rig.trip(client_tcp(kAck, port)).cookie, before[port]);
