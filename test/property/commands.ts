@@ -63,7 +63,8 @@ export type Action =
       readonly count: number;
       readonly after: 'nothing' | 'return' | 'again';
     }
-  | { readonly do: 'wait'; readonly ms: number }
+  /** Time goes by; then a sweep, or none. */
+  | { readonly do: 'wait'; readonly ms: number; readonly sweep: boolean }
   | { readonly do: 'sweep' }
   | { readonly do: 'held' }
   | { readonly do: 'health'; readonly target: number; readonly ok: boolean }
@@ -181,13 +182,17 @@ const giveBack = fc.record({
   ecn: fc.constantFrom(0, 0, 0, 1, 2, 3),
 });
 
-const MS = [1, 9, 49, 50, 1_000, 6_000, 10_000, 15_000, 29_000, 31_000, 60_000, 120_000, 350_000];
+const MS = [
+  1, 9, 49, 50, 1_000, 6_000, 9_999, 10_000, 14_999, 15_000, 29_000, 31_000, 60_000, 120_000,
+  350_000,
+];
 const wait = fc.record({
   do: fc.constant('wait' as const),
   ms: fc.oneof(
     { weight: 8, arbitrary: fc.constantFrom(...MS, 3_600_000) },
     { weight: 1, arbitrary: fc.integer({ min: 1, max: 3_600_000 }) },
   ),
+  sweep: fc.boolean(),
 });
 
 const onLoss = fc.constantFrom<OnLoss>(

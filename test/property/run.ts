@@ -64,7 +64,7 @@ class Runner {
     (this.#steps[action.do] as (action: Action) => void)(action);
     const lost = this.#system.forgetGone();
     if (lost !== null) throw new Difference(lost);
-    this.#compareEvents(action.do === 'sweep');
+    this.#compareEvents(action.do === 'sweep' || (action.do === 'wait' && action.sweep));
     this.#compareTargets();
     same('flows', this.#system.model.flows().length, this.#system.gateway.flows);
   }
@@ -74,7 +74,10 @@ class Runner {
       this.#send(packets.map((spec) => ({ packet: packetOf(spec), endpoint }))),
     return: (action) => this.#return(action),
     flood: (action) => this.#flood(action),
-    wait: ({ ms }) => this.#system.advance(ms),
+    wait: ({ ms, sweep }) => {
+      this.#system.advance(ms);
+      if (sweep) this.#steps.sweep({ do: 'sweep' });
+    },
     sweep: () => {
       this.#lastPacketAt = this.#system.now;
       same('ended', this.#system.model.sweep(this.#system.now), this.#system.sweep());
