@@ -57,7 +57,8 @@ export interface TargetGroupPolicy {
    */
   slowStartSeconds?: number;
   /**
-   * With no target registered at all, forward packets uninspected instead of dropping them.
+   * Where no target takes new flows, because none is registered or all are draining or have weight 0,
+   * forward packets of new flows uninspected instead of dropping them. Unhealthy targets do take them.
    * Default `false`. Not in AWS.
    */
   failOpen?: boolean;

@@ -8,7 +8,7 @@ import { binding } from '../binding.js';
  * - `forward` 1: send it; to a target where it is encapsulated, else out by its endpoint
  * - `drop` 2: `batch.reason` says why
  * - `reply` 3: rewritten into an answer of the gateway itself; send it back by its endpoint
- * - `bypass` 4: no target is registered and `failOpen` is set; send it on uninspected
+ * - `bypass` 4: no target takes new flows and `failOpen` is set; send it on uninspected
  * - `moved` 5: another worker took it over (never seen by embedders)
  * - `held` 6: a later fragment that waits inside the gateway for its first one
  * - `probe` 7: no flow's packet but a data-path health check that a target returned; nothing is to do

@@ -75,7 +75,7 @@ class World {
     const generations = new Map([...this.made.records()].map((r) => [r, r.generation]));
     const eligible = this.made.settle(this.crossZone, this.now);
     this.checkEligible(eligible);
-    this.checkGenerations(generations);
+    this.checkGenerations(generations, eligible);
     this.checkResets(eligible);
     this.pin(eligible);
   }
@@ -186,11 +186,14 @@ class World {
     }
   }
 
-  checkGenerations(before: Map<TargetRecord, number>): void {
+  checkGenerations(before: Map<TargetRecord, number>, eligible: Set<TargetRecord>): void {
     for (const record of this.made.records()) {
       const away = record.phase === 'gone' || this.failing.has(record);
       const moves = this.policy.failover === 'rebalance' && away && this.isHelped(record);
-      if (record.generation !== before.get(record) && !moves) this.problem = 'moved without need';
+      const was = before.get(record) ?? 0;
+      // Flows that were told to move, and had no packet since, may stay where new ones go again.
+      const kept = eligible.has(record) && record.generation === ((was - 1) & 0xff);
+      if (record.generation !== was && !moves && !kept) this.problem = 'moved without need';
       const left = this.flows.filter(
         (f) => f.record === record && f.generation === record.generation,
       );

@@ -18,6 +18,9 @@ export interface Policy {
   readonly thresholds: { readonly healthy: number; readonly unhealthy: number } | null;
 }
 
+/** Scores count weights in tenths, so that a slow start has its steps. */
+const WEIGHT_UNIT = 10;
+
 export interface ModelTarget {
   readonly id: string;
   readonly slot: number;
@@ -151,7 +154,10 @@ export class TargetsModel {
 
   /** The row's target. */
   choose(zone: string, row: number): ModelTarget | null {
-    return bestOf(this.eligible(zone), row);
+    const candidates = this.eligible(zone).map((target) => {
+      return { ...target, weight: target.weight * WEIGHT_UNIT, target };
+    });
+    return bestOf(candidates, row)?.target ?? null;
   }
 
   /** Not where there is nobody better (T10). */

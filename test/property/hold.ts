@@ -1,7 +1,7 @@
 /** One property as a test: how often, from which seed, and what is printed when it fails. */
 import fc from 'fast-check';
 import type { Test } from 'tap';
-import { WIDE } from '../support/wide.js';
+import { allowSeconds, WIDE } from '../support/wide.js';
 
 const SEED = Number(process.env.GWLB_SEED ?? 20_261_123);
 
@@ -13,14 +13,14 @@ export interface HoldOptions<T> {
 }
 
 export function hold<T>(
-  t: Pick<Test, 'test' | 'setTimeout'>,
+  t: Pick<Test, 'test' | 'setTimeout' | 'comment'>,
   name: string,
   cases: fc.Arbitrary<T>,
   run: (given: T) => void,
   { runs, show }: HoldOptions<T>,
 ): void {
   const numRuns = Number(process.env.GWLB_RUNS ?? (WIDE ? 10 * runs : runs));
-  t.setTimeout(WIDE ? 600_000 : 120_000);
+  allowSeconds(t, WIDE ? 900 : 300);
   t.test(name, async (t) => {
     const { failed, counterexample, counterexamplePath, errorInstance } = fc.check(
       fc.property(cases, run),
