@@ -1,4 +1,6 @@
-/** Types of the native codec: one frame or header at a time, for tools. See binding.ts. */
+/**
+ * Types of the native parts that stand by themselves: codec, captures and the flow table. See binding.ts.
+ */
 
 /** One frame of a capture, as `gwlb decode` prints it. */
 export interface NativeDecodedFrame {
@@ -64,4 +66,21 @@ export interface NativeCaptureReader {
   next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null;
   /** "" or a sentence saying where the file is cut. */
   error(): string;
+}
+
+export interface NativeFlowTable {
+  readonly capacity: number;
+  size(): number;
+  memoryBytes(): number;
+  /** `keys` holds n canonical keys of 16 (IPv4) or 40 (IPv6) bytes; writes n indices (0xffffffff: none). */
+  lookup(keys: Uint8Array, count: number, indices: Uint32Array, nowMs: number): void;
+  /** Index of the entry, or 0xffffffff where the table is full. A key that is there is changed. */
+  insert(key: Uint8Array, value: number, nowMs: number): number;
+  /** This and the next two: RangeError where no entry has the index. */
+  value(index: number): number;
+  setValue(index: number, value: number): void;
+  erase(index: number): void;
+  /** How many entries were idle for longer than the timeout, and are now erased. */
+  sweep(nowMs: number, positions: number): number;
+  clear(): void;
 }

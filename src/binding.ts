@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import type {
   NativeCaptureReader,
   NativeDecodedFrame,
+  NativeFlowTable,
   NativeLocatedPacket,
 } from './binding-codec.js';
 
@@ -361,23 +362,6 @@ export interface NativeApplianceConfig {
     address: Uint8Array | null;
     prefix: number;
   }[];
-}
-
-export interface NativeFlowTable {
-  readonly capacity: number;
-  size(): number;
-  memoryBytes(): number;
-  /** `keys` holds n canonical keys of 16 (IPv4) or 40 (IPv6) bytes; writes n indices (0xffffffff: none). */
-  lookup(keys: Uint8Array, count: number, indices: Uint32Array, nowMs: number): void;
-  /** Index of the entry, or 0xffffffff where the table is full. A key that is there is changed. */
-  insert(key: Uint8Array, value: number, nowMs: number): number;
-  /** This and the next two: RangeError where no entry has the index. */
-  value(index: number): number;
-  setValue(index: number, value: number): void;
-  erase(index: number): void;
-  /** How many entries were idle for longer than the timeout, and are now erased. */
-  sweep(nowMs: number, positions: number): number;
-  clear(): void;
 }
 
 export interface NamedText {

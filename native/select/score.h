@@ -40,8 +40,8 @@
 //   score(seed, identity, row, weight):
 //     return (neg_log2_q26(row_hash(target_key(seed, identity), row)) << 24) / weight     (floor)
 //
-// The best target of a row is the one with the lowest (score, identity, slot). The gateway's weights
-// are tenths: a target of weight 3 has 30 here.
+// The best target of a row is the one with the lowest (score, identity, slot). The gateway's
+// weights are tenths: a target of weight 3 has 30 here.
 #pragma once
 
 #include <cstdint>

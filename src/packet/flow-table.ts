@@ -1,6 +1,7 @@
 /** The flow table by itself, for embedders who keep their own state per flow. */
 import { randomBytes } from 'node:crypto';
-import { binding, type NativeFlowTable } from '../binding.js';
+import { binding } from '../binding.js';
+import type { NativeFlowTable } from '../binding-codec.js';
 import {
   checkInteger,
   checkOneOf,

@@ -76,7 +76,6 @@ export class TargetsModel {
       phase: 'active',
       successes: 0,
       failures: 0,
-      told: false,
     });
     target.health = this.policy.thresholds === null ? 'healthy' : 'initial';
     this.targets.set(target.slot, target);

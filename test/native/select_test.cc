@@ -311,7 +311,8 @@ TEST(raising_a_weight_only_pulls_rows_to_that_target) {
   specs[5].weight = 10;
   auto before = rows_of(*build(specs));
   uint32_t last_count = 0;
-  for (uint32_t weight : {10u, 30u, 50u, 70u, 99u, 100u, 101u, 1000u, 10'000u}) {  // slow start, and further
+  for (uint32_t weight :
+       {10u, 30u, 50u, 70u, 99u, 100u, 101u, 1000u, 10'000u}) {  // slow start, and further
     specs[5].weight = weight;
     const auto after = rows_of(*build(specs));
     uint32_t count = 0;
