@@ -24,7 +24,7 @@ export interface Entering {
 
 /** F2: a later fragment finds its train also where the first one comes behind it in the batch. */
 export function enter(state: State, batch: readonly Entering[], now: number): Outcome[] {
-  state.advance(now);
+  state.advance(now, batch.length > 0);
   const classified = batch.map(({ packet, endpoint, held = false }) => {
     if (!held) {
       state.count('packetsIn');
