@@ -1,6 +1,6 @@
 /**
  * The native core against the reference model: random sequences of packets, returns, target events
- * and time. GWLB_SEED repeats a run; GWLB_WIDE=1 makes ten times as many.
+ * and time. GWLB_SEED repeats a run; GWLB_WIDE=1 makes four times as many.
  */
 import t from 'tap';
 import { cases } from './commands.js';

@@ -6,7 +6,7 @@ import { allowSeconds, WIDE } from '../support/wide.js';
 const SEED = Number(process.env.GWLB_SEED ?? 20_261_123);
 
 export interface HoldOptions<T> {
-  /** Cases of an ordinary run; ten times as many with GWLB_WIDE=1. */
+  /** Cases of an ordinary run; four times as many with GWLB_WIDE=1. */
   readonly runs: number;
   /** The failing case for people. */
   readonly show: (failing: T) => readonly string[];
@@ -19,7 +19,7 @@ export function hold<T>(
   run: (given: T) => void,
   { runs, show }: HoldOptions<T>,
 ): void {
-  const numRuns = Number(process.env.GWLB_RUNS ?? (WIDE ? 10 * runs : runs));
+  const numRuns = Number(process.env.GWLB_RUNS ?? (WIDE ? 4 * runs : runs));
   allowSeconds(t, WIDE ? 900 : 300);
   t.test(name, async (t) => {
     const { failed, counterexample, counterexamplePath, errorInstance } = fc.check(
