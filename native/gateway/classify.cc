@@ -19,7 +19,8 @@ void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
   batch.length[i] -= bytes;
 }
 
-const wire::InnerPacket& keyed_part(const Scratch& s, uint32_t i) {
+// What the packet's key is made of: itself, or what it quotes.
+wire::InnerPacket& keyed_part(Scratch& s, uint32_t i) {
   return s.quoted[i] ? s.quote[i] : s.inner[i];
 }
 
@@ -61,7 +62,7 @@ DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i)
   if (state.config.stickiness == flow::Stickiness::five_tuple) {
     const auto now_ms = static_cast<uint32_t>(state.now_ms);
     const uint16_t scope = state.scope_of(batch.endpoint[i]);
-    wire::InnerPacket& keyed = s.quoted[i] ? s.quote[i] : inner;
+    wire::InnerPacket& keyed = keyed_part(s, i);
     constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
     if ((keyed.flags & wire::kLaterFragment) != 0) {
       if (state.fragments->find(&keyed, scope, now_ms) == flow::FragmentTable::Found::unknown) {
@@ -98,7 +99,7 @@ void settle_fragments(Gateway::State& state, PacketBatch& batch) {
   for (uint32_t k = 0; k < s.waiting_count; ++k) {
     const uint32_t i = s.waiting[k];
     if (!batch.pending(i)) continue;
-    wire::InnerPacket& keyed = s.quoted[i] ? s.quote[i] : s.inner[i];
+    wire::InnerPacket& keyed = keyed_part(s, i);
     const uint16_t endpoint = batch.endpoint[i];
     const uint16_t scope = state.scope_of(endpoint);
     const bool unknown = state.fragments->find(&keyed, scope, now_ms) == Found::unknown;
