@@ -113,7 +113,7 @@ bool Appliance::rewrite(PacketBatch& batch, uint32_t i, const uint8_t* bytes, ui
   GWLB_ASSERT(i < batch.count);
   Opened& opened = opened_[i];
   if (!opened.is_open()) return false;
-  if (length > batch.slot_offset(i) + batch.stride() - opened.offset) return false;
+  if (length > batch.end[i] - opened.offset) return false;
   wire::InnerPacket inner;
   if (!wire::parse_inner(bytes, length, &inner).ok() || inner.total_length != length) return false;
 

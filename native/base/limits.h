@@ -23,6 +23,12 @@ inline constexpr uint32_t kSlotStrideStandard = 35 * 64;  // 2,240: 2,112 bytes 
 inline constexpr uint32_t kSlotStrideJumbo = 143 * 64;    // 9,152: 9,024 bytes after the headroom
 static_assert(kSlotStrideStandard % 128 == 64 && kSlotStrideJumbo % 128 == 64);
 
+// A slot for whatever one receive may bring with offloads on: 65,535 bytes of IP packet, or of
+// datagrams received as one.
+inline constexpr uint32_t kTrainBytesMax = 65'535;
+inline constexpr uint32_t kSlotStrideTrain = 1031 * 64;  // 65,984: 65,856 bytes after the headroom
+static_assert(kSlotStrideTrain % 128 == 64 && kSlotStrideTrain - kHeadroom >= kTrainBytesMax);
+
 // The largest inner packet: AWS's 8,500 and what still fits a jumbo slot with all headers, also
 // those of a peer with the most options we accept.
 inline constexpr uint32_t kInnerBytesDefault = 8500;

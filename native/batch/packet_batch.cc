@@ -1,5 +1,9 @@
 #include "batch/packet_batch.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 
@@ -9,6 +13,7 @@ namespace gwlb::batch {
 namespace {
 
 constexpr size_t kLine = 64;
+constexpr size_t kHugePage = 2u << 20;
 
 size_t round_up(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
@@ -26,8 +31,16 @@ std::unique_ptr<PacketBatch> PacketBatch::create(uint32_t capacity, uint32_t str
   batch->stride_ = stride;
   batch->slots_offset_ = bytes;
   batch->block_bytes_ = bytes + size_t{capacity} * stride;
-  auto* block = static_cast<uint8_t*>(std::aligned_alloc(kLine, batch->block_bytes_));
+  const bool large = batch->block_bytes_ >= kHugePage;
+  const size_t align = large ? kHugePage : kLine;
+  auto* block =
+      static_cast<uint8_t*>(std::aligned_alloc(align, round_up(batch->block_bytes_, align)));
   if (block == nullptr) return nullptr;
+#ifdef __linux__
+  // Slots of trains lie 64 KiB apart: each on small pages of its own would cost a TLB miss a
+  // packet.
+  if (large) madvise(block, batch->block_bytes_, MADV_HUGEPAGE);
+#endif
   std::memset(block, 0, batch->block_bytes_);
   batch->block_ = block;
   size_t at = 0;

@@ -5,6 +5,12 @@
 // Each packet has a slot of `stride` bytes. The packet itself is `length[i]` bytes at
 // `block() + offset[i]`; the bytes in front of it inside the slot are headroom, into which
 // encapsulation writes, and which decapsulation gives back. No packet is ever copied.
+//
+// Offloads bend this in two ways, both unknown to JavaScript. With slots of kSlotStrideTrain a slot
+// may hold a train: several datagrams that came in one receive, one behind the other. Then packet i
+// is not in slot i, and may only use [begin[i], end[i]) of the block. And one packet may be a
+// super-packet, which stands for packets[i] packets of segment[i] payload bytes each (the last may
+// be shorter), all with the same `headers[i]` bytes of headers; it is cut where it leaves.
 #pragma once
 
 #include <cstddef>
@@ -74,13 +80,37 @@ class PacketBatch {
   }
   uint8_t* packet(uint32_t i) { return block_ + offset[i]; }
   const uint8_t* packet(uint32_t i) const { return block_ + offset[i]; }
-  // Free bytes in front of and behind packet i inside its slot.
-  uint32_t headroom(uint32_t i) const { return offset[i] - slot_offset(i); }
-  uint32_t tailroom(uint32_t i) const { return stride_ - headroom(i) - length[i]; }
+  // Free bytes in front of and behind packet i, its own to use.
+  uint32_t headroom(uint32_t i) const { return offset[i] - begin[i]; }
+  uint32_t tailroom(uint32_t i) const { return end[i] - offset[i] - length[i]; }
+
+  // The inner packets that packet i stands for, and bytes of those: 1 and `length` but for
+  // super-packets. Bytes are right while the packet is bare (as it entered).
+  uint64_t bytes(uint32_t i) const {
+    return length[i] + uint64_t{headers[i]} * (packets[i] - uint32_t{1});
+  }
+  // The longest of them.
+  uint32_t longest(uint32_t i) const {
+    return segment[i] == 0 ? length[i] : headers[i] + uint32_t{segment[i]};
+  }
+  bool is_super(uint32_t i) const { return segment[i] != 0; }
+  // Packet i is one packet from now on.
+  void make_ordinary(uint32_t i) {
+    segment[i] = headers[i] = 0;
+    packets[i] = 1;
+  }
 
   // Puts packet i at the standard place (behind the headroom) with `bytes` length, undecided.
   void reset(uint32_t i, uint32_t bytes) {
-    offset[i] = slot_offset(i) + base::kHeadroom;
+    place(i, slot_offset(i) + base::kHeadroom, bytes, slot_offset(i), slot_offset(i) + stride_);
+  }
+
+  // Puts packet i at `at` of the block, undecided, with [from, to) to use.
+  void place(uint32_t i, uint32_t at, uint32_t bytes, uint32_t from, uint32_t to) {
+    begin[i] = from;
+    end[i] = to;
+    make_ordinary(i);
+    offset[i] = at;
     length[i] = bytes;
     hash[i] = 0;
     address[i] = 0;
@@ -107,6 +137,13 @@ class PacketBatch {
 #define GWLB_FIELD(name, type) type* name = nullptr;
   GWLB_BATCH_FIELDS(GWLB_FIELD)
 #undef GWLB_FIELD
+
+  // Bounds of the packet's memory, and what makes a super-packet; native code's alone.
+  uint32_t begin[base::kBatchPacketsMax];
+  uint32_t end[base::kBatchPacketsMax];
+  uint16_t packets[base::kBatchPacketsMax];
+  uint16_t segment[base::kBatchPacketsMax];
+  uint16_t headers[base::kBatchPacketsMax];
 
   // Where each descriptor array starts in the block, for the JavaScript view.
   struct FieldLayout {

@@ -12,10 +12,12 @@ using batch::PacketBatch;
 
 namespace {
 
-// The packet, now an answer, leaves by the endpoint that it came in by.
+// The packet, now an answer, leaves by the endpoint that it came in by. One answer is enough for
+// all the packets of a super-packet.
 void send_answer(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
   if (!wrap_for_peer(state, batch, i)) return;
   drop(state, batch, i, reason);
+  batch.make_ordinary(i);
   batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::reply);
   state.counters.add(GatewayCounter::packets_replied);
 }

@@ -120,14 +120,14 @@ DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t 
   if (!state.endpoints.exists(endpoint)) return DropReason::unknown_endpoint;
   state.scratch.role[i] = Role::ingress;
   if ((batch.flags[i] & batch::kWasHeld) == 0) {
-    state.counters.add(GatewayCounter::packets_in);
-    state.counters.add(GatewayCounter::bytes_in, batch.length[i]);
-    state.counters.add(endpoint, EndpointCounter::packets_in);
-    state.counters.add(endpoint, EndpointCounter::bytes_in, batch.length[i]);
+    state.counters.add(GatewayCounter::packets_in, batch.packets[i]);
+    state.counters.add(GatewayCounter::bytes_in, batch.bytes(i));
+    state.counters.add(endpoint, EndpointCounter::packets_in, batch.packets[i]);
+    state.counters.add(endpoint, EndpointCounter::bytes_in, batch.bytes(i));
   }
   const DropReason reason = classify_inner(state, batch, i);
   if (reason != DropReason::none) return reason;
-  if (batch.length[i] > state.mtu_of(endpoint)) return DropReason::inner_too_big;
+  if (batch.longest(i) > state.mtu_of(endpoint)) return DropReason::inner_too_big;
   return DropReason::none;
 }
 

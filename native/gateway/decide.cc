@@ -133,7 +133,7 @@ void bypass(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   state.note_untracked();
   if (!leave_by_endpoint(state, batch, i)) return;
   batch.verdict[i] = static_cast<uint8_t>(Verdict::bypass);
-  state.counters.add(GatewayCounter::packets_bypassed);
+  state.counters.add(GatewayCounter::packets_bypassed, batch.packets[i]);
 }
 
 // The row's target for packet i, or kNoTarget with the packet already dealt with.
@@ -153,15 +153,16 @@ uint16_t choose(Gateway::State& state, PacketBatch& batch, uint32_t i) {
 void send_to_target(Gateway::State& state, PacketBatch& batch, uint32_t i, uint32_t cookie,
                     FlowCounters* counted) {
   const select::TargetSpec& target = state.table->target(cookie_slot(cookie));
-  const uint32_t bytes = batch.length[i];
+  const uint64_t bytes = batch.bytes(i);
+  const uint32_t packets = batch.packets[i];
   if (!encapsulate(state, batch, i, target, cookie)) return;
   if (counted != nullptr) {
-    counted->packets_to = counted->packets_to + 1;
+    counted->packets_to = counted->packets_to + packets;
     counted->bytes_to += bytes;
   }
   batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);
-  state.counters.add(GatewayCounter::packets_to_targets);
-  state.counters.add(target.slot, TargetCounter::packets_to);
+  state.counters.add(GatewayCounter::packets_to_targets, packets);
+  state.counters.add(target.slot, TargetCounter::packets_to, packets);
   state.counters.add(target.slot, TargetCounter::bytes_to, bytes);
 }
 
@@ -217,7 +218,7 @@ void open_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint32_t index = make_entry(state, key, batch.hash[i]);
   if (index == kNoFlow) {
     state.note_untracked();
-    state.counters.add(GatewayCounter::flows_untracked);
+    state.counters.add(GatewayCounter::flows_untracked, batch.packets[i]);
     return send_to_target(state, batch, i, cookie, nullptr);
   }
   FlowState& flow = Family<Key>::flows(state).at(index).state;

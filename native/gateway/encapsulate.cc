@@ -81,12 +81,13 @@ bool encapsulate(Gateway::State& state, PacketBatch& batch, uint32_t i,
 
 bool leave_by_endpoint(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint16_t index = batch.endpoint[i];
-  const uint32_t bytes = batch.length[i];
-  if (bytes > state.mtu_of(index)) return dropped(state, batch, i, DropReason::inner_too_big);
+  const uint64_t bytes = batch.bytes(i);
+  if (batch.longest(i) > state.mtu_of(index))
+    return dropped(state, batch, i, DropReason::inner_too_big);
   if (!wrap_for_peer(state, batch, i)) return false;
-  state.counters.add(GatewayCounter::packets_out);
+  state.counters.add(GatewayCounter::packets_out, batch.packets[i]);
   state.counters.add(GatewayCounter::bytes_out, bytes);
-  state.counters.add(index, EndpointCounter::packets_out);
+  state.counters.add(index, EndpointCounter::packets_out, batch.packets[i]);
   state.counters.add(index, EndpointCounter::bytes_out, bytes);
   return true;
 }

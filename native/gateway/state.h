@@ -280,7 +280,7 @@ inline bool syn_chooses_again(const flow::FlowState& flow, const select::TargetS
 inline void drop(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
                  base::DropReason reason) {
   batch.drop(i, reason);
-  state.counters.drop(reason);
+  state.counters.drop(reason, batch.packets[i]);
 }
 
 // --- classify.cc: role, inner packet, key and hash of every pending packet ---
