@@ -72,7 +72,7 @@ function empty(): void {
   const calls = 4096;
   let sink = 0n;
   prove('the batch is empty', batch.count, 0);
-  compareSamplers({ suite: SUITE, name: 'empty batch', unit: 'ns/call' }, [
+  compareSamplers({ suite: SUITE, name: 'crossing empty batch', unit: 'ns/call' }, [
     {
       name: 'toTargets, 0 packets',
       sample: () =>
@@ -91,9 +91,9 @@ function empty(): void {
   prove('the peer was called', sink > 0n, true);
 }
 
-if (wanted(SUITE, 'empty batch')) empty();
+if (wanted(SUITE, 'crossing empty batch')) empty();
 for (const size of [1, 32, BATCH]) {
-  const name = `batch of ${size}`;
+  const name = `crossing batch of ${size}`;
   if (!wanted(SUITE, name)) continue;
   compareSamplers({ suite: SUITE, name, unit: 'ns/packet' }, [
     ours(size, 'toTargets'),

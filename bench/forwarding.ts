@@ -12,7 +12,7 @@ import { prove, quick, report, wanted } from './harness.js';
 import { udpPacket } from './traffic.js';
 
 const SUITE = 'forwarding';
-const NAME = 'gateway + appliance, loopback';
+const NAME = 'forwarding gateway and appliance, loopback';
 const WINDOW = 256;
 const ROUNDS = quick ? 2 : 5;
 const WARM_MS = quick ? 300 : 800;

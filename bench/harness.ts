@@ -1,29 +1,7 @@
-// What every benchmark shares: options, rounds that take turns, figures, rows.
+// What every benchmark in JavaScript shares: options, rounds that take turns, figures, rows.
 import assert from 'node:assert/strict';
 import Benchmark from 'benchmark';
-
-export interface Figure {
-  median: number;
-  p10: number;
-  p90: number;
-  /** Relative margin of error of the mean, in percent, 95 % confidence. */
-  rme: number;
-  samples: number;
-}
-
-/** One line of `--json`. */
-export interface Row {
-  suite: string;
-  case: string;
-  unit: string;
-  ours: Figure;
-  peers: Record<string, Figure>;
-  /** Ours divided by the other. */
-  ratios: Record<string, number>;
-  /** Whether less is better: times and shares, not rates. */
-  lessIsBetter: boolean;
-  note?: string;
-}
+import type { Figure, Row } from './row.js';
 
 /** A contender whose loop is JavaScript; benchmark.js decides how often `run` is called. */
 export interface Loop {
@@ -39,12 +17,18 @@ export interface Sampler {
 
 const args = process.argv.slice(2);
 export const quick = args.includes('--quick');
+const list = args.includes('--list');
 const filterAt = args.indexOf('--filter');
 const filter = filterAt < 0 ? '' : (args[filterAt + 1] ?? '');
 
-/** Whether the user wants this case. */
+/**
+ * Whether to run this case; every case asks before it prepares anything. With `--list` none runs, and
+ * its name is printed instead.
+ */
 export function wanted(suite: string, name: string): boolean {
-  return `${suite} ${name}`.includes(filter);
+  if (!`${suite} ${name}`.includes(filter)) return false;
+  if (list) process.stdout.write(`${JSON.stringify({ suite, case: name })}\n`);
+  return !list;
 }
 
 /** The input is right, or this benchmark ends with an error instead of a figure. */
@@ -55,40 +39,34 @@ export function prove(what: string, actual: unknown, expected: unknown): void {
 export function figure(values: readonly number[]): Figure {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))];
-  const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length;
-  const squares = sorted.reduce((sum, value) => sum + (value - mean) ** 2, 0);
-  const error = Math.sqrt(squares / Math.max(sorted.length - 1, 1) / sorted.length);
-  // Student's t for 95 %; few samples make a wide margin, as they should.
-  const t = [0, 12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26][sorted.length - 1] ?? 2;
-  const rme = sorted.length > 1 ? (100 * t * error) / mean : 100;
-  return { median: at(0.5), p10: at(0.1), p90: at(0.9), rme, samples: sorted.length };
+  return { median: at(0.5), p10: at(0.1), p90: at(0.9) };
 }
 
-interface Case {
+export interface Case {
   suite: string;
+  /** Unique over all suites; bench/bars.ts and `--filter` go by it. */
   name: string;
   unit: string;
   note?: string;
+  /** Whether less is better; default true. False for rates. */
   lessIsBetter?: boolean;
+  /** Peers that are not installed, by name, with the Debian package that brings them. */
+  missing?: Readonly<Record<string, string>>;
 }
 
-/** Prints a row; `samples` holds ours first. */
+/** Prints a row; `samples` holds ours first. One that is named `limit` is no peer but the limit. */
 export function report(about: Case, samples: ReadonlyMap<string, readonly number[]>): void {
   const [[, own], ...others] = [...samples];
   const ours = figure(own);
-  const peers = Object.fromEntries(others.map(([name, values]) => [name, figure(values)]));
+  const figures = Object.fromEntries(others.map(([name, values]) => [name, figure(values)]));
   const ratios = Object.fromEntries(
-    Object.entries(peers).map(([name, { median }]) => [name, ours.median / median]),
+    Object.entries(figures).map(([name, { median }]) => [name, ours.median / median]),
   );
-  const { suite, name, unit, note, lessIsBetter = true } = about;
+  const { limit = null, ...peers } = figures;
+  const { suite, name, unit, note, lessIsBetter = true, missing } = about;
   const row: Row = {
-    suite,
-    case: name,
-    unit,
-    ours,
-    peers,
-    ratios,
-    lessIsBetter,
+    ...{ suite, case: name, unit, ours, peers, limit, ratios, lessIsBetter },
+    ...(missing && Object.keys(missing).length > 0 ? { missing } : {}),
     ...(note === undefined ? {} : { note }),
   };
   process.stdout.write(`${JSON.stringify(row)}\n`);

@@ -10,7 +10,7 @@ import { prove, quick, report, wanted } from './harness.js';
 import { INTERVAL_SECONDS, type ProberProgress } from './health-role.js';
 
 const SUITE = 'health';
-const NAME = '1,000 HTTP targets, 5 s';
+const NAME = 'health 1,000 HTTP targets, 5 s';
 const TARGETS = 1000;
 /** Whole intervals, so that each sample holds every target once. */
 const SAMPLES = quick ? 1 : 3;

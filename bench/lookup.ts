@@ -151,9 +151,9 @@ function compare(name: string, flows: number): void {
 }
 
 const sizes: [string, number][] = [
-  ['ipv4 10k', 10_000],
-  ['ipv4 100k', 100_000],
-  ['ipv4 1m', 1_000_000],
+  ['lookup ipv4 10k from javascript', 10_000],
+  ['lookup ipv4 100k from javascript', 100_000],
+  ['lookup ipv4 1m from javascript', 1_000_000],
 ];
 for (const [name, flows] of quick ? sizes.slice(0, 2) : sizes) {
   if (wanted('lookup', name)) compare(name, flows);

@@ -1,45 +1,21 @@
-// Runs every benchmark in a process of its own and prints one table, ratios first.
-//
-//   npm run bench -- [--quick] [--json] [--filter TEXT]
+// Runs every benchmark in a process of its own and prints one table, ratios first. options.ts says
+// what it takes, suites.ts what there is.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism, cpus, loadavg, release } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import type { Figure, Row } from './harness.js';
+import { BARS } from './bars.js';
+import { type Options, readOptions, USAGE, UsageError } from './options.js';
+import { type ListedCase, type Row, rowProblem } from './row.js';
+import { LIMIT_SUITES, SUITES, type Suite } from './suites.js';
+import { limitsText, linesOf, tableText } from './table.js';
 
-const SUITES = ['codec', 'lookup', 'boundary', 'pass', 'forwarding', 'health'];
-const NOISY_PERCENT = 5;
-const SUITE_TIMEOUT_MS = 10 * 60_000;
-
-const USAGE = `npm run bench -- [options]
-
-  --quick        under a minute in all, smaller tables: proves that everything runs
-  --json         one JSON object a line instead of the table
-  --filter TEXT  only cases whose name, such as "lookup ipv4 1m", has TEXT in it
-  --help         this
-`;
-
-function readOptions() {
-  try {
-    return parseArgs({
-      options: {
-        quick: { type: 'boolean', default: false },
-        json: { type: 'boolean', default: false },
-        filter: { type: 'string', default: '' },
-        help: { type: 'boolean', default: false },
-      },
-    }).values;
-  } catch (error) {
-    process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
-    process.exit(2);
-  }
-}
+const SUITE_TIMEOUT_MS = 20 * 60_000;
+const root = fileURLToPath(new URL('..', import.meta.url));
 
 function commit(): string {
-  const cwd = fileURLToPath(new URL('..', import.meta.url));
-  const git = (...args: string[]) => spawnSync('git', args, { cwd, encoding: 'utf8' });
+  const git = (...args: string[]) => spawnSync('git', args, { cwd: root, encoding: 'utf8' });
   const head = git('rev-parse', '--short', 'HEAD');
   if (head.status !== 0) return 'unknown';
   const changed = git('status', '--porcelain', '--untracked-files=no').stdout !== '';
@@ -48,113 +24,153 @@ function commit(): string {
 
 const quoted = (arg: string) => (/[^\w-]/.test(arg) ? `'${arg}'` : arg);
 
-function header(args: readonly string[]): string {
-  const date = new Date().toISOString().slice(0, 16).replace('T', ' ');
-  const machine = `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores`;
-  const command = ['npm run bench', ...(args.length > 0 ? ['--', ...args.map(quoted)] : [])].join(
-    ' ',
-  );
-  return `${date} UTC | ${machine} | Node ${process.version} | commit ${commit()} | ${command}`;
+/** The circumstances of a run, which belong beside every figure of it. */
+function circumstances(args: readonly string[]) {
+  return {
+    date: `${new Date().toISOString().slice(0, 16)}Z`,
+    machine: `${cpus()[0]?.model.trim() ?? process.arch}, ${availableParallelism()} cores`,
+    kernel: `Linux ${release()}`,
+    node: process.version,
+    commit: commit(),
+    command: ['npm run bench', ...(args.length > 0 ? ['--', ...args.map(quoted)] : [])].join(' '),
+    load: loadavg()[0].toFixed(1),
+  };
 }
 
-/** Runs one benchmark file; false where it failed. */
-async function runSuite(suite: string, args: string[], take: (row: Row) => void): Promise<boolean> {
-  const path = fileURLToPath(new URL(`./${suite}.js`, import.meta.url));
-  const child = spawn(process.execPath, ['--expose-gc', path, ...args], {
+type Circumstances = ReturnType<typeof circumstances>;
+
+function headerText(run: Circumstances): string {
+  const { date, machine, kernel, node, commit: at, command, load } = run;
+  return `${date} | ${machine}, load ${load} | ${kernel} | Node ${node} | commit ${at}\n${command}`;
+}
+
+/** Builds the native programs; false where that failed. */
+function buildPrograms(): boolean {
+  const { status, stdout, stderr } = spawnSync(
+    'make',
+    ['-s', `-j${availableParallelism()}`, '-C', 'native', 'bench-programs'],
+    { cwd: root, encoding: 'utf8' },
+  );
+  if (status === 0) return true;
+  process.stderr.write(`${stdout ?? ''}${stderr ?? ''}bench: the native programs were not built\n`);
+  return false;
+}
+
+function commandOf(suite: Suite): string[] {
+  if (suite.language === 'native') return [`${root}build-native/bench/${suite.name}`];
+  const program = [process.execPath, '--expose-gc', `${root}build-bench/${suite.name}.js`];
+  if (!suite.pinned) return program;
+  return ['taskset', '-c', `${lastCore()}`, ...program];
+}
+
+/** The last core this process may use; the native harness takes the same one. */
+function lastCore(): number {
+  const { stdout } = spawnSync('taskset', ['-pc', `${process.pid}`], { encoding: 'utf8' });
+  return Number(/(\d+)\s*$/.exec(stdout ?? '')?.[1] ?? 0);
+}
+
+/** Runs one suite; false where it failed or printed what is no row. */
+async function runSuite(
+  suite: Suite,
+  args: readonly string[],
+  take: (line: unknown) => void,
+): Promise<boolean> {
+  const [program, ...before] = commandOf(suite);
+  const own = [...before, ...(suite.language === 'native' ? ['--json'] : []), ...args];
+  const child = spawn(program, own, {
+    cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
     timeout: SUITE_TIMEOUT_MS,
   });
   const ended = once(child, 'close') as Promise<[number | null, string | null]>;
-  for await (const line of createInterface({ input: child.stdout })) {
-    take(JSON.parse(line) as Row);
+  let problem: string | null = null;
+  try {
+    for await (const line of createInterface({ input: child.stdout })) take(JSON.parse(line));
+  } catch (error) {
+    problem = (error as Error).message;
+    child.kill();
   }
-  const [code, signal] = await ended;
-  if (code === 0) return true;
-  process.stderr.write(`bench: ${suite} failed (${signal ?? `exit code ${code}`})\n`);
+  const [code, signal] = await ended.catch((error: Error) => [null, error.message]);
+  if (code === 0 && problem === null) return true;
+  const reason = problem ?? signal ?? `exit code ${code}`;
+  process.stderr.write(`bench: ${suite.language} ${suite.name} failed (${reason})\n`);
   return false;
 }
 
-function number(value: number): string {
-  if (value >= 10_000) return Math.round(value).toLocaleString('en');
-  return value.toPrecision(3).replace(/e\+?\d+$/, () => '');
+async function runSuites(
+  suites: readonly Suite[],
+  options: Options,
+  take: (line: unknown) => void,
+): Promise<string[]> {
+  const args = [
+    ...(options.quick ? ['--quick'] : []),
+    ...(options.mode === 'list' ? ['--list'] : []),
+    ...['--filter', options.filter],
+  ];
+  const failed: string[] = [];
+  for (const suite of suites) {
+    if (options.mode !== 'list') {
+      process.stderr.write(`bench: ${suite.language} ${suite.name} …\n`);
+    }
+    if (!(await runSuite(suite, args, take))) failed.push(`${suite.language} ${suite.name}`);
+  }
+  return failed;
 }
 
-function plain(value: number): string {
-  return value >= 1000 ? Math.round(value).toLocaleString('en') : number(value);
+async function list(options: Options): Promise<string[]> {
+  const seen = new Set<string>();
+  return runSuites([...SUITES, ...LIMIT_SUITES], options, (line) => {
+    const { case: name } = line as ListedCase;
+    if (seen.has(name)) throw new Error(`two cases are named "${name}"`);
+    seen.add(name);
+    console.log(options.json ? JSON.stringify(line) : name);
+  });
 }
 
-function noise(...figures: Figure[]): string {
-  const worst = Math.max(...figures.map(({ rme }) => rme));
-  return worst > NOISY_PERCENT ? `noisy ±${worst.toFixed(1)} %` : `±${worst.toFixed(1)} %`;
+/** Runs cases and prints them: the table with bars, or the machine's limits. */
+async function measure(options: Options, args: readonly string[]): Promise<string[]> {
+  const run = circumstances(args);
+  const started = performance.now();
+  const rows: Row[] = [];
+  (options.json ? console.error : console.log)(`${headerText(run)}\n`);
+  const limits = options.mode === 'limits';
+  const failed = await runSuites(limits ? LIMIT_SUITES : SUITES, options, (line) => {
+    const problem = rowProblem(line);
+    if (problem !== null) throw new Error(`no row (${problem}): ${JSON.stringify(line)}`);
+    const row = line as Row;
+    rows.push(row);
+    if (options.json) console.log(JSON.stringify({ ...row, run }));
+  });
+  if (!options.json && rows.length > 0) {
+    const lines = rows.flatMap((row) => linesOf(row, BARS[row.case], !options.quick));
+    console.log(`\n${limits ? limitsText(rows) : tableText(lines, rows)}`);
+    console.log(`It took ${Math.round((performance.now() - started) / 1000)} s.`);
+  }
+  if (rows.length === 0 && failed.length === 0) {
+    console.error(`bench: no case has "${options.filter}" in its name`);
+    process.exitCode = 2;
+  }
+  return failed;
 }
 
-function ratioText(ratio: number, lessIsBetter: boolean): string {
-  const better = lessIsBetter ? 1 / ratio : ratio;
-  const word = better >= 1 ? 'better' : 'worse';
-  return `${number(ratio)} (${number(Math.max(better, 1 / better))}x ${word})`;
-}
-
-/** A line for each peer; one without a ratio where there is none. */
-function tableLines(row: Row): string[][] {
-  const name = `${row.suite} ${row.case}`;
-  const ours = `${plain(row.ours.median)} ${row.unit}`;
-  const peers = Object.entries(row.peers);
-  if (peers.length === 0) return [['', name, '', ours, '', noise(row.ours)]];
-  return peers.map(([peer, theirs]) => [
-    ratioText(row.ratios[peer], row.lessIsBetter),
-    name,
-    peer,
-    ours,
-    `${plain(theirs.median)} ${row.unit}`,
-    noise(row.ours, theirs),
-  ]);
-}
-
-function printTable(rows: readonly Row[]): void {
-  const head = ['gwlb / peer', 'case', 'peer', 'gwlb', 'peer', 'error'];
-  const lines = rows.flatMap(tableLines);
-  const widths = head.map((_, i) => Math.max(...[head, ...lines].map((line) => line[i].length)));
-  const text = (line: string[]) => line.map((cell, i) => cell.padEnd(widths[i])).join('  ');
-  const rule = widths.map((width) => '-'.repeat(width)).join('  ');
-  for (const line of [text(head), rule, ...lines.map(text)]) console.log(line.trimEnd());
-  const notes = rows.filter(({ note }) => note !== undefined);
-  if (notes.length > 0) console.log();
-  for (const { suite, case: name, note } of notes) console.log(`${suite} ${name}: ${note}`);
-  console.log('\nThe ratio is ours divided by the peer; medians of rounds that took turns.');
-}
-
-const options = readOptions();
-if (options.help) {
-  process.stdout.write(USAGE);
-  process.exit(0);
-}
-const args = process.argv.slice(2);
-const started = performance.now();
-const rows: Row[] = [];
-const failed: string[] = [];
-const about = header(args);
-(options.json ? console.error : console.log)(`${about}\n`);
-for (const suite of SUITES) {
-  if (!options.json) process.stderr.write(`bench: ${suite} …\n`);
-  const ok = await runSuite(
-    suite,
-    [...(options.quick ? ['--quick'] : []), '--filter', options.filter],
-    (row) => {
-      rows.push(row);
-      if (options.json) console.log(JSON.stringify(row));
-    },
-  );
-  if (!ok) failed.push(suite);
-}
-if (!options.json && rows.length > 0) {
-  console.log();
-  printTable(rows);
-  console.log(`It took ${Math.round((performance.now() - started) / 1000)} s.`);
-}
-if (failed.length > 0) {
+async function main(args: readonly string[]): Promise<void> {
+  const options = readOptions(args);
+  if (options.mode === 'help') {
+    process.stdout.write(USAGE);
+    return;
+  }
+  if (!buildPrograms()) {
+    process.exitCode = 1;
+    return;
+  }
+  const failed = await (options.mode === 'list' ? list(options) : measure(options, args));
+  if (failed.length === 0) return;
   console.error(`bench: failed: ${failed.join(', ')}`);
   process.exitCode = 1;
-} else if (rows.length === 0) {
-  console.error(`bench: no case has "${options.filter}" in its name`);
-  process.exitCode = 2;
 }
+
+main(process.argv.slice(2)).catch((error: unknown) => {
+  if (!(error instanceof UsageError)) throw error;
+  process.stderr.write(`bench: ${error.message}\n\n${USAGE}`);
+  process.exitCode = 2;
+});

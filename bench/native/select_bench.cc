@@ -38,7 +38,7 @@ uint64_t by_definition(const std::vector<select::TargetSpec>& specs, uint32_t ro
 
 void build(bench::Suite& suite, uint32_t n, bool weighted) {
   const std::string name =
-      std::string("build ") + std::to_string(n) + (weighted ? " weights" : " equal");
+      std::string("select build ") + std::to_string(n) + (weighted ? " weights" : " equal");
   if (!suite.wanted(name)) return;
   const auto specs = targets(n, weighted);
   const auto table = TargetTable::build(specs, 1, false, 1);
@@ -61,7 +61,7 @@ void build(bench::Suite& suite, uint32_t n, bool weighted) {
 }
 
 void choose(bench::Suite& suite, uint32_t n) {
-  const std::string name = "choose " + std::to_string(n);
+  const std::string name = "select choose " + std::to_string(n);
   if (!suite.wanted(name)) return;
   const auto table = TargetTable::build(targets(n, false), 1, false, 1);
   std::mt19937_64 random(1);

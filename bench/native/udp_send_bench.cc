@@ -3,10 +3,6 @@
 // nearly every packet has a socket of its own) or of 8 flows with 8 packets each, sent to a socket
 // on 127.0.0.x that is drained between rounds, outside the timing.
 //
-//   g++ -std=c++20 -O2 -pthread -Inative -I. bench/native/udp_send_bench.cc native/io/udp_*.cc
-//     native/io/os_error.cc native/io/netns.cc native/batch/packet_batch.cc -o udp_send_bench
-//   ./udp_send_bench [--json] [--quick] [--filter TEXT]
-//
 // CPU time is the kernel's too, and on loopback also that of the delivery. The raw socket needs
 // CAP_NET_RAW.
 #include <netinet/in.h>
@@ -164,7 +160,7 @@ std::unique_ptr<gwlb::io::UdpSender> sockets(uint16_t base, uint16_t count) {
 int main(int argc, char** argv) {
   gwlb::bench::Options options;
   if (!gwlb::bench::parse_options(argc, argv, &options)) return 2;
-  gwlb::bench::Suite suite("udp-send", options);
+  gwlb::bench::Suite suite("udp_send", options);
   Sink sink;
   gwlb::io::UdpSendScratch scratch;
   const auto set256 = sockets(kPortBase, 256);
@@ -180,7 +176,7 @@ int main(int argc, char** argv) {
   auto batch = PacketBatch::create(kPackets, gwlb::base::kSlotStrideStandard);
   for (const uint32_t flows : {64u, 8u}) {
     for (const uint32_t bytes : {104u, 1440u}) {
-      const std::string name = std::to_string(flows) + " flows, " + std::to_string(bytes) + " B";
+      const std::string name = "udp send " + std::to_string(flows) + " flows, " + std::to_string(bytes) + " B";
       if (!suite.wanted(name)) continue;
       const auto way = [&](const char* of, Send send) {
         return contender(of, std::move(send), *batch, sink, bytes, flows);

@@ -1,0 +1,31 @@
+// Every benchmark, in the order they run, each in a process of its own. Add yours here.
+
+export interface Suite {
+  name: string;
+  /**
+   * `javascript`: bench/NAME.ts. `native`: bench/native/NAME_bench.cc, which brings a program
+   * bench/native/peers/*.cc where it compares with libraries.
+   */
+  language: 'javascript' | 'native';
+  /**
+   * All of it is one thread: the process is kept on one core. Native programs pin themselves, where
+   * they have one thread.
+   */
+  pinned?: true;
+}
+
+export const SUITES: readonly Suite[] = [
+  { name: 'lookup', language: 'native' },
+  { name: 'pass', language: 'native' },
+  { name: 'select', language: 'native' },
+  { name: 'udp_send', language: 'native' },
+  { name: 'codec', language: 'javascript', pinned: true },
+  { name: 'lookup', language: 'javascript', pinned: true },
+  { name: 'boundary', language: 'javascript', pinned: true },
+  { name: 'pass', language: 'javascript', pinned: true },
+  { name: 'forwarding', language: 'javascript' },
+  { name: 'health', language: 'javascript' },
+];
+
+/** The suites of `--limits`. */
+export const LIMIT_SUITES: readonly Suite[] = [];
