@@ -23,13 +23,21 @@ struct SuperPacket {
   uint16_t count = 0;               // segments
   uint8_t version = 0;
   uint8_t protocol = 0;  // kTcp or kUdp
+
+  // Checksums of what all segments have in common, not folded: the IPv4 header without total
+  // length, identification and checksum; the pseudo header and the transport header without
+  // length, sequence number, flags and checksum.
+  uint32_t ip_sum = 0;
+  uint32_t transport_sum = 0;
 };
 
 // Reads `packet` (whole, `length` bytes) as a super-packet with `segment` payload bytes each. False
 // where it is none: no TCP or UDP, a fragment, no payload, headers cut short or above
-// kSegmentHeadersMax, `segment` 0, more than 65,535 segments, an IP length other than `length`. A
-// packet with one segment is fine. The checksums are not looked at (the kernel leaves the transport
-// checksum of a super-packet to whoever cuts it).
+// kSegmentHeadersMax, `segment` 0, an IP length other than `length`, a UDP length other than what
+// follows the IP headers. Of IPv6's extension headers hop-by-hop and destination options may be
+// there and a routing header that has been used up, as in the kernel; the others number or sign
+// what is cut here. A packet with one segment is fine. The checksums are not looked at (the kernel
+// leaves the transport checksum of a super-packet to whoever cuts it).
 bool parse_super_packet(const uint8_t* packet, uint32_t length, uint32_t segment, SuperPacket* out);
 
 inline uint32_t segment_payload(const SuperPacket& super, uint32_t k) {
@@ -42,9 +50,10 @@ inline const uint8_t* segment_payload_at(const SuperPacket& super, uint32_t k) {
 }
 
 // Writes the headers of segment k (super.headers bytes) to `to`: lengths, IPv4 identification
-// (+ k) and header checksum, TCP sequence number, flags (CWR in the first only; FIN and PSH in the
-// last only) and the transport checksum over the payload; as the kernel's own segmentation does.
-// A UDP checksum that comes out as 0 is sent as 0xffff. One pass over the payload, nothing else.
+// (+ k) and header checksum, TCP sequence number, flags (CWR in the first only, RFC 3168 section
+// 6.1.2; FIN and PSH in the last only) and the transport checksum over the payload; as the kernel's
+// own segmentation does. A UDP checksum that comes out as 0 is sent as 0xffff. One pass over the
+// payload, nothing else.
 void write_segment_headers(const SuperPacket& super, uint32_t k, uint8_t* to);
 
 // The whole of segment k. Returns its length; `to` has room for headers + segment bytes.
@@ -52,7 +61,8 @@ uint32_t write_segment(const SuperPacket& super, uint32_t k, uint8_t* to);
 
 // The transport checksum of a packet that was left to us (VIRTIO_NET_HDR_F_NEEDS_CSUM): the field
 // at `start + offset` holds the pseudo header's sum; the bytes from `start` to the end are summed
-// and the result stored there. False where that would lie outside the packet.
+// and the result stored there, 0xffff for 0 (the same number, and UDP has another use for 0).
+// False where the field would lie outside the packet.
 bool complete_checksum(uint8_t* packet, uint32_t length, uint32_t start, uint32_t offset);
 
 }  // namespace gwlb::wire

@@ -39,6 +39,76 @@ TEST(every_length_and_alignment_as_a_byte_wise_sum) {
   }
 }
 
+// Folds a sum of little-endian words and swaps it: as the field holds it, not inverted.
+uint16_t folded(uint64_t little) {
+  while (little >> 16 != 0) little = (little & 0xffff) + (little >> 16);
+  return __builtin_bswap16(static_cast<uint16_t>(little));
+}
+
+TEST(every_version_is_the_portable_one_at_every_length_and_alignment) {
+  constexpr size_t kBytes = 2000;
+  constexpr size_t kAlignments = 64;
+  wire::ChecksumVersion versions[wire::kChecksumVersionsMax];
+  const size_t count = wire::checksum_versions(versions);
+  REQUIRE(count >= 1);
+  CHECK_EQ(versions[0].name, "portable");
+#if defined(__x86_64__) || defined(__aarch64__)
+  CHECK(count >= 2);
+#endif
+  uint32_t random = 7;
+  Bytes data[4] = {Bytes(kBytes + kAlignments), Bytes(kBytes + kAlignments, 0xff),
+                   Bytes(kBytes + kAlignments), Bytes(kBytes + kAlignments, 0)};
+  for (size_t i = 0; i < data[0].size(); ++i) {
+    random = random * 1664525 + 1013904223;
+    data[0][i] = static_cast<uint8_t>(random >> 24);
+    data[2][i] = random >> 28 == 0 ? 0xfe : 0xff;  // nearly every addition carries
+  }
+  for (const Bytes& bytes : data) {
+    for (size_t start = 0; start < kAlignments; ++start) {
+      const uint8_t* from = bytes.data() + start;
+      // Sums of prefixes, a byte at a time: the model of all lengths in one walk.
+      uint64_t expected = 0;
+      for (size_t length = 0; length <= kBytes; ++length) {
+        const uint64_t portable = versions[0].add(from, length);
+        if (folded(portable) != folded(expected)) CHECK_EQ(folded(portable), folded(expected));
+        for (size_t v = 1; v < count; ++v) {
+          // The unfolded sums may differ; not as numbers modulo 65,535.
+          const uint64_t sum = versions[v].add(from, length);
+          if (folded(sum) != folded(portable)) CHECK_EQ(folded(sum), folded(portable));
+        }
+        if (length < kBytes) expected += length % 2 == 0 ? from[length] : from[length] * 256u;
+      }
+    }
+  }
+}
+
+TEST(no_version_reads_beside_its_data) {
+  wire::ChecksumVersion versions[wire::kChecksumVersionsMax];
+  const size_t count = wire::checksum_versions(versions);
+  const Bytes ones(300, 0xff);
+  for (size_t length = 0; length <= ones.size(); ++length) {
+    Exact part(ones.data(), length);
+    const uint16_t expected = length == 0 ? 0 : length % 2 == 0 ? 0xffff : 0xff00;
+    for (size_t v = 0; v < count; ++v) {
+      CHECK_EQ(folded(versions[v].add(part.data(), length)), expected);
+    }
+  }
+}
+
+// 32 bits of a lane overflow after 128 KiB of ones, were they what is added to.
+TEST(long_data_does_not_overflow) {
+  wire::ChecksumVersion versions[wire::kChecksumVersionsMax];
+  const size_t count = wire::checksum_versions(versions);
+  Bytes data(4u << 20, 0xff);
+  data[1000] = 0x00;
+  data[2001] = 0x7f;
+  uint64_t expected = 0;
+  for (size_t i = 0; i < data.size(); ++i) expected += i % 2 == 0 ? data[i] : data[i] * 256u;
+  for (size_t v = 0; v < count; ++v) {
+    CHECK_EQ(folded(versions[v].add(data.data(), data.size())), folded(expected));
+  }
+}
+
 TEST(carries_of_a_jumbo_packet_of_ones) {
   const Bytes ones(9000, 0xff);
   CHECK_EQ(checksum_finish(checksum_add(ones.data(), ones.size())), 0x0000);
