@@ -60,6 +60,38 @@ void build(bench::Suite& suite, uint32_t n, bool weighted) {
             {{"ours", ours}, {"all scores", definition}});
 }
 
+// One target added to n - 1, removed from n, and made heavier: the table that is there is changed.
+// Beside it the same table built from nothing.
+void change(bench::Suite& suite, uint32_t n, const char* what) {
+  const std::string name = std::string("change ") + std::to_string(n) + " " + what;
+  if (!suite.wanted(name)) return;
+  const auto all = targets(n, false);
+  auto others = all;
+  if (std::string(what) == "weight") {
+    others[n / 2].weight = 2;
+  } else {
+    others.erase(others.begin() + n / 2);
+  }
+  const bool add = std::string(what) == "add";
+  const auto& from = add ? others : all;
+  const auto& to = add ? all : others;
+  const auto before = TargetTable::build(from, 1, false, 1);
+  const auto changed = TargetTable::build(to, 1, false, 1, before.get());
+  const auto anew = TargetTable::build(to, 1, false, 1);
+  for (uint32_t row = 0; row < anew->rows(); ++row) {
+    if (changed->choose(0, row) != anew->choose(0, row)) std::abort();
+  }
+  const auto ours = [&](uint32_t) {
+    bench::use(TargetTable::build(to, 1, false, 1, before.get()).get());
+    return uint64_t{1};
+  };
+  const auto full = [&](uint32_t) {
+    bench::use(TargetTable::build(to, 1, false, 1).get());
+    return uint64_t{1};
+  };
+  suite.run(name, "ms", 11, 1e-6, {{"ours", ours}, {"built anew", full}});
+}
+
 void choose(bench::Suite& suite, uint32_t n) {
   const std::string name = "select choose " + std::to_string(n);
   if (!suite.wanted(name)) return;
@@ -92,6 +124,10 @@ int main(int argc, char** argv) {
     if (options.quick && n > 300) continue;
     build(suite, n, false);
     if (n < 4096) build(suite, n, true);
+  }
+  for (uint32_t n : {100u, 300u, 4096u}) {
+    if (options.quick && n > 300) continue;
+    for (const char* what : {"add", "remove", "weight"}) change(suite, n, what);
   }
   for (uint32_t n : {10u, 300u}) choose(suite, n);
   return 0;

@@ -27,6 +27,7 @@ napi_value gateway_engine_class(napi_env env);
 napi_value appliance_batch_class(napi_env env);
 napi_value appliance_engine_class(napi_env env);
 napi_value flow_table_class(napi_env env);
+napi_value target_table_class(napi_env env);
 napi_value capture_reader_class(napi_env env);
 
 void add_capture_functions(napi_env env, ObjectBuilder& exports);

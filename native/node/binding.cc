@@ -82,6 +82,7 @@ napi_value init(napi_env env, napi_value exports) {
       .value("GatewayEngine", gateway_engine_class(env))
       .value("ApplianceEngine", appliance_engine_class(env))
       .value("FlowTable", flow_table_class(env))
+      .value("TargetTable", target_table_class(env))
       .value("CaptureReader", capture_reader_class(env));
   add_capture_functions(env, properties);
   add_codec_functions(env, properties);

@@ -327,25 +327,6 @@ napi_value flow_key(const Napi::CallbackInfo& info) {
                              : key_value<flow::FlowKey6>(env, packet, stickiness, scope);
 }
 
-napi_value target_rows(const Napi::CallbackInfo& info) {
-  const napi_env env = info.Env();
-  Targets targets;
-  uint16_t zone;
-  if (!read_targets(env, info[0], &targets) ||
-      !read_number(env, info[1], "zone", 0, targets.zones - 1, &zone)) {
-    return nullptr;
-  }
-  const uint32_t rows = targets.table->rows();
-  void* memory = nullptr;
-  napi_value buffer;
-  if (napi_create_arraybuffer(env, rows * sizeof(uint16_t), &memory, &buffer) != napi_ok) {
-    return nullptr;
-  }
-  auto* slots = static_cast<uint16_t*>(memory);
-  for (uint32_t row = 0; row < rows; ++row) slots[row] = targets.table->choose(zone, row);
-  return typed_array(env, napi_uint16_array, rows, buffer);
-}
-
 }  // namespace
 
 void add_codec_functions(napi_env env, ObjectBuilder& exports) {
@@ -353,8 +334,7 @@ void add_codec_functions(napi_env env, ObjectBuilder& exports) {
       .value("locatePacket", plain_function<locate_packet>(env, "locatePacket"))
       .value("encodeGeneve", plain_function<encode_geneve>(env, "encodeGeneve"))
       .value("decodeGeneve", plain_function<decode_geneve>(env, "decodeGeneve"))
-      .value("flowKey", plain_function<flow_key>(env, "flowKey"))
-      .value("targetRows", plain_function<target_rows>(env, "targetRows"));
+      .value("flowKey", plain_function<flow_key>(env, "flowKey"));
 }
 
 }  // namespace gwlb::node

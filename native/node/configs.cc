@@ -234,7 +234,8 @@ bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
          fields.number("mtu", kMtuMin, base::kInnerBytesMax, &out->mtu);
 }
 
-bool read_targets(napi_env env, napi_value value, Targets* out) {
+bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,
+                  Targets* out) {
   Fields fields;
   napi_value array;
   uint32_t length;
@@ -262,7 +263,7 @@ bool read_targets(napi_env env, napi_value value, Targets* out) {
     }
     taken[specs[i].slot] = true;
   }
-  out->table = select::TargetTable::build(specs, out->zones, cross_zone, seed);
+  out->table = select::TargetTable::build(specs, out->zones, cross_zone, seed, previous);
   if (out->table != nullptr) return true;
   throw_range_error(env, "targets: no table could be built of them");
   return false;

@@ -38,6 +38,8 @@ struct Targets {
   std::shared_ptr<const select::TargetTable> table;
   uint32_t zones = 0;
 };
-bool read_targets(napi_env env, napi_value value, Targets* out);
+// `previous` makes building a table that differs little from it cheap; may be null.
+bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,
+                  Targets* out);
 
 }  // namespace gwlb::node

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "node/addon.h"
+#include "node/target_table_wrap.h"
 
 namespace gwlb::node {
 namespace {
@@ -145,16 +146,16 @@ bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out) {
 
 napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& preview) {
   const napi_env env = info.Env();
-  Targets targets;
+  TargetTable* table;
   uint32_t cursor;
   uint32_t positions;
-  if (!read_targets(env, info[0], &targets) ||
+  if (!read_wrapped(env, info[0], "table", &table) ||
       !read_number(env, info[1], "cursor", 0, 0xffffffff, &cursor) ||
       !read_number(env, info[2], "positions", 1, 0xffffffff, &positions)) {
     return nullptr;
   }
   std::vector<gateway::FlowMove> moves;
-  if (!preview(*targets.table, positions, &cursor, &moves)) return nullptr;
+  if (!preview(*table->targets.table, positions, &cursor, &moves)) return nullptr;
   std::vector<napi_value> values;
   for (const gateway::FlowMove& move : moves) {
     ObjectBuilder entry(env);

@@ -64,7 +64,7 @@ std::unique_ptr<GatewayEngine> construct(const Napi::CallbackInfo& info) {
 
 napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
   Targets targets;
-  if (read_targets(info.Env(), info[0], &targets) && running(info.Env(), self)) {
+  if (read_targets(info.Env(), info[0], self.targets.table.get(), &targets) && running(info.Env(), self)) {
     self.native->set_targets(targets.table);
     self.targets = std::move(targets);
   }

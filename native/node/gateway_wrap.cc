@@ -48,7 +48,7 @@ std::unique_ptr<Gateway> construct(const Napi::CallbackInfo& info) {
 
 napi_value set_targets(const Napi::CallbackInfo& info, Gateway& self) {
   Targets targets;
-  if (read_targets(info.Env(), info[0], &targets)) {
+  if (read_targets(info.Env(), info[0], self.targets.table.get(), &targets)) {
     self.core->set_targets(targets.table);
     self.targets = std::move(targets);
   }

@@ -4,85 +4,12 @@
 #include <tuple>
 
 #include "base/assert.h"
+#include "select/row_contest.h"
 
 namespace gwlb::select {
 namespace {
 
-// Rows that are filled together: their best hashes so far stay in the first cache.
-constexpr uint32_t kBlockRows = 512;
-static_assert((1u << base::kRowBits) % kBlockRows == 0);
-
-// Rows whose hashes are compared with the best ones at a time: one unlikely branch for all.
-constexpr uint32_t kStride = 16;
-
-// A run of targets with equal weights, in tie order.
-struct Group {
-  uint32_t weight;
-  std::vector<uint16_t> slots;
-  std::vector<uint64_t> keys;
-};
-
-// The best target of each row of a block within one group. Between equal weights the higher row
-// hash wins, since neg_log2_q26 never rises; where both have the same logarithm, the earlier in tie
-// order stays. So the logarithm is needed only when a hash is the highest so far, which for target
-// number t happens in one row of t.
-struct Best {
-  uint32_t hash[kBlockRows];
-  uint16_t at[kBlockRows];  // position in the group
-};
-
-inline bool any_above(const uint32_t* hash, const uint32_t* best) {
-  uint32_t above = 0;
-  for (uint32_t i = 0; i < kStride; ++i) above |= static_cast<uint32_t>(hash[i] > best[i]);
-  return above != 0;
-}
-
-void offer(const uint32_t* hash, uint32_t first, uint16_t at, Best* best) {
-  for (uint32_t i = first; i < first + kStride; ++i) {
-    if (hash[i] <= best->hash[i]) continue;
-    if (neg_log2_q26(hash[i]) < neg_log2_q26(best->hash[i])) best->at[i] = at;
-    best->hash[i] = hash[i];  // the same logarithm: no other score, but a better filter
-  }
-}
-
-inline __attribute__((always_inline)) void best_of_group_inline(const Group& group,
-                                                                uint32_t first_row, Best* best) {
-  alignas(64) uint32_t hash[kBlockRows];
-  for (uint32_t i = 0; i < kBlockRows; ++i) {
-    best->hash[i] = row_hash(group.keys[0], first_row + i);
-    best->at[i] = 0;
-  }
-  for (size_t at = 1; at < group.keys.size(); ++at) {
-    const uint64_t key = group.keys[at];
-    for (uint32_t i = 0; i < kBlockRows; ++i) hash[i] = row_hash(key, first_row + i);
-    for (uint32_t first = 0; first < kBlockRows; first += kStride) {
-      if (any_above(hash + first, best->hash + first)) {
-        offer(hash, first, static_cast<uint16_t>(at), best);
-      }
-    }
-  }
-}
-
-void best_of_group_portable(const Group& group, uint32_t first_row, Best* best) {
-  best_of_group_inline(group, first_row, best);
-}
-
-#if defined(__x86_64__)
-// The same code; eight row hashes to a register instead of (in pieces) four.
-__attribute__((target("avx2"))) void best_of_group_avx2(const Group& group, uint32_t first_row,
-                                                        Best* best) {
-  best_of_group_inline(group, first_row, best);
-}
-#endif
-
-using BestOfGroup = void (*)(const Group&, uint32_t, Best*);
-
-BestOfGroup best_of_group() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) return best_of_group_avx2;
-#endif
-  return best_of_group_portable;
-}
+constexpr uint32_t kNobody = 0xffffffff;
 
 bool valid(const std::vector<TargetSpec>& targets, uint32_t zones) {
   if (zones < 1 || zones > base::kZonesMax) return false;
@@ -103,7 +30,7 @@ const TargetSpec TargetTable::kUnused;
 
 std::shared_ptr<const TargetTable> TargetTable::build(const std::vector<TargetSpec>& targets,
                                                       uint32_t zones, bool cross_zone,
-                                                      uint64_t seed) {
+                                                      uint64_t seed, const TargetTable* previous) {
   if (!valid(targets, zones)) return nullptr;
   std::shared_ptr<TargetTable> table(new TargetTable);
   table->seed_ = seed;
@@ -130,7 +57,12 @@ std::shared_ptr<const TargetTable> TargetTable::build(const std::vector<TargetSp
       return std::tie(by_slot[a].identity, a) < std::tie(by_slot[b].identity, b);
     });
   }
-  for (ZoneTable& zone : table->tables_) table->fill_rows(&zone);
+  const bool alike = previous != nullptr && previous->seed_ == seed &&
+                     previous->cross_zone_ == cross_zone && previous->row_bits_ == table->row_bits_;
+  for (size_t i = 0; i < table->tables_.size(); ++i) {
+    const bool has = alike && i < previous->tables_.size();
+    table->fill_rows(&table->tables_[i], has ? &previous->tables_[i] : nullptr, previous);
+  }
   return table;
 }
 
@@ -151,45 +83,77 @@ void TargetTable::index_addresses() {
   }
 }
 
-void TargetTable::fill_rows(ZoneTable* table) const {
+// Rows of a table that differs in a few targets cost one hash for each row and target that got
+// better, and one for each target and row of those that got worse.
+void TargetTable::fill_rows(ZoneTable* table, const ZoneTable* before,
+                            const TargetTable* previous) const {
   if (table->eligible.empty()) return;
-  std::vector<Group> groups;
+  std::vector<Competitor> competitors;
   for (uint16_t slot : table->eligible) {
     const TargetSpec& target = targets_[slot];
-    auto group = std::find_if(groups.begin(), groups.end(),
-                              [&](const Group& g) { return g.weight == target.weight; });
-    if (group == groups.end()) group = groups.insert(group, Group{target.weight, {}, {}});
-    group->slots.push_back(slot);
-    group->keys.push_back(target_key(seed_, target.identity));
+    competitors.push_back(
+        {target_key(seed_, target.identity), target.identity, target.weight, slot});
   }
+  const RowContest contest(std::move(competitors), seed_);
+  std::vector<uint32_t> of_slot(base::kTargetsMax, kNobody);
+  for (uint32_t i = 0; i < contest.size(); ++i) of_slot[contest.competitor(i).slot] = i;
 
-  const BestOfGroup find_best = best_of_group();
-  table->rows.resize(rows());
-  Best best;
-  uint64_t scores[kBlockRows];
-  for (uint32_t first_row = 0; first_row < rows(); first_row += kBlockRows) {
-    uint16_t* rows_of_block = &table->rows[first_row];
-    for (const Group& group : groups) {
-      find_best(group, first_row, &best);
-      const bool only = groups.size() == 1;
-      const bool first = &group == groups.data();
-      for (uint32_t i = 0; i < kBlockRows; ++i) {
-        const uint16_t slot = group.slots[best.at[i]];
-        if (only) {
-          rows_of_block[i] = slot;
-          continue;
-        }
-        const uint64_t score = (neg_log2_q26(best.hash[i]) << 24) / group.weight;
-        const bool wins = first || score < scores[i] ||
-                          (score == scores[i] &&
-                           std::tie(targets_[slot].identity, slot) <
-                               std::tie(targets_[rows_of_block[i]].identity, rows_of_block[i]));
-        if (!wins) continue;
-        scores[i] = score;
-        rows_of_block[i] = slot;
-      }
+  const bool anew = before == nullptr || before->rows == nullptr;
+  std::vector<bool> worse(base::kTargetsMax);
+  std::vector<bool> known(contest.size());
+  std::vector<uint32_t> better;
+  bool changed = false;
+  if (!anew) {
+    for (uint16_t slot : before->eligible) {
+      const uint32_t i = of_slot[slot];
+      const TargetSpec& was = previous->target(slot);
+      const bool same = i != kNobody && contest.competitor(i).identity == was.identity;
+      worse[slot] = !same || contest.competitor(i).weight < was.weight;
+      if (worse[slot]) changed = true;
+      if (same) known[i] = contest.competitor(i).weight <= was.weight;
+    }
+    for (uint32_t i = 0; i < contest.size(); ++i) {
+      if (!known[i]) better.push_back(i);
+    }
+    if (!changed && better.empty()) {
+      table->rows = before->rows;
+      return;
     }
   }
+
+  std::shared_ptr<uint16_t[]> out(new uint16_t[rows()]);
+  RowContest::Block open{};   // rows for everybody
+  RowContest::Block taken{};  // rows whose best stays, unless one that got better beats it
+  const auto write = [&](RowContest::Block* block) {
+    for (uint32_t i = 0; i < block->count; ++i) {
+      out[block->row[i]] = contest.competitor(block->best[i]).slot;
+    }
+    block->count = 0;
+  };
+  const auto finish_open = [&] {
+    contest.offer(&open, 0, contest.size());
+    write(&open);
+  };
+  const auto finish_taken = [&] {
+    contest.settle(&taken);
+    contest.offer(&taken, better);
+    write(&taken);
+  };
+  for (uint32_t row = 0; row < rows(); ++row) {
+    const uint16_t owner = anew ? base::kNoTarget : before->rows[row];
+    if (anew || worse[owner]) {
+      RowContest::add(&open, row);
+      if (open.count == RowContest::kRows) finish_open();
+    } else if (better.empty()) {
+      out[row] = owner;
+    } else {
+      RowContest::add(&taken, row, of_slot[owner]);
+      if (taken.count == RowContest::kRows) finish_taken();
+    }
+  }
+  finish_open();
+  finish_taken();
+  table->rows = std::move(out);
 }
 
 std::vector<TargetTable::Ranked> TargetTable::rank(uint16_t zone, uint32_t row) const {

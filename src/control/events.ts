@@ -1,5 +1,5 @@
 /** What a target group tells, and what it must be told by the load balancer that uses it. */
-import type { NativeFlowMove, NativeTargets } from '../binding.js';
+import type { NativeFlowMove, NativeTargetTable } from '../binding.js';
 import type { ProbeFailure, TargetReason, TargetState } from './health.js';
 import type { HealthCause, WeightCause } from './registry-types.js';
 import type { Traffic } from './suspicion.js';
@@ -82,7 +82,7 @@ export interface TargetGroupHost {
    * from `cursor` on, which is 0 at first, and again in the answer when that was all.
    */
   previewFlows?(
-    targets: NativeTargets,
+    targets: NativeTargetTable,
     cursor: number,
     positions: number,
   ): { moves: NativeFlowMove[]; cursor: number };

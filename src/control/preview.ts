@@ -3,7 +3,12 @@
  * target tables and the live flows are compared row by row and flow by flow.
  */
 import { setImmediate } from 'node:timers/promises';
-import { binding, type NativeFlowMove, type NativeTargets } from '../binding.js';
+import {
+  binding,
+  type NativeFlowMove,
+  type NativeTargets,
+  type NativeTargetTable,
+} from '../binding.js';
 import { checkInteger, GatewayError, invalidArgument, show } from '../errors.js';
 import { WEIGHT_MAX } from '../limits.js';
 import type { TargetGroupHost } from './events.js';
@@ -143,8 +148,8 @@ export class Preview {
 
   /** Compares. `hostNow` says who uses the group at that moment. */
   async result(hostNow: () => TargetGroupHost | null): Promise<TargetGroupPreview> {
-    const before = this.#snapshot(this.#before);
-    const after = this.#snapshot(this.#after);
+    const before = new binding.TargetTable(this.#snapshot(this.#before), null);
+    const after = new binding.TargetTable(this.#snapshot(this.#after), before);
     const zones = this.#context.crossZone
       ? [this.#zone(null, 0, before, after)]
       : this.#zones.names().map((name, number) => this.#zone(name, number, before, after));
@@ -229,11 +234,11 @@ export class Preview {
   #zone(
     zone: string | null,
     number: number,
-    before: NativeTargets,
-    after: NativeTargets,
+    before: NativeTargetTable,
+    after: NativeTargetTable,
   ): ZonePreview {
-    const old = binding.targetRows(before, number);
-    const now = binding.targetRows(after, number);
+    const old = before.rows(number);
+    const now = after.rows(number);
     // A table of another size is a multiple of the other, row by row.
     const rows = Math.max(old.length, now.length);
     const counts = new Map<number, number>();
@@ -264,7 +269,7 @@ export class Preview {
   }
 
   async #flows(
-    targets: NativeTargets,
+    targets: NativeTargetTable,
     hostNow: () => TargetGroupHost | null,
   ): Promise<FlowPreview | null> {
     const { host } = this.#context;

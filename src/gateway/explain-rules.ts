@@ -270,6 +270,6 @@ function chosenOfAll({ snapshot, fleet, native, targetOf }: Facts): Target | nul
     fleet.filter(({ state, weight }) => state !== 'draining' && weight > 0).map(({ slot }) => slot),
   );
   const targets = snapshot.targets.map((spec) => ({ ...spec, eligible: slots.has(spec.slot) }));
-  const rows = binding.targetRows({ ...snapshot, targets }, native.zone);
+  const rows = new binding.TargetTable({ ...snapshot, targets }, null).rows(native.zone);
   return targetOf(rows[native.row] ?? 0xffff);
 }

@@ -157,6 +157,7 @@ function plain(name: keyof typeof binding, good: unknown[], kinds: Kind[]): Call
 const batch = new binding.PacketBatch(4, 2240);
 const gateway = new binding.Gateway(gatewayConfig());
 const table = new binding.FlowTable(4, 1024, 1000, new Uint8Array(16));
+const targetTable = new binding.TargetTable(twoTargets(), null);
 const key = new Uint8Array(16);
 const entry = table.insert(key, 1, 0);
 const reader = new binding.CaptureReader(binding.captureHeader(1));
@@ -182,12 +183,7 @@ const CALLS: Call[] = [
   method(gateway, 'setResetOnIdle', [false], [boolean]),
   method(gateway, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
   method(gateway, 'setReportInterval', [0], [MS]),
-  method(
-    gateway,
-    'previewFlows',
-    [twoTargets(), 0, 10],
-    [TARGETS, integer(0, U32), integer(1, U32)],
-  ),
+  method(gateway, 'previewFlows', [targetTable, 0, 10], [native, integer(0, U32), integer(1, U32)]),
   method(gateway, 'takeHeld', [batch, 0], [native, NOW]),
   method(gateway, 'toTargets', [batch, 0], [native, NOW]),
   method(gateway, 'fromTargets', [batch, 0], [native, NOW]),
@@ -283,7 +279,12 @@ const CALLS: Call[] = [
     [udpPacket(), 5, 0],
     [bytes(), { accepts: (value) => [5, 3, 2].includes(value as number) }, integer(0, 0xffff)],
   ),
-  plain('targetRows', [twoTargets(), 0], [TARGETS, integer(0, 0)]),
+  construction(
+    'TargetTable',
+    [twoTargets(), targetTable],
+    [TARGETS, { accepts: (value) => value === null }],
+  ),
+  method(targetTable, 'rows', [0], [integer(0, 0)]),
 ];
 
 const OBJECTS: readonly (readonly [string, unknown])[] = [
@@ -365,8 +366,8 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     method(
       gatewayEngine,
       'previewFlows',
-      [twoTargets(), 0, 10],
-      [TARGETS, integer(0, U32), integer(1, U32)],
+      [targetTable, 0, 10],
+      [native, integer(0, U32), integer(1, U32)],
     ),
     method(gatewayEngine, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
     method(gatewayEngine, 'drainEvents', [10], [integer(0, 2 ** 20)]),

@@ -115,7 +115,11 @@ t.test('packets go through a gateway and back in place', async (t) => {
   t.equal(told.ranked[0].slot, told.chosen);
   t.ok(told.ranked[0].score <= told.ranked[1].score);
   t.equal(told.hash, view.hash[0]);
-  t.equal(binding.targetRows(twoTargets(), 0)[told.row], told.chosen, 'the row says the same');
+  t.equal(
+    new binding.TargetTable(twoTargets(), null).rows(0)[told.row],
+    told.chosen,
+    'the row says the same',
+  );
 
   const events = gateway.drainEvents(10);
   t.equal(events.length, 2);

@@ -233,18 +233,19 @@ t.test('flow keys', async (t) => {
 
 t.test('rows', async (t) => {
   const targets = twoTargets();
-  const rows = binding.targetRows(targets, 0);
+  const rows = new binding.TargetTable(targets, null).rows(0);
   t.equal(rows.length, 65536);
   t.strictSame([...new Set(rows)].sort(), [0, 1]);
   const zones = { ...targets, zones: 2 };
   t.ok(
-    binding.targetRows(zones, 1).every((slot) => slot === 0xffff),
+    new binding.TargetTable(zones, null).rows(1).every((slot) => slot === 0xffff),
     'no target in this zone',
   );
-  t.strictSame(binding.targetRows({ ...zones, crossZone: true }, 1), rows);
+  t.strictSame(new binding.TargetTable({ ...zones, crossZone: true }, null).rows(1), rows);
   targets.targets[0].eligible = false;
+  const changed = new binding.TargetTable(targets, new binding.TargetTable(zones, null));
   t.ok(
-    binding.targetRows(targets, 0).every((slot) => slot === 1),
+    changed.rows(0).every((slot) => slot === 1),
     'only those that are eligible',
   );
 });

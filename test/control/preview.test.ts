@@ -41,7 +41,7 @@ class Rows implements TargetGroupHost {
 
   of(zone: string): (string | null)[] {
     const snapshot = this.publish();
-    const rows = binding.targetRows(snapshot, this.zones.number(zone));
+    const rows = new binding.TargetTable(snapshot, null).rows(this.zones.number(zone));
     const names = new Map(this.group.targets().map(({ slot, id }) => [slot, id]));
     return [...rows].map((slot) => (slot === NONE ? null : (names.get(slot) ?? `slot ${slot}`)));
   }

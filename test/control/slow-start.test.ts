@@ -132,7 +132,7 @@ t.test('property: each step only moves rows to the target that warms up', async 
     group.register(...weights.map((weight, i) => ({ address: `10.0.0.${i + 1}`, weight })));
     group.attach(HOST);
     const zones = new ZoneIndex();
-    const rows = () => binding.targetRows(group.snapshot(zones, false), 0);
+    const rows = () => new binding.TargetTable(group.snapshot(zones, false), null).rows(0);
     const whole = rows();
     group.setHealth('10.0.0.1', 'unhealthy');
     let before = rows();

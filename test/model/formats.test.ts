@@ -62,7 +62,10 @@ t.test('rows are those of the addon', async (t) => {
     weight,
     identity: targetIdentity(`10.0.0.${slot + 1}:6081`),
   }));
-  const rows = binding.targetRows({ targets, zones: 1, crossZone: false, seed: 0n }, 0);
+  const rows = new binding.TargetTable(
+    { targets, zones: 1, crossZone: false, seed: 0n },
+    null,
+  ).rows(0);
   t.equal(rows.length, ROWS);
   const eligible = targets.filter((target) => target.eligible);
   const step = 61;

@@ -1,0 +1,46 @@
+// A target table by itself: for what a change of targets would do.
+#include "node/target_table_wrap.h"
+
+#include <cstring>
+
+#include "node/addon.h"
+
+namespace gwlb::node {
+namespace {
+
+std::unique_ptr<TargetTable> construct(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  TargetTable* previous = nullptr;
+  if (!info[1].IsNull() && !read_wrapped(env, info[1], "previous", &previous)) return nullptr;
+  auto self = std::make_unique<TargetTable>();
+  const auto before = previous == nullptr ? nullptr : previous->targets.table;
+  return read_targets(env, info[0], before.get(), &self->targets) ? std::move(self) : nullptr;
+}
+
+napi_value rows(const Napi::CallbackInfo& info, TargetTable& self) {
+  const napi_env env = info.Env();
+  uint16_t zone;
+  if (!read_number(env, info[0], "zone", 0, self.targets.zones - 1, &zone)) return nullptr;
+  const select::TargetTable& table = *self.targets.table;
+  const size_t bytes = table.rows() * sizeof(uint16_t);
+  void* memory = nullptr;
+  napi_value buffer;
+  if (napi_create_arraybuffer(env, bytes, &memory, &buffer) != napi_ok) return nullptr;
+  const uint16_t* slots = table.row_data(zone);
+  if (slots == nullptr) {
+    std::memset(memory, 0xff, bytes);  // kNoTarget
+  } else {
+    std::memcpy(memory, slots, bytes);
+  }
+  return typed_array(env, napi_uint16_array, table.rows(), buffer);
+}
+
+}  // namespace
+
+static_assert(base::kNoTarget == 0xffff);
+
+napi_value target_table_class(napi_env env) {
+  return define_class<TargetTable, construct>(env, {method<TargetTable, rows>("rows")});
+}
+
+}  // namespace gwlb::node
