@@ -6,6 +6,24 @@
 export type Bars = Readonly<Record<string, number>>;
 
 export const BARS: Readonly<Record<string, Bars>> = {
+  'lookup ipv4 10k': { boost: 1.2 },
+  'lookup ipv6 10k': { boost: 1.2 },
   'lookup ipv4 1m': { limit: 3, rte_hash: 0.6, boost: 0.6 },
   'lookup ipv6 1m': { limit: 3, rte_hash: 0.4, boost: 0.4 },
+  'lookup ipv4 10m': { limit: 3.3 },
+  'lookup ipv6 10m': { limit: 3.3 },
+  'lookup mixed 1m': { uniform: 1.5 },
+  'insert mixed 1m': { uniform: 1.5 },
+  'insert ipv4 1m': { boost: 0.67 },
+  'insert ipv6 1m': { boost: 0.67 },
+  'delete ipv4 1m': { boost: 0.86 },
+  'delete ipv6 1m': { boost: 0.86 },
+  'sweep ipv4 1m': { ours: 5 },
+  'sweep ipv4 10m': { ours: 5 },
+  'memory ipv4 1m': { ours: 45 },
+  'memory ipv6 1m': { ours: 85 },
+  'memory ipv4 10m': { ours: 45 },
+  'memory ipv6 10m': { ours: 85 },
+  'hash ipv4': { ours: 10 },
+  'hash ipv6': { ours: 14 },
 };

@@ -169,6 +169,12 @@ async function main(args: readonly string[]): Promise<void> {
   process.exitCode = 1;
 }
 
+// As `| head` leaves it.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 main(process.argv.slice(2)).catch((error: unknown) => {
   if (!(error instanceof UsageError)) throw error;
   process.stderr.write(`bench: ${error.message}\n\n${USAGE}`);

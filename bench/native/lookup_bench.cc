@@ -1,28 +1,31 @@
-// Flow-table lookups: random hits, batches of 64, hashes computed before (they have a row of their
-// own), last_seen_ms written to every flow that was found. Keys and hashes of a round are put into
-// the second cache first, where a batch's are after parsing. Beside
-//   limit          independent random cache lines, prefetched 64 at a time, over as much memory
-//   unordered_map  std::unordered_map from key to a 32-bit value, a multiply hash
-// and, to see what a flow costs otherwise: misses, inserts and erases, the sweep, the keyed hash.
-#include <cstdlib>
+// Flow tables: ours and those that others would take. Batches of 64; keys and hashes of a round are
+// put into the second cache first, where a batch's are after parsing. Hashes are computed before
+// (they have a row of their own), but for "rte_hash", which computes its own. All tables are on
+// huge pages and touched before. Every hit writes the time the flow was seen. Beside the peers:
+//   limit   independent random cache lines, prefetched 64 at a time, over as much memory as ours
+//   has
+// An insert includes finding out that the key is not there, a delete finding it.
 #include <memory>
 #include <random>
-#include <unordered_map>
+#include <type_traits>
 
 #include "bench/native/bench.h"
+#include "bench/native/peers/peer.h"
 #include "flow/flow_table.h"
 
 using namespace gwlb;
+using bench::Peer;
 using flow::FlowTable;
 
 namespace {
 
 constexpr uint32_t kBatch = 64;
-constexpr uint32_t kRoundLookups = 4096;
+constexpr uint32_t kRound = 4096;  // keys
+constexpr uint32_t kRounds = 201;
 constexpr base::HashKey kKey{0x243f6a8885a308d3, 0x13198a2e03707344};
 
 template <class Key>
-Key numbered(uint64_t number) {
+Key numbered(uint32_t number) {
   Key key{};
   const uint64_t mixed = number * 0x9e3779b97f4a7c15;
   std::memcpy(key.low, &mixed, 4);
@@ -33,164 +36,391 @@ Key numbered(uint64_t number) {
   return key;
 }
 
+// Our table behind the same functions as the others.
 template <class Key>
-struct QuickHash {
-  size_t operator()(const Key& key) const {
-    uint64_t hash = kKey.k0;
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&key);
-    for (size_t at = 0; at < sizeof key; at += 8) {
-      __extension__ typedef unsigned __int128 Wide;
-      const Wide product =
-          static_cast<Wide>(base::load<uint64_t>(bytes + at) ^ hash) * (kKey.k1 | 1);
-      hash = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+struct Ours {
+  static FlowTable<Key>& of(void* table) { return *static_cast<FlowTable<Key>*>(table); }
+  static const Key* at(const void* keys, uint32_t i) { return static_cast<const Key*>(keys) + i; }
+
+  static void* create(uint32_t flows) { return FlowTable<Key>::create(flows).release(); }
+  static void destroy(void* table) { delete &of(table); }
+  static uint64_t memory_bytes(void* table) { return of(table).memory_bytes(); }
+
+  template <class Each>
+  static void in_batches(void* table, const void* keys, const uint64_t* hashes, uint32_t n,
+                         Each each) {
+    uint32_t index[kBatch];
+    for (uint32_t from = 0; from < n; from += kBatch) {
+      const uint32_t count = std::min(kBatch, n - from);
+      of(table).lookup(at(keys, from), hashes + from, count, index);
+      for (uint32_t i = 0; i < count; ++i) each(from + i, index[i]);
     }
-    return hash;
+  }
+
+  static uint32_t insert(void* table, const void* keys, const uint64_t* hashes, uint32_t n,
+                         uint32_t* values) {
+    uint32_t added = 0;
+    in_batches(table, keys, hashes, n, [&](uint32_t i, uint32_t index) {
+      if (index != flow::kNoFlow) return;
+      values[i] = of(table).insert(*at(keys, i), hashes[i]);
+      added += values[i] != flow::kNoFlow;
+    });
+    return added;
+  }
+  static uint32_t erase(void* table, const void* keys, const uint64_t* hashes, uint32_t n) {
+    uint32_t erased = 0;
+    in_batches(table, keys, hashes, n, [&](uint32_t, uint32_t index) {
+      if (index == flow::kNoFlow) return;
+      of(table).erase(index);
+      ++erased;
+    });
+    return erased;
+  }
+  static uint32_t lookup(void* table, const void* keys, const uint64_t* hashes, uint32_t n,
+                         uint32_t now, uint32_t* values) {
+    uint32_t found = 0;
+    of(table).lookup(at(keys, 0), hashes, n, values);
+    for (uint32_t i = 0; i < n; ++i) {
+      if (values[i] == flow::kNoFlow) continue;
+      of(table).at(values[i]).state.last_seen_ms = now;
+      ++found;
+    }
+    return found;
+  }
+  // By position in the table; those that are not taken cost as well.
+  static uint32_t sweep(void* table, uint32_t n, uint32_t now) {
+    const uint64_t positions = std::min(of(table).index_end(), n);
+    bench::use(of(table).sweep(now, static_cast<uint32_t>(positions), [](uint32_t, auto&) {}));
+    return static_cast<uint32_t>(positions * of(table).size() / of(table).index_end());
+  }
+
+  static constexpr Peer peer() {
+    return {"ours",       "",     true,  sizeof(Key), create, destroy,
+            memory_bytes, insert, erase, lookup,      sweep};
   }
 };
+
 template <class Key>
-struct SameKey {
-  bool operator()(const Key& a, const Key& b) const { return std::memcmp(&a, &b, sizeof a) == 0; }
+constexpr Peer kOurs = Ours<Key>::peer();
+
+// Keys of a round.
+template <class Key>
+struct Input {
+  std::vector<Key> keys = std::vector<Key>(kRound);
+  std::vector<uint64_t> hashes = std::vector<uint64_t>(kRound);
+  std::vector<uint32_t> values = std::vector<uint32_t>(kRound);
+  void set(uint32_t i, uint32_t number) {
+    keys[i] = numbered<Key>(number);
+    hashes[i] = flow::hash_key(kKey, keys[i]);
+  }
+};
+
+// A table with flows 0 to n - 1 in it. Updates replace some of them by ever new ones.
+template <class Key>
+class Contestant {
+ public:
+  Contestant(const Peer& peer, uint32_t flows) : peer_(peer), flows_(flows), next_(flows) {
+    table_ = peer.create(flows);
+    bench::prove(table_ != nullptr, "there is memory for every table");
+    std::vector<uint32_t> values(flows);
+    for (uint32_t from = 0; from < flows; from += kRound) {
+      const uint32_t count = std::min(kRound, flows - from);
+      for (uint32_t i = 0; i < count; ++i) {
+        input_.set(i, from + i);
+        values[from + i] = from + i;
+      }
+      bench::prove(peer.insert(table_, input_.keys.data(), input_.hashes.data(), count,
+                               &values[from]) == count,
+                   "every flow is in every table");
+    }
+    prove(values);
+  }
+  ~Contestant() { peer_.destroy(table_); }
+
+  const Peer& peer() const { return peer_; }
+  double bytes_a_flow() const { return static_cast<double>(peer_.memory_bytes(table_)) / flows_; }
+
+  uint64_t lookup(const Input<Key>& input, uint32_t round, bool present) {
+    uint32_t found = 0;
+    uint32_t values[kBatch];
+    for (uint32_t at = 0; at < kRound; at += kBatch) {
+      found += peer_.lookup(table_, &input.keys[at], &input.hashes[at], kBatch, round, values);
+      bench::use(values[0]);
+    }
+    bench::prove(found == (present ? kRound : 0), "a key is found where it should be");
+    return kRound;
+  }
+
+  // Takes kRound flows out, and makes keys of as many new ones.
+  void make_room() {
+    choose();
+    erase();
+    renew();
+  }
+  // The keys of kRound flows that are there.
+  void make_full() {
+    if (out_) insert();
+    choose();
+  }
+  uint64_t insert() {
+    out_ = false;
+    bench::prove(peer_.insert(table_, input_.keys.data(), input_.hashes.data(), kRound,
+                              input_.values.data()) == kRound,
+                 "new flows have room");
+    return kRound;
+  }
+  uint64_t erase() {
+    bench::prove(peer_.erase(table_, input_.keys.data(), input_.hashes.data(), kRound) == kRound,
+                 "flows that are there can be deleted");
+    out_ = true;
+    return kRound;
+  }
+  // After a round of deletes: as many new ones for the next.
+  void renew() {
+    for (uint32_t i = 0; i < kRound; ++i) {
+      live_[i] = next_++;
+      input_.set(i, live_[i]);
+    }
+  }
+  void restore() {
+    if (!out_) return;
+    renew();
+    insert();
+  }
+  uint64_t sweep(uint32_t round) { return peer_.sweep(table_, kRound, round); }
+
+  // Parts of a round, for contenders that go back and forth between two tables.
+  void choose_some_absent() {
+    for (uint32_t i = 0; i < kRound; ++i) {
+      input_.set(i, static_cast<uint32_t>(random_() % flows_) + (i % 10 == 0 ? next_ : 0));
+    }
+  }
+  void lookup_part(uint32_t from, uint32_t n, uint32_t round) {
+    bench::use(peer_.lookup(table_, &input_.keys[from], &input_.hashes[from], n, round,
+                            &input_.values[from]));
+  }
+  void insert_part(uint32_t from, uint32_t n) {
+    out_ = false;
+    bench::prove(peer_.insert(table_, &input_.keys[from], &input_.hashes[from], n,
+                              &input_.values[from]) == n,
+                 "new flows have room");
+  }
+
+ private:
+  void prove(const std::vector<uint32_t>& values) {
+    uint32_t found = 0, absent = 0, wrong = 0;
+    for (uint32_t at = 0; at < flows_; at += kBatch) {
+      const uint32_t count = std::min(kBatch, flows_ - at);
+      for (uint32_t i = 0; i < count; ++i) input_.set(i, at + i);
+      found += look(count);
+      for (uint32_t i = 0; i < count; ++i) wrong += input_.values[i] != values[at + i];
+      for (uint32_t i = 0; i < count; ++i) input_.set(i, flows_ + at + i);
+      absent += look(count);
+    }
+    bench::prove(found == flows_, "every table finds every flow");
+    bench::prove(wrong == 0, "and gives what was stored with it");
+    bench::prove(absent == 0, "and no other");
+  }
+  uint32_t look(uint32_t count) {
+    return peer_.lookup(table_, input_.keys.data(), input_.hashes.data(), count, 1,
+                        input_.values.data());
+  }
+
+  // kRound of those that are there, at random, to the front of live_.
+  void choose() {
+    if (live_.empty()) {
+      live_.resize(flows_);
+      for (uint32_t i = 0; i < flows_; ++i) live_[i] = i;
+    }
+    for (uint32_t i = 0; i < kRound; ++i) {
+      std::swap(live_[i], live_[i + random_() % (flows_ - i)]);
+      input_.set(i, live_[i]);
+    }
+  }
+
+  const Peer& peer_;
+  void* table_;
+  uint32_t flows_;
+  uint32_t next_;
+  bool out_ = false;
+  std::vector<uint32_t> live_;
+  std::mt19937_64 random_{11};
+  Input<Key> input_;
 };
 
 template <class Key>
-struct Bench {
-  uint32_t flows;
-  std::unique_ptr<FlowTable<Key>> table;
-  std::unordered_map<Key, uint32_t, QuickHash<Key>, SameKey<Key>> map;
-  flow::Pages lines;  // as much memory as the table has
-  std::mt19937_64 random;
-  // Input of one round.
-  std::vector<Key> keys = std::vector<Key>(kRoundLookups);
-  std::vector<uint64_t> hashes = std::vector<uint64_t>(kRoundLookups);
-  std::vector<uint32_t> line_numbers = std::vector<uint32_t>(kRoundLookups);
-
-  explicit Bench(uint32_t n)
-      : flows(n),
-        table(FlowTable<Key>::create(n)),
-        lines(flow::Pages::map(table->memory_bytes())),
-        random(n) {
-    map.reserve(n);
-    for (uint32_t i = 0; i < n; ++i) {
-      const Key key = numbered<Key>(i);
-      const uint32_t index = table->insert(key, flow::hash_key(kKey, key));
-      if (index == flow::kNoFlow) std::abort();
-      map.emplace(key, index);
-    }
-    // The input proved right before anything is timed.
-    for (uint32_t round = 0; round < 16; ++round) {
-      present(round);
-      uint32_t index[kBatch];
-      for (uint32_t at = 0; at < kRoundLookups; at += kBatch) {
-        table->lookup(&keys[at], &hashes[at], kBatch, index);
-        for (uint32_t i = 0; i < kBatch; ++i) {
-          if (map.find(keys[at + i])->second != index[i]) std::abort();
-        }
+class Rig {
+ public:
+  explicit Rig(uint32_t flows) : flows_(flows), random_(flows) {
+    for (const Peer* peer :
+         {&kOurs<Key>, &bench::rte_hash_bulk(sizeof(Key)),
+          &bench::rte_hash_with_hash_bulk(sizeof(Key)), &bench::boost_flat_map(sizeof(Key)),
+          &bench::absl_flat_hash_map(sizeof(Key))}) {
+      if (peer->installed) {
+        tables_.push_back(std::make_unique<Contestant<Key>>(*peer, flows));
+      } else {
+        about_.missing.push_back({peer->name, peer->package});
       }
     }
+    lines_ = std::make_unique<flow::Pages>(
+        flow::Pages::map(static_cast<size_t>(tables_[0]->bytes_a_flow() * flows)));
+  }
+
+  const bench::About& about() const { return about_; }
+
+  std::vector<bench::Contender> lookups(bool present) {
+    const auto body = [this, present](Contestant<Key>& table, uint32_t round) {
+      return table.lookup(input_, round, present);
+    };
+    const auto prepare = [this, present](Contestant<Key>&) { choose(present ? 0 : flows_); };
+    std::vector<bench::Contender> all = contenders(body, prepare);
+    all.insert(all.begin() + 1, {"limit", [this](uint32_t) { return limit(); },
+                                 [this](uint32_t) { choose_lines(); }});
+    return all;
+  }
+  std::vector<bench::Contender> inserts() {
+    return contenders([](auto& table, uint32_t) { return table.insert(); },
+                      [](auto& table) { table.make_room(); });
+  }
+  std::vector<bench::Contender> deletes() {
+    return contenders([](auto& table, uint32_t) { return table.erase(); },
+                      [](auto& table) {
+                        table.restore();
+                        table.make_full();
+                      });
+  }
+  std::vector<bench::Contender> sweeps() {
+    return contenders([](auto& table, uint32_t round) { return table.sweep(round); }, [](auto&) {});
+  }
+  std::vector<bench::Samples> memory() const {
+    std::vector<bench::Samples> samples;
+    for (auto& table : tables_) samples.push_back({table->peer().name, {table->bytes_a_flow()}});
+    return samples;
+  }
+
+ private:
+  template <class Body, class Prepare>
+  std::vector<bench::Contender> contenders(Body body, Prepare prepare) {
+    std::vector<bench::Contender> all;
+    for (auto& table : tables_) {
+      Contestant<Key>* one = table.get();
+      all.push_back({one->peer().name, [=](uint32_t round) { return body(*one, round); },
+                     [=](uint32_t) { prepare(*one); }});
+    }
+    return all;
   }
 
   void choose(uint32_t first) {
-    const auto line_count = static_cast<uint32_t>(lines.bytes() / 64);
-    for (uint32_t i = 0; i < kRoundLookups; ++i) {
-      keys[i] = numbered<Key>(first + random() % flows);
-      hashes[i] = flow::hash_key(kKey, keys[i]);
-      line_numbers[i] = static_cast<uint32_t>(random() % line_count);
+    for (uint32_t i = 0; i < kRound; ++i) {
+      input_.set(i, first + static_cast<uint32_t>(random_() % flows_));
     }
   }
-  void present(uint32_t) { choose(0); }
-  void absent(uint32_t) { choose(flows); }
-
-  uint64_t lookup(uint32_t round) {
-    uint32_t index[kBatch];
-    for (uint32_t at = 0; at < kRoundLookups; at += kBatch) {
-      table->lookup(&keys[at], &hashes[at], kBatch, index);
-      for (uint32_t found : index) table->at(found).state.last_seen_ms = round;
-    }
-    return kRoundLookups;
+  void choose_lines() {
+    const uint64_t count = lines_->bytes() / 64;
+    for (uint32_t& line : line_numbers_) line = static_cast<uint32_t>(random_() % count);
   }
-
-  uint64_t miss(uint32_t) {
-    uint32_t index[kBatch];
-    for (uint32_t at = 0; at < kRoundLookups; at += kBatch) {
-      table->lookup(&keys[at], &hashes[at], kBatch, index);
-      bench::use(index[0]);
-    }
-    return kRoundLookups;
-  }
-
-  uint64_t limit(uint32_t) {
-    const auto* memory = static_cast<const uint8_t*>(lines.data());
+  uint64_t limit() {
+    const auto* memory = static_cast<const uint8_t*>(lines_->data());
     uint64_t sum = 0;
-    for (uint32_t at = 0; at < kRoundLookups; at += kBatch) {
+    for (uint32_t at = 0; at < kRound; at += kBatch) {
       for (uint32_t i = 0; i < kBatch; ++i) {
-        __builtin_prefetch(memory + size_t{line_numbers[at + i]} * 64);
+        __builtin_prefetch(memory + size_t{line_numbers_[at + i]} * 64);
       }
       for (uint32_t i = 0; i < kBatch; ++i) {
-        sum += base::load<uint64_t>(memory + size_t{line_numbers[at + i]} * 64);
+        sum += base::load<uint64_t>(memory + size_t{line_numbers_[at + i]} * 64);
       }
     }
     bench::use(sum);
-    return kRoundLookups;
+    return kRound;
   }
 
-  uint64_t unordered(uint32_t) {
-    uint64_t sum = 0;
-    for (uint32_t at = 0; at < kRoundLookups; ++at) sum += map.find(keys[at])->second;
-    bench::use(sum);
-    return kRoundLookups;
-  }
-
-  uint64_t hash(uint32_t) {
-    for (uint32_t at = 0; at < kRoundLookups; ++at) {
-      bench::use(flow::hash_key(kKey, keys[at]));
-    }
-    return kRoundLookups;
-  }
-
-  uint64_t replace(uint32_t) {  // one erase and one insert
-    for (uint32_t at = 0; at < kRoundLookups; ++at) {
-      const uint32_t index = table->find(keys[at], hashes[at]);
-      table->erase(index);
-      bench::use(table->insert(keys[at], hashes[at]));
-    }
-    return kRoundLookups;
-  }
-
-  uint64_t sweep(uint32_t round) {
-    const uint32_t positions = std::min(table->index_end(), kRoundLookups);
-    bench::use(table->sweep(round, positions, [](uint32_t, auto&) {}));
-    return positions;
-  }
+  uint32_t flows_;
+  std::mt19937_64 random_;
+  bench::About about_;
+  std::vector<std::unique_ptr<Contestant<Key>>> tables_;
+  std::unique_ptr<flow::Pages> lines_;
+  std::vector<uint32_t> line_numbers_ = std::vector<uint32_t>(kRound);
+  Input<Key> input_;
 };
 
 template <class Key>
-void run(bench::Suite& suite, const char* family, uint32_t flows, const char* size) {
-  const std::string tail = std::string(family) + " " + size;
-  const char* kinds[] = {"lookup ", "miss ", "replace ", "sweep ", "hash "};
-  bool any = false;
-  for (const char* kind : kinds) any |= suite.wanted(kind + tail);
-  if (!any) return;
-  Bench<Key> bench(flows);
-  using Round = uint64_t (Bench<Key>::*)(uint32_t);
-  const auto contender = [&](const char* name, Round body, bool present = true) {
-    return bench::Contender{name, [&bench, body](uint32_t round) { return (bench.*body)(round); },
-                            [&bench, present](uint32_t round) {
-                              present ? bench.present(round) : bench.absent(round);
-                            }};
+void run(bench::Suite& suite, const std::string& family, uint32_t flows, const char* size) {
+  const std::string tail = family + " " + size;
+  const auto wanted = [&](const char* kind) { return suite.wanted(kind + tail); };
+  const bool lookup = wanted("lookup "), miss = wanted("miss ");
+  const bool sweep = wanted("sweep "), memory = wanted("memory ");
+  // Ten million flows are for what each packet does.
+  const bool updates = flows <= 1'000'000;
+  const bool insert = updates && wanted("insert "), erase = updates && wanted("delete ");
+  if (!lookup && !miss && !sweep && !memory && !insert && !erase) return;
+
+  Rig<Key> rig(flows);
+  const auto one = [&](const char* kind, const std::vector<bench::Contender>& contenders) {
+    suite.run(kind + tail, "ns", kRounds, 1, contenders, rig.about());
   };
-  const bench::Contender limit = contender("limit", &Bench<Key>::limit);
-  const bench::Contender map = contender("unordered_map", &Bench<Key>::unordered);
-  const auto one = [&](const char* kind, const bench::Contender& ours,
-                       std::vector<bench::Contender> others) {
-    if (!suite.wanted(kind + tail)) return;
-    others.insert(others.begin(), ours);
-    suite.run(kind + tail, "ns", 301, 1, others);
+  if (lookup) one("lookup ", rig.lookups(true));
+  if (miss) one("miss ", rig.lookups(false));
+  if (sweep) one("sweep ", rig.sweeps());
+  if (memory) suite.report("memory " + tail, "B/flow", rig.memory(), rig.about());
+  if (insert) one("insert ", rig.inserts());
+  if (erase) one("delete ", rig.deletes());
+}
+
+// Batches of both families against batches of one: half a million flows each, every tenth packet of
+// a flow that is not there.
+void mixed(bench::Suite& suite) {
+  const std::string size = suite.options().quick ? " mixed 10k" : " mixed 1m";
+  const bool lookup = suite.wanted("lookup" + size), insert = suite.wanted("insert" + size);
+  if (!lookup && !insert) return;
+  const uint32_t flows = suite.options().quick ? 5'000 : 500'000;
+  Contestant<flow::FlowKey4> four(kOurs<flow::FlowKey4>, flows);
+  Contestant<flow::FlowKey6> six(kOurs<flow::FlowKey6>, flows);
+  const auto in_parts = [](uint32_t n, auto part4, auto part6) -> uint64_t {
+    for (uint32_t from = 0; from < kRound; from += n) {
+      part4(from, n);
+      part6(from, n);
+    }
+    return 2 * kRound;
   };
-  one("lookup ", contender("ours", &Bench<Key>::lookup), {limit, map});
-  one("miss ", contender("ours", &Bench<Key>::miss, false), {limit});
-  one("replace ", contender("ours", &Bench<Key>::replace), {limit});
-  one("sweep ", contender("ours", &Bench<Key>::sweep), {});
-  one("hash ", contender("ours", &Bench<Key>::hash), {});
+  const auto contenders = [&](auto body, auto prepare) -> std::vector<bench::Contender> {
+    return {{"ours", [=](uint32_t round) { return body(kBatch / 2, round); }, prepare},
+            {"uniform", [=](uint32_t round) { return body(kBatch, round); }, prepare}};
+  };
+  const auto look_up = [&](uint32_t n, uint32_t round) {
+    return in_parts(
+        n, [&](uint32_t from, uint32_t m) { four.lookup_part(from, m, round); },
+        [&](uint32_t from, uint32_t m) { six.lookup_part(from, m, round); });
+  };
+  const auto add = [&](uint32_t n, uint32_t) {
+    return in_parts(
+        n, [&](uint32_t from, uint32_t m) { four.insert_part(from, m); },
+        [&](uint32_t from, uint32_t m) { six.insert_part(from, m); });
+  };
+  if (lookup) {
+    suite.run("lookup" + size, "ns", kRounds, 1, contenders(look_up, [&](uint32_t) {
+                four.choose_some_absent();
+                six.choose_some_absent();
+              }));
+  }
+  if (insert) {
+    suite.run("insert" + size, "ns", kRounds, 1, contenders(add, [&](uint32_t) {
+                four.make_room();
+                six.make_room();
+              }));
+  }
+}
+
+template <class Key>
+void hash(bench::Suite& suite, const std::string& family) {
+  if (!suite.wanted("hash " + family)) return;
+  Input<Key> input;
+  for (uint32_t i = 0; i < kRound; ++i) input.set(i, i);
+  suite.run("hash " + family, "ns", kRounds, 1, {{"ours", [&](uint32_t) -> uint64_t {
+                                                    for (const Key& key : input.keys) {
+                                                      bench::use(flow::hash_key(kKey, key));
+                                                    }
+                                                    return kRound;
+                                                  }}});
 }
 
 }  // namespace
@@ -199,14 +429,17 @@ int main(int argc, char** argv) {
   bench::Options options;
   if (!bench::parse_options(argc, argv, &options)) return 2;
   bench::Suite suite("lookup", options);
+  hash<flow::FlowKey4>(suite, "ipv4");
+  hash<flow::FlowKey6>(suite, "ipv6");
   const struct {
     uint32_t flows;
     const char* name;
-  } sizes[] = {{10'000, "10k"}, {100'000, "100k"}, {1'000'000, "1m"}};
+  } sizes[] = {{10'000, "10k"}, {100'000, "100k"}, {1'000'000, "1m"}, {10'000'000, "10m"}};
   for (const auto& size : sizes) {
-    if (options.quick && size.flows > 100'000) continue;
+    if (options.quick && size.flows > 10'000) continue;
     run<flow::FlowKey4>(suite, "ipv4", size.flows, size.name);
     run<flow::FlowKey6>(suite, "ipv6", size.flows, size.name);
   }
+  mixed(suite);
   return 0;
 }

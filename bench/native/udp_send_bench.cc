@@ -176,7 +176,8 @@ int main(int argc, char** argv) {
   auto batch = PacketBatch::create(kPackets, gwlb::base::kSlotStrideStandard);
   for (const uint32_t flows : {64u, 8u}) {
     for (const uint32_t bytes : {104u, 1440u}) {
-      const std::string name = "udp send " + std::to_string(flows) + " flows, " + std::to_string(bytes) + " B";
+      const std::string name =
+          "udp send " + std::to_string(flows) + " flows, " + std::to_string(bytes) + " B";
       if (!suite.wanted(name)) continue;
       const auto way = [&](const char* of, Send send) {
         return contender(of, std::move(send), *batch, sink, bytes, flows);
