@@ -6,6 +6,7 @@ import { availableParallelism, cpus, loadavg, release } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BARS } from './bars.js';
+import { instructions } from './instructions.js';
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
 import { type ListedCase, type Row, rowProblem } from './row.js';
 import { LIMIT_SUITES, SUITES, type Suite } from './suites.js';
@@ -159,6 +160,10 @@ async function main(args: readonly string[]): Promise<void> {
     process.stdout.write(USAGE);
     return;
   }
+  if (options.mode === 'instructions') {
+    process.exitCode = instructions(root, options.update);
+    return;
+  }
   if (!buildPrograms()) {
     process.exitCode = 1;
     return;
@@ -175,8 +180,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-main(process.argv.slice(2)).catch((error: unknown) => {
-  if (!(error instanceof UsageError)) throw error;
-  process.stderr.write(`bench: ${error.message}\n\n${USAGE}`);
-  process.exitCode = 2;
+main(process.argv.slice(2)).catch((error: Error) => {
+  const usage = error instanceof UsageError;
+  process.stderr.write(`bench: ${error.message}\n${usage ? `\n${USAGE}` : ''}`);
+  process.exitCode = usage ? 2 : 1;
 });

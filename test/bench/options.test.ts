@@ -1,11 +1,12 @@
 /** What the benchmark command takes, and how it judges what it measured. */
 import t from 'tap';
 import { BARS } from '../../bench/bars.js';
+import { compare, type InstructionRecord, sameCompiler } from '../../bench/instructions.js';
 import { readOptions, UsageError } from '../../bench/options.js';
 import { type Row, rowProblem } from '../../bench/row.js';
 import { SUITES } from '../../bench/suites.js';
 import { linesOf, spreadPercent, tableText } from '../../bench/table.js';
-import { filesBelow } from '../tidy/tree.js';
+import { filesBelow, textOf } from '../tidy/tree.js';
 
 t.test('options', async (t) => {
   const plain = { mode: 'run', quick: false, json: false, filter: '', update: false };
@@ -136,4 +137,23 @@ t.test('every native program is a suite, every bar a positive number', async (t)
   for (const [name, bars] of Object.entries(BARS)) {
     for (const [other, bar] of Object.entries(bars)) t.ok(bar > 0, `${name}: ${other}`);
   }
+});
+
+t.test('instruction counts are held against their record', async (t) => {
+  const record = { compiler: '', cases: { same: 100, slower: 100, faster: 100, gone: 100 } };
+  const now = { compiler: '', cases: { same: 105, slower: 105.1, faster: 94.9, other: 7 } };
+  t.strictSame(compare(now, record), [
+    { case: 'same', now: 105, record: 100, verdict: 'as recorded' },
+    { case: 'slower', now: 105.1, record: 100, verdict: 'WORSE' },
+    { case: 'faster', now: 94.9, record: 100, verdict: 'better' },
+    { case: 'gone', now: null, record: 100, verdict: 'GONE' },
+    { case: 'other', now: 7, record: null, verdict: 'not recorded' },
+  ]);
+  const debian12 = 'g++ (Debian 12.2.0-14+deb12u1) 12.2.0';
+  t.equal(sameCompiler(debian12, 'g++ (Debian 12.3.0-1) 12.3.0'), true);
+  t.equal(sameCompiler(debian12, 'g++ (Debian 14.2.0-19) 14.2.0'), false);
+  t.equal(sameCompiler(debian12, 'clang++ version 12.2.0'), false);
+  const recorded = JSON.parse(textOf('bench/instructions.json')) as InstructionRecord;
+  t.match(recorded.compiler, /^g\+\+ .* \d+\.\d+\.\d+$/);
+  t.ok(Object.values(recorded.cases).every((count) => count > 0));
 });

@@ -1,0 +1,282 @@
+// The hot loops with fixed inputs, for counting their instructions under callgrind:
+//
+//   npm run bench -- --instructions      held against bench/instructions.json
+//
+// Collection is on around the loop only. For each case a line "operations name" is printed, and
+// callgrind's counts are dumped under the same name. Alone this program measures nothing.
+#include <valgrind/callgrind.h>
+
+#include <memory>
+#include <random>
+
+#include "batch/packet_batch.h"
+#include "bench/native/bench.h"
+#include "flow/flow_table.h"
+#include "gateway/gateway.h"
+#include "test/native/packets.h"
+#include "wire/checksum.h"
+#include "wire/gwlb_options.h"
+#include "wire/inner.h"
+#include "wire/segment.h"
+
+using namespace gwlb;
+using bench::prove;
+using bench::use;
+
+namespace {
+
+constexpr uint32_t kBatch = 64;
+constexpr uint32_t kFlows = 4096;
+constexpr uint32_t kBatches = kFlows / kBatch;
+constexpr base::HashKey kKey{0x243f6a8885a308d3, 0x13198a2e03707344};
+constexpr uint64_t kNow = 1000;
+
+// `body` runs once before: what is chosen or touched at first use is not counted.
+template <class Body, class Prepare>
+void count(const std::string& name, uint64_t operations, Body body, Prepare prepare) {
+  prepare();
+  body();
+  prepare();
+  CALLGRIND_TOGGLE_COLLECT;
+  body();
+  CALLGRIND_TOGGLE_COLLECT;
+  CALLGRIND_DUMP_STATS_AT(name.c_str());
+  std::printf("%llu %s\n", static_cast<unsigned long long>(operations), name.c_str());
+}
+template <class Body>
+void count(const std::string& name, uint64_t operations, Body body) {
+  count(name, operations, body, [] {});
+}
+
+template <class Key>
+struct Keys {
+  std::vector<Key> keys = std::vector<Key>(kFlows);
+  std::vector<uint64_t> hashes = std::vector<uint64_t>(kFlows);
+
+  explicit Keys(uint32_t seed) {
+    std::mt19937 random(seed);
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      const uint32_t number = random();
+      keys[i] = Key{};
+      std::memcpy(keys[i].low, &number, 4);
+      std::memcpy(keys[i].high, &i, 4);
+      keys[i].protocol = 6;
+      keys[i].kind = 5;
+      hashes[i] = flow::hash_key(kKey, keys[i]);
+    }
+  }
+};
+
+template <class Key>
+void tables(const std::string& family) {
+  const Keys<Key> present(1), absent(2);
+  count("hash " + family, kFlows, [&] {
+    for (const Key& key : present.keys) use(flow::hash_key(kKey, key));
+  });
+
+  const auto table = flow::FlowTable<Key>::create(kFlows);
+  std::vector<uint32_t> index(kFlows);
+  const auto insert = [&] {
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      index[i] = table->insert(present.keys[i], present.hashes[i]);
+    }
+  };
+  const auto erase = [&] {
+    for (uint32_t i = 0; i < kFlows; ++i) table->erase(index[i]);
+  };
+  count("insert " + family, kFlows, insert, [&] { table->clear(); });
+  prove(table->size() == kFlows, "all flows are in the table");
+  const auto lookup = [&](const Keys<Key>& of) {
+    for (uint32_t at = 0; at < kFlows; at += kBatch) {
+      table->lookup(&of.keys[at], &of.hashes[at], kBatch, &index[at]);
+    }
+  };
+  count("lookup miss " + family, kFlows, [&] { lookup(absent); });
+  for (uint32_t found : index) prove(found == flow::kNoFlow, "absent keys are not found");
+  count("lookup hit " + family, kFlows, [&] { lookup(present); });
+  for (uint32_t found : index) prove(found != flow::kNoFlow, "every flow is found");
+  count("sweep " + family, table->index_end(),
+        [&] { use(table->sweep(kNow, table->index_end(), [](uint32_t, auto&) {})); });
+  count("erase " + family, kFlows, erase, [&] {
+    table->clear();
+    insert();
+  });
+  prove(table->size() == 0, "all flows are erased");
+}
+
+test::Bytes packet4(uint32_t flow) {
+  return test::ipv4(0x0b000000 + flow, 0x0a000001, 17, test::udp(5000, 53));
+}
+test::Bytes packet6(uint32_t flow) {
+  test::Bytes packet = test::ipv6(1, 2, 6, test::tcp(5000, 443, wire::kAck));
+  test::put32(packet, 16, flow);
+  return packet;
+}
+
+template <class Key>
+void parsing(const std::string& family, test::Bytes (*packet)(uint32_t)) {
+  std::vector<test::Bytes> packets;
+  for (uint32_t i = 0; i < kBatch; ++i) packets.push_back(packet(i));
+  count("parse and key " + family, kFlows, [&] {
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      const test::Bytes& bytes = packets[i % kBatch];
+      wire::InnerPacket inner;
+      Key key;
+      prove(wire::parse_inner(bytes.data(), bytes.size(), &inner).ok(), "packets are whole");
+      use(flow::make_key(inner, flow::Stickiness::five_tuple, 0, &key));
+      use(key);
+    }
+  });
+}
+
+void headers() {
+  std::vector<uint8_t> bytes(256);
+  const wire::GatewayOptions options{1, 2, 0x12345678};
+  count("write gateway header", kFlows, [&] {
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      wire::write_gateway_header(bytes.data() + 28, 0x0800, 0x0108, options);
+      use(bytes[28]);
+    }
+  });
+  wire::OuterHeader outer;
+  outer.source = 0x0a000001;
+  outer.destination = 0x0a000002;
+  count("write outer header", kFlows, [&] {
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      wire::write_outer_header(bytes.data(), outer, 100 + i % 1000);
+      use(bytes[0]);
+    }
+  });
+  count("parse gateway header", kFlows, [&] {
+    for (uint32_t i = 0; i < kFlows; ++i) {
+      wire::GeneveHeader header;
+      wire::GatewayOptions found;
+      const auto error =
+          wire::parse_gateway_header(bytes.data() + 28, bytes.size() - 28, 0x0108, &header, &found);
+      prove(error.ok() && found.cookie == options.cookie, "the header is as it was written");
+    }
+  });
+}
+
+void segments() {
+  const std::vector<uint8_t> payload(1400, 0x5a);
+  count("checksum 1400 B", 256, [&] {
+    for (uint32_t i = 0; i < 256; ++i) use(wire::checksum_add(payload.data(), payload.size()));
+  });
+  constexpr uint32_t kSegment = 1400, kSegments = 45;
+  const test::Bytes packet =
+      test::ipv4(0x0b000000, 0x0a000001, 6, test::tcp(5000, 443, wire::kAck, kSegment * kSegments));
+  std::vector<uint8_t> out(wire::kSegmentHeadersMax);
+  count("segment headers 1400 B", kSegments, [&] {
+    wire::SuperPacket super;
+    prove(wire::parse_super_packet(packet.data(), static_cast<uint32_t>(packet.size()), kSegment,
+                                   &super) &&
+              super.count == kSegments,
+          "the super-packet is one");
+    for (uint32_t i = 0; i < kSegments; ++i) wire::write_segment_headers(super, i, out.data());
+    use(out[0]);
+  });
+}
+
+std::vector<select::TargetSpec> targets() {
+  std::vector<select::TargetSpec> specs(10);
+  for (uint16_t i = 0; i < 10; ++i) {
+    specs[i].slot = i;
+    specs[i].address = 0x0a000001 + i;
+    specs[i].identity = i;
+    specs[i].flags = select::kRegistered | select::kEligible;
+  }
+  return specs;
+}
+
+// The whole way of a packet, flows that are known and confirmed.
+struct Pass {
+  std::unique_ptr<gateway::Gateway> gateway;
+  std::vector<std::unique_ptr<batch::PacketBatch>> batches;
+  std::vector<test::Bytes> packets;
+
+  explicit Pass(test::Bytes (*packet)(uint32_t i)) {
+    gateway::GatewayConfig config;
+    config.hash_key = {1, 2};
+    config.cookie_key = {3, 4};
+    config.flows_ipv4 = config.flows_ipv6 = kFlows * 5;  // a quarter may be unconfirmed
+    config.events = 0;
+    gateway = gateway::Gateway::create(config);
+    gateway::EndpointSpec endpoint;
+    endpoint.kind = gateway::EndpointKind::batch;
+    endpoint.id = 1;
+    gateway->set_endpoint(0, endpoint);
+    gateway->set_targets(select::TargetTable::build(targets(), 1, false, 1));
+    for (uint32_t i = 0; i < kFlows; ++i) packets.push_back(packet(i));
+    for (uint32_t i = 0; i < kBatches; ++i) {
+      batches.push_back(batch::PacketBatch::create(kBatch, base::kSlotStrideStandard));
+    }
+  }
+  void fill() {
+    for (uint32_t flow = 0; flow < kFlows; ++flow) {
+      batch::PacketBatch& batch = *batches[flow / kBatch];
+      const uint32_t i = flow % kBatch;
+      batch.count = kBatch;
+      batch.reset(i, static_cast<uint32_t>(packets[flow].size()));
+      batch.endpoint[i] = 0;
+      std::memcpy(batch.packet(i), packets[flow].data(), packets[flow].size());
+    }
+  }
+  void to_targets() {
+    for (auto& batch : batches) gateway->to_targets(*batch, kNow);
+  }
+  // What the targets return: the same bytes, from the address they were sent to.
+  void turn() {
+    for (auto& batch : batches) {
+      for (uint32_t i = 0; i < kBatch; ++i) {
+        prove(batch->verdict[i] == static_cast<uint8_t>(batch::Verdict::forward),
+              "every packet is forwarded");
+        batch->verdict[i] = static_cast<uint8_t>(batch::Verdict::pending);
+      }
+    }
+  }
+  void from_targets() {
+    for (auto& batch : batches) gateway->from_targets(*batch, kNow);
+  }
+};
+
+void passes(const std::string& traffic, test::Bytes (*packet)(uint32_t)) {
+  const auto fresh = [&] { return std::make_unique<Pass>(packet); };
+  auto pass = fresh();
+  count(
+      "pass to targets, new flows, " + traffic, kFlows, [&] { pass->to_targets(); },
+      [&] {
+        pass = fresh();
+        pass->fill();
+      });
+  pass->turn();
+  pass->from_targets();
+  pass->turn();
+  count(
+      "pass to targets " + traffic, kFlows, [&] { pass->to_targets(); }, [&] { pass->fill(); });
+  pass->turn();
+  count(
+      "pass from targets " + traffic, kFlows, [&] { pass->from_targets(); },
+      [&] {
+        pass->fill();
+        pass->to_targets();
+        pass->turn();
+      });
+  pass->turn();
+}
+
+}  // namespace
+
+int main() {
+  CALLGRIND_START_INSTRUMENTATION;
+  tables<flow::FlowKey4>("ipv4");
+  tables<flow::FlowKey6>("ipv6");
+  parsing<flow::FlowKey4>("ipv4", packet4);
+  parsing<flow::FlowKey6>("ipv6", packet6);
+  headers();
+  segments();
+  passes("ipv4", packet4);
+  passes("ipv6", packet6);
+  passes("mixed", [](uint32_t flow) { return flow % 2 == 0 ? packet4(flow) : packet6(flow); });
+  return 0;
+}
