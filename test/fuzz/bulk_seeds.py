@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the segment fuzz target: super-packets of both protocols and IP versions, with and
-without options. Run it from anywhere; it overwrites corpus/segment/."""
+"""Writes the seeds of the segment and coalesce fuzz targets: super-packets of both protocols and IP
+versions, with and without options; and flows that send in turn, something odd between them. Run it from
+anywhere; it overwrites corpus/segment/ and corpus/coalesce/."""
 import pathlib
 import struct
 
@@ -51,3 +52,27 @@ segment = {
 }
 for name, (size, packet) in segment.items():
     write('segment', name, struct.pack('>BH', 1, size) + packet)
+
+
+def record(flow, odd=0, value=0, payload=60):
+    return struct.pack('>BHB', odd << 4 | flow, value, payload)
+
+
+coalesce = {
+    'one_flow': [record(0)] * 6, 'udp': [record(2)] * 6, 'tcp6': [record(3)] * 6, 'udp6': [record(11)] * 6,
+    'short_last': [record(0)] * 3 + [record(0, payload=9)] + [record(0)] * 2,
+    'push': [record(6)] * 2 + [record(6, 2)] + [record(6)] * 2, 'turns': [record(k % 4) for k in range(16)],
+    'too_many': [record(k % 9) for k in range(27)], 'acknowledgment': [record(0), record(0, payload=0), record(0)],
+    'congestion': [record(0, 1, 0x90)] + [record(0)] * 3 + [record(0, 1, 0x90)] + [record(0)],
+    'fragment': [record(0)] * 2 + [record(0, 7, 0x2000)] + [record(0)] * 2,
+    'extension': [record(3)] * 2 + [record(3, 10, 44)] + [record(3)] * 2,
+    'options': [record(0)] * 2 + [record(0, 9, 1)] + [record(0)] * 2,
+    'same_options': [record(0, 8, 0x0103)] * 4, 'no_udp_sum': [record(2)] + [record(2, 13, 0x1a01)] + [record(2)],
+    'wrong_sum': [record(1)] * 2 + [record(1, 13, 0x4001)] + [record(1)] * 2,
+    'changed_byte': [record(1)] * 2 + [record(1, 14, 0x2201)] + [record(1)] * 2,
+    'cut': [record(0)] * 2 + [record(0, 15, 50)] + [record(0)], 'padded': [record(0), record(0, 15, 104), record(0)],
+    'long': [record(0, 11, 30000), record(0, 4, 0x8000 + 30000)] * 2 + [record(4, 11, 12000)] * 6,
+}
+for name, records in coalesce.items():
+    write('coalesce', name, b'\1' + b''.join(records))
+write('coalesce', 'without_udp', b'\0' + record(2) * 3 + record(0) * 2)
