@@ -28,4 +28,7 @@ export const SUITES: readonly Suite[] = [
 ];
 
 /** The suites of `--limits`. */
-export const LIMIT_SUITES: readonly Suite[] = [];
+export const LIMIT_SUITES: readonly Suite[] = [
+  { name: 'limits', language: 'native' },
+  { name: 'limits', language: 'javascript', pinned: true },
+];

@@ -4,7 +4,7 @@ import { BARS } from '../../bench/bars.js';
 import { compare, type InstructionRecord, sameCompiler } from '../../bench/instructions.js';
 import { readOptions, UsageError } from '../../bench/options.js';
 import { type Row, rowProblem } from '../../bench/row.js';
-import { SUITES } from '../../bench/suites.js';
+import { LIMIT_SUITES, SUITES } from '../../bench/suites.js';
 import { linesOf, spreadPercent, tableText } from '../../bench/table.js';
 import { filesBelow, textOf } from '../tidy/tree.js';
 
@@ -132,7 +132,9 @@ t.test('every native program is a suite, every bar a positive number', async (t)
   const programs = filesBelow('bench/native')
     .map((path) => /^bench\/native\/(\w+)_bench\.cc$/.exec(path)?.[1])
     .filter((name) => name !== undefined);
-  const native = SUITES.filter(({ language }) => language === 'native').map(({ name }) => name);
+  const native = [...SUITES, ...LIMIT_SUITES]
+    .filter(({ language }) => language === 'native')
+    .map(({ name }) => name);
   t.strictSame([...programs].sort(), [...native].sort());
   for (const [name, bars] of Object.entries(BARS)) {
     for (const [other, bar] of Object.entries(bars)) t.ok(bar > 0, `${name}: ${other}`);
