@@ -1,6 +1,39 @@
 /**
- * Types of the native parts that stand by themselves: codec, captures and the flow table. See binding.ts.
+ * Types of the native parts that stand by themselves: batches, codec, captures and the flow table. See binding.ts.
  */
+
+export interface NativeBatch {
+  /** Descriptors and slots; one ArrayBuffer for the life of the batch. */
+  readonly block: ArrayBuffer;
+  readonly capacity: number;
+  readonly stride: number;
+  readonly headroom: number;
+  /** Byte offset of each descriptor array in `block`. */
+  readonly layout: Record<BatchField, number>;
+}
+
+/** One that JavaScript fills: it alone says how many packets are in it, with every call. */
+export interface NativePacketBatch extends NativeBatch {
+  /** What calls take for it. */
+  readonly id: number;
+  /** Byte offset of slot 0 in `block`; slot i is i strides behind it. */
+  readonly slots: number;
+}
+
+export type BatchField =
+  | 'hash'
+  | 'offset'
+  | 'length'
+  | 'address'
+  | 'flow'
+  | 'port'
+  | 'source_port'
+  | 'target'
+  | 'endpoint'
+  | 'verdict'
+  | 'reason'
+  | 'tos'
+  | 'flags';
 
 /** One frame of a capture, as `gwlb decode` prints it. */
 export interface NativeDecodedFrame {

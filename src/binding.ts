@@ -14,41 +14,13 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type {
+  NativeBatch,
   NativeCaptureReader,
   NativeDecodedFrame,
   NativeFlowTable,
   NativeLocatedPacket,
+  NativePacketBatch,
 } from './binding-codec.js';
-
-export interface NativeBatch {
-  /** Descriptors and slots; one ArrayBuffer for the life of the batch. */
-  readonly block: ArrayBuffer;
-  readonly capacity: number;
-  readonly stride: number;
-  readonly headroom: number;
-  /** Byte offset of each descriptor array in `block`. */
-  readonly layout: Record<BatchField, number>;
-  count(): number;
-  /** Slots 0..count-1 are in use. */
-  setCount(count: number): void;
-  /** Puts packet `i` at the standard place with `length` bytes, undecided. */
-  reset(i: number, length: number): void;
-}
-
-export type BatchField =
-  | 'hash'
-  | 'offset'
-  | 'length'
-  | 'address'
-  | 'flow'
-  | 'port'
-  | 'source_port'
-  | 'target'
-  | 'endpoint'
-  | 'verdict'
-  | 'reason'
-  | 'tos'
-  | 'flags';
 
 export interface NativeGatewayConfig {
   /** 16 bytes each. */
@@ -250,17 +222,18 @@ export interface NativeGatewayControl {
 export interface NativeGateway extends NativeGatewayControl {
   setEndpoint(index: number, endpoint: NativeEndpoint): void;
   /**
-   * Uses batch.endpoint[i]. Like `fromTargets`, throws a RangeError that names the packet, and does
-   * nothing at all, where offset and length of a packet in use lead outside of its slot. Takes
-   * batches of `PacketBatch` only, not an appliance's.
+   * Decides about `count` packets of the batch with this number, of the endpoint with this index, or
+   * with 0xffff of those that batch.endpoint[i] says. Like `fromTargets`, throws a RangeError that
+   * names the packet, and does nothing at all, where offset and length of a packet in use lead outside
+   * of its slot. These three can be called without `this`.
    */
-  toTargets(batch: NativeBatch, nowMs: number): void;
-  fromTargets(batch: NativeBatch, nowMs: number): void;
+  toTargets(batch: number, count: number, endpoint: number, nowMs: number): void;
+  fromTargets(batch: number, count: number, nowMs: number): void;
   /**
    * Fills the batch with packets that were held (verdict `held`) and may go now; hand it to
    * `toTargets`. Returns how many.
    */
-  takeHeld(batch: NativeBatch, nowMs: number): number;
+  takeHeld(batch: number, nowMs: number): number;
   sweep(nowMs: number, positions: number): number;
   /** Counter words, native/gateway/counters.h; index with `counterLayout`. */
   readonly counters: BigUint64Array;
@@ -344,10 +317,10 @@ export interface NativeApplianceEngine {
 
 /**
  * Its descriptors are a copy for JavaScript: of what is written there only the verdicts count, when
- * the batch is released (a drop made before stays a drop). `count` is 0 when it is not lent, and
- * `setCount` and `reset` throw.
+ * the batch is released (a drop made before stays a drop). `count` is 0 when it is not lent.
  */
 export interface NativeApplianceBatch extends NativeBatch {
+  count(): number;
   /** Per packet, 8 words of 32 bits, filled when the batch is handed over:
    *  version | protocol << 8 | flags << 16, source port | destination port << 16, transport offset,
    *  cookie, endpoint id low, endpoint id high, attachment id low, attachment id high. */
@@ -412,7 +385,7 @@ export interface NativeBinding {
     probesAt: number;
     applianceDropsAt: number;
   };
-  PacketBatch: new (capacity: number, stride: number) => NativeBatch;
+  PacketBatch: new (capacity: number, stride: number) => NativePacketBatch;
   Gateway: new (config: NativeGatewayConfig) => NativeGateway;
   /** Throws system errors. */
   GatewayEngine: new (
@@ -464,13 +437,14 @@ export interface NativeBinding {
     options: { class: number; type: number; data: Uint8Array }[];
   }): Uint8Array;
   /**
-   * Parses a UDP payload's GENEVE header; `error` tells what a gateway would refuse it for (O bit and
-   * unknown critical options too). That gateway options are missing is no error: `gateway` is null.
+   * Parses a UDP payload's GENEVE header into `geneveWords`; its error tells what a gateway would refuse
+   * it for (O bit and unknown critical options too). That gateway options are missing is no error.
    */
-  decodeGeneve(
-    payload: Uint8Array,
-    optionClass: number,
-  ): Pick<NativeDecodedFrame, 'geneve' | 'gateway' | 'error'>;
+  decodeGeneve(payload: Uint8Array, optionClass: number): void;
+  /** What the last `decodeGeneve` found; see native/node/codec.cc and src/packet/geneve-words.ts. */
+  geneveWords: Uint32Array;
+  /** Names of the layers that parsers refuse something at, by number. */
+  layers: string[];
   /**
    * Canonical key bytes of an inner packet: 16 for IPv4, 40 for IPv6; null where it is malformed. An
    * ICMP error has the key of the packet that it quotes, a later fragment that of its 3-tuple.

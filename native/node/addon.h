@@ -9,6 +9,7 @@
 
 #include "node/appliance_batch_wrap.h"
 #include "node/args.h"
+#include "node/batch_wrap.h"
 #include "node/system_error.h"
 #include "node/values.h"
 
@@ -19,6 +20,8 @@ struct AddonData {
   // wrapped here.
   Napi::FunctionReference appliance_batch;
   std::unique_ptr<ApplianceBatch> constructing;
+  std::shared_ptr<uint32_t[]> geneve_words;  // what decodeGeneve answers
+  std::shared_ptr<BatchRegistry> batches = std::make_shared<BatchRegistry>();
 };
 
 napi_value packet_batch_class(napi_env env);

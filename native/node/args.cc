@@ -98,14 +98,13 @@ napi_valuetype type_of(napi_env env, napi_value value) {
 // The memory of a typed array of one element type that is not shared between threads.
 bool view_typed_array(napi_env env, napi_value value, napi_typedarray_type wanted, void** data,
                       size_t* length) {
-  bool is = false;
-  if (napi_is_typedarray(env, value, &is) != napi_ok || !is) return false;
   napi_typedarray_type type;
   napi_value buffer;
   if (napi_get_typedarray_info(env, value, &type, length, data, &buffer, nullptr) != napi_ok) {
     return false;
   }
   if (type != wanted) return false;
+  bool is = false;
   return napi_is_arraybuffer(env, buffer, &is) == napi_ok && is;
 }
 
@@ -206,11 +205,11 @@ bool read_bytes(napi_env env, napi_value value, const Path& path, Bytes* out) {
   return true;
 }
 
-bool read_packet(napi_env env, napi_value value, Bytes* out) {
+bool read_packet(napi_env env, napi_value value, const Path& path, Bytes* out) {
   constexpr size_t kBytesMax = 1u << 20;
-  if (!read_bytes(env, value, "packet", out)) return false;
+  if (!read_bytes(env, value, path, out)) return false;
   if (out->size <= kBytesMax) return true;
-  throw_range_error(env, "packet: expected at most " + std::to_string(kBytesMax) +
+  throw_range_error(env, path.text() + ": expected at most " + std::to_string(kBytesMax) +
                              " bytes, received " + std::to_string(out->size));
   return false;
 }

@@ -49,7 +49,7 @@ bool read_text(napi_env env, napi_value value, const Path& path, size_t bytes_ma
 // Memory shared between threads (SharedArrayBuffer) is refused, since it changes while it is read.
 bool read_bytes(napi_env env, napi_value value, const Path& path, Bytes* out);
 // The same, of one packet: at most 2^20 bytes, far above any.
-bool read_packet(napi_env env, napi_value value, Bytes* out);
+bool read_packet(napi_env env, napi_value value, const Path& path, Bytes* out);
 bool read_words(napi_env env, napi_value value, const Path& path, uint32_t** data, size_t* length);
 // Copies exactly `size` bytes.
 bool read_bytes_exact(napi_env env, napi_value value, const Path& path, uint8_t* to, size_t size);

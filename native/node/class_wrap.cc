@@ -20,6 +20,23 @@ bool has_tag(napi_env env, napi_value value, const ClassId& id) {
   return napi_check_object_type_tag(env, value, &tag, &has) == napi_ok && has;
 }
 
+bool define_bound(napi_env env, napi_value object, const char* name, napi_callback call,
+                  void* self) {
+  napi_value function;
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, call, self, &function) != napi_ok) {
+    return false;
+  }
+  // Neither can be taken away: while the function can be called, the object is there.
+  napi_property_descriptor owner = {};
+  owner.utf8name = "owner";
+  owner.value = object;
+  napi_property_descriptor property = {};
+  property.utf8name = name;
+  property.value = function;
+  return napi_define_properties(env, function, 1, &owner) == napi_ok &&
+         napi_define_properties(env, object, 1, &property) == napi_ok;
+}
+
 bool set_tag(napi_env env, napi_value object, const ClassId& id) {
   const napi_type_tag tag = tag_of(id);
   if (napi_type_tag_object(env, object, &tag) == napi_ok) return true;

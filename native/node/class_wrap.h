@@ -67,7 +67,11 @@ napi_value call_constructor(napi_env env, napi_callback_info raw) {
     return nullptr;
   }
   std::unique_ptr<T> native = kConstruct(info);
-  if (native == nullptr || !adopt(env, info.This(), std::move(native))) return nullptr;
+  T* self = native.get();
+  if (self == nullptr || !adopt(env, info.This(), std::move(native))) return nullptr;
+  if constexpr (requires { self->bind(env, info.This()); }) {
+    if (!self->bind(env, info.This())) return nullptr;
+  }
   return info.This();
 }
 
@@ -86,6 +90,21 @@ napi_property_descriptor method(const char* name) {
   out.method = call_method<T, kMethod>;
   out.attributes = static_cast<napi_property_attributes>(napi_writable | napi_configurable);
   return out;
+}
+
+// A function that belongs to one object, whatever `this` is, and keeps it alive: its native part is
+// at hand without any check, which of a method are half a microsecond. For what is called with
+// every batch; defined by `bool T::bind(napi_env, napi_value object)`, a read-only property.
+bool define_bound(napi_env env, napi_value object, const char* name, napi_callback call,
+                  void* self);
+
+template <class T, Method<T> kMethod>
+bool bound(napi_env env, napi_value object, const char* name, T* self) {
+  const auto call = [](napi_env env, napi_callback_info raw) -> napi_value {
+    const Napi::CallbackInfo info(env, raw);
+    return kMethod(info, *static_cast<T*>(info.Data()));
+  };
+  return define_bound(env, object, name, call, self);
 }
 
 template <class T, Constructor<T> kConstruct>

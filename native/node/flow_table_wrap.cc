@@ -14,6 +14,7 @@ struct FlowTable {
   static constexpr ClassId kClass = {"FlowTable", 0x7a31d5f0896ce42b};
 
   explicit FlowTable(napi_env env) : env(env) {}
+  bool bind(napi_env env, napi_value object);
   ~FlowTable() { account(-bytes); }
   void account(int64_t change) {
     int64_t total;
@@ -198,17 +199,20 @@ napi_value clear(const Napi::CallbackInfo&, FlowTable& self) {
   return nullptr;
 }
 
+bool FlowTable::bind(napi_env env, napi_value object) {
+  return bound<FlowTable, lookup>(env, object, "lookup", this) &&
+         bound<FlowTable, insert>(env, object, "insert", this) &&
+         bound<FlowTable, gwlb::node::value>(env, object, "value", this) &&
+         bound<FlowTable, set_value>(env, object, "setValue", this) &&
+         bound<FlowTable, erase>(env, object, "erase", this);
+}
+
 }  // namespace
 
 napi_value flow_table_class(napi_env env) {
   return define_class<FlowTable, construct>(env, {
                                                      method<FlowTable, size>("size"),
                                                      method<FlowTable, memory_bytes>("memoryBytes"),
-                                                     method<FlowTable, lookup>("lookup"),
-                                                     method<FlowTable, insert>("insert"),
-                                                     method<FlowTable, value>("value"),
-                                                     method<FlowTable, set_value>("setValue"),
-                                                     method<FlowTable, erase>("erase"),
                                                      method<FlowTable, sweep>("sweep"),
                                                      method<FlowTable, clear>("clear"),
                                                  });

@@ -64,7 +64,8 @@ std::unique_ptr<GatewayEngine> construct(const Napi::CallbackInfo& info) {
 
 napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
   Targets targets;
-  if (read_targets(info.Env(), info[0], self.targets.table.get(), &targets) && running(info.Env(), self)) {
+  if (read_targets(info.Env(), info[0], self.targets.table.get(), &targets) &&
+      running(info.Env(), self)) {
     self.native->set_targets(targets.table);
     self.targets = std::move(targets);
   }
@@ -197,7 +198,7 @@ napi_value explain(const Napi::CallbackInfo& info, GatewayEngine& self) {
   uint64_t now_ms;  // checked for the sake of one signature; the engine has its own clock
   if (!read_endpoint_index(info.Env(), info[1], &endpoint) ||
       !read_integer(info.Env(), info[2], "nowMs", 0, kIntegerMax, &now_ms) ||
-      !read_packet(info.Env(), info[0], &packet) || !running(info.Env(), self)) {
+      !read_packet(info.Env(), info[0], "packet", &packet) || !running(info.Env(), self)) {
     return nullptr;
   }
   const auto length = static_cast<uint32_t>(packet.size);

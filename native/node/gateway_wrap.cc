@@ -1,4 +1,6 @@
 // The gateway core without sockets, for embedders.
+#include <algorithm>
+
 #include "node/addon.h"
 #include "node/batch_wrap.h"
 #include "node/gateway_control.h"
@@ -19,6 +21,8 @@ struct Gateway {
     int64_t total;
     napi_adjust_external_memory(env, -bytes, &total);
   }
+
+  bool bind(napi_env env, napi_value object);
 
   napi_env env;
   int64_t bytes;
@@ -111,36 +115,52 @@ napi_value preview_flows(const Napi::CallbackInfo& info, Gateway& self) {
   });
 }
 
-bool read_batch_and_time(const Napi::CallbackInfo& info, batch::PacketBatch** batch,
-                         uint64_t* now_ms) {
-  Batch* wrapped;
-  if (!read_wrapped(info.Env(), info[0], "batch", &wrapped) ||
-      !read_integer(info.Env(), info[1], "nowMs", 0, kIntegerMax, now_ms) ||
-      !check_slots(info.Env(), *wrapped->native)) {
+// Endpoint of all packets of a batch, or kNoEndpoint where the descriptors say it.
+bool read_endpoint_of_all(const Napi::CallbackInfo& info, size_t at, uint16_t* out) {
+  uint32_t index;
+  if (!read_number(info.Env(), info[at], "endpoint", 0, base::kNoEndpoint, &index)) return false;
+  if (index >= base::kEndpointsMax && index != base::kNoEndpoint) {
+    throw_range_error(info.Env(), "endpoint: expected an index below " +
+                                      std::to_string(base::kEndpointsMax) + " or " +
+                                      std::to_string(base::kNoEndpoint) + ", received " +
+                                      std::to_string(index));
     return false;
   }
-  *batch = wrapped->native.get();
+  *out = static_cast<uint16_t>(index);
   return true;
+}
+
+bool read_time(const Napi::CallbackInfo& info, size_t at, uint64_t* out) {
+  return read_integer(info.Env(), info[at], "nowMs", 0, kIntegerMax, out);
 }
 
 napi_value to_targets(const Napi::CallbackInfo& info, Gateway& self) {
   batch::PacketBatch* batch;
+  uint16_t endpoint;
   uint64_t now_ms;
-  if (read_batch_and_time(info, &batch, &now_ms)) self.core->to_targets(*batch, now_ms);
+  if (!read_endpoint_of_all(info, 2, &endpoint) || !read_time(info, 3, &now_ms) ||
+      !read_batch(info, 0, &batch)) {
+    return nullptr;
+  }
+  if (endpoint != base::kNoEndpoint) std::fill_n(batch->endpoint, batch->count, endpoint);
+  self.core->to_targets(*batch, now_ms);
   return nullptr;
 }
 
 napi_value from_targets(const Napi::CallbackInfo& info, Gateway& self) {
   batch::PacketBatch* batch;
   uint64_t now_ms;
-  if (read_batch_and_time(info, &batch, &now_ms)) self.core->from_targets(*batch, now_ms);
+  if (read_time(info, 2, &now_ms) && read_batch(info, 0, &batch)) {
+    self.core->from_targets(*batch, now_ms);
+  }
   return nullptr;
 }
 
 napi_value take_held(const Napi::CallbackInfo& info, Gateway& self) {
   batch::PacketBatch* batch;
   uint64_t now_ms;
-  if (!read_batch_and_time(info, &batch, &now_ms)) return nullptr;
+  if (!read_time(info, 1, &now_ms) || !read_batch_number(info, 0, &batch)) return nullptr;
+  batch->count = 0;
   return number_value(info.Env(), self.core->take_held(*batch, now_ms));
 }
 
@@ -160,7 +180,7 @@ napi_value explain(const Napi::CallbackInfo& info, Gateway& self) {
   uint64_t now_ms;
   if (!read_endpoint_index(info.Env(), info[1], &endpoint) ||
       !read_integer(info.Env(), info[2], "nowMs", 0, kIntegerMax, &now_ms) ||
-      !read_packet(info.Env(), info[0], &packet)) {
+      !read_packet(info.Env(), info[0], "packet", &packet)) {
     return nullptr;
   }
   const auto length = static_cast<uint32_t>(packet.size);
@@ -182,6 +202,12 @@ napi_value memory_bytes(const Napi::CallbackInfo& info, Gateway& self) {
   return number_value(info.Env(), static_cast<double>(self.core->memory_bytes()));
 }
 
+bool Gateway::bind(napi_env env, napi_value object) {
+  return bound<Gateway, to_targets>(env, object, "toTargets", this) &&
+         bound<Gateway, from_targets>(env, object, "fromTargets", this) &&
+         bound<Gateway, take_held>(env, object, "takeHeld", this);
+}
+
 }  // namespace
 
 napi_value gateway_class(napi_env env) {
@@ -196,9 +222,6 @@ napi_value gateway_class(napi_env env) {
                method<Gateway, set_cookie_key>("setCookieKey"),
                method<Gateway, set_report_interval>("setReportInterval"),
                method<Gateway, preview_flows>("previewFlows"),
-               method<Gateway, take_held>("takeHeld"),
-               method<Gateway, to_targets>("toTargets"),
-               method<Gateway, from_targets>("fromTargets"),
                method<Gateway, sweep>("sweep"),
                method<Gateway, explain>("explain"),
                method<Gateway, drain_events>("drainEvents"),

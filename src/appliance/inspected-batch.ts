@@ -96,6 +96,10 @@ export class InspectedBatch extends Batch<InspectedPacket> {
     super(native);
   }
 
+  override get count(): number {
+    return this.native.count();
+  }
+
   /** Drops every packet that is still undecided. */
   dropAll(): void {
     for (const packet of this) packet.drop();

@@ -19,6 +19,9 @@ import {
   type SourcePorts,
 } from './options.js';
 
+/** Each packet's descriptor says its endpoint. */
+const NO_ENDPOINT = 0xffff;
+
 export interface GatewayOptions extends GatewayBaseOptions {
   /**
    * Whether packets to and from targets begin with their outer IPv4 and UDP headers (68 bytes of
@@ -109,10 +112,8 @@ export class Gateway extends GatewayControl {
   toTargets(batch: PacketBatch, endpoint: Endpoint | null, now: number = performance.now()): void {
     this.checkOpen();
     checkBatch(batch);
-    if (endpoint !== null) {
-      batch.endpoint.fill(this.findEndpoint('endpoint', endpoint).index, 0, batch.count);
-    }
-    this.#native.toTargets(batch.native, this.#advance(now));
+    const index = endpoint === null ? NO_ENDPOINT : this.findEndpoint('endpoint', endpoint).index;
+    this.#native.toTargets(batch.native.id, batch.count, index, this.#advance(now));
   }
 
   /**
@@ -124,7 +125,9 @@ export class Gateway extends GatewayControl {
   takeHeld(batch: PacketBatch, now: number = performance.now()): number {
     this.checkOpen();
     checkBatch(batch);
-    return this.#native.takeHeld(batch.native, this.#advance(now));
+    const count = this.#native.takeHeld(batch.native.id, this.#advance(now));
+    batch.filled(count);
+    return count;
   }
 
   /**
@@ -138,7 +141,7 @@ export class Gateway extends GatewayControl {
   fromTargets(batch: PacketBatch, now: number = performance.now()): void {
     this.checkOpen();
     checkBatch(batch);
-    this.#native.fromTargets(batch.native, this.#advance(now));
+    this.#native.fromTargets(batch.native.id, batch.count, this.#advance(now));
   }
 
   /**

@@ -1,5 +1,6 @@
 /** Batches of packets: native memory, seen from JavaScript through typed arrays. */
-import { type BatchField, binding, type NativeBatch } from '../binding.js';
+import { binding } from '../binding.js';
+import type { BatchField, NativeBatch, NativePacketBatch } from '../binding-codec.js';
 import {
   checkBoolean,
   checkInteger,
@@ -119,9 +120,7 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
   }
 
   /** Packets in the batch: positions 0 to count - 1. */
-  get count(): number {
-    return this.native.count();
-  }
+  abstract get count(): number;
 
   /** A view of packet i's bytes; valid until the batch is filled again. */
   bytes(i: number): Uint8Array {
@@ -136,7 +135,7 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
   [Symbol.iterator](): IterableIterator<P> {
     const cursor = this.#cursor ?? this.makeCursor();
     this.#cursor = null;
-    return new Walk(cursor, this.native.count(), () => {
+    return new Walk(cursor, this.count, () => {
       this.#cursor = cursor;
     });
   }
@@ -144,6 +143,9 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
   /** @internal */
   protected abstract makeCursor(): P;
 }
+
+/** No target, no endpoint. */
+const NONE = 0xffff;
 
 export interface PacketBatchOptions {
   /** Packets the batch has room for, 1–256. Default 256. */
@@ -162,6 +164,9 @@ export interface PacketBatchOptions {
 export class PacketBatch extends Batch<Packet> {
   /** Bytes of the largest packet that fits. */
   readonly packetBytesMax: number;
+  /** @internal */
+  declare readonly native: NativePacketBatch;
+  #count = 0;
 
   constructor(options: PacketBatchOptions = {}) {
     const { packets = BATCH_PACKETS_MAX, jumbo = true } = checkOptions('options', options, [
@@ -200,8 +205,21 @@ export class PacketBatch extends Batch<Packet> {
       );
     }
     checkInteger('length', length, 0, this.packetBytesMax);
-    this.native.reset(i, length);
-    this.native.setCount(i + 1);
+    const { slots, stride, headroom } = this.native;
+    this.offset[i] = slots + i * stride + headroom;
+    this.length[i] = length;
+    this.hash[i] = 0n;
+    this.address[i] = 0;
+    this.cookie[i] = 0;
+    this.port[i] = 0;
+    this.sourcePort[i] = 0;
+    this.target[i] = NONE;
+    this.endpoint[i] = NONE;
+    this.verdict[i] = 0;
+    this.reason[i] = 0;
+    this.tos[i] = 0;
+    this.flags[i] = 0;
+    this.#count = i + 1;
     return i;
   }
 
@@ -212,7 +230,17 @@ export class PacketBatch extends Batch<Packet> {
 
   /** Takes all packets out; the memory stays. */
   clear(): void {
-    this.native.setCount(0);
+    this.#count = 0;
+  }
+
+  /** Packets in the batch: positions 0 to count - 1. */
+  override get count(): number {
+    return this.#count;
+  }
+
+  /** @internal Says how many packets native code has filled in. */
+  filled(count: number): void {
+    this.#count = count;
   }
 
   protected override makeCursor(): Packet {

@@ -9,6 +9,7 @@ import {
   outOfRange,
 } from '../errors.js';
 import { formatEndpointId, formatIp, formatMac, parseEndpointId } from './address.js';
+import { readGeneve } from './geneve-words.js';
 import type { DropReason } from './names.js';
 
 /** Option class of AWS; others use the same layout under another class (Tencent: 0x0167). */
@@ -100,23 +101,10 @@ export function decodeGeneve(
   options: DecodeGeneveOptions = {},
 ): DecodedGeneve {
   const { optionClass = OPTION_CLASS_AWS } = checkOptions('options', options, ['optionClass']);
-  const { geneve, gateway, error } = binding.decodeGeneve(
+  return readGeneve(
     checkBytes('payload', payload),
     checkInteger('options.optionClass', optionClass, 0, 0xffff),
   );
-  return {
-    header: geneve && {
-      version: geneve.version,
-      oam: geneve.oam,
-      critical: geneve.critical,
-      protocolType: geneve.protocolType,
-      vni: geneve.vni,
-      headerLength: geneve.headerLength,
-      options: geneve.options,
-    },
-    gateway: gateway && { ...gateway, endpointId: formatEndpointId(gateway.endpointId) },
-    error: decodeError(error),
-  };
 }
 
 export interface EncodeGeneveHeader {

@@ -131,6 +131,9 @@ const PEER = object({
 const INDEX = integer(0, 4095);
 const MS = integer(0, 2 ** 31 - 1);
 
+/** Which numbers have a batch changes while others are made and collected. */
+const BATCH = integer(0, 1000);
+
 interface Call {
   what: string;
   call: (...given: never[]) => unknown;
@@ -165,8 +168,6 @@ const reader = new binding.CaptureReader(binding.captureHeader(1));
 /** Good arguments where a field has few good values would be refused as a duplicate or the like. */
 const CALLS: Call[] = [
   construction('PacketBatch', [4, 2240], [integer(1, 256), integer(192, 65536)]),
-  method(batch, 'setCount', [1], [integer(0, 4)]),
-  method(batch, 'reset', [1, 5], [integer(0, 3), integer(0, 2112)]),
 
   construction('Gateway', [gatewayConfig()], [object(GATEWAY_FIELDS)]),
   method(gateway, 'setTargets', [twoTargets()], [TARGETS]),
@@ -184,9 +185,9 @@ const CALLS: Call[] = [
   method(gateway, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
   method(gateway, 'setReportInterval', [0], [MS]),
   method(gateway, 'previewFlows', [targetTable, 0, 10], [native, integer(0, U32), integer(1, U32)]),
-  method(gateway, 'takeHeld', [batch, 0], [native, NOW]),
-  method(gateway, 'toTargets', [batch, 0], [native, NOW]),
-  method(gateway, 'fromTargets', [batch, 0], [native, NOW]),
+  method(gateway, 'takeHeld', [batch.id, 0], [BATCH, NOW]),
+  method(gateway, 'toTargets', [batch.id, 0, 1, 0], [BATCH, integer(0, 4), INDEX, NOW]),
+  method(gateway, 'fromTargets', [batch.id, 0, 0], [BATCH, integer(0, 4), NOW]),
   method(gateway, 'sweep', [0, 10], [NOW, integer(0, U32)]),
   method(gateway, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
   method(gateway, 'drainEvents', [10], [integer(0, 2 ** 20)]),
@@ -427,9 +428,9 @@ t.test('messages name the place, what was expected and what was received', async
     name: 'TypeError',
     message: "targets.targets[1].weight: expected an integer from 1 to 10000, received '5'",
   });
-  t.throws(() => gateway.toTargets(table as never, 0), {
+  t.throws(() => gateway.toTargets(table as never, 0, 0, 0), {
     name: 'TypeError',
-    message: 'batch: expected a native PacketBatch, received an object',
+    message: 'batch: expected an integer from 0 to 4294967295, received an object',
   });
   t.throws(() => binding.flowKey(new Int8Array(4) as never, 5, 0), {
     name: 'TypeError',

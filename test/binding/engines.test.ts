@@ -3,6 +3,8 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import t from 'tap';
 import { binding, type NativeApplianceBatch } from '../../src/binding.js';
+import { formatEndpointId } from '../../src/packet/address.js';
+import { readGeneve } from '../../src/packet/geneve-words.js';
 import {
   applianceConfig,
   gatewayConfig,
@@ -278,8 +280,8 @@ for (const workers of [1, 2]) {
     ]);
     endpoint.socket.send(entering, engine.port, '127.0.0.1');
     await until(() => target.received.length === 1, 'it reaches the target');
-    t.match(binding.decodeGeneve(target.received[0], 0x0108), {
-      gateway: { endpointId: peer.id, attachmentId: 0n },
+    t.match(readGeneve(target.received[0], 0x0108), {
+      gateway: { endpointId: formatEndpointId(peer.id), attachmentId: 0n },
       error: null,
     });
     target.socket.send(target.received[0], engine.port, '127.0.0.1');

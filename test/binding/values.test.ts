@@ -1,6 +1,7 @@
 /** What goes in comes out: tables, captures, headers and keys through the addon. */
 import t from 'tap';
 import { binding } from '../../src/binding.js';
+import { readGeneve } from '../../src/packet/geneve-words.js';
 import { gatewayHeader, twoTargets, udpPacket } from './fixtures.js';
 
 const NONE = 0xffffffff;
@@ -136,32 +137,50 @@ t.test('GENEVE headers', async (t) => {
   };
   const encoded = binding.encodeGeneve(header);
   t.equal(Buffer.from(encoded).toString('hex'), '03c06558abcdef00fff081010102030400010200');
-  const decoded = binding.decodeGeneve(encoded, CLASS);
-  t.match(decoded.geneve, { ...header, offset: 0, version: 0, headerLength: 20 });
+  const decoded = readGeneve(encoded, CLASS);
+  t.match(decoded.header, { ...header, version: 0, headerLength: 20 });
   t.match(decoded, { gateway: null, error: { reason: 'geneve_control' } });
 
-  const good = binding.decodeGeneve(gatewayHeader(0xabcdef0123456789n, 0xdeadbeef), CLASS);
+  const good = readGeneve(gatewayHeader(0xabcdef0123456789n, 0xdeadbeef), CLASS);
   t.match(good, {
-    geneve: { protocolType: 0x0800, vni: 0, headerLength: 40 },
-    gateway: { endpointId: 0xabcdef0123456789n, attachmentId: 0n, cookie: 0xdeadbeef },
+    header: { protocolType: 0x0800, vni: 0, headerLength: 40 },
+    gateway: { endpointId: 'vpce-0abcdef0123456789', attachmentId: 0n, cookie: 0xdeadbeef },
     error: null,
   });
   const plain = binding.encodeGeneve({ ...header, oam: false, critical: false, options: [] });
-  t.match(binding.decodeGeneve(plain, CLASS), { gateway: null, error: null });
+  t.match(readGeneve(plain, CLASS), { gateway: null, error: null });
 
-  t.match(binding.decodeGeneve(new Uint8Array(7), CLASS), {
-    geneve: null,
+  t.match(readGeneve(new Uint8Array(7), CLASS), {
+    header: null,
     gateway: null,
     error: { reason: 'geneve_truncated', layer: 'geneve', offset: 0, needed: 8, had: 7 },
   });
   for (let length = 8; length < 40; length++) {
-    const { geneve, error } = binding.decodeGeneve(gatewayHeader(1n, 1).subarray(0, length), CLASS);
-    t.match(geneve, { headerLength: 40, options: [] }, `${length} bytes`);
+    const { header, error } = readGeneve(gatewayHeader(1n, 1).subarray(0, length), CLASS);
+    t.match(header, { headerLength: 40, options: [] }, `${length} bytes`);
     t.equal(error?.reason, 'geneve_truncated');
   }
+  // As many options as fit: 63 of 4 bytes.
+  const many = readGeneve(
+    binding.encodeGeneve({
+      ...header,
+      oam: false,
+      options: Array.from({ length: 63 }, (_, i) => ({
+        class: i,
+        type: i,
+        data: new Uint8Array(),
+      })),
+    }),
+    CLASS,
+  );
+  t.strictSame(
+    many.header?.options.map((option) => [option.class, option.type, option.data.length]),
+    Array.from({ length: 63 }, (_, i) => [i, i, 0]),
+  );
+
   const short = gatewayHeader(1n, 1);
   short[11] = 1;
-  t.ok(binding.decodeGeneve(short, CLASS).error, 'an option of another length');
+  t.ok(readGeneve(short, CLASS).error, 'an option of another length');
 });
 
 t.test('frames', async (t) => {
