@@ -1,15 +1,7 @@
 // What crossing from JavaScript to C costs at least, for `--limits`: functions that do nothing.
-import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { addon } from './addon.js';
 import { compareLoops, prove, wanted } from './harness.js';
 
-interface EmptyAddon {
-  nothing: () => undefined;
-  number: (value: number) => number;
-  bytes: (array: Uint8Array) => number;
-}
-
-const path = fileURLToPath(new URL('../build-native/bench/empty.node', import.meta.url));
 const CALLS = 1000;
 const array = new Uint8Array(64);
 let sink = 0;
@@ -20,7 +12,6 @@ function loop(name: string, run: () => void): void {
   compareLoops({ suite: 'limits', name, unit: 'ns' }, CALLS, [{ name: 'ours', run }]);
 }
 
-const addon = createRequire(import.meta.url)(path) as EmptyAddon;
 prove(
   'the functions answer',
   [addon.nothing(), addon.number(6), addon.bytes(array)],
