@@ -262,14 +262,13 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   readonly sourcePorts: number;
   /** One array a worker. */
   readonly counters: readonly BigUint64Array[];
+  /** What the kernel granted; of TUN devices, to the one that was opened last. */
+  offloads(): { udpGso: boolean; udpGro: boolean; tunTso: boolean; tunUso: boolean };
   /** Returns the device's name. */
   addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): string;
   addEndpoint(index: number, endpoint: NativeEndpoint): void;
   nowMs(): number;
-  /**
-   * Sends a datagram of up to 2,112 bytes beside the packets, from the outer source port with the index
-   * `source` modulo their number; whether it went.
-   */
+  /** Sends a datagram of up to 2,112 bytes, from outer source port number `source` (modulo); whether it went. */
   sendDatagram(address: number, port: number, source: number, bytes: Uint8Array): boolean;
   /**
    * Whose hosts answered a packet with ICMP port unreachable since the last call: address x 65536 +
@@ -389,7 +388,7 @@ export interface NativeBinding {
   Gateway: new (config: NativeGatewayConfig) => NativeGateway;
   /** Throws system errors. */
   GatewayEngine: new (
-    config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number },
+    config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number; offloads: boolean },
   ) => NativeGatewayEngine;
   ApplianceEngine: new (config: NativeApplianceConfig, ready: () => void) => NativeApplianceEngine;
   FlowTable: new (

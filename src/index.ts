@@ -76,6 +76,7 @@ export {
   GatewayLoadBalancer,
   type GeneveEndpointOptions,
   type ListenOptions,
+  type Offloads,
   type TunEndpointOptions,
 } from './gateway/gateway-load-balancer.js';
 export type { ListenerAttributes } from './gateway/listener-attributes.js';

@@ -94,6 +94,13 @@ class PacketBatch {
     return segment[i] == 0 ? length[i] : headers[i] + uint32_t{segment[i]};
   }
   bool is_super(uint32_t i) const { return segment[i] != 0; }
+  // Packet i stands for `count` packets from now on; its IP header is its first byte now.
+  void make_super(uint32_t i, uint16_t count, uint16_t header_bytes, uint16_t segment_bytes) {
+    inner[i] = offset[i];
+    packets[i] = count;
+    headers[i] = header_bytes;
+    segment[i] = segment_bytes;
+  }
   // Packet i is one packet from now on.
   void make_ordinary(uint32_t i) {
     segment[i] = headers[i] = 0;
@@ -141,6 +148,7 @@ class PacketBatch {
   // Bounds of the packet's memory, and what makes a super-packet; native code's alone.
   uint32_t begin[base::kBatchPacketsMax];
   uint32_t end[base::kBatchPacketsMax];
+  uint32_t inner[base::kBatchPacketsMax];  // of a super-packet: offset of its IP header
   uint16_t packets[base::kBatchPacketsMax];
   uint16_t segment[base::kBatchPacketsMax];
   uint16_t headers[base::kBatchPacketsMax];

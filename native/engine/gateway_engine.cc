@@ -29,6 +29,10 @@ uint32_t ring_slots(uint32_t workers, uint32_t stride) {
   return slots;
 }
 
+uint32_t slot_stride(uint32_t mtu) {
+  return mtu > kInnerBytesStandard ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
+}
+
 uint32_t share_of(uint32_t flows, uint32_t workers) {
   return std::max((flows + workers - 1) / workers, base::kFlowsMin);
 }
@@ -55,6 +59,8 @@ io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
                                         std::vector<std::unique_ptr<io::UdpReceiver>>* receivers) {
   io::UdpConfig udp = config.udp;
   udp.reuse_port = false;
+  udp.offload = offload_ = config.offload;
+  udp.datagram_bytes_max = slot_stride(config.gateway.mtu) - base::kHeadroom;
   for (uint32_t k = 0; k < config.workers; ++k) {
     std::unique_ptr<io::UdpReceiver> receiver;
     io::OsError error = io::UdpReceiver::open(udp, &receiver);
@@ -67,8 +73,11 @@ io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
   port_ = udp.port;
   const io::UdpReceiver* only = udp.source_port_count == 0 ? receivers->front().get() : nullptr;
   io::OsError error = io::UdpSender::open(udp, only, &sender_);
-  if (error.ok()) source_ports_ = sender_->sockets();
-  return error;
+  if (!error.ok()) return error;
+  source_ports_ = sender_->sockets();
+  offloads_.send_trains = sender_->trains();
+  offloads_.receive_trains = receivers->front()->trains();
+  return {};
 }
 
 io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
@@ -76,7 +85,7 @@ io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
   io::OsError error = open_sockets(config, &receivers);
   if (!error.ok()) return error;
 
-  const bool jumbo = config.gateway.mtu > kInnerBytesStandard;
+  const bool jumbo = slot_stride(config.gateway.mtu) == base::kSlotStrideJumbo;
   packet_bytes_max_ = jumbo ? base::kInnerBytesMax : kInnerBytesStandard;
   GatewayWorker::Config each;
   each.gateway = config.gateway;
@@ -84,7 +93,8 @@ io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
   each.gateway.flows_ipv4 = share_of(config.gateway.flows_ipv4, config.workers);
   each.gateway.flows_ipv6 = share_of(config.gateway.flows_ipv6, config.workers);
   each.workers = config.workers;
-  each.stride = jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
+  each.offload = config.offload;
+  each.stride = slot_stride(config.gateway.mtu);
   each.ring_slots = ring_slots(each.workers, each.stride);
   std::vector<GatewayWorker*> all;
   for (uint32_t k = 0; k < config.workers; ++k) {
@@ -135,10 +145,12 @@ io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& 
   }
   io::TunConfig device = config;
   device.queues = workers();
+  device.offload = offload_;
   std::unique_ptr<io::Tun> opened;
   io::OsError error = io::Tun::open(device, &opened);
   if (!error.ok()) return error;
   const std::string name = opened->name();
+  offloads_.tun = opened->offloads();
   const std::shared_ptr<io::Tun> tun = std::move(opened);
 
   // Every worker knows the endpoint before any reads its first packet, which may cross at once.

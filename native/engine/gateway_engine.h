@@ -32,8 +32,17 @@ class GatewayWorker;
 struct GatewayEngineConfig {
   // flows_* are divided among the workers (each at least kFlowsMin); outer_headers is not for here.
   gateway::GatewayConfig gateway;
-  io::UdpConfig udp;     // reuse_port is decided here
+  io::UdpConfig udp;     // reuse_port and offload are decided here
   uint32_t workers = 1;  // 1..kWorkersMax
+  // Super-packets of TUN devices and trains of datagrams, as far as the kernel has them.
+  bool offload = true;
+};
+
+// What the kernel granted of GatewayEngineConfig::offload.
+struct Offloads {
+  bool send_trains = false;     // UDP_SEGMENT
+  bool receive_trains = false;  // UDP_GRO
+  io::TunOffloads tun;          // of the device that was opened last
 };
 
 class GatewayEngine {
@@ -46,6 +55,7 @@ class GatewayEngine {
   uint16_t port() const;
   uint32_t workers() const;
   uint16_t source_ports() const;  // how many could be bound
+  const Offloads& offloads() const { return offloads_; }
 
   // Opens the device with a queue for each worker. Besides the errors of io::Tun: EEXIST where the
   // index has a device already, EINVAL for an index out of range or a device MTU above what the
@@ -106,6 +116,8 @@ class GatewayEngine {
   std::unique_ptr<io::UdpSendScratch> own_scratch_;
   std::vector<std::unique_ptr<GatewayWorker>> workers_;
   std::vector<bool> has_device_;  // by endpoint index
+  bool offload_ = false;
+  Offloads offloads_;
   uint32_t packet_bytes_max_ = 0;
   uint16_t port_ = 0;
   uint16_t source_ports_ = 0;

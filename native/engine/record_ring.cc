@@ -14,7 +14,8 @@ std::unique_ptr<RecordRing> RecordRing::create(uint32_t packets, uint32_t window
   return ring->packets_ == nullptr ? nullptr : std::move(ring);
 }
 
-void RecordRing::put(const uint8_t* bytes, uint32_t length, uint16_t endpoint, uint64_t now_ms) {
+void RecordRing::put(const uint8_t* bytes, uint32_t there, uint32_t length, uint16_t endpoint,
+                     uint64_t now_ms) {
   RecordedPacket& packet = packets_[next_];
   if (size_ < capacity_) {
     ++size_;
@@ -25,7 +26,7 @@ void RecordRing::put(const uint8_t* bytes, uint32_t length, uint16_t endpoint, u
   packet.time_ms = now_ms;
   packet.length = length;
   packet.endpoint = endpoint;
-  packet.captured = static_cast<uint16_t>(std::min(length, RecordedPacket::kBytes));
+  packet.captured = static_cast<uint16_t>(std::min(there, RecordedPacket::kBytes));
   std::memcpy(packet.bytes, bytes, packet.captured);
 }
 

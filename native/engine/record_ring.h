@@ -25,7 +25,9 @@ class RecordRing {
   // Room for `packets` packets, at least 1. Null where memory is refused.
   static std::unique_ptr<RecordRing> create(uint32_t packets, uint32_t window_ms);
 
-  void put(const uint8_t* bytes, uint32_t length, uint16_t endpoint, uint64_t now_ms);
+  // A packet of `length` bytes, of which `there` can be read.
+  void put(const uint8_t* bytes, uint32_t there, uint32_t length, uint16_t endpoint,
+           uint64_t now_ms);
 
   // The packets of the window that ends at `now_ms`, oldest first: calls `take(packet)` for each.
   template <class Take>

@@ -22,17 +22,35 @@ std::unique_ptr<PacketRing> PacketRing::create(uint32_t slots, uint32_t slot_byt
 
 PacketRing::~PacketRing() { std::free(block_); }
 
-bool PacketRing::push(const batch::PacketBatch& batch, uint32_t i, PacketKind kind) {
-  if (batch.length[i] > slot_bytes_) return false;
+// Where `length` bytes of packet i go, or null.
+uint8_t* PacketRing::begin_push(const batch::PacketBatch& batch, uint32_t i, uint32_t length,
+                                PacketKind kind) {
+  if (length > slot_bytes_) return nullptr;
   if (pushed_ - head_seen_ > mask_) {
     head_seen_ = head_.load(std::memory_order_acquire);
-    if (pushed_ - head_seen_ > mask_) return false;
+    if (pushed_ - head_seen_ > mask_) return nullptr;
   }
-  const Record record{batch.length[i],   batch.address[i], batch.port[i],
-                      batch.endpoint[i], batch.tos[i],     kind};
+  const Record record{length, batch.address[i], batch.port[i], batch.endpoint[i], batch.tos[i],
+                      kind};
   uint8_t* to = slot(pushed_);
   std::memcpy(to, &record, sizeof record);
-  std::memcpy(to + sizeof record, batch.packet(i), record.length);
+  return to + sizeof record;
+}
+
+bool PacketRing::push(const batch::PacketBatch& batch, uint32_t i, PacketKind kind) {
+  uint8_t* to = begin_push(batch, i, batch.length[i], kind);
+  if (to == nullptr) return false;
+  std::memcpy(to, batch.packet(i), batch.length[i]);
+  ++pushed_;
+  return true;
+}
+
+bool PacketRing::push_segment(const batch::PacketBatch& batch, uint32_t i,
+                              const wire::SuperPacket& super, uint32_t k) {
+  const uint32_t length = super.headers + wire::segment_payload(super, k);
+  uint8_t* to = begin_push(batch, i, length, PacketKind::ingress);
+  if (to == nullptr) return false;
+  wire::write_segment(super, k, to);
   ++pushed_;
   return true;
 }

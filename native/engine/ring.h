@@ -11,6 +11,7 @@
 #include <memory>
 
 #include "batch/packet_batch.h"
+#include "wire/segment.h"
 
 namespace gwlb::engine {
 
@@ -30,10 +31,14 @@ class PacketRing {
   PacketRing& operator=(const PacketRing&) = delete;
 
   uint32_t slots() const { return mask_ + 1; }
+  uint32_t slot_bytes() const { return slot_bytes_; }
 
   // Producer. Copies packet i of the batch; false where the ring is full or the packet larger than
   // a slot. Nothing is visible to the consumer before publish().
   bool push(const batch::PacketBatch& batch, uint32_t i, PacketKind kind);
+  // Segment k of super-packet i, as a packet of its own.
+  bool push_segment(const batch::PacketBatch& batch, uint32_t i, const wire::SuperPacket& super,
+                    uint32_t k);
   // Sequentially consistent, because the producer then asks whether the consumer sleeps, while the
   // consumer says that it will sleep and then asks empty().
   void publish() { tail_.store(pushed_, std::memory_order_seq_cst); }
@@ -56,6 +61,8 @@ class PacketRing {
   };
 
   PacketRing() = default;
+  uint8_t* begin_push(const batch::PacketBatch& batch, uint32_t i, uint32_t length,
+                      PacketKind kind);
   uint8_t* slot(uint32_t position) const { return block_ + size_t{position & mask_} * stride_; }
 
   uint8_t* block_ = nullptr;

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "engine/steer.h"
+#include "wire/segment.h"
 
 namespace gwlb::engine {
 
@@ -25,6 +26,11 @@ constexpr int kTickMs = 250;
 constexpr int kHeldTickMs = 10;
 // Table positions examined in one round at most, for the packets' sake.
 constexpr uint32_t kSweepPositionsMax = 8192;
+
+// Of a super-packet that has just been read.
+bool parse_super(const PacketBatch& batch, uint32_t i, wire::SuperPacket* super) {
+  return wire::parse_super_packet(batch.packet(i), batch.length[i], batch.segment[i], super);
+}
 
 }  // namespace
 
@@ -112,12 +118,15 @@ void GatewayWorker::read_devices() {
     device.hot = false;
     if (device.queue == nullptr) continue;
     io::OsError error;
+    bool more = false;
     batch_->count = 0;
-    const uint32_t got = device.queue->receive(*batch_, endpoint, &error);
-    if (got != 0) process(PacketKind::ingress);
+    if (device.queue->receive(*batch_, endpoint, &more, &error) != 0) {
+      count_drops(nullptr);
+      process(PacketKind::ingress);
+    }
     if (!error.ok()) {
       lose_device(endpoint, error);
-    } else if (got == batch_->capacity()) {
+    } else if (more) {
       device.hot = true;
       hot_[kept++] = endpoint;
     }
@@ -128,17 +137,19 @@ void GatewayWorker::read_devices() {
 void GatewayWorker::read_socket() {
   if (!socket_hot_) return;
   io::OsError error;
-  const uint32_t got = receiver_->receive(*batch_, &error);
-  socket_hot_ = got == batch_->capacity();
-  was_full_ |= socket_hot_;
-  if (!error.ok()) {
-    stop_reading();
-    return fail(error);
-  }
-  if (got == 0) return;
-  count_overflows();
-  count_drops(nullptr);
-  process(PacketKind::datagram);
+  do {
+    const uint32_t got = receiver_->receive(*batch_, &error);
+    socket_hot_ = receiver_->more();
+    was_full_ |= socket_hot_;
+    if (!error.ok()) {
+      stop_reading();
+      return fail(error);
+    }
+    if (got == 0) return;
+    count_overflows();
+    count_drops(nullptr);
+    process(PacketKind::datagram);
+  } while (receiver_->pending());
 }
 
 void GatewayWorker::read_rings() {
@@ -176,6 +187,10 @@ void GatewayWorker::record(PacketKind kind) {
   const PacketBatch& batch = *batch_;
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (!batch.pending(i)) continue;
+    if (batch.is_super(i)) {
+      record_segments(i);
+      continue;
+    }
     const uint8_t* packet = batch.packet(i);
     const uint32_t length = batch.length[i];
     uint16_t endpoint = batch.endpoint[i];
@@ -184,7 +199,18 @@ void GatewayWorker::record(PacketKind kind) {
       endpoint = gateway_->endpoint_of_peer(packet, length, batch.address[i], &inner);
       if (endpoint == base::kNoEndpoint) continue;
     }
-    record_->put(packet + inner, length - inner, endpoint, now_ms_);
+    record_->put(packet + inner, length - inner, length - inner, endpoint, now_ms_);
+  }
+}
+
+void GatewayWorker::record_segments(uint32_t i) {
+  wire::SuperPacket super;
+  uint8_t headers[wire::kSegmentHeadersMax];
+  if (!parse_super(*batch_, i, &super)) return;
+  for (uint32_t k = 0; k < super.count; ++k) {
+    wire::write_segment_headers(super, k, headers);
+    const uint32_t length = super.headers + wire::segment_payload(super, k);
+    record_->put(headers, super.headers, length, batch_->endpoint[i], now_ms_);
   }
 }
 
@@ -199,12 +225,8 @@ void GatewayWorker::hand_over(PacketKind kind) {
     const uint32_t owner =
         owner_of(key, batch.packet(i), batch.length[i], config_.workers, config_.index);
     if (owner == config_.index) continue;
-    if (workers_[owner]->rings_[config_.index]->push(batch, i, kind)) {
-      batch.verdict[i] = static_cast<uint8_t>(Verdict::moved);
+    if (push(*workers_[owner]->rings_[config_.index], i, kind)) {
       touched |= uint64_t{1} << owner;
-    } else {
-      batch.drop(i, DropReason::worker_ring_full);
-      gateway_->counters().drop(DropReason::worker_ring_full);
     }
   }
   for (; touched != 0; touched &= touched - 1) {
@@ -214,20 +236,68 @@ void GatewayWorker::hand_over(PacketKind kind) {
   }
 }
 
-// True where packet i has to be sent to the endpoint's peer.
+// Puts packet i into the owner's ring, a super-packet cut into its packets: the slots of a ring
+// take one packet each. False where nothing of it went.
+bool GatewayWorker::push(PacketRing& ring, uint32_t i, PacketKind kind) {
+  PacketBatch& batch = *batch_;
+  const uint32_t packets = batch.packets[i];
+  uint32_t pushed = 0;
+  wire::SuperPacket super;
+  if (batch.longest(i) > ring.slot_bytes()) {
+    batch.drop(i, DropReason::receive_truncated);
+  } else if (!batch.is_super(i)) {
+    pushed = ring.push(batch, i, kind) ? 1 : 0;
+  } else if (parse_super(batch, i, &super)) {
+    while (pushed < packets && ring.push_segment(batch, i, super, pushed)) ++pushed;
+  }
+  if (batch.pending(i)) batch.drop(i, DropReason::worker_ring_full);
+  if (pushed < packets) {
+    gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]), packets - pushed);
+  }
+  if (pushed != 0) batch.verdict[i] = static_cast<uint8_t>(Verdict::moved);
+  return pushed != 0;
+}
+
+// True where packet i has to be sent to the endpoint's peer. One that leaves by a device waits for
+// write_devices().
 bool GatewayWorker::leave_by_endpoint(uint32_t i) {
   PacketBatch& batch = *batch_;
   const uint16_t endpoint = batch.endpoint[i];
   GWLB_ASSERT(endpoint < base::kEndpointsMax);
-  io::TunQueue* queue = devices_[endpoint].queue;
-  if (queue == nullptr) {
+  Device& device = devices_[endpoint];
+  if (device.queue == nullptr) {
     if (gateway_->endpoint(endpoint).kind == gateway::EndpointKind::geneve) return true;
     batch.drop(i, DropReason::endpoint_has_no_device);
-  } else if (queue->send(batch, i)) {
+    gateway_->counters().drop(DropReason::endpoint_has_no_device, batch.packets[i]);
     return false;
   }
-  gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]));
+  leaving_next_[i] = kEnd;
+  if (device.first == kEnd) {
+    device.first = static_cast<uint16_t>(i);
+    leaving_.push_back(endpoint);
+  } else {
+    leaving_next_[device.last] = static_cast<uint16_t>(i);
+  }
+  device.last = static_cast<uint16_t>(i);
   return false;
+}
+
+void GatewayWorker::write_devices() {
+  PacketBatch& batch = *batch_;
+  uint16_t packets[base::kEngineBatchPackets];
+  for (const uint16_t endpoint : leaving_) {
+    Device& device = devices_[endpoint];
+    uint32_t n = 0;
+    for (uint16_t i = device.first; i != kEnd; i = leaving_next_[i]) packets[n++] = i;
+    device.first = kEnd;
+    device.queue->send(batch, packets, n);
+    for (uint32_t k = 0; k < n; ++k) {
+      const uint16_t i = packets[k];
+      if (batch.verdict[i] != static_cast<uint8_t>(Verdict::drop)) continue;
+      gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]), batch.packets[i]);
+    }
+  }
+  leaving_.clear();
 }
 
 void GatewayWorker::emit() {
@@ -249,6 +319,7 @@ void GatewayWorker::emit() {
     }
     any |= selected[i];
   }
+  write_devices();
   if (!any) return;
   sender_->send(batch, selected, scratch_);
   count_drops(selected);
@@ -260,7 +331,7 @@ void GatewayWorker::count_drops(const bool* selected) {
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (selected != nullptr && !selected[i]) continue;
     if (batch.verdict[i] != static_cast<uint8_t>(Verdict::drop)) continue;
-    gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]));
+    gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]), batch.packets[i]);
   }
 }
 

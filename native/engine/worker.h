@@ -8,8 +8,8 @@
 //
 // Who counts: the core counts every packet it is given and every drop it decides; packets_out are
 // those it decided to let out. The worker counts, as drops of the same core, only what input and
-// output lose: receive_overflow, receive_truncated, worker_ring_full (before the core, so not in
-// packets_in), send_failed, send_would_block, endpoint_has_no_device (after it).
+// output lose: receive_overflow, receive_truncated, bad_super_packet, worker_ring_full (before the
+// core, so not in packets_in), send_failed, send_would_block, endpoint_has_no_device (after it).
 #pragma once
 
 #include <pthread.h>
@@ -41,7 +41,8 @@ class GatewayWorker {
     gateway::GatewayConfig gateway;  // this worker's share of flows
     uint32_t index = 0;
     uint32_t workers = 1;
-    uint32_t stride = 0;      // of packet slots
+    uint32_t stride = 0;      // a slot that takes the largest packet
+    bool offload = false;     // super-packets and trains: slots of kSlotStrideTrain
     uint32_t ring_slots = 0;  // of the ring from each other worker
   };
 
@@ -73,10 +74,14 @@ class GatewayWorker {
   const RecordRing* recording() const { return record_.get(); }
 
  private:
+  static constexpr uint16_t kEnd = 0xffff;
   struct Device {
     std::shared_ptr<io::Tun> tun;
     io::TunQueue* queue = nullptr;  // null: no device, or it is lost
     bool hot = false;               // in hot_
+    // Packets of the batch that leave by it, linked by leaving_next_; kEnd between batches.
+    uint16_t first = kEnd;
+    uint16_t last = kEnd;
   };
 
   // What epoll reports: an endpoint's index, or one of these.
@@ -98,9 +103,12 @@ class GatewayWorker {
   void process(PacketKind kind);
   void decide(PacketKind kind);
   void record(PacketKind kind);
+  void record_segments(uint32_t i);
   void hand_over(PacketKind kind);
+  bool push(PacketRing& ring, uint32_t i, PacketKind kind);
   void emit();
   bool leave_by_endpoint(uint32_t i);
+  void write_devices();
   void ask_overflows();
   void count_overflows();
   void count_drops(const bool* selected);
@@ -122,8 +130,10 @@ class GatewayWorker {
   std::vector<std::unique_ptr<PacketRing>> rings_;  // by producing worker; null for itself
   std::vector<GatewayWorker*> workers_;
 
-  std::vector<Device> devices_;  // by endpoint index
-  std::vector<uint16_t> hot_;    // endpoints whose devices may have packets
+  std::vector<Device> devices_;    // by endpoint index
+  std::vector<uint16_t> hot_;      // endpoints whose devices may have packets
+  std::vector<uint16_t> leaving_;  // endpoints by which packets of the batch leave
+  uint16_t leaving_next_[base::kEngineBatchPackets];
   bool socket_hot_ = false;
   bool was_full_ = false;  // the socket had a full batch since overflows were asked for
   uint64_t now_ms_ = 0;

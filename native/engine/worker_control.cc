@@ -27,6 +27,7 @@ GatewayWorker::GatewayWorker(const Config& config, std::unique_ptr<io::UdpReceiv
     : config_(config), receiver_(std::move(receiver)), sender_(sender) {
   devices_.resize(base::kEndpointsMax);
   hot_.reserve(base::kEndpointsMax);
+  leaving_.reserve(base::kEngineBatchPackets);
   const uint32_t flows = std::max(config.gateway.flows_ipv4, config.gateway.flows_ipv6);
   // Half as many positions again as flows: the tables' design load.
   sweep_per_ms_ = std::max(kSweepPositionsMin, (flows + flows / 2) / kSweepPassMs);
@@ -38,12 +39,13 @@ io::OsError GatewayWorker::create(const Config& config, std::unique_ptr<io::UdpR
   std::unique_ptr<GatewayWorker> worker(new GatewayWorker(config, std::move(receiver), sender));
   worker->gateway_ = gateway::Gateway::create(config.gateway);
   if (worker->gateway_ == nullptr) return out_of_memory("flow tables");
-  worker->batch_ = batch::PacketBatch::create(base::kEngineBatchPackets, config.stride);
+  worker->batch_ = batch::PacketBatch::create(
+      base::kEngineBatchPackets, config.offload ? base::kSlotStrideTrain : config.stride);
   if (worker->batch_ == nullptr) return out_of_memory("packet batch");
   worker->rings_.resize(config.workers);
   for (uint32_t from = 0; from < config.workers; ++from) {
     if (from == config.index) continue;
-    worker->rings_[from] = PacketRing::create(config.ring_slots, worker->batch_->slot_bytes());
+    worker->rings_[from] = PacketRing::create(config.ring_slots, config.stride - base::kHeadroom);
     if (worker->rings_[from] == nullptr) return out_of_memory("rings between workers");
   }
   io::OsError error = worker->wakeup_.open();

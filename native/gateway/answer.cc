@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "gateway/state.h"
+#include "wire/segment.h"
 
 namespace gwlb::gateway {
 
@@ -32,6 +33,17 @@ bool take_error_token(Gateway::State& state) {
   return true;
 }
 
+// An ICMP error quotes a packet, not many as one.
+void keep_first_segment(PacketBatch& batch, uint32_t i, wire::InnerPacket* inner) {
+  wire::SuperPacket super;
+  uint8_t headers[wire::kSegmentHeadersMax];
+  uint8_t* packet = batch.packet(i);
+  if (!wire::parse_super_packet(packet, batch.length[i], batch.segment[i], &super)) return;
+  wire::write_segment_headers(super, 0, headers);
+  std::memcpy(packet, headers, super.headers);
+  batch.length[i] = inner->total_length = batch.longest(i);
+}
+
 }  // namespace
 
 void answer_with_reset(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
@@ -43,7 +55,7 @@ void answer_with_reset(Gateway::State& state, PacketBatch& batch, uint32_t i, Dr
 }
 
 void answer_too_big(Gateway::State& state, PacketBatch& batch, uint32_t i) {
-  const wire::InnerPacket& inner = state.scratch.inner[i];
+  wire::InnerPacket& inner = state.scratch.inner[i];
   const uint32_t headers = wire::too_big_header_bytes(inner.version);
   constexpr uint8_t kUnanswered = wire::kIcmpError | wire::kLaterFragment;
   if (!state.config.path_mtu_discovery || (inner.flags & kUnanswered) != 0 ||
@@ -51,6 +63,7 @@ void answer_too_big(Gateway::State& state, PacketBatch& batch, uint32_t i) {
       !take_error_token(state)) {
     return drop(state, batch, i, DropReason::inner_too_big);
   }
+  if (batch.is_super(i)) keep_first_segment(batch, i, &inner);
   batch.offset[i] -= headers;
   batch.length[i] = wire::write_too_big(batch.packet(i), inner, state.mtu_of(batch.endpoint[i]));
   send_answer(state, batch, i, DropReason::inner_too_big);

@@ -7,6 +7,7 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,12 +15,22 @@
 
 #include "base/assert.h"
 #include "io/netns.h"
+#include "io/vnet_header.h"
+#include "wire/inner.h"
+#include "wire/segment.h"
 
 namespace gwlb::io {
+
+using batch::PacketBatch;
+
 namespace {
 
 constexpr char kTunPath[] = "/dev/net/tun";
 constexpr uint32_t kMtuMin = 68;  // RFC 791
+// TUN_F_USO4 and 6, which older kernel headers lack.
+constexpr unsigned kTunUso = 0x20 | 0x40;
+// One read of super-packets: half of a second-level cache, with what they become on their way out.
+constexpr uint32_t kReadBytesMax = 192 << 10;
 
 void set_name(ifreq* request, const std::string& name) {
   std::memset(request, 0, sizeof *request);
@@ -81,48 +92,204 @@ OsError open_queue(int flags, std::string* name, std::unique_ptr<TunQueue>* out)
     return error;
   }
   name->assign(request.ifr_name, strnlen(request.ifr_name, IFNAMSIZ));
-  *out = std::make_unique<TunQueue>(fd, *name);
+  *out = std::make_unique<TunQueue>(fd, *name, (flags & IFF_VNET_HDR) != 0);
   return {};
 }
 
 // The kernel lets anybody add queues to a device with several: two gateways would share its packets
 // without a word. So the first queue makes the device, or finds it without a holder.
-OsError open_first_of_several(std::string* name, std::unique_ptr<TunQueue>* out) {
-  OsError error = open_queue(IFF_MULTI_QUEUE | IFF_TUN_EXCL, name, out);
+OsError open_first_of_several(int flags, std::string* name, std::unique_ptr<TunQueue>* out) {
+  OsError error = open_queue(flags | IFF_MULTI_QUEUE | IFF_TUN_EXCL, name, out);
   if (error.number != EBUSY || has_carrier(*name)) return error;
-  return open_queue(IFF_MULTI_QUEUE, name, out);
+  return open_queue(flags | IFF_MULTI_QUEUE, name, out);
+}
+
+// What the device shall leave to us: as much as the kernel knows of.
+TunOffloads ask_offloads(int fd, bool wanted) {
+  constexpr unsigned kTcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+  if (wanted && ioctl(fd, TUNSETOFFLOAD, kTcp | kTunUso) == 0) return {true, true};
+  if (wanted && ioctl(fd, TUNSETOFFLOAD, kTcp) == 0) return {true, false};
+  // A persistent device keeps what its last user asked for.
+  ioctl(fd, TUNSETOFFLOAD, 0u);
+  return {};
+}
+
+uint8_t gso_type(const wire::CoalescedRun& run) {
+  if (run.protocol == wire::kUdp) return VnetHeader::kUdp;
+  const uint8_t type = run.version == 4 ? VnetHeader::kTcp4 : VnetHeader::kTcp6;
+  return run.congestion_window_reduced ? type | VnetHeader::kEcn : type;
+}
+
+// What a super-packet that was read says of itself when it is written again.
+wire::CoalescedRun as_run(const wire::SuperPacket& super) {
+  wire::CoalescedRun run;
+  run.count = super.count;
+  run.headers = super.headers;
+  run.transport = super.transport;
+  run.segment = super.segment;
+  run.length = super.length;
+  run.version = super.version;
+  run.protocol = super.protocol;
+  run.congestion_window_reduced =
+      super.protocol == wire::kTcp && (super.packet[super.transport + 13] & 0x80) != 0;
+  return run;
+}
+
+VnetHeader vnet_header(const wire::CoalescedRun& run) {
+  VnetHeader header;
+  header.flags = VnetHeader::kNeedsChecksum;
+  header.gso_type = gso_type(run);
+  header.header_bytes = run.headers;
+  header.gso_size = run.segment;
+  header.checksum_start = run.transport;
+  header.checksum_offset = run.protocol == wire::kTcp ? 16 : 6;
+  return header;
+}
+
+base::DropReason refusal(int number) {
+  return number == EAGAIN || number == ENOBUFS ? base::DropReason::send_would_block
+                                               : base::DropReason::send_failed;
+}
+
+// 0, or why not.
+int write_all(int fd, const iovec* vectors, int count) {
+  size_t bytes = 0;
+  for (int k = 0; k < count; ++k) bytes += vectors[k].iov_len;
+  for (;;) {
+    const ssize_t put = writev(fd, vectors, count);
+    if (put == static_cast<ssize_t>(bytes)) return 0;
+    if (put >= 0) return EIO;
+    if (errno != EINTR) return errno;
+  }
 }
 
 }  // namespace
 
+struct TunQueue::Writer {
+  wire::Coalescer coalescer;
+  wire::PacketSpan spans[base::kBatchPacketsMax];
+  uint8_t headers[wire::kSegmentHeadersMax];  // of a run's first packet, as they were
+};
+
+TunQueue::TunQueue(int fd, std::string name, bool vnet)
+    : fd_(fd), name_(std::move(name)), vnet_(vnet) {}
 TunQueue::~TunQueue() { close(fd_); }
 
-uint32_t TunQueue::receive(batch::PacketBatch& batch, uint16_t endpoint, OsError* error) {
+void TunQueue::set_offloads(const TunOffloads& offloads) {
+  offloads_ = offloads;
+  if (offloads.tcp) writer_ = std::make_unique<Writer>();
+}
+
+// False: nothing there, or an error.
+bool TunQueue::receive_one(PacketBatch& batch, uint32_t i, OsError* error) {
+  VnetHeader header;
+  const uint32_t front = vnet_ ? sizeof header : 0;
+  uint8_t* packet = batch.slot(i) + base::kHeadroom;
+  ssize_t got;
+  do {
+    got = read(fd_, packet - front, batch.slot_bytes() + front);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) {
+    if (errno != EAGAIN) *error = last_error("read", name_);
+    return false;
+  }
+  batch.reset(i, static_cast<uint32_t>(got) - front);
+  if (!vnet_) return true;
+  std::memcpy(&header, packet - front, sizeof header);
+  wire::SuperPacket super;
+  if (header.gso_type != VnetHeader::kNone) {
+    if (!wire::parse_super_packet(packet, batch.length[i], header.gso_size, &super)) {
+      batch.drop(i, base::DropReason::bad_super_packet);
+      return true;
+    }
+    if (super.count > 1) {
+      batch.make_super(i, super.count, super.headers, super.segment);
+      return true;
+    }
+  }
+  if ((header.flags & VnetHeader::kNeedsChecksum) != 0 &&
+      !wire::complete_checksum(packet, batch.length[i], header.checksum_start,
+                               header.checksum_offset)) {
+    batch.drop(i, base::DropReason::bad_super_packet);
+  }
+  return true;
+}
+
+uint32_t TunQueue::receive(PacketBatch& batch, uint16_t endpoint, bool* more, OsError* error) {
   const uint32_t first = batch.count;
-  while (batch.count < batch.capacity()) {
+  uint32_t bytes = 0;
+  *more = true;
+  while (batch.count < batch.capacity() && bytes < kReadBytesMax) {
     const uint32_t i = batch.count;
-    const ssize_t got = read(fd_, batch.slot(i) + base::kHeadroom, batch.slot_bytes());
-    if (got < 0) {
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN) *error = last_error("read", name_);
+    if (!receive_one(batch, i, error)) {
+      *more = false;
       break;
     }
-    batch.reset(i, static_cast<uint32_t>(got));
     batch.endpoint[i] = endpoint;
+    bytes += batch.length[i];
     ++batch.count;
   }
   return batch.count - first;
 }
 
-bool TunQueue::send(batch::PacketBatch& batch, uint32_t i) {
-  for (;;) {
-    const ssize_t put = write(fd_, batch.packet(i), batch.length[i]);
-    if (put == static_cast<ssize_t>(batch.length[i])) return true;
-    if (put < 0 && errno == EINTR) continue;
-    const bool full = put < 0 && (errno == EAGAIN || errno == ENOBUFS);
-    batch.drop(i, full ? base::DropReason::send_would_block : base::DropReason::send_failed);
-    return false;
+void TunQueue::send_one(PacketBatch& batch, uint32_t i) {
+  VnetHeader header;
+  wire::SuperPacket super;
+  if (batch.is_super(i) &&
+      wire::parse_super_packet(batch.packet(i), batch.length[i], batch.segment[i], &super)) {
+    header = vnet_header(as_run(super));
   }
+  const iovec vectors[] = {{&header, sizeof header}, {batch.packet(i), batch.length[i]}};
+  const int why = vnet_ ? write_all(fd_, vectors, 2) : write_all(fd_, vectors + 1, 1);
+  if (why != 0) batch.drop(i, refusal(why));
+}
+
+// False where the kernel does not take this super-packet.
+bool TunQueue::send_run(PacketBatch& batch, const uint16_t* packets, const wire::CoalescedRun& run,
+                        const uint16_t* order) {
+  Writer& w = *writer_;
+  VnetHeader header = vnet_header(run);
+  iovec vectors[base::kBatchPacketsMax + 1];
+  vectors[0] = {&header, sizeof header};
+  for (uint32_t k = 0; k < run.count; ++k) {
+    const wire::PacketSpan& span = w.spans[order[k]];
+    const uint32_t skipped = k == 0 ? 0 : run.headers;
+    vectors[k + 1] = {span.bytes + skipped, span.length - skipped};
+  }
+  const wire::PacketSpan& first = w.spans[order[0]];
+  std::memcpy(w.headers, first.bytes, run.headers);
+  wire::Coalescer::write_headers(run, first, w.spans[order[run.count - 1]]);
+  const int why = write_all(fd_, vectors, run.count + 1);
+  if (why == 0) return true;
+  std::memcpy(first.bytes, w.headers, run.headers);
+  if (why == EINVAL) return false;
+  for (uint32_t k = 0; k < run.count; ++k) batch.drop(packets[order[k]], refusal(why));
+  return true;
+}
+
+void TunQueue::send_runs(PacketBatch& batch, const uint16_t* packets, uint32_t n) {
+  Writer& w = *writer_;
+  for (uint32_t k = 0; k < n; ++k)
+    w.spans[k] = {batch.packet(packets[k]), batch.length[packets[k]]};
+  w.coalescer.plan(w.spans, n, offloads_.udp);
+  for (uint32_t r = 0; r < w.coalescer.run_count(); ++r) {
+    const wire::CoalescedRun& run = w.coalescer.run(r);
+    const uint16_t* order = w.coalescer.order() + run.first;
+    if (run.count > 1 && send_run(batch, packets, run, order)) continue;
+    for (uint32_t k = 0; k < run.count; ++k) send_one(batch, packets[order[k]]);
+  }
+}
+
+void TunQueue::send(PacketBatch& batch, const uint16_t* packets, uint32_t n) {
+  uint32_t from = 0;
+  for (uint32_t k = 0; k < n; ++k) {
+    const bool alone = writer_ == nullptr || batch.is_super(packets[k]);
+    if (!alone) continue;
+    if (k > from) send_runs(batch, packets + from, k - from);
+    send_one(batch, packets[k]);
+    from = k + 1;
+  }
+  if (n > from) send_runs(batch, packets + from, n - from);
 }
 
 OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
@@ -133,13 +300,17 @@ OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
   }
   std::unique_ptr<Tun> tun(new Tun());
   tun->name_ = config.name;
+  const int flags = config.offload ? IFF_VNET_HDR : 0;
   OsError error = in_netns(config.netns, [&]() -> OsError {
     for (uint32_t i = 0; i < config.queues; ++i) {
       std::unique_ptr<TunQueue> queue;
-      OsError refused = config.queues == 1 ? open_queue(0, &tun->name_, &queue)
-                        : i == 0           ? open_first_of_several(&tun->name_, &queue)
-                                           : open_queue(IFF_MULTI_QUEUE, &tun->name_, &queue);
+      OsError refused = config.queues == 1 ? open_queue(flags, &tun->name_, &queue)
+                        : i == 0           ? open_first_of_several(flags, &tun->name_, &queue)
+                                 : open_queue(flags | IFF_MULTI_QUEUE, &tun->name_, &queue);
       if (!refused.ok()) return refused;
+      // The device's, whichever queue is asked.
+      if (i == 0) tun->offloads_ = ask_offloads(queue->fd(), config.offload);
+      queue->set_offloads(tun->offloads_);
       tun->queues_.push_back(std::move(queue));
     }
     const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);

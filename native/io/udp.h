@@ -35,6 +35,11 @@ struct UdpConfig {
   uint8_t ttl = 255;
   bool dont_fragment = false;
   bool reuse_port = false;  // one receiving socket per worker
+  // Trains both ways, as far as the kernel has them: UDP_GRO to receive, UDP_SEGMENT to send. A
+  // batch that receives needs slots of kSlotStrideTrain then.
+  bool offload = false;
+  // A longer datagram is dropped (receive_truncated) although its slot would take it; 0: none is.
+  uint32_t datagram_bytes_max = 0;
 };
 
 // The receiving socket of one worker. Not thread-safe.
@@ -58,7 +63,15 @@ class UdpReceiver {
   // which the caller counts. Returns packets received, these included; 0 when there were none;
   // `*error` for a lasting failure (untouched otherwise). Errors that the network left on the
   // socket (an ICMP port unreachable, for example) are cleared and ignored.
+  //
+  // With trains one slot may bring more packets than the batch has room for. While pending(), the
+  // rest of them lies in the batch's slots: receive() has to be called with the same batch before
+  // anything else is put there, and asks the kernel for nothing.
   uint32_t receive(batch::PacketBatch& batch, OsError* error);
+  bool pending() const;
+  // Whether the socket had as much as it was asked for, so that there may be more.
+  bool more() const { return more_; }
+  bool trains() const { return trains_; }  // the kernel has UDP_GRO
 
   // How many datagrams the kernel has dropped on this socket since it was opened: its buffer was
   // full, or their UDP checksum was wrong. As of the last datagram received (SO_RXQ_OVFL) or the
@@ -73,15 +86,21 @@ class UdpReceiver {
   struct Scratch;
   UdpReceiver();
   void take_overflows(uint32_t now);
+  bool receive_messages(batch::PacketBatch& batch, OsError* error);
+  void read_control(uint32_t m);
+  void place_message(batch::PacketBatch& batch);
 
   int fd_ = -1;
   uint16_t port_ = 0;
+  bool trains_ = false;
+  bool more_ = false;
+  uint32_t datagram_bytes_max_ = 0;
   uint32_t overflows_last_ = 0;  // as the kernel counts: 32 bits, wrapping
   uint64_t overflows_ = 0;
   std::unique_ptr<Scratch> scratch_;
 };
 
-// The memory one thread needs to send; about 32 KiB. One per sending thread, for any number of
+// The memory one thread needs to send; about 120 KiB. One per sending thread, for any number of
 // senders.
 class UdpSendScratch {
  public:
@@ -124,8 +143,13 @@ class UdpSender {
   // `selected` is true (null: all) to address:port, from socket source_port[i] % sockets(), in as
   // few system calls as the sources allow, keeping each flow's order. A refused packet becomes a
   // drop with its reason (send_failed, or send_would_block after one short wait per call), which
-  // the caller counts; the others still go. Returns how many went out. Thread-safe, each thread
-  // with a scratch of its own.
+  // the caller counts (packets[i] of a super-packet are then those that did not go); the others
+  // still go. Returns how many went out. Thread-safe, each thread with a scratch of its own.
+  //
+  // With trains packets of one socket and peer that follow each other and have one length (the last
+  // may be shorter) go in one send. The segments of a super-packet do, cut from it on the way.
+  // Without, each is a datagram of its own. Where the kernel refuses a train (it does not fragment
+  // one: the path's MTU), its packets go one by one.
   uint32_t send(batch::PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const;
 
   // Whose hosts answered with ICMP port unreachable since this was asked last, each once, up to
@@ -133,12 +157,15 @@ class UdpSender {
   // system call where there is nothing. For one thread at a time, besides those that send.
   uint32_t drain_unreachable(UdpPeer* out, uint32_t max) const;
 
+  bool trains() const { return trains_; }  // the kernel has UDP_SEGMENT
+
  private:
-  struct Sending;
+  class Sending;
+  static constexpr uint16_t kNotInSet = 0xffff;
   UdpSender() = default;
   OsError bind_set(const UdpConfig& config);
-  static uint32_t send_group(Sending& sending, int fd, uint32_t first, uint32_t count);
 
+  bool trains_ = false;
   uint16_t port_base_ = 0;
   std::vector<int> fds_;
   std::vector<uint16_t> ports_;      // of fds_

@@ -3,8 +3,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "io/netns.h"
 #include "io/udp.h"
@@ -13,7 +15,9 @@
 namespace gwlb::io {
 namespace {
 
-constexpr uint32_t kControlBytes = 2 * CMSG_SPACE(sizeof(uint32_t));  // TOS and overflows
+constexpr uint32_t kControlBytes = 3 * CMSG_SPACE(sizeof(uint32_t));  // TOS, overflows, segment
+// Slots asked for at a time where trains come, which would not stay in the cache together.
+constexpr uint32_t kTrainSlotsMin = 3;
 // A socket keeps one pending error, cleared by the call that returns it; a host that sends more of
 // them than this shall not keep the loop from its other work.
 constexpr uint32_t kPendingErrorsMax = 8;
@@ -35,6 +39,15 @@ struct UdpReceiver::Scratch {
   iovec vectors[base::kBatchPacketsMax];
   sockaddr_in sources[base::kBatchPacketsMax];
   alignas(cmsghdr) uint8_t control[base::kBatchPacketsMax][kControlBytes];
+
+  // What the last call brought and the batch has no packets of yet.
+  uint32_t messages = 0;
+  uint32_t message = 0;  // the next one of them
+  uint32_t taken = 0;    // bytes of it that are packets already
+  uint32_t segment = 0;  // bytes of each datagram of it but the last; 0: it is one
+  uint8_t tos = 0;
+  // How many datagrams a message had, of late.
+  uint32_t train = 1;
 };
 
 UdpReceiver::UdpReceiver() : scratch_(new Scratch()) {
@@ -65,6 +78,9 @@ OsError UdpReceiver::open(const UdpConfig& config, std::unique_ptr<UdpReceiver>*
   if (!set_option(fd, IPPROTO_IP, IP_RECVTOS, 1)) {
     return last_error("setsockopt(IP_RECVTOS)", detail);
   }
+  receiver->datagram_bytes_max_ =
+      config.datagram_bytes_max != 0 ? config.datagram_bytes_max : ~uint32_t{0};
+  receiver->trains_ = config.offload && set_option(fd, IPPROTO_UDP, kUdpGro, 1);
   if (config.reuse_port) error = receiver->share();
   if (error.ok()) error = bind_udp_socket(fd, config.address, config.port);
   if (error.ok()) error = bound_port(fd, detail, &receiver->port_);
@@ -99,9 +115,15 @@ uint32_t UdpReceiver::receive_buffer_bytes() const {
   return static_cast<uint32_t>(bytes) / 2;  // the kernel doubles it for its own bookkeeping
 }
 
-uint32_t UdpReceiver::receive(batch::PacketBatch& batch, OsError* error) {
+bool UdpReceiver::pending() const { return scratch_->message < scratch_->messages; }
+
+// False where there is nothing.
+bool UdpReceiver::receive_messages(batch::PacketBatch& batch, OsError* error) {
   Scratch& s = *scratch_;
-  const uint32_t room = batch.capacity();
+  const uint32_t room =
+      trains_ ? std::clamp(batch.capacity() / s.train, std::min(kTrainSlotsMin, batch.capacity()),
+                           batch.capacity())
+              : batch.capacity();
   for (uint32_t i = 0; i < room; ++i) {
     s.vectors[i] = {batch.slot(i) + base::kHeadroom, batch.slot_bytes()};
     msghdr& header = s.headers[i].msg_hdr;
@@ -109,33 +131,75 @@ uint32_t UdpReceiver::receive(batch::PacketBatch& batch, OsError* error) {
     header.msg_controllen = kControlBytes;
     header.msg_flags = 0;
   }
-  batch.count = 0;
+  s.messages = s.message = s.taken = 0;
+  more_ = false;
   int got = -1;
   for (uint32_t pending = 0; got < 0;) {
     got = recvmmsg(fd_, s.headers, room, MSG_DONTWAIT, nullptr);
     if (got >= 0) break;
     if (errno == EINTR) continue;
     // Out of memory passes too, but not at once: the caller comes again when epoll says so.
-    if (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS) return 0;
+    if (errno == EAGAIN || errno == ENOMEM || errno == ENOBUFS) return false;
     if (!is_passing(errno)) *error = last_error("recvmmsg", "port " + std::to_string(port_));
-    if (!is_passing(errno) || ++pending > kPendingErrorsMax) return 0;
+    if (!is_passing(errno) || ++pending > kPendingErrorsMax) return false;
   }
-  // Only as many as came: headers of the others still name their full control buffers.
-  batch.count = static_cast<uint32_t>(got);
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    msghdr& header = s.headers[i].msg_hdr;
-    batch.reset(i, s.headers[i].msg_len);
-    batch.address[i] = ntohl(s.sources[i].sin_addr.s_addr);
-    batch.port[i] = ntohs(s.sources[i].sin_port);
-    for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
-      if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
-        batch.tos[i] = *CMSG_DATA(c);
-      } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
-        take_overflows(base::load<uint32_t>(CMSG_DATA(c)));
-      }
+  s.messages = static_cast<uint32_t>(got);
+  more_ = s.messages == room;
+  return s.messages > 0;
+}
+
+void UdpReceiver::read_control(uint32_t m) {
+  Scratch& s = *scratch_;
+  s.tos = 0;
+  s.segment = 0;
+  msghdr& header = s.headers[m].msg_hdr;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
+      s.tos = *CMSG_DATA(c);
+    } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+      take_overflows(base::load<uint32_t>(CMSG_DATA(c)));
+    } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == kUdpGro) {
+      s.segment = base::load<uint32_t>(CMSG_DATA(c));
     }
-    if ((header.msg_flags & MSG_TRUNC) != 0) batch.drop(i, base::DropReason::receive_truncated);
   }
+}
+
+// Packets of the next message, as many as the batch has room for.
+void UdpReceiver::place_message(batch::PacketBatch& batch) {
+  Scratch& s = *scratch_;
+  const uint32_t m = s.message;
+  if (s.taken == 0) read_control(m);
+  const uint32_t bytes = s.headers[m].msg_len;
+  const uint32_t slot = batch.slot_offset(m);
+  const uint32_t address = ntohl(s.sources[m].sin_addr.s_addr);
+  const uint16_t port = ntohs(s.sources[m].sin_port);
+  do {
+    const uint32_t i = batch.count++;
+    const uint32_t left = bytes - s.taken;
+    const uint32_t length = s.segment == 0 ? left : std::min(left, s.segment);
+    const uint32_t at = slot + base::kHeadroom + s.taken;
+    const uint32_t from = s.taken == 0 ? slot : at;
+    s.taken += length;
+    const uint32_t to = s.taken == bytes ? slot + batch.stride() : at + length;
+    batch.place(i, at, length, from, to);
+    batch.address[i] = address;
+    batch.port[i] = port;
+    batch.tos[i] = s.tos;
+    if ((s.headers[m].msg_hdr.msg_flags & MSG_TRUNC) != 0 || length > datagram_bytes_max_) {
+      batch.drop(i, base::DropReason::receive_truncated);
+    }
+  } while (s.taken < bytes && batch.count < batch.capacity());
+  if (s.taken < bytes) return;
+  s.train = s.segment == 0 ? 1 : (bytes + s.segment - 1) / s.segment;
+  s.taken = 0;
+  ++s.message;
+}
+
+uint32_t UdpReceiver::receive(batch::PacketBatch& batch, OsError* error) {
+  GWLB_ASSERT(!trains_ || batch.stride() >= base::kSlotStrideTrain);
+  batch.count = 0;
+  if (!pending() && !receive_messages(batch, error)) return 0;
+  while (pending() && batch.count < batch.capacity()) place_message(batch);
   return batch.count;
 }
 

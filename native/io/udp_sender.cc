@@ -3,7 +3,6 @@
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,18 +18,11 @@
 namespace gwlb::io {
 namespace {
 
-// How long send() waits for a full send buffer, once per call.
-constexpr int kSendWaitMs = 3;
-// A socket that is asked for ICMP errors reports one by refusing a packet that has nothing to do
-// with it; so often such a packet is sent again. A way that is gone for good refuses it as often.
-constexpr uint32_t kSendTries = 3;
 // Of a sending socket, for ICMP errors until somebody asks for them.
 constexpr int kErrorQueueBytes = 16 << 10;
 // Sockets, and errors of each, that one call of drain_unreachable() looks at.
 constexpr int kErrorSocketsMax = 64;
 constexpr uint32_t kErrorsMax = 16;
-constexpr uint16_t kNotInSet = 0xffff;
-constexpr uint16_t kEnd = 0xffff;
 
 // What is sent to a sending socket is refused before it takes memory.
 bool refuse_input(int fd) {
@@ -64,39 +56,7 @@ bool read_error(int fd, UdpPeer* peer) {
   return true;
 }
 
-bool leaves(uint8_t verdict) {
-  return verdict == static_cast<uint8_t>(batch::Verdict::forward) ||
-         verdict == static_cast<uint8_t>(batch::Verdict::reply) ||
-         verdict == static_cast<uint8_t>(batch::Verdict::bypass);
-}
-
 }  // namespace
-
-struct UdpSendScratch::Memory {
-  mmsghdr headers[base::kBatchPacketsMax];
-  iovec vectors[base::kBatchPacketsMax];
-  sockaddr_in destinations[base::kBatchPacketsMax];
-  uint16_t packet[base::kBatchPacketsMax];   // of headers[k]
-  uint16_t next[base::kBatchPacketsMax];     // the next packet of the same socket
-  uint16_t sockets[base::kBatchPacketsMax];  // in use, in the order of their first packets
-  // By socket: its first and last packet. `first` is kEnd between calls.
-  uint16_t first[base::kSourcePortsMax + 1];
-  uint16_t last[base::kSourcePortsMax + 1];
-};
-
-UdpSendScratch::UdpSendScratch() : memory_(new Memory()) {
-  std::memset(memory_->first, 0xff, sizeof memory_->first);
-  for (uint32_t k = 0; k < base::kBatchPacketsMax; ++k) {
-    msghdr& header = memory_->headers[k].msg_hdr;
-    memory_->destinations[k].sin_family = AF_INET;
-    header.msg_name = &memory_->destinations[k];
-    header.msg_namelen = sizeof memory_->destinations[k];
-    header.msg_iov = &memory_->vectors[k];
-    header.msg_iovlen = 1;
-  }
-}
-
-UdpSendScratch::~UdpSendScratch() = default;
 
 UdpSender::~UdpSender() {
   for (const int fd : fds_) close(fd);
@@ -164,6 +124,9 @@ OsError UdpSender::open(const UdpConfig& config, const UdpReceiver* receiver,
   }
   OsError error;
   if (count > 0) error = in_netns(config.netns, [&] { return sender->bind_set(config); });
+  // Segments of 0 bytes mean none: asked for only to learn whether the kernel knows the option.
+  sender->trains_ =
+      error.ok() && config.offload && set_option(sender->fds_.front(), IPPROTO_UDP, kUdpSegment, 0);
   if (error.ok()) *out = std::move(sender);
   return error;
 }
@@ -172,86 +135,6 @@ uint16_t UdpSender::index_of_port(uint16_t port) const {
   const uint32_t offset = static_cast<uint32_t>(port) - port_base_;
   if (offset < by_offset_.size() && by_offset_[offset] != kNotInSet) return by_offset_[offset];
   return fallback_ >= 0 ? kNotInSet : 0;
-}
-
-// One call of send().
-struct UdpSender::Sending {
-  batch::PacketBatch& batch;
-  UdpSendScratch::Memory& memory;
-  bool waited = false;
-};
-
-// Sends headers first..first+count-1 from one socket. Returns how many went.
-uint32_t UdpSender::send_group(Sending& sending, int fd, uint32_t first, uint32_t count) {
-  UdpSendScratch::Memory& m = sending.memory;
-  uint32_t at = first;
-  uint32_t sent = 0;
-  uint32_t tries = 0;  // of the packet at `at`, for what an earlier one met
-  while (at < first + count) {
-    const int n = sendmmsg(fd, m.headers + at, first + count - at, MSG_DONTWAIT);
-    if (n > 0) {
-      at += static_cast<uint32_t>(n);
-      sent += static_cast<uint32_t>(n);
-      tries = 0;
-      continue;
-    }
-    const int why = n < 0 ? errno : EIO;
-    if (why == EINTR) continue;
-    if (why == EAGAIN || why == ENOBUFS || why == ENOMEM) {
-      if (!sending.waited) {
-        sending.waited = true;
-        pollfd writable{fd, POLLOUT, 0};
-        poll(&writable, 1, kSendWaitMs);
-        continue;
-      }
-      for (; at < first + count; ++at) {
-        sending.batch.drop(m.packet[at], base::DropReason::send_would_block);
-      }
-      break;
-    }
-    if (why != EMSGSIZE && is_passing(why) && ++tries < kSendTries) continue;
-    sending.batch.drop(m.packet[at], base::DropReason::send_failed);
-    ++at;
-    tries = 0;
-  }
-  return sent;
-}
-
-uint32_t UdpSender::send(batch::PacketBatch& batch, const bool* selected,
-                         UdpSendScratch& scratch) const {
-  UdpSendScratch::Memory& m = *scratch.memory_;
-  const uint32_t sockets = this->sockets();
-  uint32_t used = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if ((selected != nullptr && !selected[i]) || !leaves(batch.verdict[i])) continue;
-    const bool outside = fallback_ >= 0 && batch.source_port[i] == kNotInSet;
-    const uint32_t socket = outside ? base::kSourcePortsMax : batch.source_port[i] % sockets;
-    m.next[i] = kEnd;
-    if (m.first[socket] == kEnd) {
-      m.first[socket] = static_cast<uint16_t>(i);
-      m.sockets[used++] = static_cast<uint16_t>(socket);
-    } else {
-      m.next[m.last[socket]] = static_cast<uint16_t>(i);
-    }
-    m.last[socket] = static_cast<uint16_t>(i);
-  }
-  Sending sending{batch, m};
-  uint32_t sent = 0;
-  uint32_t filled = 0;
-  for (uint32_t g = 0; g < used; ++g) {
-    const uint32_t socket = m.sockets[g];
-    const uint32_t begin = filled;
-    for (uint16_t i = m.first[socket]; i != kEnd; i = m.next[i]) {
-      m.destinations[filled].sin_addr.s_addr = htonl(batch.address[i]);
-      m.destinations[filled].sin_port = htons(batch.port[i]);
-      m.vectors[filled] = {batch.packet(i), batch.length[i]};
-      m.packet[filled++] = i;
-    }
-    m.first[socket] = kEnd;
-    const int fd = socket == base::kSourcePortsMax ? fallback_ : fds_[socket];
-    sent += send_group(sending, fd, begin, filled - begin);
-  }
-  return sent;
 }
 
 uint32_t UdpSender::drain_unreachable(UdpPeer* out, uint32_t max) const {

@@ -11,6 +11,10 @@
 
 namespace gwlb::io {
 
+// UDP_SEGMENT and UDP_GRO of <linux/udp.h>, which does not go together with <netinet/in.h>.
+inline constexpr int kUdpSegment = 103;
+inline constexpr int kUdpGro = 104;
+
 sockaddr_in socket_address(uint32_t address, uint16_t port);
 
 bool set_option(int fd, int level, int option, int value);

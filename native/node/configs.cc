@@ -176,7 +176,8 @@ bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayE
   return Fields::open(env, value, "config", &fields) &&
          read_gateway_config(fields, &out->gateway) && fields.object("udp", &udp) &&
          read_udp_config(udp, &out->udp) &&
-         fields.number("workers", 1, base::kWorkersMax, &out->workers);
+         fields.number("workers", 1, base::kWorkersMax, &out->workers) &&
+         fields.boolean("offloads", &out->offload);
 }
 
 bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngineConfig* out) {

@@ -94,6 +94,16 @@ napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return nullptr;
 }
 
+napi_value offloads(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  const engine::Offloads& granted = self.native->offloads();
+  ObjectBuilder out(info.Env());
+  return out.boolean("udpGso", granted.send_trains)
+      .boolean("udpGro", granted.receive_trains)
+      .boolean("tunTso", granted.tun.tcp)
+      .boolean("tunUso", granted.tun.udp)
+      .finish();
+}
+
 napi_value add_endpoint(const Napi::CallbackInfo& info, GatewayEngine& self) {
   uint16_t index;
   gateway::EndpointSpec endpoint;
@@ -269,6 +279,7 @@ napi_value gateway_engine_class(napi_env env) {
       env, {
                method<GatewayEngine, set_targets>("setTargets"),
                method<GatewayEngine, add_tun>("addTun"),
+               method<GatewayEngine, offloads>("offloads"),
                method<GatewayEngine, add_endpoint>("addEndpoint"),
                method<GatewayEngine, remove_endpoint>("removeEndpoint"),
                method<GatewayEngine, set_idle_timeouts>("setIdleTimeouts"),

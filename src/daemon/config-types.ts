@@ -20,6 +20,7 @@ export interface GatewayConfig {
   netns: string | null;
   mtu: number;
   workers: number;
+  offloads: boolean;
   crossZone: boolean;
   idleTimeout: Required<IdleTimeout>;
   limits: GatewayLimits;

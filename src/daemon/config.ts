@@ -240,6 +240,7 @@ function configOf(given: Given): Config {
       netns: gateway.netns ?? null,
       mtu: gateway.mtu ?? 8500,
       workers: gateway.workers ?? 1,
+      offloads: gateway.offloads ?? true,
       crossZone: gateway.crossZone ?? false,
       idleTimeout: {
         tcpSeconds: gateway.idleTimeout?.tcpSeconds ?? 350,

@@ -36,7 +36,17 @@ async function statusOf({ gateway, version, startedAt, failure }: ControlContext
     version,
     startedAt: new Date(startedAt).toISOString(),
     failure: failure()?.message ?? null,
-    gateway: { name, address, port, netns, workers, sourcePorts, mtu, crossZone },
+    gateway: {
+      name,
+      address,
+      port,
+      netns,
+      workers,
+      sourcePorts,
+      offloads: gateway.offloads,
+      mtu,
+      crossZone,
+    },
     idleTimeout,
     sendTcpReset,
     targetGroup: {

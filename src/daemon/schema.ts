@@ -66,6 +66,7 @@ const gateway = z.strictObject({
   netns: gatewayValue('netns').optional(),
   mtu: gatewayValue('mtu').optional(),
   workers: gatewayValue('workers').optional(),
+  offloads: gatewayValue('offloads').optional(),
   crossZone: gatewayValue('crossZone').optional(),
   idleTimeout: z
     .strictObject({

@@ -229,7 +229,7 @@ export class Service {
   }
 
   #tellStarted(): void {
-    const { name, address, port, netns, workers, sourcePorts } = this.gateway;
+    const { name, address, port, netns, workers, sourcePorts, offloads } = this.gateway;
     const { metrics, control, flowLog, targetGroup, endpoints } = this.#config;
     this.#log.info(
       {
@@ -240,6 +240,7 @@ export class Service {
         netns,
         workers,
         sourcePorts,
+        offloads,
         targetGroup: targetGroup.name,
         targets: targetGroup.targets.length,
         endpoints: endpoints.length,

@@ -1,6 +1,7 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
 import { binding, type NativeEndpoint, type NativeGatewayEngine } from '../binding.js';
 import {
+  checkBoolean,
   checkInteger,
   checkOptions,
   checkString,
@@ -35,8 +36,26 @@ export interface ListenOptions extends GatewayBaseOptions {
   name?: string;
   /** Worker threads that forward packets, 1–64. Default 1. */
   workers?: number;
+  /**
+   * Use what the kernel has to carry many packets at once: TCP and UDP super-packets of TUN devices,
+   * and trains of UDP datagrams (generic segmentation and receive offload). What it has not is done
+   * packet by packet; `GatewayLoadBalancer.offloads` tells. Default true.
+   */
+  offloads?: boolean;
   /** Closes the load balancer when it is aborted. */
   signal?: AbortSignal;
+}
+
+/** What the kernel granted of `ListenOptions.offloads`; all false where that is false. */
+export interface Offloads {
+  /** Datagrams of one size to one target leave as a train (UDP_SEGMENT, Linux 4.18). */
+  udpGso: boolean;
+  /** Datagrams of one flow arrive as a train (UDP_GRO, Linux 5.0). */
+  udpGro: boolean;
+  /** TUN devices exchange TCP super-packets of up to 64 KiB. False before the first TUN endpoint. */
+  tunTso: boolean;
+  /** The same for UDP (Linux 6.2). */
+  tunUso: boolean;
 }
 
 interface EndpointOptionsBase {
@@ -126,6 +145,7 @@ export class GatewayLoadBalancer extends GatewayControl {
         ...checked.base.config,
         udp: checked.udp,
         workers: checked.workers,
+        offloads: checked.offloads,
       });
     } catch (error) {
       const { address, port, netns } = checked.udp;
@@ -161,6 +181,11 @@ export class GatewayLoadBalancer extends GatewayControl {
     this.sourcePorts = engine.sourcePorts;
     this.#alive = new KeepAlive(() => this.#look(), LOOK_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
+  }
+
+  /** What the kernel granted of the option `offloads`. */
+  get offloads(): Offloads {
+    return this.#engine.offloads();
   }
 
   /**
@@ -348,16 +373,27 @@ interface CheckedListen {
   };
   name: string;
   workers: number;
+  offloads: boolean;
   signal: AbortSignal | undefined;
 }
 
 /** Room for about 1,000 jumbo packets, or some 10 ms of 10 Gbit/s. */
 const SOCKET_BUFFER_BYTES = 8 << 20;
 
+const LISTEN_KEYS = [
+  ...BASE_KEYS,
+  'address',
+  'port',
+  'netns',
+  'name',
+  'workers',
+  'offloads',
+  'signal',
+] as const;
+
 /** The options of `listen`, checked. */
 export function checkListen(options: unknown): CheckedListen {
-  const keys = [...BASE_KEYS, 'address', 'port', 'netns', 'name', 'workers', 'signal'] as const;
-  const given = checkOptions('options', options, keys);
+  const given = checkOptions('options', options, LISTEN_KEYS);
   const address = checkAddress('options.address', given.address);
   const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
   const base = checkBase('options', given, address, port);
@@ -383,6 +419,7 @@ export function checkListen(options: unknown): CheckedListen {
       expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
     }),
     workers: checkInteger('options.workers', given.workers ?? 1, 1, WORKERS_MAX),
+    offloads: checkBoolean('options.offloads', given.offloads ?? true),
     signal: checkSignal('options.signal', given.signal),
   };
 }

@@ -74,6 +74,7 @@ export type DropReason =
   | 'appliance_stopped'
   | 'receive_overflow'
   | 'receive_truncated'
+  | 'bad_super_packet'
   | 'send_failed'
   | 'send_would_block'
   | 'worker_ring_full'

@@ -323,6 +323,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     ...gatewayConfig(),
     udp: udpConfig(),
     workers: 1,
+    offloads: true,
   });
   const appliance = new binding.ApplianceEngine(applianceConfig(), () => {});
   t.teardown(() => {
@@ -341,8 +342,8 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     starts(
       construction(
         'GatewayEngine',
-        [{ ...gatewayConfig(), udp: udpConfig(), workers: 1 }],
-        [object({ ...GATEWAY_FIELDS, udp: UDP, workers: integer(1, 64) })],
+        [{ ...gatewayConfig(), udp: udpConfig(), workers: 1, offloads: true }],
+        [object({ ...GATEWAY_FIELDS, udp: UDP, workers: integer(1, 64), offloads: boolean })],
       ),
     ),
     method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),

@@ -1,9 +1,10 @@
 /** Real traffic, from a client through endpoint, gateway and appliances to a server and back. */
+import type { Test } from 'tap';
 import { CLIENT, Fleet, INNER_MTU, SERVER, setMtu } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
 import { runIn, startServers, traffic } from '../support/processes.js';
 import type { Questions, Transfer } from '../support/traffic.js';
-import { cannotRun, WIDE, whyMissing } from '../support/wide.js';
+import { allowSeconds, cannotRun, WIDE, whyMissing } from '../support/wide.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
@@ -18,9 +19,9 @@ const ICMPV6 = 58;
 /** What the kernel loses where it has no room; TCP sends it again, and the books say so. */
 const NO_ROOM = ['receive_overflow', 'send_would_block', 'worker_ring_full'];
 
-async function tests(): Promise<void> {
-  t.setTimeout(300_000);
-  const fleet = await Fleet.build({ listen: { workers: WIDE ? 2 : 1 } });
+/** The whole story; what a gateway does must not depend on its offloads. */
+async function story(t: Test, listen: { workers: number; offloads: boolean }): Promise<void> {
+  const fleet = await Fleet.build({ listen });
   t.teardown(() => fleet.close());
   const { gateway, lab } = fleet;
   const server = await startServers('server');
@@ -197,6 +198,15 @@ async function settled<T extends { packetsIn: number; packetsOut: number }>(
     if (now.packetsIn === before.packetsIn && now.packetsOut === before.packetsOut) return now;
     before = now;
   }
+}
+
+async function tests(): Promise<void> {
+  allowSeconds(t, 600);
+  const workers = WIDE ? 2 : 1;
+  await t.test('with offloads', async (t) => story(t, { workers, offloads: true }));
+  if (!WIDE) return;
+  await t.test('without offloads', async (t) => story(t, { workers, offloads: false }));
+  await t.test('with offloads, one worker', async (t) => story(t, { workers: 1, offloads: true }));
 }
 
 if (reason === null) await tests();

@@ -13,7 +13,7 @@ using engine::RecordRing;
 
 void put(RecordRing& ring, uint8_t fill, uint32_t length, uint64_t now_ms) {
   std::vector<uint8_t> packet(length, fill);
-  ring.put(packet.data(), length, fill, now_ms);
+  ring.put(packet.data(), length, length, fill, now_ms);
 }
 
 std::vector<RecordedPacket> read(const RecordRing& ring, uint64_t now_ms) {

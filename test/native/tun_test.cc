@@ -34,10 +34,20 @@ io::TunConfig config_in(const PrivateNetns& netns, const char* name, uint32_t qu
   return config;
 }
 
+uint32_t receive(io::TunQueue& queue, PacketBatch& batch, uint16_t endpoint, io::OsError* error) {
+  bool more = false;
+  return queue.receive(batch, endpoint, &more, error);
+}
+
+bool send(io::TunQueue& queue, PacketBatch& batch, uint16_t i) {
+  queue.send(batch, &i, 1);
+  return batch.verdict[i] != static_cast<uint8_t>(batch::Verdict::drop);
+}
+
 uint32_t receive_some(io::TunQueue& queue, PacketBatch& batch, uint16_t endpoint) {
   io::OsError error;
   for (int k = 0; k < 200; ++k) {
-    const uint32_t n = queue.receive(batch, endpoint, &error);
+    const uint32_t n = receive(queue, batch, endpoint, &error);
     CHECK(error.ok());
     if (n != 0) return n;
     usleep(1000);
@@ -69,7 +79,7 @@ TEST(packets_go_out_and_come_back) {
   usleep(20'000);
   io::OsError error;
   batch->count = 0;
-  CHECK_EQ(tun->queue(0).receive(*batch, 0, &error), 0u);
+  CHECK_EQ(receive(tun->queue(0), *batch, 0, &error), 0u);
 
   const uint32_t payloads[] = {0, 1, 1472, 8472};
   for (const uint32_t payload : payloads) CHECK(client->send(Bytes(payload, 7), 0x0a090002, 9999));
@@ -81,13 +91,13 @@ TEST(packets_go_out_and_come_back) {
     got += n;
   }
   REQUIRE(batch->count == 4);
-  for (uint32_t i = 0; i < 4; ++i) {
+  for (uint16_t i = 0; i < 4; ++i) {
     CHECK_EQ(batch->length[i], 28 + payloads[i]);
     CHECK_EQ(batch->endpoint[i], 5);
     CHECK_EQ(batch->headroom(i), base::kHeadroom);
     CHECK(batch->pending(i));
     turn_round(batch->packet(i));
-    CHECK(tun->queue(0).send(*batch, i));
+    CHECK(send(tun->queue(0), *batch, i));
   }
   for (const uint32_t payload : payloads) {
     Bytes bytes;
@@ -112,14 +122,14 @@ TEST(a_batch_stops_when_it_is_full) {
   auto batch = PacketBatch::create(6, base::kSlotStrideJumbo);
   io::OsError error;
   batch->count = 2;  // appends
-  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 4u);
+  CHECK_EQ(receive(tun->queue(0), *batch, 1, &error), 4u);
   CHECK_EQ(batch->packet(2)[28], 0);
-  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 0u);
+  CHECK_EQ(receive(tun->queue(0), *batch, 1, &error), 0u);
   batch->count = 0;
-  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 6u);
+  CHECK_EQ(receive(tun->queue(0), *batch, 1, &error), 6u);
   CHECK_EQ(batch->packet(5)[28], 9);
   batch->count = 0;
-  CHECK_EQ(tun->queue(0).receive(*batch, 1, &error), 0u);
+  CHECK_EQ(receive(tun->queue(0), *batch, 1, &error), 0u);
   CHECK(error.ok());
 }
 
@@ -141,7 +151,7 @@ TEST(several_queues_share_the_device) {
   uint32_t used = 0;
   for (uint32_t q = 0; q < 3; ++q) {
     batch->count = 0;
-    const uint32_t n = tun->queue(q).receive(*batch, 1, &error);
+    const uint32_t n = receive(tun->queue(q), *batch, 1, &error);
     got += n;
     used += n != 0;
   }
@@ -162,13 +172,13 @@ TEST(a_packet_the_kernel_refuses_is_a_drop) {
   packet[9] = 17;
   batch->reset(0, static_cast<uint32_t>(packet.size()));
   std::memcpy(batch->packet(0), packet.data(), packet.size());
-  CHECK(!tun->queue(0).send(*batch, 0));  // the link is down
+  CHECK(!send(tun->queue(0), *batch, 0));  // the link is down
   CHECK_EQ(batch->reason[0], static_cast<uint8_t>(DropReason::send_failed));
   CHECK(netns.run([] { CHECK(set_link_up("gwlbt0")); }));
   batch->reset(0, static_cast<uint32_t>(packet.size()));
-  CHECK(tun->queue(0).send(*batch, 0));
+  CHECK(send(tun->queue(0), *batch, 0));
   batch->packet(0)[0] = 0x75;  // no IP version
-  CHECK(!tun->queue(0).send(*batch, 0));
+  CHECK(!send(tun->queue(0), *batch, 0));
 }
 
 TEST(errors_say_what_and_leave_nothing) {
@@ -240,12 +250,12 @@ TEST(a_deleted_device_is_a_lasting_error) {
   CHECK(netns.run([] { CHECK(delete_link("gwlbt0")); }));
   auto batch = PacketBatch::create(2, base::kSlotStrideJumbo);
   io::OsError error;
-  CHECK_EQ(tun->queue(0).receive(*batch, 0, &error), 0u);
+  CHECK_EQ(receive(tun->queue(0), *batch, 0, &error), 0u);
   CHECK_EQ(error.number, EBADFD);
   CHECK_EQ(error.syscall, "read");
   CHECK_EQ(error.detail, "gwlbt0");
   batch->reset(0, 20);
-  CHECK(!tun->queue(0).send(*batch, 0));
+  CHECK(!send(tun->queue(0), *batch, 0));
 }
 
 }  // namespace

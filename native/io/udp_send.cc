@@ -1,0 +1,341 @@
+// UdpSender::send: a batch's packets by socket, consecutive ones of one size to one peer as trains
+// (UDP_SEGMENT), super-packets cut into trains. Sockets and their errors are in udp_sender.cc.
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/assert.h"
+#include "io/udp.h"
+#include "io/udp_socket.h"
+#include "wire/segment.h"
+
+namespace gwlb::io {
+
+using batch::PacketBatch;
+
+namespace {
+
+// How long send() waits for a full send buffer, once per call.
+constexpr int kSendWaitMs = 3;
+// A socket that is asked for ICMP errors reports one by refusing a packet that has nothing to do
+// with it; so often such a packet is sent again. A way that is gone for good refuses it as often.
+constexpr uint32_t kSendTries = 3;
+constexpr uint16_t kEnd = 0xffff;
+
+// UDP_MAX_SEGMENTS of every kernel that has trains, and what fits an IPv4 datagram with its
+// headers.
+constexpr uint32_t kTrainSegmentsMax = 64;
+constexpr uint32_t kTrainPayloadMax = 65'535 - 28;
+// After a train that the kernel refused although its packets went one by one (it fragments no
+// train: their size is above the path's MTU) so many calls try no train of that size.
+constexpr uint32_t kTrainPause = 4096;
+
+constexpr uint32_t kMessages = base::kBatchPacketsMax;
+// A message of a super-packet takes two for each segment.
+constexpr uint32_t kVectors = 1024;
+constexpr uint32_t kHeaderBytes = 64 << 10;
+constexpr uint32_t kHeaderBytesMax = base::kHeadroom + wire::kSegmentHeadersMax;
+static_assert(kVectors >= 2 * kTrainSegmentsMax && kVectors >= kMessages);
+static_assert(kHeaderBytes >= kTrainSegmentsMax * kHeaderBytesMax);
+
+bool leaves(uint8_t verdict) {
+  return verdict == static_cast<uint8_t>(batch::Verdict::forward) ||
+         verdict == static_cast<uint8_t>(batch::Verdict::reply) ||
+         verdict == static_cast<uint8_t>(batch::Verdict::bypass);
+}
+
+// The kernel does not send this as a train; one by one it may.
+bool refuses_train(int number) {
+  return number == EINVAL || number == EMSGSIZE || number == EIO || number == EOPNOTSUPP;
+}
+
+struct alignas(cmsghdr) TrainControl {
+  uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+};
+
+}  // namespace
+
+struct UdpSendScratch::Memory {
+  mmsghdr headers[kMessages];
+  sockaddr_in destinations[kMessages];
+  TrainControl controls[kMessages];
+  // Of message k: its first packet, and how many packets, or segments of that one super-packet.
+  uint16_t packet[kMessages];
+  uint16_t segments[kMessages];
+  iovec vectors[kVectors];
+  uint16_t next[base::kBatchPacketsMax];     // the next packet of the same socket
+  uint16_t sockets[base::kBatchPacketsMax];  // in use, in the order of their first packets
+  uint16_t lost[base::kBatchPacketsMax];     // segments of a super-packet that were refused
+  // By socket: its first and last packet. `first` is kEnd between calls.
+  uint16_t first[base::kSourcePortsMax + 1];
+  uint16_t last[base::kSourcePortsMax + 1];
+  uint8_t segment_headers[kHeaderBytes];
+  uint32_t train_bytes_max = kTrainPayloadMax;  // of a train's segments
+  uint32_t train_pause = 0;                     // calls until that is forgotten
+};
+
+UdpSendScratch::UdpSendScratch() : memory_(new Memory()) {
+  std::memset(memory_->first, 0xff, sizeof memory_->first);
+  for (uint32_t k = 0; k < kMessages; ++k) {
+    msghdr& header = memory_->headers[k].msg_hdr;
+    memory_->destinations[k].sin_family = AF_INET;
+    header.msg_name = &memory_->destinations[k];
+    header.msg_namelen = sizeof memory_->destinations[k];
+    cmsghdr control{};
+    control.cmsg_level = IPPROTO_UDP;
+    control.cmsg_type = kUdpSegment;
+    control.cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    std::memcpy(memory_->controls[k].bytes, &control, sizeof control);
+  }
+}
+
+UdpSendScratch::~UdpSendScratch() = default;
+
+// One call of send(): messages are built for one socket at a time, and sent when it has no more
+// packets or there is no more room.
+class UdpSender::Sending {
+ public:
+  Sending(PacketBatch& batch, UdpSendScratch::Memory& memory, bool trains)
+      : batch_(batch), m_(memory), trains_(trains) {
+    if (m_.train_pause != 0 && --m_.train_pause == 0) m_.train_bytes_max = kTrainPayloadMax;
+  }
+
+  void begin_socket(int fd) { fd_ = fd; }
+
+  void add(uint16_t i) {
+    m_.lost[i] = 0;
+    if (batch_.is_super(i)) {
+      add_super(i);
+    } else if (!join_train(i)) {
+      add_message(i);
+    }
+  }
+
+  void flush() {
+    uint32_t at = 0;
+    uint32_t tries = 0;  // of the message at `at`, for what an earlier one met
+    while (at < messages_) {
+      const int n = sendmmsg(fd_, m_.headers + at, messages_ - at, MSG_DONTWAIT);
+      if (n > 0) {
+        for (int k = 0; k < n; ++k) sent_ += m_.segments[at++];
+        tries = 0;
+        continue;
+      }
+      const int why = n < 0 ? errno : EIO;
+      if (why == EINTR) continue;
+      if (is_full(why)) {
+        if (wait()) continue;
+        for (; at < messages_; ++at) lose(at, 0, m_.segments[at], DropReason::send_would_block);
+        break;
+      }
+      if (m_.segments[at] > 1 && refuses_train(why)) {
+        send_one_by_one(at);
+      } else if (why != EMSGSIZE && is_passing(why) && ++tries < kSendTries) {
+        continue;
+      } else {
+        lose(at, 0, m_.segments[at], DropReason::send_failed);
+      }
+      ++at;
+      tries = 0;
+    }
+    messages_ = vectors_ = header_bytes_ = 0;
+  }
+
+  uint32_t sent() const { return sent_; }
+
+ private:
+  using DropReason = base::DropReason;
+
+  static bool is_full(int why) { return why == EAGAIN || why == ENOBUFS || why == ENOMEM; }
+
+  // Once per call.
+  bool wait() {
+    if (waited_) return false;
+    waited_ = true;
+    pollfd writable{fd_, POLLOUT, 0};
+    poll(&writable, 1, kSendWaitMs);
+    return true;
+  }
+
+  // An empty message to where packet i goes.
+  uint32_t open_message(uint16_t i) {
+    const uint32_t k = messages_++;
+    m_.destinations[k].sin_addr.s_addr = htonl(batch_.address[i]);
+    m_.destinations[k].sin_port = htons(batch_.port[i]);
+    msghdr& header = m_.headers[k].msg_hdr;
+    header.msg_iov = m_.vectors + vectors_;
+    header.msg_iovlen = 0;
+    header.msg_control = nullptr;
+    header.msg_controllen = 0;
+    m_.packet[k] = i;
+    m_.segments[k] = 0;
+    return k;
+  }
+
+  void make_train(uint32_t k, uint32_t segment_bytes) {
+    const auto bytes = static_cast<uint16_t>(segment_bytes);
+    std::memcpy(m_.controls[k].bytes + CMSG_LEN(0), &bytes, sizeof bytes);
+    m_.headers[k].msg_hdr.msg_control = m_.controls[k].bytes;
+    m_.headers[k].msg_hdr.msg_controllen = sizeof m_.controls[k];
+  }
+
+  void add_message(uint16_t i) {
+    if (messages_ == kMessages || vectors_ == kVectors) flush();
+    const uint32_t k = open_message(i);
+    m_.vectors[vectors_++] = {batch_.packet(i), batch_.length[i]};
+    m_.headers[k].msg_hdr.msg_iovlen = 1;
+    m_.segments[k] = 1;
+    train_segment_ = train_bytes_ = batch_.length[i];
+  }
+
+  // Into the last message, if that is a train's beginning.
+  bool join_train(uint16_t i) {
+    if (!trains_ || messages_ == 0 || train_segment_ == 0 || vectors_ == kVectors) return false;
+    const uint32_t k = messages_ - 1;
+    const uint32_t length = batch_.length[i];
+    if (length > train_segment_ || train_segment_ > m_.train_bytes_max || length == 0 ||
+        train_bytes_ + length > kTrainPayloadMax || m_.segments[k] == kTrainSegmentsMax ||
+        m_.destinations[k].sin_addr.s_addr != htonl(batch_.address[i]) ||
+        m_.destinations[k].sin_port != htons(batch_.port[i])) {
+      return false;
+    }
+    m_.vectors[vectors_++] = {batch_.packet(i), length};
+    ++m_.headers[k].msg_hdr.msg_iovlen;
+    if (++m_.segments[k] == 2) make_train(k, train_segment_);
+    train_bytes_ += length;
+    if (length < train_segment_) train_segment_ = 0;  // only the last may be shorter
+    return true;
+  }
+
+  // Cuts super-packet i into trains: headers are written beside, payloads stay where they are.
+  void add_super(uint16_t i) {
+    wire::SuperPacket super;
+    const uint32_t prefix = batch_.inner[i] - batch_.offset[i];
+    const bool ok = wire::parse_super_packet(batch_.packet(i) + prefix, batch_.length[i] - prefix,
+                                             batch_.segment[i], &super);
+    GWLB_ASSERT(ok && prefix <= base::kHeadroom);
+    const uint32_t header = prefix + super.headers;
+    const uint32_t each = header + super.segment;
+    const bool train = trains_ && each <= m_.train_bytes_max;
+    const uint32_t fit = train ? std::min(kTrainSegmentsMax, kTrainPayloadMax / each) : 1;
+    for (uint32_t from = 0; from < super.count;) {
+      const uint32_t count = std::min<uint32_t>(std::max(fit, 1u), super.count - from);
+      if (messages_ == kMessages || vectors_ + 2 * count > kVectors ||
+          header_bytes_ + count * header > kHeaderBytes) {
+        flush();
+      }
+      const uint32_t k = open_message(i);
+      for (uint32_t s = from; s < from + count; ++s) {
+        uint8_t* to = m_.segment_headers + header_bytes_;
+        std::memcpy(to, batch_.packet(i), prefix);
+        wire::write_segment_headers(super, s, to + prefix);
+        header_bytes_ += header;
+        m_.vectors[vectors_++] = {to, header};
+        m_.vectors[vectors_++] = {const_cast<uint8_t*>(wire::segment_payload_at(super, s)),
+                                  wire::segment_payload(super, s)};
+      }
+      m_.headers[k].msg_hdr.msg_iovlen = 2 * count;
+      m_.segments[k] = static_cast<uint16_t>(count);
+      if (count > 1) make_train(k, each);
+      from += count;
+    }
+    train_segment_ = 0;  // what follows begins its own
+  }
+
+  // Segments [from, from + count) of message k did not go.
+  void lose(uint32_t k, uint32_t from, uint32_t count, DropReason why) {
+    uint16_t i = m_.packet[k];
+    if (batch_.is_super(i)) {
+      m_.lost[i] = static_cast<uint16_t>(m_.lost[i] + count);
+      batch_.drop(i, why);
+      batch_.packets[i] = m_.lost[i];
+      return;
+    }
+    for (uint32_t n = 0; n < from; ++n) i = m_.next[i];
+    for (uint32_t n = 0; n < count; ++n, i = m_.next[i]) batch_.drop(i, why);
+  }
+
+  // A train that the kernel refused.
+  void send_one_by_one(uint32_t k) {
+    msghdr header = m_.headers[k].msg_hdr;
+    const uint32_t segments = m_.segments[k];
+    const size_t each = header.msg_iovlen / segments;
+    header.msg_control = nullptr;
+    header.msg_controllen = 0;
+    header.msg_iovlen = each;
+    uint32_t largest = 0;
+    bool any = false;
+    for (uint32_t s = 0; s < segments; ++s, header.msg_iov += each) {
+      uint32_t bytes = 0;
+      for (size_t v = 0; v < each; ++v) bytes += static_cast<uint32_t>(header.msg_iov[v].iov_len);
+      largest = std::max(largest, bytes);
+      const int why = send_message(header);
+      if (why == 0) {
+        ++sent_;
+        any = true;
+      } else {
+        lose(k, s, 1, is_full(why) ? DropReason::send_would_block : DropReason::send_failed);
+      }
+    }
+    if (!any) return;
+    m_.train_bytes_max = std::min(m_.train_bytes_max, largest - 1);
+    m_.train_pause = kTrainPause;
+  }
+
+  // 0, or why not.
+  int send_message(const msghdr& header) {
+    for (uint32_t tries = 1;;) {
+      if (sendmsg(fd_, &header, MSG_DONTWAIT) >= 0) return 0;
+      const int why = errno;
+      if (why == EINTR) continue;
+      if (is_full(why) && wait()) continue;
+      if (is_full(why) || why == EMSGSIZE || !is_passing(why) || tries++ == kSendTries) return why;
+    }
+  }
+
+  PacketBatch& batch_;
+  UdpSendScratch::Memory& m_;
+  const bool trains_;
+  int fd_ = -1;
+  uint32_t messages_ = 0;
+  uint32_t vectors_ = 0;
+  uint32_t header_bytes_ = 0;
+  uint32_t train_segment_ = 0;  // segment size of the last message; 0: nothing can join it
+  uint32_t train_bytes_ = 0;
+  uint32_t sent_ = 0;
+  bool waited_ = false;
+};
+
+uint32_t UdpSender::send(PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const {
+  UdpSendScratch::Memory& m = *scratch.memory_;
+  const uint32_t sockets = this->sockets();
+  uint32_t used = 0;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if ((selected != nullptr && !selected[i]) || !leaves(batch.verdict[i])) continue;
+    const bool outside = fallback_ >= 0 && batch.source_port[i] == kNotInSet;
+    const uint32_t socket = outside ? base::kSourcePortsMax : batch.source_port[i] % sockets;
+    m.next[i] = kEnd;
+    if (m.first[socket] == kEnd) {
+      m.first[socket] = static_cast<uint16_t>(i);
+      m.sockets[used++] = static_cast<uint16_t>(socket);
+    } else {
+      m.next[m.last[socket]] = static_cast<uint16_t>(i);
+    }
+    m.last[socket] = static_cast<uint16_t>(i);
+  }
+  Sending sending(batch, m, trains_);
+  for (uint32_t g = 0; g < used; ++g) {
+    const uint32_t socket = m.sockets[g];
+    sending.begin_socket(socket == base::kSourcePortsMax ? fallback_ : fds_[socket]);
+    for (uint16_t i = m.first[socket]; i != kEnd; i = m.next[i]) sending.add(i);
+    sending.flush();
+    m.first[socket] = kEnd;
+  }
+  return sending.sent();
+}
+
+}  // namespace gwlb::io
