@@ -14,14 +14,6 @@
 namespace gwlb::wire {
 namespace {
 
-uint32_t fold(uint64_t sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return static_cast<uint32_t>(sum);
-}
-
 // Sums are taken in the machine's byte order (RFC 1071 section 2B): only their folded form has to
 // be swapped. Both halves of a 64-bit word are added to 64 bits, which overflow after 16 GiB only.
 inline uint64_t add_portable(const uint8_t* data, size_t length) {
@@ -49,12 +41,17 @@ inline uint64_t add_portable(const uint8_t* data, size_t length) {
 // a vector less than to separate the halves.
 #if defined(__x86_64__)
 
+// Keeps what was loaded in its register: g++ would rather load it again for each use.
+#define GWLB_IN_REGISTER(vector) __asm__("" : "+x"(vector))
+
 uint64_t add_sse2(const uint8_t* data, size_t length) {
   __m128i words[2] = {_mm_setzero_si128(), _mm_setzero_si128()};
   __m128i upper[2] = {_mm_setzero_si128(), _mm_setzero_si128()};
   for (; length >= 32; data += 32, length -= 32) {
-    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
-    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 16));
+    __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data));
+    __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 16));
+    GWLB_IN_REGISTER(a);
+    GWLB_IN_REGISTER(b);
     words[0] = _mm_add_epi64(words[0], a);
     words[1] = _mm_add_epi64(words[1], b);
     upper[0] = _mm_add_epi64(upper[0], _mm_srli_epi64(a, 32));
@@ -72,19 +69,26 @@ __attribute__((target("avx2"))) uint64_t add_avx2(const uint8_t* data, size_t le
   __m256i upper[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   for (; length >= 128; data += 128, length -= 128) {
     const auto* from = reinterpret_cast<const __m256i*>(data);
-    const __m256i a = _mm256_loadu_si256(from);
-    const __m256i b = _mm256_loadu_si256(from + 1);
-    const __m256i c = _mm256_loadu_si256(from + 2);
-    const __m256i d = _mm256_loadu_si256(from + 3);
-    words[0] = _mm256_add_epi64(_mm256_add_epi64(words[0], a), c);
-    words[1] = _mm256_add_epi64(_mm256_add_epi64(words[1], b), d);
-    const __m256i ac = _mm256_add_epi64(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(c, 32));
-    const __m256i bd = _mm256_add_epi64(_mm256_srli_epi64(b, 32), _mm256_srli_epi64(d, 32));
-    upper[0] = _mm256_add_epi64(upper[0], ac);
-    upper[1] = _mm256_add_epi64(upper[1], bd);
+    __m256i a = _mm256_loadu_si256(from);
+    __m256i b = _mm256_loadu_si256(from + 1);
+    __m256i c = _mm256_loadu_si256(from + 2);
+    __m256i d = _mm256_loadu_si256(from + 3);
+    GWLB_IN_REGISTER(a);
+    GWLB_IN_REGISTER(b);
+    GWLB_IN_REGISTER(c);
+    GWLB_IN_REGISTER(d);
+    words[0] = _mm256_add_epi64(words[0], a);
+    words[1] = _mm256_add_epi64(words[1], b);
+    upper[0] = _mm256_add_epi64(upper[0], _mm256_srli_epi64(a, 32));
+    upper[1] = _mm256_add_epi64(upper[1], _mm256_srli_epi64(b, 32));
+    words[0] = _mm256_add_epi64(words[0], c);
+    words[1] = _mm256_add_epi64(words[1], d);
+    upper[0] = _mm256_add_epi64(upper[0], _mm256_srli_epi64(c, 32));
+    upper[1] = _mm256_add_epi64(upper[1], _mm256_srli_epi64(d, 32));
   }
   for (; length >= 32; data += 32, length -= 32) {
-    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
+    __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
+    GWLB_IN_REGISTER(a);
     words[0] = _mm256_add_epi64(words[0], a);
     upper[0] = _mm256_add_epi64(upper[0], _mm256_srli_epi64(a, 32));
   }
@@ -97,6 +101,8 @@ __attribute__((target("avx2"))) uint64_t add_avx2(const uint8_t* data, size_t le
   const __m128i sum = _mm_add_epi64(half, _mm_unpackhi_epi64(half, half));
   return static_cast<uint64_t>(_mm_cvtsi128_si64(sum)) + add_portable(data, length);
 }
+
+#undef GWLB_IN_REGISTER
 
 #elif defined(__aarch64__)
 
@@ -145,10 +151,8 @@ size_t checksum_versions(ChecksumVersion out[kChecksumVersionsMax]) {
 uint64_t checksum_add(const uint8_t* data, size_t length, uint64_t sum) {
   const uint64_t little = length < kLong ? add_portable(data, length)
                                          : add_long.load(std::memory_order_relaxed)(data, length);
-  return sum + __builtin_bswap16(static_cast<uint16_t>(fold(little)));
+  return sum + __builtin_bswap16(checksum_fold(little));
 }
-
-uint16_t checksum_finish(uint64_t sum) { return static_cast<uint16_t>(~fold(sum)); }
 
 uint16_t ipv4_header_checksum(const uint8_t* header, size_t header_length) {
   GWLB_ASSERT(header_length >= 20);
@@ -169,7 +173,7 @@ uint16_t transport_checksum(const uint8_t* source, const uint8_t* destination,
 uint16_t checksum_update(uint16_t field, uint16_t before, uint16_t after) {
   const uint64_t sum =
       uint64_t{static_cast<uint16_t>(~field)} + static_cast<uint16_t>(~before) + after;
-  return static_cast<uint16_t>(~fold(sum));
+  return checksum_finish(sum);
 }
 
 }  // namespace gwlb::wire

@@ -10,8 +10,15 @@ namespace gwlb::wire {
 // Sums of parts at even offsets may be added. Fast where it is long: 32 bytes a step with AVX2, 16
 // with SSE2 or NEON.
 uint64_t checksum_add(const uint8_t* data, size_t length, uint64_t sum = 0);
+// To 16 bits; only 0 becomes 0.
+inline uint16_t checksum_fold(uint64_t sum) {
+  // A number added to itself with its halves swapped has both halves' sum in its upper half, and
+  // the carry with it.
+  const auto half = static_cast<uint32_t>((sum + (sum << 32 | sum >> 32)) >> 32);
+  return static_cast<uint16_t>((half + (half << 16 | half >> 16)) >> 16);
+}
 // Folds and inverts: the value for a checksum field, in host order.
-uint16_t checksum_finish(uint64_t sum);
+inline uint16_t checksum_finish(uint64_t sum) { return static_cast<uint16_t>(~checksum_fold(sum)); }
 
 // Header checksum of an IPv4 header of `header_length` bytes whose checksum field counts as 0.
 uint16_t ipv4_header_checksum(const uint8_t* header, size_t header_length);

@@ -109,71 +109,114 @@ CoalesceCandidate read(const PacketSpan& span, bool udp) {
   return packet;
 }
 
-bool same_words(const uint8_t* a, const uint8_t* b, uint32_t bytes) {
-  for (uint32_t i = 0; i < bytes; i += 4) {
-    if (load<uint32_t>(a + i) != load<uint32_t>(b + i)) return false;
+// `bytes` is a multiple of 4.
+inline bool same_words(const uint8_t* a, const uint8_t* b, uint32_t bytes) {
+  for (; bytes >= 8; a += 8, b += 8, bytes -= 8) {
+    if (load<uint64_t>(a) != load<uint64_t>(b)) return false;
   }
-  return true;
+  return bytes == 0 || load<uint32_t>(a) == load<uint32_t>(b);
 }
 
-bool same_addresses(const uint8_t* a, const uint8_t* b) {
+inline bool same_addresses(const uint8_t* a, const uint8_t* b) {
   if (((a[0] ^ b[0]) & 0xf0) != 0) return false;
   return a[0] >> 4 == 4 ? load<uint64_t>(a + 12) == load<uint64_t>(b + 12)
                         : same_words(a + 8, b + 8, 32);
 }
 
-// Between the first packet of a run and a later one: what segmentation copies.
-bool same_ip(const uint8_t* first, const uint8_t* later) {
-  if (first[0] >> 4 == 4) {
-    return first[1] == later[1] && first[8] == later[8] &&
-           load<uint16_t>(first + 6) == load<uint16_t>(later + 6);
-  }
-  return load<uint32_t>(first) == load<uint32_t>(later) && first[7] == later[7];
+// What segmentation copies into all packets, as masks of little-endian words: the first byte is the
+// lowest.
+constexpr uint64_t kIpv4Copied = 0xffff00000000ffff;  // not total length and identification
+constexpr uint64_t kIpv6Copied = 0xffff0000ffffffff;  // not payload length
+constexpr uint64_t kTcpCopied = ~(uint64_t{kFin | kPsh | kCwr} << 40);
+
+// Headers up to the transport, of the first packet of a run and of another one.
+inline bool same_ipv4(const uint8_t* first, const uint8_t* other) {
+  const uint64_t difference = load<uint64_t>(first) ^ load<uint64_t>(other);
+  return (difference & kIpv4Copied) == 0 &&
+         load<uint16_t>(first + 8) == load<uint16_t>(other + 8) &&
+         load<uint64_t>(first + 12) == load<uint64_t>(other + 12);
 }
 
-// The header's length (of the later one, `bytes`) is among what is compared.
-bool same_tcp(const uint8_t* first, const uint8_t* later, uint32_t bytes) {
-  constexpr uint8_t kMayDiffer = kFin | kPsh | kCwr;
-  if (((first[13] ^ later[13]) & ~kMayDiffer) != 0 || (later[13] & kCwr) != 0) return false;
-  return load<uint32_t>(first + 8) == load<uint32_t>(later + 8) && first[12] == later[12] &&
-         load<uint16_t>(first + 14) == load<uint16_t>(later + 14) &&
-         load<uint16_t>(first + 18) == load<uint16_t>(later + 18) &&
-         same_words(first + kTcpHeaderBytes, later + kTcpHeaderBytes, bytes - kTcpHeaderBytes);
+inline bool same_ipv6(const uint8_t* first, const uint8_t* other) {
+  const uint64_t difference = load<uint64_t>(first) ^ load<uint64_t>(other);
+  return (difference & kIpv6Copied) == 0 && same_words(first + 8, other + 8, 32);
+}
+
+// The first one's header has `bytes` bytes; that the other's has is among what is compared.
+inline bool same_tcp(const uint8_t* first, const uint8_t* other, uint32_t bytes) {
+  // Acknowledgment number, header length and flags, window.
+  const uint64_t difference = load<uint64_t>(first + 8) ^ load<uint64_t>(other + 8);
+  if ((difference & kTcpCopied) != 0 || (other[13] & kCwr) != 0) return false;
+  return load<uint16_t>(first + 18) == load<uint16_t>(other + 18) &&
+         same_words(first + kTcpHeaderBytes, other + kTcpHeaderBytes, bytes - kTcpHeaderBytes);
+}
+
+// Of 20 bytes, written the way segmentation writes it: not as 0xffff, the other zero.
+inline bool ipv4_checksum_right(const uint8_t* bytes) {
+  const auto a = load<uint64_t>(bytes);
+  const auto b = load<uint64_t>(bytes + 8);
+  const uint64_t sum =
+      (a & 0xffffffff) + (a >> 32) + (b & 0xffffffff) + (b >> 32) + load<uint32_t>(bytes + 16);
+  return checksum_finish(sum) == 0 && load<uint16_t>(bytes + 10) != 0xffff;
 }
 
 // The addresses lie directly in front of the transport header: one pass over both.
 bool checksums_right(const uint8_t* bytes, uint32_t length) {
-  uint32_t from = 8;
-  uint32_t transport = kIpv6HeaderBytes;
-  uint8_t protocol = bytes[6];
   if (bytes[0] >> 4 == 4) {
-    if (load<uint16_t>(bytes + 10) == 0xffff) return false;  // segmentation writes the other zero
-    if (checksum_finish(checksum_add(bytes, kIpv4HeaderBytes)) != 0) return false;
-    from = 12;
-    transport = kIpv4HeaderBytes;
-    protocol = bytes[9];
+    const uint64_t pseudo = uint64_t{bytes[9]} + (length - kIpv4HeaderBytes);
+    return ipv4_checksum_right(bytes) &&
+           checksum_finish(checksum_add(bytes + 12, length - 12, pseudo)) == 0;
   }
-  const uint64_t pseudo = uint64_t{protocol} + (length - transport);
-  return checksum_finish(checksum_add(bytes + from, length - from, pseudo)) == 0;
+  const uint64_t pseudo = uint64_t{bytes[6]} + (length - kIpv6HeaderBytes);
+  return checksum_finish(checksum_add(bytes + 8, length - 8, pseudo)) == 0;
 }
 
 }  // namespace
 
+// All rules but the checksums', for any packet: one that is like the first of a run, which was
+// read, need not be read.
+inline bool Coalescer::follows(const OpenRun& run, const PacketSpan& packet) {
+  const uint8_t* first = run.first;
+  const uint8_t* other = packet.bytes;
+  if (packet.length <= run.headers || packet.length > run.longest) return false;
+  if (run.length + packet.length - run.headers > kRunBytesMax) return false;
+  if (run.version == 4) {
+    if (!same_ipv4(first, other) || base::load_be16(other + 2) != packet.length) return false;
+    if (base::load_be16(other + 4) != run.id) return false;
+  } else {
+    if (!same_ipv6(first, other)) return false;
+    if (base::load_be16(other + 4) + kIpv6HeaderBytes != packet.length) return false;
+  }
+  first += run.transport;
+  other += run.transport;
+  if (load<uint32_t>(first) != load<uint32_t>(other)) return false;  // ports
+  if (run.protocol == kTcp) {
+    return base::load_be32(other + 4) == run.sequence && load<uint16_t>(other + 16) != 0xffff &&
+           same_tcp(first, other, run.headers - run.transport);
+  }
+  return base::load_be16(other + 4) == packet.length - run.transport &&
+         load<uint16_t>(other + 6) != 0;
+}
+
 uint32_t Coalescer::find(const CoalesceCandidate& packet) const {
-  const auto is_it = [&](uint32_t slot) {
-    return open_[slot].key == packet.key && same_addresses(open_[slot].first, packet.bytes);
-  };
-  if (newest_ < open_count_ && is_it(newest_)) return newest_;
   for (uint32_t slot = 0; slot < open_count_; ++slot) {
-    if (is_it(slot)) return slot;
+    const OpenRun& run = open_[slot];
+    if (run.key == packet.key && same_addresses(run.first, packet.bytes)) return slot;
   }
   return kOpenRuns;
 }
 
-void Coalescer::close_between_addresses(const CoalesceCandidate& packet) {
+void Coalescer::close_between_addresses(const uint8_t* packet) {
   for (uint32_t slot = open_count_; slot-- > 0;) {
-    if (same_addresses(open_[slot].first, packet.bytes)) close(slot);
+    if (same_addresses(open_[slot].first, packet)) close(slot);
   }
+}
+
+// Where a packet belonged: what comes next is guessed from that. The slots may have moved since; a
+// guess is only where to look first.
+inline void Coalescer::came(uint32_t slot) {
+  open_[newest_].then = static_cast<uint8_t>(slot);
+  newest_ = slot;
 }
 
 // Begins a run that others may join.
@@ -189,47 +232,42 @@ void Coalescer::open(const CoalesceCandidate& packet, uint16_t i) {
   } else {
     ++open_count_;
   }
-  newest_ = slot;
   OpenRun& run = open_[slot];
+  run.then = static_cast<uint8_t>(slot);
+  came(slot);
   run.key = packet.key;
   run.first = packet.bytes;
-  run.length = packet.length;
+  run.longest = run.length = packet.length;
   run.sequence = packet.protocol == kTcp ? base::load_be32(header + 4) + packet.payload() : 0;
   run.id = static_cast<uint16_t>(base::load_be16(packet.bytes + 4) + 1);
-  run.segment = static_cast<uint16_t>(packet.payload());
+  run.headers = packet.headers;
   run.run = static_cast<uint16_t>(run_count_ - 1);
   run.last = i;
+  run.version = packet.version;
+  run.protocol = packet.protocol;
+  run.transport = static_cast<uint8_t>(packet.transport);
   run.checked = false;
 }
 
-// False where the rules say no; the run is then over.
-bool Coalescer::join(uint32_t slot, const CoalesceCandidate& packet, uint16_t i) {
+// A packet that follows joins the run, unless checksums are wrong.
+inline bool Coalescer::join(uint32_t slot, const PacketSpan& packet, uint16_t i) {
   OpenRun& run = open_[slot];
-  const uint8_t* header = packet.header();
-  const uint32_t payload = packet.payload();
-  const bool tcp = packet.protocol == kTcp;
-  bool may = payload <= run.segment && run.length + payload <= kRunBytesMax &&
-             same_ip(run.first, packet.bytes);
-  if (packet.version == 4) may = may && base::load_be16(packet.bytes + 4) == run.id;
-  if (tcp) {
-    may = may && base::load_be32(header + 4) == run.sequence &&
-          same_tcp(run.first + packet.transport, header, packet.headers - packet.transport);
-  }
   CoalescedRun& out = runs_[run.run];
-  // The first packet of a run of one is as long as the run.
-  if (may && !run.checked) run.checked = may = checksums_right(run.first, run.length);
-  if (!may || !checksums_right(packet.bytes, packet.length)) {
-    close(slot);
-    return false;
+  if (!run.checked) {
+    if (!checksums_right(run.first, run.longest)) return false;
+    run.checked = true;
   }
+  if (!checksums_right(packet.bytes, packet.length)) return false;
+  const bool tcp = run.protocol == kTcp;
   if (out.count == 1) {
-    out.headers = packet.headers;
-    out.transport = packet.transport;
-    out.segment = run.segment;
-    out.version = packet.version;
-    out.protocol = packet.protocol;
-    out.congestion_window_reduced = tcp && (run.first[packet.transport + 13] & kCwr) != 0;
+    out.headers = run.headers;
+    out.transport = run.transport;
+    out.segment = static_cast<uint16_t>(run.longest - run.headers);
+    out.version = run.version;
+    out.protocol = run.protocol;
+    out.congestion_window_reduced = tcp && (run.first[run.transport + 13] & kCwr) != 0;
   }
+  const uint32_t payload = packet.length - run.headers;
   ++out.count;
   run.length += payload;
   out.length = run.length;
@@ -237,9 +275,21 @@ bool Coalescer::join(uint32_t slot, const CoalesceCandidate& packet, uint16_t i)
   run.last = i;
   run.sequence += payload;
   ++run.id;
-  newest_ = slot;
-  if (payload < run.segment || (tcp && (header[13] & (kFin | kPsh)) != 0)) close(slot);
+  came(slot);
+  const bool ends = tcp && (packet.bytes[run.transport + 13] & (kFin | kPsh)) != 0;
+  if (ends || packet.length < run.longest) close(slot);
   return true;
+}
+
+// Joins the run of its flow, or ends it.
+bool Coalescer::join_any(const CoalesceCandidate& packet, const PacketSpan& span, uint16_t i) {
+  if (packet.kind == Kind::addresses) close_between_addresses(packet.bytes);
+  if (packet.kind < Kind::flow) return false;
+  const uint32_t slot = find(packet);
+  if (slot == kOpenRuns) return false;
+  if (follows(open_[slot], span) && join(slot, span, i)) return true;
+  close(slot);
+  return false;
 }
 
 // From the chains of packets to the order in which they go out.
@@ -256,19 +306,17 @@ void Coalescer::plan(const PacketSpan* packets, uint32_t n, bool udp) {
   GWLB_ASSERT(n <= base::kBatchPacketsMax);
   run_count_ = 0;
   open_count_ = 0;
+  newest_ = 0;
+  open_[0].then = 0;
   for (uint32_t k = 0; k < n; ++k) {
     const auto i = static_cast<uint16_t>(k);
-    const CoalesceCandidate packet = read(packets[i], udp);
     next_[i] = kEnd;
-    if (packet.kind >= Kind::flow) {
-      const uint32_t slot = find(packet);
-      if (slot != kOpenRuns) {
-        if (packet.kind == Kind::joins && join(slot, packet, i)) continue;
-        if (packet.kind == Kind::flow) close(slot);
-      }
-    } else if (packet.kind == Kind::addresses) {
-      close_between_addresses(packet);
+    const uint32_t guess = open_[newest_].then;
+    if (guess < open_count_ && follows(open_[guess], packets[i]) && join(guess, packets[i], i)) {
+      continue;
     }
+    const CoalesceCandidate packet = read(packets[i], udp);
+    if (join_any(packet, packets[i], i)) continue;
     CoalescedRun& run = runs_[run_count_++];
     run = CoalescedRun{};
     run.first = i;

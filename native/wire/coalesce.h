@@ -72,26 +72,34 @@ class Coalescer {
   struct OpenRun {
     uint64_t key;          // ports, protocol and version; the addresses are in `first`
     const uint8_t* first;  // its first packet
+    uint32_t longest;      // that one's length
     uint32_t length;       // of the super-packet so far
     uint32_t sequence;     // TCP: where the next one starts
     uint16_t id;           // IPv4: the next one's
-    uint16_t segment;
+    uint16_t headers;
     uint16_t run;
     uint16_t last;  // index of its last packet
-    bool checked;   // the first packet's checksums are right
+    uint8_t version;
+    uint8_t protocol;
+    uint8_t transport;
+    bool checked;  // the first packet's checksums are right
+    uint8_t then;  // slot whose packet came after one of this, the last time
   };
 
+  static bool follows(const OpenRun& run, const PacketSpan& packet);
   uint32_t find(const CoalesceCandidate& packet) const;
   void close(uint32_t slot) { open_[slot] = open_[--open_count_]; }
-  void close_between_addresses(const CoalesceCandidate& packet);
+  void close_between_addresses(const uint8_t* packet);
   void open(const CoalesceCandidate& packet, uint16_t i);
-  bool join(uint32_t slot, const CoalesceCandidate& packet, uint16_t i);
+  bool join(uint32_t slot, const PacketSpan& packet, uint16_t i);
+  bool join_any(const CoalesceCandidate& packet, const PacketSpan& span, uint16_t i);
+  void came(uint32_t slot);
   void put_in_order();
 
   uint32_t run_count_ = 0;
   uint32_t open_count_ = 0;
-  uint32_t newest_ = 0;  // slot that was joined last
-  OpenRun open_[kOpenRuns];
+  uint32_t newest_ = 0;  // slot of the last packet that has one
+  OpenRun open_[kOpenRuns] = {};
   CoalescedRun runs_[base::kBatchPacketsMax];
   uint16_t next_[base::kBatchPacketsMax];  // of the same run
   uint16_t order_[base::kBatchPacketsMax];

@@ -58,4 +58,28 @@ class Coalesced {
 
 using Groups = std::vector<std::vector<size_t>>;
 
+// The packet that follows: behind the payload of `of`, which had `payload` bytes.
+inline Bulk after(Bulk of, size_t payload = 100) {
+  of.sequence += static_cast<uint32_t>(of.payload);
+  ++of.id;
+  ++of.seed;
+  of.payload = payload;
+  return of;
+}
+
+// What the coalescer makes of them, held against the model.
+inline Groups plan(const std::vector<Bytes>& packets, bool udp = true) {
+  const Groups got = Coalesced(packets, udp).groups();
+  CHECK(got == model_plan(packets, udp, wire::Coalescer::kOpenRuns));
+  return got;
+}
+
+// TCP and UDP over either IP version.
+inline std::vector<Bulk> kinds() {
+  std::vector<Bulk> out(4);
+  out[1].version = out[3].version = 6;
+  out[2].protocol = out[3].protocol = 17;
+  return out;
+}
+
 }  // namespace gwlb::test
