@@ -1,6 +1,7 @@
 // Inner packets for tests, built byte by byte from the RFCs and not by the code under test.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

@@ -1,0 +1,142 @@
+// Super-packets in the gateway core: one decision, counted as what they stand for.
+#include <algorithm>
+
+#include "test/native/bulk_rig.h"
+#include "test/native/gateway_rig.h"
+#include "wire/segment.h"
+
+using namespace gwlb;
+using namespace gwlb::test;
+using base::DropReason;
+using batch::Verdict;
+using gateway::EndpointCounter;
+using gateway::GatewayCounter;
+using gateway::TargetCounter;
+
+namespace {
+
+constexpr uint16_t kSegment = 1000;
+constexpr uint32_t kPackets = 8;
+constexpr uint64_t kBytes = 7300 + kPackets * 40;
+
+Bulk bulk_of(uint8_t flags) {
+  Bulk of;
+  of.source = kClient;
+  of.destination = kServer;
+  of.flags = flags;
+  of.payload = 7300;  // seven segments, and one of 300 bytes
+  return of;
+}
+
+// Enters as TUN devices with offloads leave it.
+Verdict enter_super(Rig& rig, const Bytes& packet) {
+  rig.batch->count = 1;
+  rig.load(0, packet);
+  rig.batch->endpoint[0] = 0;
+  wire::SuperPacket super;
+  const bool ok =
+      wire::parse_super_packet(rig.batch->packet(0), rig.batch->length[0], kSegment, &super);
+  CHECK(ok && super.count == kPackets);
+  rig.batch->make_super(0, super.count, super.headers, super.segment);
+  rig.gateway->to_targets(*rig.batch, rig.now_ms);
+  return static_cast<Verdict>(rig.batch->verdict[0]);
+}
+
+void pick_up(gateway::GatewayConfig& config) { config.mid_stream = gateway::MidStream::pickup; }
+
+}  // namespace
+
+TEST(a_super_packet_is_decided_once_and_counted_in_packets) {
+  Rig rig(3, pick_up);
+  const Bytes packet = bulk_packet(bulk_of(0x10));
+  REQUIRE(enter_super(rig, packet) == Verdict::forward);
+  const batch::PacketBatch& batch = *rig.batch;
+  CHECK(batch.is_super(0));
+  CHECK_EQ(batch.length[0], packet.size() + 40);
+  CHECK_EQ(batch.inner[0], batch.offset[0] + 40);
+  const Bytes sent = rig.bytes(0);
+  CHECK(Bytes(sent.begin() + 40, sent.end()) == packet);
+  CHECK_EQ(rig.gateway->flows(), 1u);
+  const uint16_t target = batch.target[0];
+  for (const GatewayCounter which :
+       {GatewayCounter::packets_in, GatewayCounter::packets_to_targets}) {
+    CHECK_EQ(rig.count(which), kPackets);
+  }
+  CHECK_EQ(rig.count(GatewayCounter::flows_new), 1u);
+  CHECK_EQ(rig.count(GatewayCounter::bytes_in), kBytes);
+  gateway::Counters& counters = rig.gateway->counters();
+  CHECK_EQ(counters.get(uint16_t{0}, EndpointCounter::packets_in), kPackets);
+  CHECK_EQ(counters.get(uint16_t{0}, EndpointCounter::bytes_in), kBytes);
+  CHECK_EQ(counters.get(target, TargetCounter::packets_to), kPackets);
+  CHECK_EQ(counters.get(target, TargetCounter::bytes_to), kBytes);
+}
+
+TEST(flow_counters_count_what_a_super_packet_stands_for) {
+  Rig rig(3, [](gateway::GatewayConfig& config) {
+    pick_up(config);
+    config.flow_counters = true;
+  });
+  REQUIRE(enter_super(rig, bulk_packet(bulk_of(0x11))) == Verdict::forward);
+  REQUIRE(enter_super(rig, bulk_packet(bulk_of(0x14))) == Verdict::forward);  // RST
+  rig.age(10'001);
+  gateway::FlowEvent events[8];
+  const uint32_t n = rig.gateway->drain_events(events, 8);
+  REQUIRE(n == 2 && events[1].type == static_cast<uint8_t>(gateway::FlowEventType::ended));
+  CHECK_EQ(events[1].packets_to, 2 * kPackets);
+  CHECK_EQ(events[1].bytes_to, 2 * kBytes);
+}
+
+TEST(the_mtu_is_held_against_a_segment) {
+  Rig rig(3, [](gateway::GatewayConfig& config) {
+    pick_up(config);
+    config.mtu = kSegment + 40;
+  });
+  CHECK(enter_super(rig, bulk_packet(bulk_of(0x10))) == Verdict::forward);
+}
+
+TEST(an_icmp_error_quotes_the_first_segment) {
+  Rig rig(3, [](gateway::GatewayConfig& config) {
+    pick_up(config);
+    config.mtu = kSegment + 39;
+  });
+  const Bytes packet = bulk_packet(bulk_of(0x18));
+  REQUIRE(enter_super(rig, packet) == Verdict::reply);
+  CHECK(!rig.batch->is_super(0));
+  CHECK_EQ(rig.batch->packets[0], 1);
+  CHECK_EQ(rig.drops(DropReason::inner_too_big), kPackets);
+  CHECK_EQ(rig.count(GatewayCounter::packets_in), kPackets);
+  CHECK_EQ(rig.count(GatewayCounter::packets_replied), 1u);
+  const Bytes answer = rig.bytes(0);
+  REQUIRE(answer.size() == 576);
+  Bulk first = bulk_of(0x10);  // PSH is the last one's
+  first.payload = kSegment;
+  Bytes expected = bulk_packet(first);
+  const Bytes payload = bulk_payload(7300, first.seed);
+  std::copy_n(payload.begin(), kSegment, expected.begin() + 40);
+  fix_checksums(expected, 20, 6);
+  CHECK(std::equal(answer.begin() + 28, answer.end(), expected.begin()));
+}
+
+TEST(a_reset_answers_all_of_a_super_packet) {
+  Rig rig(3, [](gateway::GatewayConfig& config) { config.reset_on_idle = true; });
+  Bulk of = bulk_of(0x10);
+  of.acknowledgment = 5000;
+  REQUIRE(enter_super(rig, bulk_packet(of)) == Verdict::reply);
+  CHECK(!rig.batch->is_super(0));
+  CHECK_EQ(rig.batch->length[0], 40u);
+  CHECK_EQ(base::load_be32(rig.batch->packet(0) + 24), 5000u);
+  CHECK_EQ(rig.drops(DropReason::tcp_not_syn), kPackets);
+  CHECK_EQ(rig.count(GatewayCounter::packets_replied), 1u);
+}
+
+TEST(drops_and_bypasses_count_in_packets) {
+  Rig rig;
+  CHECK(enter_super(rig, bulk_packet(bulk_of(0x10))) == Verdict::drop);
+  CHECK_EQ(rig.drops(DropReason::tcp_not_syn), kPackets);
+  Rig open(0, [](gateway::GatewayConfig& config) { config.fail_open = true; });
+  CHECK(enter_super(open, bulk_packet(bulk_of(0x10))) == Verdict::bypass);
+  CHECK(open.batch->is_super(0));
+  CHECK_EQ(open.count(GatewayCounter::packets_bypassed), kPackets);
+  CHECK_EQ(open.count(GatewayCounter::packets_out), kPackets);
+  CHECK_EQ(open.count(GatewayCounter::bytes_out), kBytes);
+}
