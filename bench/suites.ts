@@ -16,6 +16,7 @@ export interface Suite {
 
 export const SUITES: readonly Suite[] = [
   { name: 'lookup', language: 'native' },
+  { name: 'sweep', language: 'native' },
   { name: 'pass', language: 'native' },
   { name: 'select', language: 'native' },
   { name: 'udp_send', language: 'native' },

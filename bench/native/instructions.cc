@@ -9,10 +9,9 @@
 #include <memory>
 #include <random>
 
-#include "batch/packet_batch.h"
 #include "bench/native/bench.h"
+#include "bench/native/gateway_rig.h"
 #include "flow/flow_table.h"
-#include "gateway/gateway.h"
 #include "test/native/packets.h"
 #include "wire/checksum.h"
 #include "wire/gwlb_options.h"
@@ -20,6 +19,8 @@
 #include "wire/segment.h"
 
 using namespace gwlb;
+using bench::packet4;
+using bench::packet6;
 using bench::prove;
 using bench::use;
 
@@ -27,7 +28,6 @@ namespace {
 
 constexpr uint32_t kBatch = 64;
 constexpr uint32_t kFlows = 4096;
-constexpr uint32_t kBatches = kFlows / kBatch;
 constexpr base::HashKey kKey{0x243f6a8885a308d3, 0x13198a2e03707344};
 constexpr uint64_t kNow = 1000;
 
@@ -104,15 +104,6 @@ void tables(const std::string& family) {
   prove(table->size() == 0, "all flows are erased");
 }
 
-test::Bytes packet4(uint32_t flow) {
-  return test::ipv4(0x0b000000 + flow, 0x0a000001, 17, test::udp(5000, 53));
-}
-test::Bytes packet6(uint32_t flow) {
-  test::Bytes packet = test::ipv6(1, 2, 6, test::tcp(5000, 443, wire::kAck));
-  test::put32(packet, 16, flow);
-  return packet;
-}
-
 template <class Key>
 void parsing(const std::string& family, test::Bytes (*packet)(uint32_t)) {
   std::vector<test::Bytes> packets;
@@ -178,88 +169,28 @@ void segments() {
   });
 }
 
-std::vector<select::TargetSpec> targets() {
-  std::vector<select::TargetSpec> specs(10);
-  for (uint16_t i = 0; i < 10; ++i) {
-    specs[i].slot = i;
-    specs[i].address = 0x0a000001 + i;
-    specs[i].identity = i;
-    specs[i].flags = select::kRegistered | select::kEligible;
-  }
-  return specs;
-}
-
-// The whole way of a packet, flows that are known and confirmed.
-struct Pass {
-  std::unique_ptr<gateway::Gateway> gateway;
-  std::vector<std::unique_ptr<batch::PacketBatch>> batches;
-  std::vector<test::Bytes> packets;
-
-  explicit Pass(test::Bytes (*packet)(uint32_t i)) {
-    gateway::GatewayConfig config;
-    config.hash_key = {1, 2};
-    config.cookie_key = {3, 4};
-    config.flows_ipv4 = config.flows_ipv6 = kFlows * 5;  // a quarter may be unconfirmed
-    config.events = 0;
-    gateway = gateway::Gateway::create(config);
-    gateway::EndpointSpec endpoint;
-    endpoint.kind = gateway::EndpointKind::batch;
-    endpoint.id = 1;
-    gateway->set_endpoint(0, endpoint);
-    gateway->set_targets(select::TargetTable::build(targets(), 1, false, 1));
-    for (uint32_t i = 0; i < kFlows; ++i) packets.push_back(packet(i));
-    for (uint32_t i = 0; i < kBatches; ++i) {
-      batches.push_back(batch::PacketBatch::create(kBatch, base::kSlotStrideStandard));
-    }
-  }
-  void fill() {
-    for (uint32_t flow = 0; flow < kFlows; ++flow) {
-      batch::PacketBatch& batch = *batches[flow / kBatch];
-      const uint32_t i = flow % kBatch;
-      batch.count = kBatch;
-      batch.reset(i, static_cast<uint32_t>(packets[flow].size()));
-      batch.endpoint[i] = 0;
-      std::memcpy(batch.packet(i), packets[flow].data(), packets[flow].size());
-    }
-  }
-  void to_targets() {
-    for (auto& batch : batches) gateway->to_targets(*batch, kNow);
-  }
-  // What the targets return: the same bytes, from the address they were sent to.
-  void turn() {
-    for (auto& batch : batches) {
-      for (uint32_t i = 0; i < kBatch; ++i) {
-        prove(batch->verdict[i] == static_cast<uint8_t>(batch::Verdict::forward),
-              "every packet is forwarded");
-        batch->verdict[i] = static_cast<uint8_t>(batch::Verdict::pending);
-      }
-    }
-  }
-  void from_targets() {
-    for (auto& batch : batches) gateway->from_targets(*batch, kNow);
-  }
-};
-
 void passes(const std::string& traffic, test::Bytes (*packet)(uint32_t)) {
-  const auto fresh = [&] { return std::make_unique<Pass>(packet); };
+  const auto fresh = [&] {
+    return std::make_unique<bench::GatewayRig>(kFlows, packet, 5 * kFlows);
+  };
   auto pass = fresh();
   count(
-      "pass to targets, new flows, " + traffic, kFlows, [&] { pass->to_targets(); },
+      "pass to targets, new flows, " + traffic, kFlows, [&] { pass->to_targets(kNow); },
       [&] {
         pass = fresh();
         pass->fill();
       });
   pass->turn();
-  pass->from_targets();
+  pass->from_targets(kNow);
   pass->turn();
   count(
-      "pass to targets " + traffic, kFlows, [&] { pass->to_targets(); }, [&] { pass->fill(); });
+      "pass to targets " + traffic, kFlows, [&] { pass->to_targets(kNow); }, [&] { pass->fill(); });
   pass->turn();
   count(
-      "pass from targets " + traffic, kFlows, [&] { pass->from_targets(); },
+      "pass from targets " + traffic, kFlows, [&] { pass->from_targets(kNow); },
       [&] {
         pass->fill();
-        pass->to_targets();
+        pass->to_targets(kNow);
         pass->turn();
       });
   pass->turn();

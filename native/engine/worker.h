@@ -33,6 +33,10 @@ namespace gwlb::engine {
 // CLOCK_MONOTONIC.
 uint64_t monotonic_ms();
 
+// One round's part of the walk over the flow tables: at most `due` positions of each, and no more
+// than takes 50 us, even where all flows in them are over. Returns how many positions it was.
+uint32_t sweep_piece(gateway::Gateway& gateway, uint64_t now_ms, uint64_t due);
+
 class GatewayWorker {
  public:
   using Command = std::function<void(GatewayWorker&)>;
