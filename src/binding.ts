@@ -14,13 +14,19 @@
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import type {
-  NativeBatch,
+  NativeApplianceConfig,
+  NativeApplianceEngine,
+  NativeUdpConfig,
+} from './binding-appliance.js';
+import type {
   NativeCaptureReader,
   NativeDecodedFrame,
   NativeFlowTable,
   NativeLocatedPacket,
   NativePacketBatch,
 } from './binding-codec.js';
+
+export type * from './binding-appliance.js';
 
 export interface NativeGatewayConfig {
   /** 16 bytes each. */
@@ -241,17 +247,6 @@ export interface NativeGateway extends NativeGatewayControl {
   memoryBytes(): number;
 }
 
-export interface NativeUdpConfig {
-  address: number;
-  port: number;
-  netns: string;
-  sourcePortBase: number;
-  sourcePortCount: number;
-  receiveBufferBytes: number;
-  sendBufferBytes: number;
-  ttl: number;
-}
-
 /**
  * After `stop` the methods that change something, and `explain`, throw an Error with code
  * ERR_STOPPED; counters, events, `failure` and `nowMs` stay readable. It does not keep the process
@@ -289,57 +284,6 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   failure(): { code: string; syscall: string; detail: string } | null;
   /** Idempotent; joins the workers. */
   stop(): void;
-}
-
-/** Keeps the process alive until `stop`. */
-export interface NativeApplianceEngine {
-  readonly port: number;
-  /** Counters of `counterLayout.appliance`, then drops by reason. */
-  readonly counters: BigUint64Array;
-  /**
-   * The next batch for the inspector, or null. The same object for the same batch every time. After
-   * `ready`, call it until it returns null: only then is `ready` called again.
-   */
-  next(): NativeApplianceBatch | null;
-  /**
-   * Gives a batch back: packets with the verdict drop are dropped, all others returned. Throws an
-   * Error with code ERR_NOT_LENT where it was given back before; does nothing after `stop`.
-   */
-  release(batch: NativeApplianceBatch): void;
-  /** Does nothing after `stop`. */
-  setInspect(inspect: boolean): void;
-  /** null, or why the worker stopped reading; `ready` is called then too. */
-  failure(): { code: string; syscall: string; detail: string } | null;
-  /** Idempotent; joins the worker. `ready` is not called any more. */
-  stop(): void;
-}
-
-/**
- * Its descriptors are a copy for JavaScript: of what is written there only the verdicts count, when
- * the batch is released (a drop made before stays a drop). `count` is 0 when it is not lent.
- */
-export interface NativeApplianceBatch extends NativeBatch {
-  count(): number;
-  /** Per packet, 8 words of 32 bits, filled when the batch is handed over:
-   *  version | protocol << 8 | flags << 16, source port | destination port << 16, transport offset,
-   *  cookie, endpoint id low, endpoint id high, attachment id low, attachment id high. */
-  readonly details: Uint32Array;
-  /** False where the bytes are no IP packet or do not fit. Updates descriptors and details. */
-  rewrite(i: number, bytes: Uint8Array): boolean;
-}
-
-export interface NativeApplianceConfig {
-  udp: NativeUdpConfig;
-  optionClass: number;
-  gatewayPort: number;
-  batches: number;
-  inspect: boolean;
-  drop: {
-    protocol: number;
-    port: number;
-    address: Uint8Array | null;
-    prefix: number;
-  }[];
 }
 
 export interface NamedText {
@@ -384,6 +328,8 @@ export interface NativeBinding {
     probesAt: number;
     applianceDropsAt: number;
   };
+  /** Whether a packet, from its IP header on, matches a compiled filter (native/appliance/filter.h). */
+  matchFilter(filter: Uint32Array, packet: Uint8Array): boolean;
   PacketBatch: new (capacity: number, stride: number) => NativePacketBatch;
   Gateway: new (config: NativeGatewayConfig) => NativeGateway;
   /** Throws system errors. */

@@ -5,11 +5,19 @@ export {
   type ApplianceCounters,
   type ApplianceEvents,
   type ApplianceHealthCheck,
+  type ApplianceIdleTimeout,
+  type ApplianceLimits,
   type ApplianceOptions,
+  type InspectOptions,
   type Inspector,
 } from './appliance/appliance.js';
 export { type DropRule, parseDropRule } from './appliance/drop-rule.js';
-export { InspectedBatch, InspectedPacket } from './appliance/inspected-batch.js';
+export { CaptureFilter } from './appliance/filter.js';
+export {
+  type FlowVerdictOptions,
+  InspectedBatch,
+  InspectedPacket,
+} from './appliance/inspected-batch.js';
 export type { TargetGroupAttributes } from './control/attributes.js';
 export type {
   HealthEvent,

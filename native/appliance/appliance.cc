@@ -54,6 +54,7 @@ DropReason open_packet(uint8_t* payload, uint32_t length, uint8_t outer_tos, uin
   if (!error.ok()) return error.reason;
   if (ether_type(out->inner.version) != type) return DropReason::inner_bad_version;
   out->header_bytes = ip_offset;
+  out->vni = header.vni;
   out->length = out->inner.total_length;
   return wire::carry_congestion(payload + ip_offset, outer_tos) ? DropReason::none
                                                                 : DropReason::ecn_not_capable;
@@ -109,6 +110,32 @@ void Appliance::drop(PacketBatch& batch, uint32_t i, DropReason why) {
   batch.drop(i, why);
 }
 
+bool Appliance::take(PacketBatch& batch, Appliance& from, PacketBatch& source, uint32_t i) {
+  GWLB_ASSERT(i < source.count);
+  const Opened& there = from.opened_[i];
+  GWLB_ASSERT(there.is_open());
+  const uint32_t n = batch.count;
+  const uint32_t bytes = there.header_bytes + there.length;
+  if (n == batch.capacity() || bytes > batch.slot_bytes()) return false;
+  batch.reset(n, bytes);
+  ++batch.count;
+  const uint8_t* ip = source.block() + there.offset;
+  std::memcpy(batch.packet(n), ip - there.header_bytes, bytes);
+  batch.address[n] = source.address[i];
+  batch.port[n] = source.port[i];
+  batch.tos[n] = source.tos[i];
+
+  Opened& here = opened_[n];
+  here = there;
+  here.offset = batch.offset[n] + there.header_bytes;
+  here.inner.source = batch.block() + here.offset + (there.inner.source - ip);
+  here.inner.destination = batch.block() + here.offset + (there.inner.destination - ip);
+  batch.offset[n] = here.offset;
+  batch.length[n] = here.length;
+  source.verdict[i] = static_cast<uint8_t>(Verdict::moved);
+  return true;
+}
+
 bool Appliance::rewrite(PacketBatch& batch, uint32_t i, const uint8_t* bytes, uint32_t length) {
   GWLB_ASSERT(i < batch.count);
   Opened& opened = opened_[i];
@@ -137,6 +164,7 @@ bool Appliance::rewrite(PacketBatch& batch, uint32_t i, const uint8_t* bytes, ui
 void Appliance::close(PacketBatch& batch, uint16_t gateway_port) {
   for (uint32_t i = 0; i < batch.count; ++i) {
     const Opened& opened = opened_[i];
+    if (batch.verdict[i] == static_cast<uint8_t>(Verdict::moved)) continue;
     if (!opened.is_open()) {
       batch.drop(i, opened.reason);
     } else if (batch.verdict[i] == static_cast<uint8_t>(Verdict::drop)) {

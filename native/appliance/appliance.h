@@ -30,8 +30,9 @@ struct Opened {
   wire::InnerPacket inner;
   uint32_t header_bytes = 0;  // in front of the inner IP packet: GENEVE, and Ethernet if inner
   uint32_t offset = 0;        // of the inner IP packet in the batch's block
-  uint32_t length = 0;        // of it: its IP total length
-  uint16_t port = 0;          // outer source port as received
+  uint32_t vni = 0;
+  uint32_t length = 0;                               // of it: its IP total length
+  uint16_t port = 0;                                 // outer source port as received
   base::DropReason reason = base::DropReason::none;  // final; close() does not undo it
   bool rewritten = false;
   bool is_open() const { return header_bytes != 0; }
@@ -67,6 +68,12 @@ class Appliance {
   // Drops packet i for good: unlike the verdict, which the inspector may still change.
   void drop(batch::PacketBatch& batch, uint32_t i, base::DropReason why);
 
+  // Copies packet i of another batch, which `from` has opened, header and all, behind the last one
+  // of `batch`, into a slot of its own; `batch` and this Appliance then know it as opened. There,
+  // its verdict becomes `moved`. False, and nothing happens, where `batch` is full or the packet
+  // larger than a slot. A batch that is filled like this is not opened.
+  bool take(batch::PacketBatch& batch, Appliance& from, batch::PacketBatch& source, uint32_t i);
+
   // Replaces the inner packet's bytes (which may overlap them). False, and nothing changes, where
   // packet i is not open, the bytes are no IP packet of exactly `length` bytes, or they do not fit
   // the slot. opened(i).inner then describes the new packet. A packet of the other IP version also
@@ -74,11 +81,11 @@ class Appliance {
   // that ever change.
   bool rewrite(batch::PacketBatch& batch, uint32_t i, const uint8_t* bytes, uint32_t length);
 
-  // For every packet whose verdict is not drop: offset/length grow back over the GENEVE header as
-  // received; verdict forward; address stays the gateway's, port becomes 6081 (`gateway_port`),
-  // source_port the port it was sent from (R6: ports are not swapped). An inner Ethernet header is
-  // returned verbatim, addresses not swapped: gateways ignore them, and Open vSwitch as appliance
-  // does the same. The inspector's drops get the reason appliance_verdict.
+  // For every packet whose verdict is neither drop nor moved: offset/length grow back over the
+  // GENEVE header as received; verdict forward; address stays the gateway's, port becomes 6081
+  // (`gateway_port`), source_port the port it was sent from (R6: ports are not swapped). An inner
+  // Ethernet header is returned verbatim, addresses not swapped: gateways ignore them, and Open
+  // vSwitch as appliance does the same. The inspector's drops get the reason appliance_verdict.
   //
   // Only verdict and address are taken from the descriptors; the rest is what open() and rewrite()
   // left, so a changed offset or length cannot lead outside the slot.

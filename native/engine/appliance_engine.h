@@ -1,13 +1,19 @@
-// The appliance's worker thread. Without an inspector packets never leave native code: receive,
-// open, drop rules, close, send, 64 at a time. With one, opened batches go to the inspector's
-// thread through a ring, at most one wake-up per ring-full of work, and come back with verdicts:
+// The appliance's worker thread. Datagrams are received and opened 64 at a time. What needs no
+// inspector is decided and sent from where it was received: everything where there is none, what a
+// drop rule takes, what the inspector's filter is not about, and flows that have a verdict. The
+// rest is copied into loads, each packet into a slot of its own, which go to the inspector's thread
+// through a ring, at most one wake-up per ring-full of work, and come back with verdicts:
 //
-//   worker:     receive -> open -> rules -> [ready ring] ............ [returned ring] -> close ->
-//   send inspector:                                  next_batch ... release
+//   worker:     receive -> open -> rules -> flows -> filter -> close -> send
+//                                             |        |         ^
+//                                           [waiting] [loads] ---+
+//   inspector:                                next_batch ... release
 //
 // A slow inspector stops the reading (the kernel's buffer then drops, and that is counted); it
-// never grows memory. Batches are returned in the order they were received, whatever the order of
-// their release, so every flow keeps its order. An idle worker sleeps; a busy one is never woken.
+// never grows memory. Loads are returned in the order they were filled, whatever the order of their
+// release. A flow that has got its verdict is sent directly only when its last packet in a load has
+// been sent: until then its packets wait in a load of the worker's own. So every flow keeps its
+// order. An idle worker sleeps; a busy one is never woken.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +22,9 @@
 #include <vector>
 
 #include "appliance/appliance.h"
+#include "appliance/filter.h"
+#include "appliance/flow_verdicts.h"
+#include "engine/appliance_load.h"
 #include "io/udp.h"
 
 namespace gwlb::engine {
@@ -31,6 +40,9 @@ struct ApplianceEngineConfig {
       16;             // of kBatchPacketsMax packets, in flight with the inspector; 1..kBatchesMax
   bool jumbo = true;  // slots for 8,500-byte inner packets, else for ordinary MTUs
   bool inspect = false;
+  appliance::FlowLimits flows;
+  // Of the flow tables. All zero: a random one.
+  base::HashKey hash_key;
 };
 
 class ApplianceEngine {
@@ -48,23 +60,34 @@ class ApplianceEngine {
   uint16_t port() const;
 
   // Inspector's thread: the number of the next batch to look at, or -1. After `ready`, call it
-  // until it returns -1: only then is `ready` called again.
+  // until it returns -1: only then is `ready` called again. A batch all of whose flows have got
+  // their verdict meanwhile goes back by itself.
   int next_batch();
-  // Between next_batch() and release() the inspector alone may read and write them. In a batch,
-  // packets whose verdict is already drop are not opened and stay dropped.
+  // Between next_batch() and release() the inspector alone may read and write them. Packets are all
+  // open. load().shown are those to look at; the verdict of the others is their flow's. Of the
+  // descriptors verdict may be changed, the rest is read-only.
   batch::PacketBatch& batch(int number);
   appliance::Appliance& appliance(int number);  // for opened() and rewrite()
+  const ApplianceLoad& load(int number);
+  // A verdict on the flow of packet i, which takes effect `after` so much more of it: no later
+  // packet of it is shown any more, and later ones in batches that the inspector holds are hidden.
+  // False where the flow is not known: it had no room, or the packet is a fragment of an unknown
+  // train or an ICMP error about an unknown flow.
+  bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
   // Gives it back: packets whose verdict is drop are dropped, all others are returned. False (and
   // nothing happens) where the inspector does not hold this batch. A batch never given back holds
   // up all later ones.
   bool release(int number);
   uint32_t batches() const;
 
-  // Inspector's thread: switches the inspector on or off while running. The batches' memory is
-  // taken when it is first switched on: false where the system refuses it. Switching off returns
-  // the batches nobody has looked at; those the inspector holds it still has to release, and
-  // packets go on after that.
-  bool set_inspect(bool inspect);
+  // Inspector's thread: switches the inspector on or off while running, or changes what it is
+  // shown. The batches' memory is taken when it is first switched on: false where the system
+  // refuses it. Switching off returns the batches nobody has looked at and ends all verdicts on
+  // flows. A change takes effect when everything received before has been returned; until then
+  // nothing is read.
+  bool set_inspect(bool inspect, const appliance::Filter& filter = {});
+  // The verdicts on flows end, at the same point.
+  void forget_flows();
 
   // appliance::Counters' block: GWLB_APPLIANCE_COUNTERS, then drops by reason.
   const std::shared_ptr<uint64_t[]>& counters() const;

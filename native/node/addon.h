@@ -36,6 +36,7 @@ napi_value capture_reader_class(napi_env env);
 void add_capture_functions(napi_env env, ObjectBuilder& exports);
 void add_codec_functions(napi_env env, ObjectBuilder& exports);
 void add_socket_functions(napi_env env, ObjectBuilder& exports);
+void add_filter_functions(napi_env env, ObjectBuilder& exports);
 
 // A function that is no method. Null result: an exception is pending, or undefined.
 using PlainFunction = napi_value (*)(const Napi::CallbackInfo& info);

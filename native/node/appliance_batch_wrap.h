@@ -14,16 +14,21 @@
 
 namespace gwlb::node {
 
+struct ApplianceBatch;
+
 struct ApplianceMemory {
   // Destroyed after the engine, whose batches use them.
   std::vector<std::unique_ptr<DescriptorShadow>> shadows;
   std::unique_ptr<engine::ApplianceEngine> engine;
   bool stopped = false;
+  std::vector<ApplianceBatch*> lent;
 };
 
+// JavaScript counts the packets that it is shown; the native batch has more where some had got
+// their flow's verdict before.
 struct ApplianceBatch {
   static constexpr ClassId kClass = {"ApplianceBatch", 0x2be94d7710f3c68a};
-  static constexpr uint32_t kDetailWords = 8;
+  static constexpr uint32_t kDetailWords = 16;
 
   std::shared_ptr<ApplianceMemory> memory;
   int number = 0;
@@ -31,14 +36,19 @@ struct ApplianceBatch {
   bool lent = false;
   std::shared_ptr<uint32_t[]> details;
 
+  ~ApplianceBatch();
   batch::PacketBatch& native() { return memory->engine->batch(number); }
   DescriptorShadow& shadow() { return *memory->shadows[static_cast<size_t>(number)]; }
+
+  const engine::ApplianceLoad& load() const { return memory->engine->load(number); }
 
   // The engine has just handed the batch over.
   void lend();
   // Takes the verdicts; the engine gets the batch back.
   void give_back();
-  void fill_details(uint32_t i);
+  void fill_details(uint32_t v);
+  // Marks what is hidden: version 0.
+  void hide_details();
 };
 
 // A JavaScript object around the engine's batch `number`, which the inspector must hold. `*native`

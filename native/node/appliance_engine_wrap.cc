@@ -142,10 +142,17 @@ napi_value release(const Napi::CallbackInfo& info, ApplianceEngine& self) {
 
 napi_value set_inspect(const Napi::CallbackInfo& info, ApplianceEngine& self) {
   bool inspect;
-  if (read_boolean(info.Env(), info[0], "inspect", &inspect) && !self.memory->stopped &&
-      !self.memory->engine->set_inspect(inspect)) {
-    throw_out_of_memory(info.Env(), "packet batches of the appliance");
+  appliance::Filter filter;
+  if (read_boolean(info.Env(), info[0], "inspect", &inspect) &&
+      read_filter(info.Env(), info[1], &filter) && !self.memory->stopped &&
+      !self.memory->engine->set_inspect(inspect, filter)) {
+    throw_out_of_memory(info.Env(), "packet batches and flow tables of the appliance");
   }
+  return nullptr;
+}
+
+napi_value forget_flows(const Napi::CallbackInfo&, ApplianceEngine& self) {
+  if (!self.memory->stopped) self.memory->engine->forget_flows();
   return nullptr;
 }
 
@@ -168,6 +175,7 @@ napi_value appliance_engine_class(napi_env env) {
                method<ApplianceEngine, next>("next"),
                method<ApplianceEngine, release>("release"),
                method<ApplianceEngine, set_inspect>("setInspect"),
+               method<ApplianceEngine, forget_flows>("forgetFlows"),
                method<ApplianceEngine, failure>("failure"),
                method<ApplianceEngine, stop>("stop"),
            });

@@ -188,7 +188,20 @@ bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngi
          fields.number("optionClass", 0, 65535, &out->appliance.option_class) &&
          fields.number("gatewayPort", 1, 65535, &out->gateway_port) &&
          fields.number("batches", 1, engine::ApplianceEngine::kBatchesMax, &out->batches) &&
-         fields.boolean("inspect", &out->inspect) && read_drop_rules(fields, &out->drop);
+         fields.boolean("inspect", &out->inspect) && read_drop_rules(fields, &out->drop) &&
+         fields.number("flowsIpv4", base::kFlowsMin, base::kFlowsMax, &out->flows.flows_ipv4) &&
+         fields.number("flowsIpv6", base::kFlowsMin, base::kFlowsMax, &out->flows.flows_ipv6) &&
+         fields.number("tcpIdleMs", 1, kIdleMsMax, &out->flows.tcp_idle_ms) &&
+         fields.number("otherIdleMs", 1, kIdleMsMax, &out->flows.other_idle_ms);
+}
+
+bool read_filter(napi_env env, napi_value value, appliance::Filter* out) {
+  uint32_t* words;
+  size_t count;
+  if (!read_words(env, value, "filter", &words, &count)) return false;
+  if (appliance::Filter::read(words, count, out)) return true;
+  throw_range_error(env, "filter: expected a compiled filter, received other words");
+  return false;
 }
 
 bool read_endpoint_index(napi_env env, napi_value value, uint16_t* out) {

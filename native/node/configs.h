@@ -25,6 +25,8 @@ bool read_gateway_config(const Fields& fields, gateway::GatewayConfig* out);
 bool read_udp_config(const Fields& fields, io::UdpConfig* out);
 bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayEngineConfig* out);
 bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngineConfig* out);
+// A Uint32Array as appliance/filter.h says.
+bool read_filter(napi_env env, napi_value value, appliance::Filter* out);
 
 // `kind` is what an endpoint without `geneve` is.
 bool read_endpoint(napi_env env, napi_value value, gateway::EndpointKind kind,

@@ -15,25 +15,20 @@ DescriptorShadow::DescriptorShadow(batch::PacketBatch* batch) : batch_(batch) {
 #undef GWLB_FIELD
 }
 
-void DescriptorShadow::show() {
-  const uint32_t count = batch_->count;
+void DescriptorShadow::show(const uint16_t* packets, uint32_t count) {
+  if (count == batch_->count) {
 #define GWLB_FIELD(name, type) std::memcpy(shown_##name, own_##name.get(), count * sizeof(type));
-  GWLB_BATCH_FIELDS(GWLB_FIELD)
+    GWLB_BATCH_FIELDS(GWLB_FIELD)
 #undef GWLB_FIELD
-}
-
-void DescriptorShadow::show(uint32_t i) {
-#define GWLB_FIELD(name, type) shown_##name[i] = own_##name[i];
-  GWLB_BATCH_FIELDS(GWLB_FIELD)
-#undef GWLB_FIELD
-}
-
-void DescriptorShadow::take_verdicts() {
-  for (uint32_t i = 0; i < batch_->count; ++i) {
-    if (shown_verdict[i] == static_cast<uint8_t>(batch::Verdict::drop) && batch_->pending(i)) {
-      batch_->drop(i, base::DropReason::appliance_verdict);
-    }
+    return;
   }
+  for (uint32_t v = 0; v < count; ++v) show(v, packets[v]);
+}
+
+void DescriptorShadow::show(uint32_t v, uint32_t i) {
+#define GWLB_FIELD(name, type) shown_##name[v] = own_##name[i];
+  GWLB_BATCH_FIELDS(GWLB_FIELD)
+#undef GWLB_FIELD
 }
 
 }  // namespace gwlb::node

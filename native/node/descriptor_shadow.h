@@ -20,11 +20,14 @@ class DescriptorShadow {
   DescriptorShadow(const DescriptorShadow&) = delete;
   DescriptorShadow& operator=(const DescriptorShadow&) = delete;
 
-  // Shadow to block: what JavaScript is to see of packets 0..count-1, or of one.
-  void show();
-  void show(uint32_t i);
-  // Block to shadow: packets that JavaScript's verdict drops. A drop stays a drop.
-  void take_verdicts();
+  // Shadow to block: what JavaScript is to see of `count` packets, the v-th of which is packet
+  // packets[v], ascending; or of one of them.
+  void show(const uint16_t* packets, uint32_t count);
+  void show(uint32_t v, uint32_t i);
+  // Whether JavaScript drops the v-th.
+  bool drops(uint32_t v) const {
+    return shown_verdict[v] == static_cast<uint8_t>(batch::Verdict::drop);
+  }
 
  private:
   batch::PacketBatch* batch_;

@@ -9,12 +9,13 @@ import {
   GatewayError,
   invalidArgument,
 } from '../errors.js';
-import { SOURCE_PORTS_MAX } from '../limits.js';
+import { FLOWS_MAX, FLOWS_MIN, SOURCE_PORTS_MAX } from '../limits.js';
 import { formatIpv4, parseIpv4 } from '../packet/address.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { DropReason } from '../packet/names.js';
 import { checkDropRule, type DropRule } from './drop-rule.js';
+import { CaptureFilter } from './filter.js';
 import { InspectedBatch } from './inspected-batch.js';
 
 export interface ApplianceHealthCheck {
@@ -22,6 +23,31 @@ export interface ApplianceHealthCheck {
   port?: number;
   /** Path that is answered with 200; others with 404. Default `'/'`. */
   path?: string;
+}
+
+export interface ApplianceLimits {
+  /**
+   * IPv4 flows that can have a verdict (`passFlow`, `dropFlow`) at a time, 1,024 to 2^27. Memory (about
+   * 75 bytes each) is taken when an inspector is first set. Default 65,536.
+   */
+  flows?: number;
+  /** The same of IPv6 (about 115 bytes each). Default a quarter of `flows`. */
+  flowsIpv6?: number;
+}
+
+export interface ApplianceIdleTimeout {
+  /** Seconds after its last packet in which a verdict on a TCP flow ends, 1–6000. Default 350. */
+  tcpSeconds?: number;
+  /** The same for every other protocol. Default 120. */
+  otherSeconds?: number;
+}
+
+export interface InspectOptions {
+  /**
+   * Which packets the inspector is shown; the others are returned by native code. An expression such as
+   * `'tcp and dst port 443'` (see `CaptureFilter`). Default: all.
+   */
+  filter?: string | CaptureFilter;
 }
 
 export interface ApplianceOptions {
@@ -52,6 +78,10 @@ export interface ApplianceOptions {
    * it did not decide (true). Default false.
    */
   failOpen?: boolean;
+  /** Room for verdicts on flows. */
+  limits?: ApplianceLimits;
+  /** After how long without packets a verdict on a flow ends. */
+  idleTimeout?: ApplianceIdleTimeout;
   /** Closes the appliance when it is aborted. */
   signal?: AbortSignal;
 }
@@ -68,6 +98,26 @@ export interface ApplianceCounters {
   bytesReturned: number;
   /** Packets returned with changed contents. */
   packetsRewritten: number;
+  /** Packets shown to the inspector. */
+  packetsInspected: number;
+  /** Packets that the inspector's filter is not about. */
+  packetsUnmatched: number;
+  /** Packets shown to it whose flow found no room: no verdict on it lasts. */
+  packetsUntracked: number;
+  /** Verdicts to pass a flow that took effect. */
+  flowsPassed: number;
+  /** Verdicts to drop a flow that took effect. */
+  flowsDropped: number;
+  /** Verdicts on flows that ended: idle, closed, opened anew, or all of them. */
+  flowsEnded: number;
+  /** Packets returned by their flow's verdict. */
+  flowPacketsPassed: number;
+  /** Bytes of them, inner packet. */
+  flowBytesPassed: number;
+  /** Packets dropped by their flow's verdict (among `drops.appliance_verdict`). */
+  flowPacketsDropped: number;
+  /** Bytes of them, inner packet. */
+  flowBytesDropped: number;
   /** Every reason, also those that never occurred. */
   drops: Record<DropReason, number>;
 }
@@ -161,23 +211,38 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   }
 
   /**
-   * Shows every packet that no drop rule takes to `inspector`, or to nobody with null. There is one
-   * inspector; a new one takes over with the next batch.
+   * Shows every packet that no drop rule takes, that `options.filter` matches, and whose flow has no
+   * verdict yet to `inspector`, or to nobody with null. There is one inspector; a new one takes over
+   * with the next batch. With null all verdicts on flows end; another filter leaves them alone.
    *
    * ```ts
-   * appliance.inspect((packets) => {
-   *   for (const packet of packets) if (packet.destinationPort === 23) packet.drop();
+   * appliance.inspect({ filter: 'tcp and dst port 443' }, (packets) => {
+   *   for (const packet of packets) {
+   *     if (isBlocked(packet.sourceAddress)) packet.dropFlow();
+   *     else packet.passFlow({ afterPackets: 10 });
+   *   }
    * });
    * ```
    */
-  inspect(inspector: Inspector | null): this {
-    if (inspector !== null && typeof inspector !== 'function') {
-      throw invalidArgument('inspector', 'a function or null', inspector);
+  inspect(inspector: Inspector | null): this;
+  inspect(options: InspectOptions, inspector: Inspector): this;
+  inspect(first: InspectOptions | Inspector | null, second?: Inspector): this {
+    const alone = first === null || typeof first !== 'object';
+    const inspector = alone ? first : second;
+    const filter = alone ? ALL_PACKETS : checkInspect(first);
+    if (typeof inspector !== 'function' && !(alone && inspector === null)) {
+      const expected = alone ? 'a function or null' : 'a function';
+      throw invalidArgument('inspector', expected, inspector);
     }
     if (this.closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
-    this.#engine.setInspect(inspector !== null);
-    this.#inspector = inspector;
+    this.#engine.setInspect(inspector !== null, filter.compiled());
+    this.#inspector = inspector ?? null;
     return this;
+  }
+
+  /** Ends all verdicts on flows: their packets are shown to the inspector again. */
+  forgetFlows(): void {
+    this.#engine.forgetFlows();
   }
 
   /** All counters, now. They stay readable after `close`. */
@@ -282,6 +347,8 @@ function checkAppliance(options: unknown): CheckedAppliance {
     'sourcePorts',
     'drop',
     'failOpen',
+    'limits',
+    'idleTimeout',
     'signal',
   ]);
   const address = parseIpv4(given.address);
@@ -309,12 +376,40 @@ function checkAppliance(options: unknown): CheckedAppliance {
       gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),
       batches: BATCHES,
       inspect: false,
+      ...checkFlows(given.limits ?? {}, given.idleTimeout ?? {}),
       drop: drop.map((rule, i) => checkDropRule(`options.drop[${i}]`, rule)),
     },
     address: formatIpv4(address),
     health: checkHealth('options.healthCheck', given.healthCheck ?? {}, netns),
     failOpen: checkBoolean('options.failOpen', given.failOpen ?? false),
     signal: checkSignal('options.signal', given.signal),
+  };
+}
+
+/** What an inspector without a filter is shown. */
+const ALL_PACKETS = new CaptureFilter('');
+
+function checkInspect(options: unknown): CaptureFilter {
+  const given = checkOptions('options', options, ['filter']);
+  const filter = given.filter ?? ALL_PACKETS;
+  if (filter instanceof CaptureFilter) return filter;
+  if (typeof filter === 'string') return new CaptureFilter(filter);
+  throw invalidArgument('options.filter', 'an expression or a CaptureFilter', filter);
+}
+
+function checkFlows(limits: unknown, timeout: unknown) {
+  const room = checkOptions('options.limits', limits, ['flows', 'flowsIpv6']);
+  const field = 'options.limits.flows';
+  const flows = checkInteger(field, room.flows ?? 65_536, FLOWS_MIN, FLOWS_MAX);
+  const quarter = Math.max(FLOWS_MIN, Math.floor(flows / 4));
+  const idle = checkOptions('options.idleTimeout', timeout, ['tcpSeconds', 'otherSeconds']);
+  const seconds = (key: 'tcpSeconds' | 'otherSeconds', otherwise: number): number =>
+    checkInteger(`options.idleTimeout.${key}`, idle[key] ?? otherwise, 1, 6000);
+  return {
+    flowsIpv4: flows,
+    flowsIpv6: checkInteger(`${field}Ipv6`, room.flowsIpv6 ?? quarter, FLOWS_MIN, FLOWS_MAX),
+    tcpIdleMs: seconds('tcpSeconds', 350) * 1000,
+    otherIdleMs: seconds('otherSeconds', 120) * 1000,
   };
 }
 

@@ -1,43 +1,123 @@
 /** What an appliance's inspector sees: a batch of opened packets and one cursor over it. */
 import type { NativeApplianceBatch } from '../binding.js';
-import { GatewayError, invalidArgument } from '../errors.js';
-import { formatEndpointId } from '../packet/address.js';
+import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
+import { formatEndpointId, formatIpv4, formatIpv6 } from '../packet/address.js';
 import { Batch } from '../packet/batch.js';
 import { reasonCode, Verdict } from '../packet/names.js';
 import { type BatchView, Packet } from '../packet/packet.js';
 
-const DETAIL_WORDS = 8;
+const DETAIL_WORDS = 16;
 const APPLIANCE_VERDICT = reasonCode('appliance_verdict');
+const SOURCE_WORD = 8;
+const DESTINATION_WORD = 12;
+const FIRST_FRAGMENT = 2;
+const LATER_FRAGMENT = 4;
 
 interface InspectedView extends BatchView {
   readonly native: NativeApplianceBatch;
 }
 
+/** From when on a verdict on a flow takes effect; where both are given, whichever comes first. */
+export interface FlowVerdictOptions {
+  /** After so many more packets of the flow, 0 or more. */
+  afterPackets?: number;
+  /** After so many more bytes of it (of inner packets), 0 or more: with the packet that completes them. */
+  afterBytes?: number;
+}
+
 /**
  * One packet on its way through the appliance, from its IP header on; a cursor, see `Packet`. Unless
- * something else is said, it is returned to the gateway as it came.
+ * something else is said, it is returned to the gateway as it came. The numbers of its headers have
+ * been read by native code: reading them here costs next to nothing.
  */
 export class InspectedPacket extends Packet {
   declare protected readonly view: InspectedView;
+  readonly #details: Uint32Array;
+  #row = 0;
+
+  constructor(view: InspectedView) {
+    super(view);
+    this.#details = view.native.details;
+  }
+
+  override moveTo(index: number): this {
+    this.#row = index * DETAIL_WORDS;
+    return super.moveTo(index);
+  }
+
   override get version(): number {
-    return this.#detail(0) & 0xff;
+    return this.#details[this.#row] & 0xff;
   }
 
   override get protocol(): number {
-    return (this.#detail(0) >>> 8) & 0xff;
+    return (this.#details[this.#row] >>> 8) & 0xff;
+  }
+
+  /** Flags of the TCP header (FIN 1, SYN 2, RST 4, PSH 8, ACK 16 …); 0 for others and in later fragments. */
+  get tcpFlags(): number {
+    return this.#details[this.#row] >>> 24;
+  }
+
+  /** Type of ICMP and ICMPv6; 0 for others. */
+  get icmpType(): number {
+    return (this.#details[this.#row + 2] >>> 16) & 0xff;
+  }
+
+  /** Code of ICMP and ICMPv6; 0 for others. */
+  get icmpCode(): number {
+    return this.#details[this.#row + 2] >>> 24;
+  }
+
+  /** Whether it is a part of a fragmented packet. */
+  get isFragment(): boolean {
+    return ((this.#details[this.#row] >>> 16) & (FIRST_FRAGMENT | LATER_FRAGMENT)) !== 0;
+  }
+
+  /** Whether it is one without a transport header. */
+  get isLaterFragment(): boolean {
+    return ((this.#details[this.#row] >>> 16) & LATER_FRAGMENT) !== 0;
+  }
+
+  override get sourceAddress(): number {
+    return this.version === 4 ? this.#details[this.#row + SOURCE_WORD] : 0;
+  }
+
+  override get destinationAddress(): number {
+    return this.version === 4 ? this.#details[this.#row + DESTINATION_WORD] : 0;
+  }
+
+  /**
+   * 32 bits of the source address in host order: word 0 of IPv4, words 0 to 3 of IPv6. For keys
+   * without strings.
+   */
+  sourceWord(word: number): number {
+    return this.#details[this.#row + SOURCE_WORD + (word & 3)];
+  }
+
+  /** The same of the destination address. */
+  destinationWord(word: number): number {
+    return this.#details[this.#row + DESTINATION_WORD + (word & 3)];
+  }
+
+  override get source(): string {
+    return this.#addressText(this.sourceAddress, 8);
+  }
+
+  override get destination(): string {
+    return this.#addressText(this.destinationAddress, 24);
   }
 
   override get sourcePort(): number {
-    return this.#detail(1) & 0xffff;
+    return this.#details[this.#row + 1] & 0xffff;
   }
 
   override get destinationPort(): number {
-    return this.#detail(1) >>> 16;
+    return this.#details[this.#row + 1] >>> 16;
   }
 
   /** Flow cookie, 32 bits: equal for all packets of a flow. */
   override get cookie(): number {
-    return this.#detail(3);
+    return this.#details[this.#row + 3];
   }
 
   /** Id of the endpoint the flow entered by, `vpce-…`; makes a new string each time. */
@@ -62,6 +142,23 @@ export class InspectedPacket extends Packet {
   }
 
   /**
+   * Says that the inspector has seen enough: later packets of this packet's flow, in both directions,
+   * are returned by native code and shown to nobody. They do not overtake those before. It lasts until
+   * the flow ends. False where the flow cannot be kept in mind: there was no room for it (counted as
+   * `packetsUntracked`), or this is an ICMP error about an unknown flow, or a later fragment whose
+   * first one was not seen; then its packets go on to be shown.
+   */
+  passFlow(options?: FlowVerdictOptions): boolean {
+    return this.#decide(false, options);
+  }
+
+  /** The same, but later packets are dropped by native code; without options this one too. */
+  dropFlow(options?: FlowVerdictOptions): boolean {
+    if (options === undefined) this.drop();
+    return this.#decide(true, options);
+  }
+
+  /**
    * Replaces the packet by another IP packet of the same flow, which may be longer or shorter.
    * Checksums are the caller's. Throws `ERR_GWLB_INVALID_ARGUMENT` where the bytes are no IP packet
    * or do not fit.
@@ -78,18 +175,91 @@ export class InspectedPacket extends Packet {
     this.moveTo(this.index);
   }
 
-  #detail(word: number): number {
-    return this.view.native.details[this.index * DETAIL_WORDS + word];
+  #decide(drop: boolean, options: FlowVerdictOptions | undefined): boolean {
+    let packets = 0;
+    let bytes = 0;
+    if (options !== undefined) {
+      const given = checkOptions('options', options, ['afterPackets', 'afterBytes']);
+      const none = given.afterPackets === undefined && given.afterBytes === undefined;
+      const otherwise = none ? 0 : Number.MAX_SAFE_INTEGER;
+      packets = checkAfter('options.afterPackets', given.afterPackets ?? otherwise);
+      bytes = checkAfter('options.afterBytes', given.afterBytes ?? otherwise);
+    }
+    return this.view.native.decideFlow(this.index, drop, packets, bytes);
+  }
+
+  #addressText(ipv4: number, at6: number): string {
+    const { version } = this;
+    if (version === 4) return formatIpv4(ipv4);
+    return version === 6 ? formatIpv6(this.view.block, this.view.offset[this.index] + at6) : '';
   }
 
   #detail64(word: number): bigint {
-    return BigInt(this.#detail(word)) | (BigInt(this.#detail(word + 1)) << 32n);
+    const low = this.#details[this.#row + word];
+    return BigInt(low) | (BigInt(this.#details[this.#row + word + 1]) << 32n);
   }
 }
 
-/** Packets for the inspector; valid until its callback returns or its promise is settled. */
+function checkAfter(field: string, value: unknown): number {
+  return checkInteger(field, value, 0, Number.MAX_SAFE_INTEGER);
+}
+
+/** Goes over the packets that are still to be looked at; one result and one cursor for all of them. */
+class InspectedWalk implements IterableIterator<InspectedPacket> {
+  readonly #result: { done: boolean; value: InspectedPacket };
+  readonly #details: Uint32Array;
+  readonly #end: number;
+  readonly #giveBack: (cursor: InspectedPacket) => void;
+  #at = 0;
+
+  constructor(
+    cursor: InspectedPacket,
+    native: NativeApplianceBatch,
+    giveBack: (cursor: InspectedPacket) => void,
+  ) {
+    this.#result = { done: false, value: cursor };
+    this.#details = native.details;
+    this.#end = native.count();
+    this.#giveBack = giveBack;
+  }
+
+  next(): IteratorResult<InspectedPacket> {
+    const result = this.#result;
+    let at = this.#at;
+    // A packet whose flow got its verdict since the batch was handed over has version 0.
+    while (at < this.#end && this.#details[at * DETAIL_WORDS] === 0) at += 1;
+    this.#at = at + 1;
+    if (at < this.#end) result.value.moveTo(at);
+    else this.#finish();
+    return result as IteratorResult<InspectedPacket>;
+  }
+
+  return(): IteratorResult<InspectedPacket> {
+    this.#finish();
+    return this.#result as IteratorResult<InspectedPacket>;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  #finish(): void {
+    if (this.#result.done) return;
+    this.#result.done = true;
+    this.#giveBack(this.#result.value);
+  }
+}
+
+/**
+ * Packets for the inspector; valid until its callback returns or its promise is settled. A loop leaves
+ * out packets whose flow gets a verdict (`passFlow`, `dropFlow`) before it comes to them.
+ */
 export class InspectedBatch extends Batch<InspectedPacket> {
   declare readonly native: NativeApplianceBatch;
+  #idle: InspectedPacket | null = null;
+  readonly #giveBack = (cursor: InspectedPacket): void => {
+    this.#idle = cursor;
+  };
 
   /** @internal */
   constructor(native: NativeApplianceBatch) {
@@ -98,6 +268,12 @@ export class InspectedBatch extends Batch<InspectedPacket> {
 
   override get count(): number {
     return this.native.count();
+  }
+
+  override [Symbol.iterator](): IterableIterator<InspectedPacket> {
+    const cursor = this.#idle ?? this.makeCursor();
+    this.#idle = null;
+    return new InspectedWalk(cursor, this.native, this.#giveBack);
   }
 
   /** Drops every packet that is still undecided. */

@@ -80,10 +80,19 @@ export async function appliance(given: ApplianceArguments): Promise<number> {
   return 0;
 }
 
+/** What there is to count without an inspector. */
+const SHOWN = [
+  'packetsReceived',
+  'bytesReceived',
+  'packetsReturned',
+  'bytesReturned',
+  'packetsRewritten',
+] as const;
+
 /** One line; only the drops that occurred. */
 function countersText(running: Appliance): string {
   const { drops, ...counters } = running.counters();
-  const named = Object.entries(counters).map(([name, count]) => `${name} ${count}`);
+  const named = SHOWN.map((name) => `${name} ${counters[name]}`);
   const dropped = Object.entries(drops)
     .filter(([, count]) => count > 0)
     .map(([reason, count]) => `${reason} ${count}`);

@@ -1,64 +1,21 @@
 /** The appliance alone; the test plays the gateway. */
-import { createSocket, type RemoteInfo } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
-import {
-  Appliance,
-  type ApplianceOptions,
-  encodeGeneve,
-  parseDropRule,
-  tuplePacket,
-} from '../../src/index.js';
-import { type Teardown, until } from './rig.js';
+import { Appliance, parseDropRule, tuplePacket } from '../../src/index.js';
+import { ApplianceRig } from './appliance-rig.js';
+import { until } from './rig.js';
 
-const GATEWAY = '127.77.1.5';
 const APPLIANCE = '127.77.1.10';
 const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };
 
 /** A GatewayError about this option. */
 const named = (field: string) => ({ name: 'GatewayError', field });
 
-async function listen(t: Teardown, options: Partial<ApplianceOptions> = {}): Promise<Appliance> {
-  const appliance = await Appliance.listen({
-    address: APPLIANCE,
-    healthCheck: false,
-    ...options,
-  });
-  t.teardown(() => appliance.close());
-  return appliance;
-}
-
-interface Answer {
-  bytes: Buffer;
-  from: RemoteInfo;
-}
-
-/** Sends from a port like a gateway's, and receives on 6081. */
-async function gatewayFor(t: Teardown) {
-  const receiver = createSocket('udp4');
-  const sender = createSocket('udp4');
-  t.teardown(() => {
-    receiver.close();
-    sender.close();
-  });
-  receiver.bind(6081, GATEWAY);
-  sender.bind(32800, GATEWAY);
-  await Promise.all([once(receiver, 'listening'), once(sender, 'listening')]);
-  const answers: Answer[] = [];
-  receiver.on('message', (bytes, from) => answers.push({ bytes, from }));
-  let cookie = 0;
-  const send = (inner: Uint8Array): Buffer => {
-    cookie += 1;
-    const gateway = { endpointId: 'vpce-0123456789abcdef0', attachmentId: 9n, cookie };
-    const protocolType = inner[0] >>> 4 === 6 ? 0x86dd : 0x0800;
-    const datagram = Buffer.concat([encodeGeneve({ gateway, protocolType }), inner]);
-    sender.send(datagram, 6081, APPLIANCE);
-    return datagram;
-  };
-  return { answers, send };
-}
+const rig = new ApplianceRig('127.77.1');
+const listen = rig.listen.bind(rig);
+const gatewayFor = rig.gatewayFor.bind(rig);
 
 t.test('it returns what it received, from the port it came from', async (t) => {
   const appliance = await listen(t);
@@ -94,7 +51,7 @@ t.test('drop rules need no inspector', async (t) => {
     tuplePacket({ protocol: 'udp', source: '10.0.0.2:23', destination: '10.0.0.1:1' }),
     tuplePacket({ protocol: 'tcp', source: '10.9.3.4:1', destination: '10.0.0.1:1' }),
     tuplePacket({ protocol: 'udp', source: '[::1]:1', destination: '[2001:db9::1]:1' }),
-  ].map(send);
+  ].map((packet) => send(packet));
   await until(() => answers.length === 3, 'three answers');
   await until(() => appliance.counters().packetsReceived === 7, 'seven packets');
   t.strictSame(

@@ -20,6 +20,7 @@ t.test('exports', async (t) => {
   t.strictSame(Object.keys(api).sort(), [
     'Appliance',
     'BATCH_PACKETS_MAX',
+    'CaptureFilter',
     'CaptureReader',
     'DROP_REASONS',
     'ENDPOINTS_MAX',

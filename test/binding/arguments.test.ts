@@ -80,6 +80,10 @@ const APPLIANCE = object({
   gatewayPort: integer(1, 65535),
   batches: integer(1, 256),
   inspect: boolean,
+  flowsIpv4: integer(1024, 2 ** 27),
+  flowsIpv6: integer(1024, 2 ** 27),
+  tcpIdleMs: integer(1, 2 ** 31 - 1),
+  otherIdleMs: integer(1, 2 ** 31 - 1),
   drop: list(
     object({
       protocol: integer(0, 255),
@@ -218,6 +222,7 @@ const CALLS: Call[] = [
   method(table, 'setValue', [entry, 5], [integer(entry, entry), integer(0, U32)]),
   method(table, 'sweep', [0, 10], [NOW, integer(0, U32)]),
 
+  plain('matchFilter', [new Uint32Array(0), udpPacket()], [words(0), bytes()]),
   plain('captureHeader', [1], [integer(0, 0xffff)]),
   plain('captureRecord', [new Uint8Array(4), 4, 0n], [bytes(), integer(4, U32), bigint]),
   plain(
@@ -380,7 +385,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
       [integer(0, U32), integer(1, 65535), integer(0, 65535), bytes()],
     ),
     starts(construction('ApplianceEngine', [applianceConfig(), () => {}], [APPLIANCE, callback])),
-    method(appliance, 'setInspect', [true], [boolean]),
+    method(appliance, 'setInspect', [true, new Uint32Array(0)], [boolean, words(0)]),
   ]);
 
   t.test('a TUN device that cannot be is refused by its argument', async (t) => {

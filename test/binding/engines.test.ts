@@ -69,6 +69,9 @@ function startAppliance(t: Tap, port: number, ready: () => void) {
   return { engine, count, drops };
 }
 
+/** The filter that everything matches. */
+const ALL = new Uint32Array(0);
+
 t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
   const peer = await openPeer(t);
   const batches = new Set<NativeApplianceBatch>();
@@ -79,14 +82,14 @@ t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
       batches.add(batch);
       const { offset, length, verdict } = view(batch);
       for (let i = 0; i < batch.count(); i++) {
-        const words = [...batch.details.subarray(i * 8, i * 8 + 8)];
+        const words = [...batch.details.subarray(i * 16, i * 16 + 16)];
         seen.push(words);
         const bytes = new Uint8Array(batch.block, offset[i], length[i]);
         if (words[3] === 2) verdict[i] = 2;
         if (words[3] === 3) {
           t.equal(batch.rewrite(i, rewritten), true);
           t.equal(length[i], rewritten.length, 'descriptors follow');
-          t.equal(batch.details[i * 8 + 1] >>> 16, 5353, 'details follow');
+          t.equal(batch.details[i * 16 + 1] >>> 16, 5353, 'details follow');
           t.equal(batch.rewrite(i, new Uint8Array(10)), false, 'no IP packet');
           t.equal(batch.rewrite(i, new Uint8Array(100_000)), false, 'far too long');
           t.throws(() => batch.rewrite(batch.count(), rewritten), RangeError);
@@ -124,6 +127,14 @@ t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
     0xabcdef01,
     0,
     0,
+    0xcb007109,
+    0,
+    0,
+    0,
+    0x0a00020a,
+    0,
+    0,
+    0,
   ]);
   t.ok(batches.size <= 2, 'one object for each native batch');
   t.ok(peer.received[0].equals(datagram(1)));
@@ -134,7 +145,7 @@ t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
   t.equal(drops('appliance_verdict'), 2);
   t.equal(engine.failure(), null);
 
-  engine.setInspect(false);
+  engine.setInspect(false, ALL);
   peer.socket.send(datagram(7), engine.port, '127.0.0.1');
   await until(() => peer.received.length === 4, 'passes without inspector');
   t.equal(seen.length, 4);
@@ -142,7 +153,7 @@ t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
   engine.stop();
   engine.stop();
   t.equal(engine.next(), null);
-  t.doesNotThrow(() => engine.setInspect(true));
+  t.doesNotThrow(() => engine.setInspect(true, ALL));
   t.equal(count('packets_received'), 7, 'counters stay');
 });
 

@@ -72,6 +72,10 @@ export function applianceConfig(): NativeApplianceConfig {
     gatewayPort: 6081,
     batches: 2,
     inspect: true,
+    flowsIpv4: 1024,
+    flowsIpv6: 1024,
+    tcpIdleMs: 350_000,
+    otherIdleMs: 120_000,
     drop: [{ protocol: 6, port: 23, address: new Uint8Array([10, 0, 0, 0]), prefix: 8 }],
   };
 }

@@ -69,6 +69,25 @@ inner = {
 for name, data in inner.items():
     write('inner', name, data)
 
+
+
+def test_words(kind, direction, version, on_true, on_false, low=0, high=0, address=(0,) * 4, mask=(0,) * 4):
+    return struct.pack('<12I', kind | direction << 8 | version << 16, on_true | on_false << 16, low | high << 16, 0,
+                       *address, *mask)
+
+
+YES, NO = 0xffff, 0xfffe
+TEN = test_words(2, 3, 4, YES, NO, 0, 0, (0x0a000000, 0, 0, 0), (0xff000000, 0, 0, 0))
+filters = {
+    'none': [], 'ip6': [test_words(0, 0, 6, YES, NO)], 'net10': [TEN],
+    'udp-port': [test_words(1, 0, 0, 1, NO, 17, 17), test_words(3, 2, 0, YES, NO, 1, 1024)],
+    'either': [test_words(1, 0, 0, YES, 1, 6, 6), test_words(3, 4, 0, NO, 2, 53, 53), TEN],
+    'backward': [test_words(0, 0, 4, 0, NO)],
+}
+for name, rows in filters.items():
+    for packet in ('udp4', 'tcp6') if 'udp4' in inner and 'tcp6' in inner else list(inner)[:2]:
+        write('filter', f'{name}-{packet}', bytes([len(rows)]) + b''.join(rows) + inner[packet])
+
 ENDPOINT, ATTACHMENT, COOKIE = (H('0108010231e129cdc0cd8633'), H('010802020000000000000000'),
                                 H('010803013dc956ac'))
 

@@ -3,6 +3,7 @@ import { expectTypeOf } from 'expect-type';
 import {
   Appliance,
   type ApplianceCounters,
+  CaptureFilter,
   type DropReason,
   type DropRule,
   decodeFrame,
@@ -115,6 +116,20 @@ appliance.inspect((packets) => {
   }
 });
 appliance.inspect(async () => {});
+appliance.inspect({ filter: 'tcp' }, (packets) => {
+  for (const packet of packets) {
+    expectTypeOf(packet.passFlow()).toEqualTypeOf<boolean>();
+    packet.dropFlow({ afterPackets: 3, afterBytes: 1000 });
+    // @ts-expect-error no such option
+    packet.passFlow({ after: 3 });
+    expectTypeOf(packet.sourceWord(0)).toEqualTypeOf<number>();
+  }
+});
+appliance.inspect({ filter: new CaptureFilter('udp') }, async () => {});
+// @ts-expect-error a filter needs an inspector
+appliance.inspect({ filter: 'tcp' });
+expectTypeOf(new CaptureFilter('').matches(new Uint8Array())).toEqualTypeOf<boolean>();
+expectTypeOf(appliance.counters().flowPacketsPassed).toEqualTypeOf<number>();
 appliance.inspect(null);
 // @ts-expect-error one packet at a time is not how it works
 appliance.inspect((packet: Packet) => packet.bytes);

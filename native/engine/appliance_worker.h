@@ -1,0 +1,147 @@
+// The inside of ApplianceEngine: the worker thread, and the inspector's side of it.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "appliance/counters.h"
+#include "engine/appliance_engine.h"
+#include "engine/number_ring.h"
+
+namespace gwlb::engine {
+
+class ApplianceEngine::Worker {
+ public:
+  Worker(const ApplianceEngineConfig& config, std::function<void()> ready)
+      : config_(config),
+        tell_(std::move(ready)),
+        order_(config.batches + kWaitingLoads),
+        ready_(config.batches),
+        returned_(config.batches) {}
+  ~Worker();
+
+  io::OsError start();
+  void stop();
+
+  // Inspector's thread.
+  int next_batch();
+  bool release(int number);
+  bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
+  bool set_inspect(bool inspect, const appliance::Filter& filter);
+  void forget_flows();
+  ApplianceLoad& load(int number) {
+    GWLB_ASSERT(number >= 0 && static_cast<size_t>(number) < config_.batches && !loads_.empty());
+    return loads_[static_cast<size_t>(number)];
+  }
+
+  const ApplianceEngineConfig& config() const { return config_; }
+  const appliance::Counters& counters() const { return counters_; }
+  uint16_t port() const { return port_; }
+  bool failed(io::OsError* error) const {
+    if (!failed_.load(std::memory_order_acquire)) return false;
+    *error = error_;
+    return true;
+  }
+
+ private:
+  // Loads for packets that only wait for earlier ones of their flow.
+  static constexpr uint32_t kWaitingLoads = 2;
+  static constexpr uint32_t kNoLoad = 0xffffffff;
+
+  struct Settings {
+    bool inspect = false;
+    appliance::Filter filter;
+    uint32_t forgets = 0;  // how often verdicts were to end
+    bool operator==(const Settings&) const = default;
+  };
+  // What a batch that is sent from where it was received comes to.
+  struct Sums {
+    uint64_t packets = 0;
+    uint64_t bytes = 0;
+  };
+
+  static void* enter(void* self) {
+    static_cast<Worker*>(self)->run();
+    return nullptr;
+  }
+  void run();
+  bool settings_changed() const { return applied_version_ != version_.load(); }
+  bool may_read() const;
+  bool read_once();
+  uint32_t receive();
+  void open();
+  void divert();
+  void apply_settings();
+  bool take_back();
+  void finish_in_order();
+  void finish(batch::PacketBatch& batch, appliance::Appliance& appliance);
+  void finish(ApplianceLoad& load);
+  bool put(uint32_t* current, bool waits, uint32_t i);
+  uint32_t open_load(bool waits);
+  void hand_over();
+  void sleep();
+  void count_overflows();
+  void abandon();
+  void fail(const io::OsError& error);
+  void notify() {
+    if (tell_ && !told_.exchange(true)) tell_();
+  }
+  bool create_loads();
+  void change(const Settings& wanted);
+  void look(ApplianceLoad& load);
+  static void hide(ApplianceLoad& load, uint32_t i, appliance::FlowVerdicts::Sight sight);
+  static void took_effect(ApplianceLoad& load, appliance::FlowVerdict verdict);
+  void wake();
+
+  const ApplianceEngineConfig config_;
+  const std::function<void()> tell_;
+  appliance::Counters counters_;
+  std::unique_ptr<io::UdpReceiver> receiver_;
+  std::unique_ptr<io::UdpSender> sender_;
+  pthread_t thread_ = {};
+  bool running_ = false;  // control thread's
+  int wake_ = -1;
+  uint16_t port_ = 0;
+
+  // The worker's own.
+  io::UdpSendScratch scratch_;
+  std::unique_ptr<batch::PacketBatch> direct_;
+  std::unique_ptr<appliance::Appliance> opener_;  // of direct_
+  Settings settings_;
+  uint64_t applied_version_ = 0;
+  std::vector<uint32_t> free_;          // numbers of loads nobody uses
+  std::vector<uint32_t> free_waiting_;  // the same of those for waiting
+  std::vector<uint32_t> order_;         // ring: numbers of loads in use, in order
+  uint32_t order_head_ = 0;
+  uint32_t order_count_ = 0;
+  uint32_t next_sequence_ = 1;
+  uint32_t finished_ = 0;       // the sequence of the last load that is
+  uint32_t filling_ = kNoLoad;  // not handed over yet
+  uint32_t waiting_ = kNoLoad;  // the last one of those for waiting
+
+  // Made before inspect is first set; those for waiting behind the inspector's.
+  std::vector<ApplianceLoad> loads_;
+  std::unique_ptr<appliance::FlowVerdicts> flows_;
+  NumberRing ready_;     // worker -> inspector
+  NumberRing returned_;  // inspector -> worker
+  std::atomic<bool> told_{false};
+  std::atomic<bool> sleeping_{false};
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> failed_{false};
+  io::OsError error_;  // written before failed_
+
+  std::mutex wanted_mutex_;
+  Settings wanted_;
+  std::atomic<uint64_t> version_{0};  // of wanted_
+
+  // The inspector's: loads it holds.
+  std::vector<uint32_t> lent_;
+};
+
+}  // namespace gwlb::engine

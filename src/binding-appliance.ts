@@ -1,0 +1,83 @@
+/** Types of the appliance in the addon, whose engine hands batches to an inspector. See binding.ts. */
+import type { NativeBatch } from './binding-codec.js';
+
+export interface NativeUdpConfig {
+  address: number;
+  port: number;
+  netns: string;
+  sourcePortBase: number;
+  sourcePortCount: number;
+  receiveBufferBytes: number;
+  sendBufferBytes: number;
+  ttl: number;
+}
+
+/** Keeps the process alive until `stop`. */
+export interface NativeApplianceEngine {
+  readonly port: number;
+  /** Counters of `counterLayout.appliance`, then drops by reason. */
+  readonly counters: BigUint64Array;
+  /**
+   * The next batch for the inspector, or null. The same object for the same batch every time. After
+   * `ready`, call it until it returns null: only then is `ready` called again.
+   */
+  next(): NativeApplianceBatch | null;
+  /**
+   * Gives a batch back: packets with the verdict drop are dropped, all others returned. Throws an
+   * Error with code ERR_NOT_LENT where it was given back before; does nothing after `stop`.
+   */
+  release(batch: NativeApplianceBatch): void;
+  /**
+   * Switches the inspector on or off, or changes its compiled filter (none: no words). In effect when
+   * everything received before has been returned. Switching off ends all verdicts on flows. Does
+   * nothing after `stop`.
+   */
+  setInspect(inspect: boolean, filter: Uint32Array): void;
+  /** Ends all verdicts on flows, at the same point. */
+  forgetFlows(): void;
+  /** null, or why the worker stopped reading; `ready` is called then too. */
+  failure(): { code: string; syscall: string; detail: string } | null;
+  /** Idempotent; joins the worker. `ready` is not called any more. */
+  stop(): void;
+}
+
+/**
+ * Its descriptors are a copy for JavaScript: of what is written there only the verdicts count, when
+ * the batch is released (a drop made before stays a drop). `count` is 0 when it is not lent.
+ */
+export interface NativeApplianceBatch extends NativeBatch {
+  count(): number;
+  /**
+   * Per packet, 16 words of 32 bits, filled when the batch is handed over: version | protocol << 8 |
+   * flags << 16 | TCP flags << 24, source port | destination port << 16, transport offset | ICMP type
+   * << 16 | ICMP code << 24, cookie, endpoint id low, high, attachment id low, high, source address
+   * (four words, IPv4 in the first), destination address. The first is 0 where the packet's flow got
+   * its verdict afterwards: it is not to be looked at.
+   */
+  readonly details: Uint32Array;
+  /**
+   * A verdict on the flow of packet i after so many more packets or bytes of it, 2^53 - 1 for neither.
+   * False where the flow is not known.
+   */
+  decideFlow(i: number, drop: boolean, packets: number, bytes: number): boolean;
+  /** False where the bytes are no IP packet or do not fit. Updates descriptors and details. */
+  rewrite(i: number, bytes: Uint8Array): boolean;
+}
+
+export interface NativeApplianceConfig {
+  udp: NativeUdpConfig;
+  optionClass: number;
+  gatewayPort: number;
+  batches: number;
+  inspect: boolean;
+  flowsIpv4: number;
+  flowsIpv6: number;
+  tcpIdleMs: number;
+  otherIdleMs: number;
+  drop: {
+    protocol: number;
+    port: number;
+    address: Uint8Array | null;
+    prefix: number;
+  }[];
+}
