@@ -18,6 +18,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'lookup', language: 'native' },
   { name: 'sweep', language: 'native' },
   { name: 'pass', language: 'native' },
+  { name: 'threads', language: 'native' },
   { name: 'select', language: 'native' },
   { name: 'udp_send', language: 'native' },
   { name: 'codec', language: 'javascript', pinned: true },
