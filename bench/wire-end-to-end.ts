@@ -1,0 +1,104 @@
+// TCP from a client through gateway and appliance to a server, everything on this machine's cores;
+// against Open vSwitch at both ends of the tunnel, and against the router alone.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { prove, quick, report, wanted } from './harness.js';
+import { enterNamespaces, missingOf, WireLab } from './wire-lab.js';
+import type { ApplianceRole, Counters, GatewayRole } from './wire-role.js';
+import {
+  APPLIANCE,
+  buildNetwork,
+  buildSwitches,
+  GATEWAY,
+  inspect,
+  MTU,
+  OVS_PACKAGES,
+  OVS_SERVER,
+  SERVER,
+  TUN,
+} from './wire-topology.js';
+
+const SUITE = 'wire-end-to-end';
+const NAME = 'wire tcp end to end';
+const ROUNDS = quick ? 1 : 5;
+const SECONDS = quick ? '1' : '3';
+const OVS = 'Open vSwitch';
+
+/** Gbit/s that the server received. */
+async function iperf(lab: WireLab, client: string, server: string): Promise<number> {
+  const text = await lab.run(client, 'iperf3', '-c', server, '-t', SECONDS, '-J');
+  const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
+  return end.sum_received.bits_per_second / 1e9;
+}
+
+async function serve(lab: WireLab, namespace: string): Promise<void> {
+  lab.begin(namespace, 'iperf3', '-s');
+  await sleep(300);
+}
+
+async function compare(): Promise<void> {
+  const lab = new WireLab();
+  const missing = missingOf(OVS_PACKAGES);
+  const packages = Object.values(missing);
+  try {
+    const names = await buildNetwork(lab, '');
+    const appliance: ApplianceRole = { address: APPLIANCE, netns: names.appliance };
+    await lab.role('appliance', appliance);
+    await serve(lab, names.server);
+
+    const contenders = new Map<string, () => Promise<number>>();
+    const through = (offloads: boolean) => async () => {
+      const tun = { name: TUN, netns: names.router, mtu: MTU };
+      const gateway: GatewayRole = {
+        ...{ address: GATEWAY, netns: names.gateway, target: APPLIANCE, tun, offloads },
+      };
+      const balancer = await lab.role('gateway', gateway);
+      await inspect(lab, names, true);
+      const rate = await iperf(lab, names.client, SERVER);
+      // Super-packets count as what they stand for.
+      const { out } = await balancer.ask<Counters>('counters');
+      const received = rate * 1e9 * Number(SECONDS);
+      prove('all of it went through the gateway', out * MTU * 8 > received * 0.95, true);
+      await inspect(lab, names, false);
+      await lab.end(balancer.child);
+      return rate;
+    };
+    contenders.set('gwlb', through(true));
+    contenders.set('gwlb, offloads off', through(false));
+    if (packages.length === 0) {
+      const [client, server] = await buildSwitches(lab, 'o');
+      await serve(lab, server);
+      await lab.run(client, 'ping', '-c3', '-i0.2', '-W2', OVS_SERVER);
+      contenders.set(OVS, () => iperf(lab, client, OVS_SERVER));
+    }
+    contenders.set('routing, no inspection', () => iperf(lab, names.client, SERVER));
+
+    const samples = new Map<string, number[]>([...contenders.keys()].map((name) => [name, []]));
+    for (let round = 0; round < ROUNDS; round += 1) {
+      for (const [name, sample] of contenders) samples.get(name)!.push(await sample());
+    }
+    report(
+      {
+        suite: SUITE,
+        name: NAME,
+        unit: 'Gbit/s',
+        lessIsBetter: false,
+        note: `one TCP connection, MTU ${MTU}, all processes on the same cores`,
+        missing: packages.length > 0 ? { [OVS]: packages[0] } : {},
+      },
+      samples,
+    );
+  } finally {
+    await lab.close();
+  }
+}
+
+if (wanted(SUITE, NAME)) {
+  const [missing] = Object.values(missingOf({ iperf3: 'iperf3' }));
+  if (missing) {
+    process.stderr.write(`bench: ${NAME}: not installed: ${missing}\n`);
+    process.exit(0);
+  }
+  await enterNamespaces(import.meta.url);
+  await compare();
+}
+process.exit(0);

@@ -1,0 +1,98 @@
+// Datagrams of many flows, one by one: a gateway that takes them from a GENEVE peer and sends them on
+// to its target, against a plain C program that sends everything back with the same two system calls,
+// and against Node's dgram. Packets for a second of the forwarder's CPU: its core is its own, and what
+// generates the traffic is never the limit.
+import type { ChildProcess } from 'node:child_process';
+import { prove, quick, report, wanted } from './harness.js';
+import { cpuNs, enterNamespaces, WireLab } from './wire-lab.js';
+import type { DgramRole, GatewayRole } from './wire-role.js';
+
+const SUITE = 'wire-mixed';
+const ROUNDS = quick ? 1 : 7;
+const SECONDS = quick ? '0.2' : '1.5';
+const WINDOW = '512';
+const [GENERATOR, FORWARDER, SINK, PEER] = ['127.1.0.1', '127.1.0.2', '127.1.0.3', '127.1.0.4'];
+
+const SIZES = [64, 1400];
+const FLOWS = 1024;
+const names = SIZES.map((bytes) => `wire mixed ${bytes} bytes`);
+const chosen = SIZES.filter((_, i) => wanted(SUITE, names[i]));
+
+interface Forwarder {
+  pid: number;
+  /** Where it sends to. */
+  to: string;
+  /** Whether it wants a GENEVE header in front. */
+  geneve: boolean;
+  child: ChildProcess;
+}
+
+type Start = (lab: WireLab) => Promise<Forwarder>;
+
+const STARTS: Readonly<Record<string, Start>> = {
+  gwlb: async (lab) => {
+    const options: GatewayRole = { address: FORWARDER, netns: null, target: SINK, peer: GENERATOR };
+    const { pid, child } = await lab.role('gateway', options);
+    return { pid, to: SINK, geneve: true, child };
+  },
+  'C echo': async (lab) => {
+    const child = lab.tool('echo', '-', PEER);
+    return { pid: child.pid!, to: GENERATOR, geneve: false, child };
+  },
+  'Node dgram': async (lab) => {
+    const options: DgramRole = { address: FORWARDER, to: SINK };
+    const { pid, child } = await lab.role('dgram', options);
+    return { pid, to: SINK, geneve: false, child };
+  },
+};
+
+/** Packets for a second of the forwarder's CPU. */
+async function sample(lab: WireLab, name: string, bytes: number): Promise<number> {
+  const { pid, to, geneve, child } = await STARTS[name](lab);
+  try {
+    const address = name === 'C echo' ? PEER : FORWARDER;
+    const size = String(geneve ? bytes : bytes + 8);
+    const generate = (seconds: string) =>
+      lab.measure(
+        ...['generate', GENERATOR, address, to, seconds, WINDOW, size, `${FLOWS}`],
+        geneve ? '1' : '0',
+      );
+    await generate('0.2');
+    const before = cpuNs(pid);
+    const { came, sent } = await generate(SECONDS);
+    const spent = (cpuNs(pid) - before) / 1e9;
+    prove(`${name}: packets come through`, came > 0 && came >= sent * 0.95, true);
+    return came / spent;
+  } finally {
+    await lab.end(child);
+  }
+}
+
+async function compare(bytes: number): Promise<void> {
+  const lab = new WireLab();
+  const samples = new Map<string, number[]>(Object.keys(STARTS).map((name) => [name, []]));
+  try {
+    for (let round = 0; round < ROUNDS; round += 1) {
+      for (const [name, values] of samples) values.push(await sample(lab, name, bytes));
+    }
+  } finally {
+    await lab.close();
+  }
+  report(
+    {
+      suite: SUITE,
+      name: names[SIZES.indexOf(bytes)],
+      unit: 'packets/CPU s',
+      lessIsBetter: false,
+      note: `${FLOWS} flows; ours parses, looks up and encapsulates, the others send on what they got`,
+    },
+    samples,
+  );
+}
+
+if (chosen.length > 0) {
+  await enterNamespaces(import.meta.url);
+  await new WireLab().run(null, 'ip', 'link', 'set', 'lo', 'up');
+  for (const bytes of chosen) await compare(bytes);
+}
+process.exit(0);

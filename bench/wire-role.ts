@@ -1,0 +1,96 @@
+// A process of the wire benchmarks: `gateway JSON`, `appliance JSON` or `dgram JSON`. Says 'ready',
+// answers 'counters', ends with its parent.
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { Appliance, GatewayLoadBalancer, TargetGroup } from 'gwlb';
+
+export interface GatewayRole {
+  address: string;
+  netns: string | null;
+  target: string;
+  /** A TUN device in a namespace, or a GENEVE peer. */
+  tun?: { name: string; netns: string; mtu: number };
+  peer?: string;
+  /** Default true. */
+  offloads?: boolean;
+}
+
+export interface ApplianceRole {
+  address: string;
+  netns: string | null;
+}
+
+export interface DgramRole {
+  address: string;
+  /** Everything goes there. */
+  to: string;
+}
+
+export interface Counters {
+  toTargets: number;
+  out: number;
+  /** Names of the offloads that the kernel granted. */
+  offloads: string[];
+}
+
+export const VNI = 7;
+const PORT = 6081;
+
+async function gateway(role: GatewayRole): Promise<() => Counters> {
+  const targetGroup = new TargetGroup({ healthCheck: false });
+  targetGroup.register({ address: role.target });
+  const balancer = await GatewayLoadBalancer.listen({
+    address: role.address,
+    ...(role.netns === null ? {} : { netns: role.netns }),
+    targetGroup,
+    offloads: role.offloads ?? true,
+    limits: { flows: 65_536, flowsIpv6: 1024 },
+  });
+  if (role.tun) {
+    const { name, netns, mtu } = role.tun;
+    await balancer.createEndpoint({ tun: name, netns, mtu });
+  }
+  if (role.peer) await balancer.createEndpoint({ geneve: { peer: role.peer, vni: VNI } });
+  return () => {
+    const { packetsToTargets, packetsOut } = balancer.counters();
+    const granted = Object.entries(balancer.offloads).filter(([, is]) => is);
+    return {
+      toTargets: Number(packetsToTargets),
+      out: Number(packetsOut),
+      offloads: granted.map(([name]) => name),
+    };
+  };
+}
+
+async function appliance(role: ApplianceRole): Promise<() => Counters> {
+  const { address, netns } = role;
+  const own = await Appliance.listen({
+    address,
+    ...(netns === null ? {} : { netns }),
+    healthCheck: false,
+  });
+  return () => ({ toTargets: 0, out: Number(own.counters().packetsReturned), offloads: [] });
+}
+
+async function dgram({ address, to }: DgramRole): Promise<() => Counters> {
+  const socket = createSocket({ type: 'udp4', recvBufferSize: 8 << 20, sendBufferSize: 8 << 20 });
+  socket.bind(PORT, address);
+  await once(socket, 'listening');
+  let out = 0;
+  socket.on('message', (message) => {
+    out += 1;
+    socket.send(message, PORT, to);
+  });
+  return () => ({ toTargets: out, out, offloads: [] });
+}
+
+async function main([kind, options]: string[]): Promise<void> {
+  const role = JSON.parse(options) as never;
+  const start = { gateway, appliance, dgram }[kind as 'gateway' | 'appliance' | 'dgram'];
+  const counters = await start(role);
+  process.on('message', () => process.send?.(counters()));
+  process.on('disconnect', () => process.exit(0));
+  process.send?.('ready');
+}
+
+if (process.send) await main(process.argv.slice(2));
