@@ -12,23 +12,13 @@ namespace {
 template <class Key>
 bool make_canonical(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
                     Key* out) {
-  const bool ports = stickiness == Stickiness::five_tuple && (packet.flags & wire::kHasPorts) != 0;
-  const uint16_t source_port = ports ? packet.source_port : 0;
-  const uint16_t destination_port = ports ? packet.destination_port : 0;
-  const int order = std::memcmp(packet.source, packet.destination, sizeof out->low);
-  const bool forward = order != 0 ? order < 0 : source_port <= destination_port;
-
-  std::memcpy(out->low, forward ? packet.source : packet.destination, sizeof out->low);
-  std::memcpy(out->high, forward ? packet.destination : packet.source, sizeof out->high);
-  base::store_be16(out->low_port, forward ? source_port : destination_port);
-  base::store_be16(out->high_port, forward ? destination_port : source_port);
-  out->protocol = stickiness == Stickiness::two_tuple ? 0 : packet.protocol;
-  // Without ports there is nothing of a 5-tuple left but its 3-tuple: one key, however it came.
-  const Stickiness kind =
-      stickiness == Stickiness::five_tuple && !ports ? Stickiness::three_tuple : stickiness;
-  out->kind = static_cast<uint8_t>(kind);
-  out->scope = scope;
-  return forward;
+  const KeyRule rule(stickiness);
+  const bool ports = (packet.flags & wire::kHasPorts) != 0;
+  return write_key(packet.source, packet.destination,
+                   ports ? packet.source_port & rule.port_mask : 0,
+                   ports ? packet.destination_port & rule.port_mask : 0,
+                   packet.protocol & rule.protocol_mask, ports ? rule.kind : rule.portless_kind,
+                   scope, out);
 }
 
 // Both halves of the 128-bit product, folded: every bit of both factors reaches every bit.

@@ -5,22 +5,6 @@
 #include <utility>
 
 namespace gwlb::flow {
-namespace {
-
-// `a` points at a key, or at as many other bytes.
-template <class Key>
-inline bool same_key(const void* a, const Key& b) {
-  const auto* x = static_cast<const uint8_t*>(a);
-  const auto* y = reinterpret_cast<const uint8_t*>(&b);
-  uint64_t different = 0;
-  for (size_t at = 0; at < sizeof b; at += 8) {
-    different |= base::load<uint64_t>(x + at) ^ base::load<uint64_t>(y + at);
-  }
-  return different == 0;
-}
-
-}  // namespace
-
 template <class Key>
 std::unique_ptr<FlowTable<Key>> FlowTable<Key>::create(uint32_t capacity) {
   GWLB_ASSERT(capacity >= 1 && capacity <= base::kFlowsMax);

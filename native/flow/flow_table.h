@@ -85,6 +85,18 @@ struct FlowRecord<FlowKey6> {
 };
 static_assert(sizeof(FlowRecord<FlowKey4>) == 32 && sizeof(FlowRecord<FlowKey6>) == 64);
 
+// `a` points at a key, or at as many other bytes.
+template <class Key>
+inline bool same_key(const void* a, const Key& b) {
+  const auto* x = static_cast<const uint8_t*>(a);
+  const auto* y = reinterpret_cast<const uint8_t*>(&b);
+  uint64_t different = 0;
+  for (size_t at = 0; at < sizeof b; at += 8) {
+    different |= base::load<uint64_t>(x + at) ^ base::load<uint64_t>(y + at);
+  }
+  return different == 0;
+}
+
 inline constexpr uint32_t kNoFlow = 0xffffffff;
 inline constexpr uint32_t kIdleClasses = 8;
 
@@ -138,6 +150,10 @@ class FlowTable {
   }
   bool occupied(uint32_t index) const {
     return index < index_end() && lines_[index / kTagsPerLine].tag[index % kTagsPerLine] != 0;
+  }
+  // Whether the flow at an index that a lookup gave is still that of `key`.
+  bool holds(uint32_t index, const Key& key) const {
+    return occupied(index) && same_key(&records_[index].key, key);
   }
   uint32_t index_end() const { return buckets_ * kTagsPerLine; }  // indices are below this
 

@@ -47,7 +47,7 @@ void keep_first_segment(PacketBatch& batch, uint32_t i, wire::InnerPacket* inner
 }  // namespace
 
 void answer_with_reset(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
-  const wire::InnerPacket& inner = state.scratch.inner[i];
+  const wire::InnerPacket inner = inner_of(batch, i);
   if (!wire::can_answer(batch.packet(i), inner)) return drop(state, batch, i, reason);
   batch.length[i] = wire::write_reset(batch.packet(i), inner);
   state.counters.add(GatewayCounter::resets_sent);
@@ -55,7 +55,7 @@ void answer_with_reset(Gateway::State& state, PacketBatch& batch, uint32_t i, Dr
 }
 
 void answer_too_big(Gateway::State& state, PacketBatch& batch, uint32_t i) {
-  wire::InnerPacket& inner = state.scratch.inner[i];
+  wire::InnerPacket inner = inner_of(batch, i);
   const uint32_t headers = wire::too_big_header_bytes(inner.version);
   constexpr uint8_t kUnanswered = wire::kIcmpError | wire::kLaterFragment;
   if (!state.config.path_mtu_discovery || (inner.flags & kUnanswered) != 0 ||

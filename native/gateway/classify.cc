@@ -1,6 +1,8 @@
 // First half of a batch: what is each packet, and which flow is it of? Reads packets, drops what is
 // malformed or from a stranger; changes no flow, but notes the ports of fragment trains, because
 // the rest of a train is often in the same batch.
+#include <algorithm>
+
 #include "gateway/state.h"
 #include "wire/checksum.h"
 #include "wire/ecn.h"
@@ -13,67 +15,103 @@ using batch::PacketBatch;
 
 namespace {
 
+constexpr uint32_t kLine = 64;
+// So many packets ahead their memory is asked for.
+constexpr uint32_t kAhead = 8;
+
 // Moves the packet's start forward by `bytes`.
 void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
   batch.offset[i] += bytes;
   batch.length[i] -= bytes;
 }
 
-// What the packet's key is made of: itself, or what it quotes.
-wire::InnerPacket& keyed_part(Scratch& s, uint32_t i) {
-  return s.quoted[i] ? s.quote[i] : s.inner[i];
+// The slot for the key of packet i among the batch's keys of its family.
+template <class Key>
+Key* next_key(Gateway::State& state, uint32_t i) {
+  Keys<Key>& keys = Family<Key>::keys(state);
+  const uint32_t at = keys.count++;
+  keys.packet[at] = static_cast<uint16_t>(i);
+  Seen& seen = state.scratch.seen[i];
+  seen.version = Family<Key>::kVersion;
+  seen.key_at = at;
+  return &keys.key[at];
 }
 
-// The key of packet i, and its place among the batch's keys of its family.
-void set_key(Gateway::State& state, PacketBatch& batch, uint32_t i) {
-  Scratch& s = state.scratch;
-  const wire::InnerPacket& keyed = keyed_part(s, i);
+// The key of packet i: `keyed` is the packet itself or what it quotes.
+void set_key(Gateway::State& state, uint32_t i, const wire::InnerPacket& keyed, uint16_t scope) {
+  Seen& seen = state.scratch.seen[i];
   const flow::Stickiness stickiness = state.config.stickiness;
-  const uint16_t scope = state.scope_of(batch.endpoint[i]);
-  if (keyed.version == 4) {
-    const uint32_t n = s.n4++;
-    s.low_to_high[i] = flow::make_key(keyed, stickiness, scope, &s.keys4[n]);
-    s.hashes4[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys4[n]);
-    s.packet4[n] = i;
-    s.key_at[i] = n;
-  } else {
-    const uint32_t n = s.n6++;
-    s.low_to_high[i] = flow::make_key(keyed, stickiness, scope, &s.keys6[n]);
-    s.hashes6[n] = batch.hash[i] = flow::hash_key(state.config.hash_key, s.keys6[n]);
-    s.packet6[n] = i;
-    s.key_at[i] = n;
-  }
+  seen.low_to_high =
+      keyed.version == 4
+          ? flow::make_key(keyed, stickiness, scope, next_key<flow::FlowKey4>(state, i))
+          : flow::make_key(keyed, stickiness, scope, next_key<flow::FlowKey6>(state, i));
+}
+
+template <class Key>
+void set_plain_key(Gateway::State& state, uint32_t i, const wire::PlainInner& inner,
+                   const uint8_t* packet, uint16_t scope) {
+  const flow::KeyRule& rule = state.key_rule;
+  Seen& seen = state.scratch.seen[i];
+  seen.protocol = inner.protocol;
+  seen.flags = wire::PlainInner::kFlags;
+  seen.tcp_flags = inner.tcp_flags;
+  seen.low_to_high = flow::write_key(
+      packet + inner.source(), packet + inner.destination(), inner.source_port & rule.port_mask,
+      inner.destination_port & rule.port_mask, inner.protocol & rule.protocol_mask, rule.kind,
+      scope, next_key<Key>(state, i));
+}
+
+// What the key of an ICMP error or later fragment is made of. False: a bad quote.
+bool keyed_part(const uint8_t* packet, const wire::InnerPacket& inner, wire::InnerPacket* out) {
+  *out = inner;
+  return (inner.flags & wire::kIcmpError) == 0 || wire::parse_icmp_quote(packet, inner, out).ok();
 }
 
 // An ICMP error has the key of the packet that it quotes; a later fragment has the ports of its
 // train's first fragment, which may be in the rest of the batch.
-DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+__attribute__((noinline)) DropReason classify_other(Gateway::State& state, PacketBatch& batch,
+                                                    uint32_t i, uint16_t scope) {
   Scratch& s = state.scratch;
-  wire::InnerPacket& inner = s.inner[i];
   const uint8_t* packet = batch.packet(i);
+  wire::InnerPacket inner, keyed;
   const wire::ParseError error = wire::parse_inner(packet, batch.length[i], &inner);
   if (!error.ok()) return error.reason;
   batch.length[i] = inner.total_length;
-
-  s.quoted[i] = (inner.flags & wire::kIcmpError) != 0;
-  if (s.quoted[i] && !wire::parse_icmp_quote(packet, inner, &s.quote[i]).ok()) {
-    return DropReason::icmp_bad_quote;
-  }
+  Seen& seen = s.seen[i];
+  seen.version = inner.version;
+  seen.protocol = inner.protocol;
+  seen.flags = inner.flags;
+  seen.tcp_flags = inner.tcp_flags;
+  if (!keyed_part(packet, inner, &keyed)) return DropReason::icmp_bad_quote;
   if (state.config.stickiness == flow::Stickiness::five_tuple) {
     const auto now_ms = static_cast<uint32_t>(state.now_ms);
-    const uint16_t scope = state.scope_of(batch.endpoint[i]);
-    wire::InnerPacket& keyed = keyed_part(s, i);
     constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
     if ((keyed.flags & wire::kLaterFragment) != 0) {
       if (state.fragments->find(&keyed, scope, now_ms) == flow::FragmentTable::Found::unknown) {
-        s.waiting[s.waiting_count++] = i;
+        s.waiting[s.waiting_count++] = static_cast<uint16_t>(i);
         return DropReason::none;
       }
-    } else if (!s.quoted[i] && (inner.flags & kFirstWithPorts) == kFirstWithPorts) {
+    } else if (!seen.quoted() && (inner.flags & kFirstWithPorts) == kFirstWithPorts) {
       state.fragments->bind(inner, scope, now_ms);
     }
   }
-  set_key(state, batch, i);
+  set_key(state, i, keyed, scope);
+  return DropReason::none;
+}
+
+inline DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                 uint16_t scope) {
+  const uint8_t* packet = batch.packet(i);
+  wire::PlainInner plain;
+  if (!wire::parse_plain_inner(packet, batch.length[i], &plain)) {
+    return classify_other(state, batch, i, scope);
+  }
+  batch.length[i] = plain.total_length;
+  if (plain.version == 4) {
+    set_plain_key<flow::FlowKey4>(state, i, plain, packet, scope);
+  } else {
+    set_plain_key<flow::FlowKey6>(state, i, plain, packet, scope);
+  }
   return DropReason::none;
 }
 
@@ -99,11 +137,13 @@ void settle_fragments(Gateway::State& state, PacketBatch& batch) {
   for (uint32_t k = 0; k < s.waiting_count; ++k) {
     const uint32_t i = s.waiting[k];
     if (!batch.pending(i)) continue;
-    wire::InnerPacket& keyed = keyed_part(s, i);
+    wire::InnerPacket keyed;
+    keyed_part(batch.packet(i), inner_of(batch, i), &keyed);
     const uint16_t endpoint = batch.endpoint[i];
     const uint16_t scope = state.scope_of(endpoint);
+    const Seen& seen = s.seen[i];
     const bool unknown = state.fragments->find(&keyed, scope, now_ms) == Found::unknown;
-    if (unknown && s.role[i] == Role::ingress && !s.quoted[i] && may_have_ports(keyed)) {
+    if (unknown && seen.role == Role::ingress && !seen.quoted() && may_have_ports(keyed)) {
       if (state.hold->put(batch.packet(i), batch.length[i], endpoint, state.now_ms)) {
         batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::held);
         state.counters.add(GatewayCounter::packets_held);
@@ -111,21 +151,20 @@ void settle_fragments(Gateway::State& state, PacketBatch& batch) {
       }
       state.fragments->give_up(keyed, scope, now_ms);
     }
-    set_key(state, batch, i);
+    set_key(state, i, keyed, scope);
   }
 }
 
-DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+inline DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint16_t endpoint = batch.endpoint[i];
   if (!state.endpoints.exists(endpoint)) return DropReason::unknown_endpoint;
-  state.scratch.role[i] = Role::ingress;
+  state.scratch.seen[i].role = Role::ingress;
   if ((batch.flags[i] & batch::kWasHeld) == 0) {
-    state.counters.add(GatewayCounter::packets_in, batch.packets[i]);
-    state.counters.add(GatewayCounter::bytes_in, batch.bytes(i));
-    state.counters.add(endpoint, EndpointCounter::packets_in, batch.packets[i]);
-    state.counters.add(endpoint, EndpointCounter::bytes_in, batch.bytes(i));
+    Tally& tally = state.tally_of(endpoint);
+    tally.packets_in += batch.packets[i];
+    tally.bytes_in += batch.bytes(i);
   }
-  const DropReason reason = classify_inner(state, batch, i);
+  const DropReason reason = classify_inner(state, batch, i, state.scope_of(endpoint));
   if (reason != DropReason::none) return reason;
   if (batch.longest(i) > state.mtu_of(endpoint)) return DropReason::inner_too_big;
   return DropReason::none;
@@ -154,32 +193,34 @@ DropReason merge_congestion(PacketBatch& batch, uint32_t i) {
 
 DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint32_t i,
                                 uint16_t slot) {
-  Scratch& s = state.scratch;
-  s.role[i] = Role::from_target;
+  Seen& seen = state.scratch.seen[i];
+  seen.role = Role::from_target;
   wire::GeneveHeader header;
+  wire::GatewayOptions options;
   const wire::ParseError error = wire::parse_gateway_header(
-      batch.packet(i), batch.length[i], state.config.option_class, &header, &s.options[i]);
+      batch.packet(i), batch.length[i], state.config.option_class, &header, &options);
   // Several targets may have one address, with ports of their own, but answer from any port (R6):
   // the cookie tells which of them it is.
-  const select::TargetSpec& named = state.table->target(cookie_slot(s.options[i].cookie));
+  const select::TargetSpec& named = state.table->target(cookie_slot(options.cookie));
   const bool is_named =
       error.ok() && (named.flags & select::kRegistered) != 0 && named.address == batch.address[i];
   if (is_named) slot = named.slot;
-  s.source_slot[i] = slot;
+  seen.source_slot = slot;
+  seen.cookie = options.cookie;
   batch.target[i] = slot;
-  state.counters.add(GatewayCounter::packets_from_targets);
+  ++state.tally.packets_from_targets;
   state.counters.add(slot, TargetCounter::packets_from);
   if (!error.ok()) return error.reason;
   if (!protocol_is(header.protocol_type, state.config.inner)) {
     return DropReason::geneve_bad_protocol;
   }
-  const uint16_t endpoint = state.endpoints.by_id(s.options[i].endpoint_id);
+  const uint16_t endpoint = state.endpoints.by_id(options.endpoint_id);
   if (endpoint == base::kNoEndpoint) {
-    if (s.options[i].endpoint_id != kProbeEndpointId || !is_named) {
+    if (options.endpoint_id != kProbeEndpointId || !is_named) {
       return DropReason::unknown_endpoint;
     }
     state.counters.add(GatewayCounter::probes_returned);
-    state.counters.set_probe(slot, s.options[i].cookie & kProbeNonceMask);
+    state.counters.set_probe(slot, options.cookie & kProbeNonceMask);
     batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::probe);
     return DropReason::none;
   }
@@ -190,7 +231,7 @@ DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint3
     const DropReason reason = open_ethernet(batch, i, &frame);
     if (reason != DropReason::none) return reason;
   }
-  const DropReason reason = classify_inner(state, batch, i);
+  const DropReason reason = classify_inner(state, batch, i, state.scope_of(endpoint));
   if (reason != DropReason::none) return reason;
   state.counters.add(slot, TargetCounter::bytes_from, batch.length[i]);
   return merge_congestion(batch, i);
@@ -265,21 +306,43 @@ DropReason classify_datagram(Gateway::State& state, PacketBatch& batch, uint32_t
   return DropReason::unknown_source;
 }
 
+template <class Key>
+void hash_batch(Gateway::State& state, PacketBatch& batch) {
+  Keys<Key>& keys = Family<Key>::keys(state);
+  flow::hash_keys(state.config.hash_key, keys.key, keys.count, keys.hash);
+  for (uint32_t k = 0; k < keys.count; ++k) batch.hash[keys.packet[k]] = keys.hash[k];
+}
+
+// The packet's header, and what will be written in front of it.
+inline void prefetch(const PacketBatch& batch, uint32_t i) {
+  const uint8_t* packet = batch.packet(i);
+  __builtin_prefetch(packet);
+  __builtin_prefetch(packet - kLine, 1);
+}
+
 template <class Classify>
 void classify_each(Gateway::State& state, PacketBatch& batch, Classify classify) {
   Scratch& s = state.scratch;
-  s.n4 = s.n6 = s.waiting_count = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
+  s.keys4.count = s.keys6.count = s.waiting_count = s.too_big_count = 0;
+  const uint32_t count = batch.count;
+  for (uint32_t i = 0; i < std::min(count, kAhead); ++i) prefetch(batch, i);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (i + kAhead < count) prefetch(batch, i + kAhead);
     if (!batch.pending(i)) continue;
     const DropReason reason = classify(state, batch, i);
     if (reason == DropReason::none) continue;
-    if (reason == DropReason::inner_too_big) {
-      answer_too_big(state, batch, i);
+    // Answered below; of those that cannot be answered some may be waiting.
+    constexpr uint8_t kUnanswered = wire::kIcmpError | wire::kLaterFragment;
+    if (reason == DropReason::inner_too_big && (s.seen[i].flags & kUnanswered) == 0) {
+      s.too_big[s.too_big_count++] = static_cast<uint16_t>(i);
     } else {
       drop(state, batch, i, reason);
     }
   }
   if (s.waiting_count != 0) settle_fragments(state, batch);
+  if (s.keys4.count != 0) hash_batch<flow::FlowKey4>(state, batch);
+  if (s.keys6.count != 0) hash_batch<flow::FlowKey6>(state, batch);
+  for (uint32_t k = 0; k < s.too_big_count; ++k) answer_too_big(state, batch, s.too_big[k]);
 }
 
 }  // namespace

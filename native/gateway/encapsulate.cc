@@ -1,5 +1,5 @@
 // Headers in front of a packet, in its headroom.
-#include "gateway/state.h"
+#include "gateway/encapsulate.h"
 
 namespace gwlb::gateway {
 
@@ -7,22 +7,6 @@ using base::DropReason;
 using batch::PacketBatch;
 
 namespace {
-
-bool dropped(Gateway::State& state, PacketBatch& batch, uint32_t i, DropReason reason) {
-  drop(state, batch, i, reason);
-  return false;
-}
-
-// Moves the packet's start back by `bytes` and returns the new first byte.
-uint8_t* grow(PacketBatch& batch, uint32_t i, uint32_t bytes) {
-  batch.offset[i] -= bytes;
-  batch.length[i] += bytes;
-  return batch.packet(i);
-}
-
-uint16_t ip_ether_type(const uint8_t* ip) {
-  return ip[0] >> 4 == 4 ? wire::kEtherTypeIpv4 : wire::kEtherTypeIpv6;
-}
 
 void write_ethernet(uint8_t* to, const uint8_t* destination, const uint8_t* source,
                     uint16_t ether_type) {
@@ -52,7 +36,7 @@ constexpr uint32_t kEthernetBytes = 14;
 
 }  // namespace
 
-bool encapsulate(Gateway::State& state, PacketBatch& batch, uint32_t i,
+bool encapsulate_all(Gateway::State& state, PacketBatch& batch, uint32_t i,
                  const select::TargetSpec& target, uint32_t cookie) {
   const GatewayConfig& config = state.config;
   const bool ethernet = config.inner == InnerMode::ethernet;
@@ -70,25 +54,8 @@ bool encapsulate(Gateway::State& state, PacketBatch& batch, uint32_t i,
                                      cookie};
   wire::write_gateway_header(grow(batch, i, wire::kGatewayHeaderBytes), protocol,
                              config.option_class, options);
-  batch.flow[i] = cookie;
-  batch.target[i] = target.slot;
-  batch.address[i] = target.address;
-  batch.port[i] = target.port;
-  batch.source_port[i] = flow::hash_source_port(batch.hash[i]);
+  address_to_target(batch, i, target, cookie);
   if (config.outer_headers) write_outer(state, batch, i);
-  return true;
-}
-
-bool leave_by_endpoint(Gateway::State& state, PacketBatch& batch, uint32_t i) {
-  const uint16_t index = batch.endpoint[i];
-  const uint64_t bytes = batch.bytes(i);
-  if (batch.longest(i) > state.mtu_of(index))
-    return dropped(state, batch, i, DropReason::inner_too_big);
-  if (!wrap_for_peer(state, batch, i)) return false;
-  state.counters.add(GatewayCounter::packets_out, batch.packets[i]);
-  state.counters.add(GatewayCounter::bytes_out, bytes);
-  state.counters.add(index, EndpointCounter::packets_out, batch.packets[i]);
-  state.counters.add(index, EndpointCounter::bytes_out, bytes);
   return true;
 }
 

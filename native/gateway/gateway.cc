@@ -136,6 +136,7 @@ void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   state_->begin_packets();
   classify_packets(*state_, batch);
   decide(*state_, batch);
+  state_->close_tally();
 }
 
 void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
@@ -144,6 +145,7 @@ void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   state_->begin_packets();
   classify_datagrams(*state_, batch);
   decide(*state_, batch);
+  state_->close_tally();
 }
 
 uint16_t Gateway::endpoint_of_peer(const uint8_t* datagram, uint32_t length, uint32_t address,
@@ -211,7 +213,7 @@ void Gateway::preview(const select::TargetTable& table, uint32_t positions, uint
 }
 
 bool Gateway::leaves_to_target(uint32_t i) const {
-  return state_->scratch.role[i] == Role::ingress;
+  return state_->scratch.seen[i].role == Role::ingress;
 }
 
 uint32_t Gateway::drain_events(FlowEvent* out, uint32_t max) {

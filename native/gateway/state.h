@@ -57,32 +57,53 @@ enum FlowFlags : uint8_t {
 // What one packet of the batch is, between classify and decide.
 enum class Role : uint8_t { ingress, from_target };
 
+// What deciding about a packet needs to know of it.
+struct Seen {
+  uint32_t key_at;       // place among the batch's keys of its family
+  uint32_t cookie;       // Role::from_target: as the packet has it
+  uint16_t source_slot;  // Role::from_target: who sent it
+  uint8_t version;       // of the key, 4 or 6
+  uint8_t protocol;
+  uint8_t flags;  // wire::InnerFlags of the packet itself
+  uint8_t tcp_flags;
+  Role role;
+  bool low_to_high;
+  // The key is that of an ICMP error's quoted packet.
+  bool quoted() const { return (flags & wire::kIcmpError) != 0; }
+};
+static_assert(sizeof(Seen) == 16);
+
+// The batch's keys of one family, dense, for bulk hashing and lookup.
+template <class Key>
+struct Keys {
+  uint32_t count;
+  Key key[base::kBatchPacketsMax];
+  uint64_t hash[base::kBatchPacketsMax];
+  uint32_t found[base::kBatchPacketsMax];  // record in the family's table
+  uint16_t packet[base::kBatchPacketsMax];
+};
+
 struct Scratch {
-  wire::InnerPacket inner[base::kBatchPacketsMax];
-  wire::GatewayOptions options[base::kBatchPacketsMax];  // Role::from_target
-  Role role[base::kBatchPacketsMax];
-  bool low_to_high[base::kBatchPacketsMax];
-  bool quoted[base::kBatchPacketsMax];  // the key is that of an ICMP error's quoted packet
-  wire::InnerPacket quote[base::kBatchPacketsMax];
-  uint16_t source_slot[base::kBatchPacketsMax];
-  uint32_t key_at[base::kBatchPacketsMax];  // place in keys4 / keys6
-  uint32_t found[base::kBatchPacketsMax];   // record in the packet's family's table
+  Seen seen[base::kBatchPacketsMax];
+  Keys<flow::FlowKey4> keys4;
+  Keys<flow::FlowKey6> keys6;
+  bool opened;   // a flow has got an entry since the lookup: what was not found may be there
   bool evicted;  // a flow has lost its entry since the lookup: `found` may be another's
 
   // Later fragments whose train the batch had not shown when they were parsed.
   uint32_t waiting_count;
-  uint32_t waiting[base::kBatchPacketsMax];
+  uint16_t waiting[base::kBatchPacketsMax];
+  // Packets to be answered with an ICMP error, which may need their hash.
+  uint32_t too_big_count;
+  uint16_t too_big[base::kBatchPacketsMax];
+};
 
-  // The batch's keys by family, dense, for bulk lookup.
-  uint32_t n4, n6;
-  flow::FlowKey4 keys4[base::kBatchPacketsMax];
-  flow::FlowKey6 keys6[base::kBatchPacketsMax];
-  uint64_t hashes4[base::kBatchPacketsMax];
-  uint64_t hashes6[base::kBatchPacketsMax];
-  uint32_t packet4[base::kBatchPacketsMax];
-  uint32_t packet6[base::kBatchPacketsMax];
-  uint32_t found4[base::kBatchPacketsMax];
-  uint32_t found6[base::kBatchPacketsMax];
+// Counts of consecutive packets of one endpoint, and of the batch: what is added to the counters
+// once and not for each packet.
+struct Tally {
+  uint16_t endpoint = base::kNoEndpoint;
+  uint64_t packets_in = 0, bytes_in = 0, packets_out = 0, bytes_out = 0;
+  uint64_t packets_to_targets = 0, packets_from_targets = 0;
 };
 
 // What one address family has.
@@ -113,9 +134,15 @@ struct Flows {
 };
 
 struct Gateway::State {
-  explicit State(const GatewayConfig& c) : config(c), events(c.events) {}
+  explicit State(const GatewayConfig& c)
+      : config(c),
+        key_rule(c.stickiness),
+        bare_geneve(c.inner == InnerMode::ip && !c.outer_headers),
+        events(c.events) {}
 
   GatewayConfig config;
+  flow::KeyRule key_rule;
+  bool bare_geneve;  // nothing but GENEVE goes in front of a packet to a target
   std::shared_ptr<const select::TargetTable> table;
   Endpoints endpoints;
   Flows<flow::FlowKey4> flows4;
@@ -140,8 +167,41 @@ struct Gateway::State {
   uint32_t report_interval_ms = 0;
   uint64_t reported_ms = 0;
 
+  Tally tally;
   Scratch scratch;
 
+  // The tally, which counts packets of this endpoint from now on.
+  Tally& tally_of(uint16_t endpoint) {
+    if (tally.endpoint != endpoint) {
+      close_tally();
+      tally.endpoint = endpoint;
+    }
+    return tally;
+  }
+  // Adds it to the counters.
+  void close_tally() {
+    using G = GatewayCounter;
+    using E = EndpointCounter;
+    if (tally.packets_in != 0) {
+      counters.add(G::packets_in, tally.packets_in);
+      counters.add(G::bytes_in, tally.bytes_in);
+      counters.add(tally.endpoint, E::packets_in, tally.packets_in);
+      counters.add(tally.endpoint, E::bytes_in, tally.bytes_in);
+    }
+    if (tally.packets_out != 0) {
+      counters.add(G::packets_out, tally.packets_out);
+      counters.add(G::bytes_out, tally.bytes_out);
+      counters.add(tally.endpoint, E::packets_out, tally.packets_out);
+      counters.add(tally.endpoint, E::bytes_out, tally.bytes_out);
+    }
+    if (tally.packets_to_targets != 0) {
+      counters.add(G::packets_to_targets, tally.packets_to_targets);
+    }
+    if (tally.packets_from_targets != 0) {
+      counters.add(G::packets_from_targets, tally.packets_from_targets);
+    }
+    tally = Tally{};
+  }
   // The learning window begins with the first packets, not with the clock.
   void begin_packets() {
     if (started) return;
@@ -207,9 +267,7 @@ struct Family<flow::FlowKey4> {
   static flow::FlowTable<flow::FlowKey4>& flows(const Gateway::State& state) {
     return *state.flows4.table;
   }
-  static const flow::FlowKey4& key(const Gateway::State& state, uint32_t i) {
-    return state.scratch.keys4[state.scratch.key_at[i]];
-  }
+  static Keys<flow::FlowKey4>& keys(Gateway::State& state) { return state.scratch.keys4; }
   static constexpr uint8_t kVersion = 4;
 };
 template <>
@@ -218,26 +276,28 @@ struct Family<flow::FlowKey6> {
   static flow::FlowTable<flow::FlowKey6>& flows(const Gateway::State& state) {
     return *state.flows6.table;
   }
-  static const flow::FlowKey6& key(const Gateway::State& state, uint32_t i) {
-    return state.scratch.keys6[state.scratch.key_at[i]];
-  }
+  static Keys<flow::FlowKey6>& keys(Gateway::State& state) { return state.scratch.keys6; }
   static constexpr uint8_t kVersion = 6;
 };
 
+// Packets are wire::InnerPacket or Seen.
+
 // A packet that opens a TCP connection: SYN and nothing that answers or ends one.
-inline bool opens_tcp(const wire::InnerPacket& packet) {
+template <class Packet>
+bool opens_tcp(const Packet& packet) {
   constexpr uint8_t kMask = wire::kSyn | wire::kAck | wire::kRst | wire::kFin;
   return packet.protocol == wire::kTcp && (packet.tcp_flags & kMask) == wire::kSyn;
 }
 // A packet that has to fit a TCP connection that is there, or open one. A later fragment does not
 // show its header, but belongs to the connection whose ports its train has.
-template <class Key>
-bool is_of_connection(const wire::InnerPacket& packet, const Key& key) {
+template <class Packet, class Key>
+bool is_of_connection(const Packet& packet, const Key& key) {
   return packet.protocol == wire::kTcp &&
          ((packet.flags & wire::kLaterFragment) == 0 ||
           key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple));
 }
-inline bool has_tcp_header(const wire::InnerPacket& packet) {
+template <class Packet>
+bool has_tcp_header(const Packet& packet) {
   return packet.protocol == wire::kTcp && (packet.flags & wire::kLaterFragment) == 0;
 }
 
@@ -257,7 +317,8 @@ bool is_refused(const Key& key, const flow::FlowState& flow, const select::Targe
   return (flow.flags & kRefused) != 0 || (target.flags & select::kResetFlows) != 0;
 }
 // A packet that a RST may answer.
-inline bool takes_reset(const wire::InnerPacket& packet) {
+template <class Packet>
+bool takes_reset(const Packet& packet) {
   return has_tcp_header(packet) && (packet.tcp_flags & wire::kRst) == 0;
 }
 
@@ -283,6 +344,21 @@ inline void drop(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
   state.counters.drop(reason, batch.packets[i]);
 }
 
+// A packet that has been classified, once more as a whole: for what is seldom needed.
+inline wire::InnerPacket inner_of(const batch::PacketBatch& batch, uint32_t i) {
+  wire::InnerPacket inner;
+  const bool parsed = wire::parse_inner(batch.packet(i), batch.length[i], &inner).ok();
+  GWLB_ASSERT(parsed);
+  return inner;
+}
+
+// For functions that return whether the packet goes on.
+inline bool dropped(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
+                    base::DropReason reason) {
+  drop(state, batch, i, reason);
+  return false;
+}
+
 // --- classify.cc: role, inner packet, key and hash of every pending packet ---
 void classify_packets(Gateway::State& state, batch::PacketBatch& batch);
 void classify_datagrams(Gateway::State& state, batch::PacketBatch& batch);
@@ -290,16 +366,24 @@ void classify_datagrams(Gateway::State& state, batch::PacketBatch& batch);
 // --- decide.cc: what becomes of those that are still pending ---
 void decide(Gateway::State& state, batch::PacketBatch& batch);
 
+// --- events.cc ---
+
+// `counted`: what the flow has carried, or null.
+template <class Key>
+void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key& key,
+          uint16_t endpoint, uint32_t cookie, uint16_t previous,
+          const FlowCounters* counted = nullptr);
+// Says that a flow has ended, and counts it; the entry is the caller's.
+template <class Key>
+void end_flow(Gateway::State& state, const Key& key, uint32_t index, const flow::FlowState& flow,
+              FlowCause cause);
+// How many flows are in the tables.
+void count_active(Gateway::State& state);
+
 // --- encapsulate.cc ---
 
-// Puts the gateway header (and inner Ethernet, and outer IPv4 + UDP where configured) in front of
-// packet i and says where it goes. False: no headroom (dropped).
-bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
-                 const select::TargetSpec& target, uint32_t cookie);
-// Packet i is a bare inner packet that leaves by its endpoint: checks the MTU, and wraps it for the
-// peer of a `geneve` endpoint. False: dropped.
-bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
-// The second part of that.
+// Wraps packet i, a bare inner packet, for the peer of its `geneve` endpoint; of another endpoint
+// nothing is done. False: dropped.
 bool wrap_for_peer(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 
 // --- answer.cc: packet i is dropped for `reason`; its sender is told where that is possible ---

@@ -8,29 +8,15 @@
 namespace gwlb::wire {
 
 using base::DropReason;
+using namespace gateway_header;
 
 namespace {
 
-// The layout that AWS (and Tencent) always send: options 1, 2, 3 in this order and nothing else.
-constexpr uint32_t kEndpointOption = 8;
-constexpr uint32_t kAttachmentOption = 20;
-constexpr uint32_t kCookieOption = 32;
-constexpr uint32_t kOptionHeader = 4;
-
-enum : uint8_t { kEndpointType = 1, kAttachmentType = 2, kCookieType = 3 };
 constexpr uint8_t kAllFound = 7;
 
-constexpr uint32_t option_bytes_of(uint8_t type) { return type == kCookieType ? 4 : 8; }
-
-// An option header as a little-endian load sees it.
-uint32_t option_header(uint16_t option_class, uint8_t type) {
-  return __builtin_bswap16(option_class) | uint32_t{type} << 16 | (option_bytes_of(type) / 4) << 24;
-}
-
-// Version 0, eight words of options and no O bit; an option's class, type and length. Left out:
-// the C bit (no option here is critical), reserved bits (R15, R19), protocol type and VNI.
+// Left out of the compare: the C bit (no option here is critical), reserved bits (R15, R19),
+// protocol type and VNI.
 constexpr uint16_t kBaseMask = 0x80ff;
-constexpr uint16_t kBaseExpected = 0x0008;
 constexpr uint32_t kOptionMask = 0x1fffffff;
 
 bool is_expected_layout(const uint8_t* data, uint16_t option_class) {
@@ -140,19 +126,6 @@ bool find_gateway_options(const uint8_t* data, const GeneveHeader& header, uint1
     found |= bit;
   }
   return walk.error().ok() && found == kAllFound;
-}
-
-void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
-                          const GatewayOptions& options) {
-  base::store<uint32_t>(to, kBaseExpected);
-  base::store_be16(to + 2, protocol_type);
-  base::store<uint32_t>(to + 4, 0);
-  base::store<uint32_t>(to + kEndpointOption, option_header(option_class, kEndpointType));
-  base::store_be64(to + kEndpointOption + kOptionHeader, options.endpoint_id);
-  base::store<uint32_t>(to + kAttachmentOption, option_header(option_class, kAttachmentType));
-  base::store_be64(to + kAttachmentOption + kOptionHeader, options.attachment_id);
-  base::store<uint32_t>(to + kCookieOption, option_header(option_class, kCookieType));
-  base::store_be32(to + kCookieOption + kOptionHeader, options.cookie);
 }
 
 void write_outer_header(uint8_t* to, const OuterHeader& outer, uint32_t payload_length) {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/bytes.h"
 #include "wire/geneve.h"
 
 namespace gwlb::wire {
@@ -22,6 +23,22 @@ struct GatewayOptions {
   uint64_t attachment_id = 0;
   uint32_t cookie = 0;
 };
+
+// The layout that AWS (and Tencent) always send: options 1, 2, 3 in this order and nothing else.
+namespace gateway_header {
+inline constexpr uint32_t kEndpointOption = 8;
+inline constexpr uint32_t kAttachmentOption = 20;
+inline constexpr uint32_t kCookieOption = 32;
+inline constexpr uint32_t kOptionHeader = 4;
+enum : uint8_t { kEndpointType = 1, kAttachmentType = 2, kCookieType = 3 };
+inline constexpr uint32_t option_bytes_of(uint8_t type) { return type == kCookieType ? 4 : 8; }
+// An option's class, type and length as a little-endian load sees them.
+inline uint32_t option_header(uint16_t option_class, uint8_t type) {
+  return __builtin_bswap16(option_class) | uint32_t{type} << 16 | (option_bytes_of(type) / 4) << 24;
+}
+// Version 0, eight words of options, no O bit: the same for the base header's first two bytes.
+inline constexpr uint16_t kBaseExpected = 0x0008;
+}  // namespace gateway_header
 
 // A GENEVE header as a gateway or an appliance has to understand it: the base header plus the three
 // options in any order (R23) among others. Refuses: O bit (R13), unknown critical options (R17,
@@ -45,8 +62,18 @@ bool find_gateway_options(const uint8_t* data, const GeneveHeader& header, uint1
                           GatewayOptions* out);
 
 // 40 bytes: base header (VNI 0, flags 0) and the options in order 1, 2, 3.
-void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
-                          const GatewayOptions& options);
+inline void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
+                                 const GatewayOptions& options) {
+  using namespace gateway_header;
+  const uint64_t base = kBaseExpected | uint32_t{__builtin_bswap16(protocol_type)} << 16;
+  base::store(to, base);
+  base::store(to + kEndpointOption, option_header(option_class, kEndpointType));
+  base::store_be64(to + kEndpointOption + kOptionHeader, options.endpoint_id);
+  base::store(to + kAttachmentOption, option_header(option_class, kAttachmentType));
+  base::store_be64(to + kAttachmentOption + kOptionHeader, options.attachment_id);
+  const uint64_t cookie = __builtin_bswap32(options.cookie);
+  base::store(to + kCookieOption, option_header(option_class, kCookieType) | cookie << 32);
+}
 
 // 28 bytes: IPv4 (no options, DF off, id 0) and UDP in front of `payload_length` bytes. The UDP
 // checksum is left 0 (a kernel socket or the device computes it); with `checksum` it is computed
