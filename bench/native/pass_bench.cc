@@ -1,8 +1,8 @@
 // The whole pass in memory: parse, key, hash, look up, refresh, encapsulate; and back: GENEVE,
 // options, inner packet, key, hash, look up, check the cookie, decapsulate. 64 packets a batch,
 // flows that are there already and confirmed. The limit is one independent, prefetched line of as
-// much memory as the flow table has; beside it what it costs to touch the packets' own lines, and to
-// parse, key and hash alone.
+// much memory as the flow table has; beside it what it costs to touch the packets' own lines, and
+// to parse, key and hash alone.
 #include <cstdlib>
 #include <memory>
 #include <random>

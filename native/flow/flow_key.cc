@@ -13,12 +13,15 @@ template <class Key>
 bool make_canonical(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
                     Key* out) {
   const KeyRule rule(stickiness);
-  const bool ports = (packet.flags & wire::kHasPorts) != 0;
-  return write_key(packet.source, packet.destination,
-                   ports ? packet.source_port & rule.port_mask : 0,
-                   ports ? packet.destination_port & rule.port_mask : 0,
-                   packet.protocol & rule.protocol_mask, ports ? rule.kind : rule.portless_kind,
-                   scope, out);
+  const bool has_ports = (packet.flags & wire::kHasPorts) != 0;
+  uint8_t addresses[2 * sizeof out->low];
+  std::memcpy(addresses, packet.source, sizeof out->low);
+  std::memcpy(addresses + sizeof out->low, packet.destination, sizeof out->low);
+  const uint32_t ports = __builtin_bswap16(packet.source_port) |
+                         uint32_t{__builtin_bswap16(packet.destination_port)} << 16;
+  return write_key(addresses, has_ports ? ports & rule.port_mask : 0,
+                   packet.protocol & rule.protocol_mask,
+                   key_tail(has_ports ? rule.kind : rule.portless_kind, scope), out);
 }
 
 // Both halves of the 128-bit product, folded: every bit of both factors reaches every bit.

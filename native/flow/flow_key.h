@@ -48,69 +48,68 @@ bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t s
 bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
               FlowKey6* out);
 
-// What of a packet makes its key. For loops: make_key() says it in one.
+// What of a packet makes its key, as masks and constants; for loops. make_key() is all in one.
 struct KeyRule {
-  uint16_t port_mask;
+  uint32_t port_mask;  // of both ports as they lie in a header
   uint8_t protocol_mask;
-  uint8_t kind;       // of packets with ports
-  uint8_t portless_kind;
+  uint8_t kind;           // of packets with ports
+  uint8_t portless_kind;  // without, there is nothing of a 5-tuple left but its 3-tuple
 
   explicit KeyRule(Stickiness stickiness)
-      : port_mask(stickiness == Stickiness::five_tuple ? 0xffff : 0),
+      : port_mask(stickiness == Stickiness::five_tuple ? 0xffffffff : 0),
         protocol_mask(stickiness == Stickiness::two_tuple ? 0 : 0xff),
         kind(static_cast<uint8_t>(stickiness)),
-        // Without ports there is nothing of a 5-tuple left but its 3-tuple: one key, however it
-        // came.
         portless_kind(stickiness == Stickiness::five_tuple
                           ? static_cast<uint8_t>(Stickiness::three_tuple)
                           : kind) {}
 };
 
-// The second word of a key: ports (low and high end's, host order), protocol, kind and scope.
-inline uint64_t key_tail(uint16_t low_port, uint16_t high_port, uint8_t protocol, uint8_t kind,
-                         uint16_t scope) {
-  return __builtin_bswap16(low_port) | uint64_t{__builtin_bswap16(high_port)} << 16 |
-         uint64_t{protocol} << 32 | uint64_t{kind} << 40 | uint64_t{scope} << 48;
+// Kind and scope in a key's last word.
+inline uint64_t key_tail(uint8_t kind, uint16_t scope) {
+  return uint64_t{kind} << 40 | uint64_t{scope} << 48;
 }
 
-// A key from its parts: addresses in network order, ports in host order. Written as whole words,
-// since it is read as such a moment later. Returns whether the source is the low end.
-inline bool write_key(const uint8_t* source, const uint8_t* destination, uint16_t source_port,
-                      uint16_t destination_port, uint8_t protocol, uint8_t kind, uint16_t scope,
+inline uint32_t swap_ports(uint32_t ports) { return ports << 16 | ports >> 16; }
+inline bool ports_in_order(uint32_t ports) {
+  return __builtin_bswap16(static_cast<uint16_t>(ports)) <=
+         __builtin_bswap16(static_cast<uint16_t>(ports >> 16));
+}
+
+// A key of what lies in the headers, source before destination: `addresses` is as many bytes as the
+// key has of them, `ports` four as loaded. Written as whole words, since it is read as such a
+// moment later. Returns whether the source is the low end.
+inline bool write_key(const uint8_t* addresses, uint32_t ports, uint8_t protocol, uint64_t tail,
                       FlowKey4* out) {
-  const uint64_t from = uint64_t{base::load_be32(source)} << 16 | source_port;
-  const uint64_t to = uint64_t{base::load_be32(destination)} << 16 | destination_port;
-  const bool forward = from <= to;
-  const uint64_t low = forward ? from : to;
-  const uint64_t high = forward ? to : from;
+  const auto both = base::load<uint64_t>(addresses);
+  const uint32_t source = __builtin_bswap32(static_cast<uint32_t>(both));
+  const uint32_t destination = __builtin_bswap32(static_cast<uint32_t>(both >> 32));
+  bool forward = source < destination;
+  if (__builtin_expect(source == destination, 0)) forward = ports_in_order(ports);
   auto* words = reinterpret_cast<uint8_t*>(out);
-  base::store_be64(words, low >> 16 << 32 | high >> 16);
-  base::store(words + 8, key_tail(static_cast<uint16_t>(low), static_cast<uint16_t>(high),
-                                  protocol, kind, scope));
+  base::store(words, forward ? both : both << 32 | both >> 32);
+  base::store(words + 8, (forward ? ports : swap_ports(ports)) | uint64_t{protocol} << 32 | tail);
   return forward;
 }
-inline bool write_key(const uint8_t* source, const uint8_t* destination, uint16_t source_port,
-                      uint16_t destination_port, uint8_t protocol, uint8_t kind, uint16_t scope,
+inline bool write_key(const uint8_t* addresses, uint32_t ports, uint8_t protocol, uint64_t tail,
                       FlowKey6* out) {
-  const auto from0 = base::load<uint64_t>(source), from1 = base::load<uint64_t>(source + 8);
-  const auto to0 = base::load<uint64_t>(destination);
-  const auto to1 = base::load<uint64_t>(destination + 8);
+  const auto from0 = base::load<uint64_t>(addresses), from1 = base::load<uint64_t>(addresses + 8);
+  const auto to0 = base::load<uint64_t>(addresses + 16);
+  const auto to1 = base::load<uint64_t>(addresses + 24);
   __extension__ typedef unsigned __int128 Wide;
   const Wide from = static_cast<Wide>(__builtin_bswap64(from0)) << 64 | __builtin_bswap64(from1);
   const Wide to = static_cast<Wide>(__builtin_bswap64(to0)) << 64 | __builtin_bswap64(to1);
-  const bool forward = (from < to) | ((from == to) & (source_port <= destination_port));
+  bool forward = from < to;
+  if (__builtin_expect(from == to, 0)) forward = ports_in_order(ports);
   // No branch: who is lower is as good as random.
   const uint64_t swap = static_cast<uint64_t>(forward) - 1;
   const uint64_t swap0 = (from0 ^ to0) & swap;
   const uint64_t swap1 = (from1 ^ to1) & swap;
-  const auto swap_ports = static_cast<uint16_t>((source_port ^ destination_port) & swap);
   auto* words = reinterpret_cast<uint8_t*>(out);
   base::store(words, from0 ^ swap0);
   base::store(words + 8, from1 ^ swap1);
   base::store(words + 16, to0 ^ swap0);
   base::store(words + 24, to1 ^ swap1);
-  base::store(words + 32, key_tail(source_port ^ swap_ports, destination_port ^ swap_ports,
-                                   protocol, kind, scope));
+  base::store(words + 32, (forward ? ports : swap_ports(ports)) | uint64_t{protocol} << 32 | tail);
   return forward;
 }
 

@@ -21,10 +21,12 @@ std::unique_ptr<FlowTable<Key>> FlowTable<Key>::create(uint32_t capacity) {
 
 template <class Key>
 FlowTable<Key>::FlowTable(uint32_t capacity, uint32_t buckets, Pages pages)
-    : lines_(static_cast<TagLine*>(pages.data())),
+    : search_(search_version(base::simd_of_machine())),
+      lines_(static_cast<TagLine*>(pages.data())),
       records_(reinterpret_cast<Record*>(lines_ + buckets)),
       displacements_(reinterpret_cast<Displacements*>(records_ + size_t{buckets} * kTagsPerLine)),
       buckets_(buckets),
+      index_end_(buckets * kTagsPerLine),
       capacity_(capacity),
       pages_(std::move(pages)) {
   // No probe sequence may meet a bucket twice, or displacements would not lead back home.
@@ -35,12 +37,20 @@ FlowTable<Key>::FlowTable(uint32_t capacity, uint32_t buckets, Pages pages)
 }
 
 template <class Key>
-void FlowTable<Key>::lookup(const Key* keys, const uint64_t* hashes, uint32_t n, uint32_t* index,
-                            const bool* skip) const {
+void FlowTable<Key>::lookup(const Key* keys, const uint64_t* hashes, uint32_t n,
+                            uint32_t* index) const {
   GWLB_ASSERT(n <= base::kBatchPacketsMax);
   for (uint32_t at = 0; at < n; at += kChunk) {
-    const uint32_t count = n - at < kChunk ? n - at : kChunk;
-    lookup_chunk(keys + at, hashes + at, count, index + at, skip != nullptr ? skip + at : nullptr);
+    lookup_chunk(keys + at, hashes + at, n - at < kChunk ? n - at : kChunk, index + at, search_);
+  }
+}
+
+template <class Key>
+void FlowTable<Key>::lookup_with(base::Simd simd, const Key* keys, const uint64_t* hashes,
+                                 uint32_t n, uint32_t* index) const {
+  for (uint32_t at = 0; at < n; at += kChunk) {
+    lookup_chunk(keys + at, hashes + at, n - at < kChunk ? n - at : kChunk, index + at,
+                 search_version(simd));
   }
 }
 
@@ -48,36 +58,28 @@ void FlowTable<Key>::lookup(const Key* keys, const uint64_t* hashes, uint32_t n,
 // not control flow, since a mispredicted branch costs as much as a prefetched line.
 template <class Key>
 void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint32_t n,
-                                  uint32_t* index, const bool* skip) const {
+                                  uint32_t* index, Search search) const {
   uint32_t bucket[kChunk];
-  uint32_t matches[kChunk];  // positions whose tag is the key's; 0 for a skipped key
+  uint32_t matches[kChunk];
   const void* candidate[kChunk];
   uint32_t rest[kChunk];
   uint32_t rest_count = 0;
 
-  for (uint32_t i = 0; i < n; ++i) {
-    if (skip != nullptr && skip[i]) continue;
+  uint32_t i = 0;
+  do {  // there is at least one
     bucket[i] = hash_bucket(hashes[i], buckets_);
     __builtin_prefetch(&lines_[bucket[i]]);
-  }
-  for (uint32_t i = 0; i < n; ++i) {
-    if (skip != nullptr && skip[i]) continue;
-    const TagLine& line = lines_[bucket[i]];
-    matches[i] = match_tags(line, stored_tag(hashes[i]));
-    const auto first = static_cast<uint32_t>(__builtin_ctz(matches[i] | 1u << kTagsPerLine));
-    const Record* record = &records_[size_t{bucket[i]} * kTagsPerLine] + first;
-    // Without a match: the line, which is here already; what it holds does not count.
-    candidate[i] = matches[i] != 0 ? static_cast<const void*>(record) : &line;
-    __builtin_prefetch(candidate[i]);
-  }
-  for (uint32_t i = 0; i < n; ++i) {
+  } while (++i < n);
+  constexpr uint32_t kRecordShift = sizeof(Record) == 32 ? 5 : 6;
+  static_assert(sizeof(Record) == 1u << kRecordShift);
+  search(lines_, reinterpret_cast<const uint8_t*>(records_), kRecordShift, bucket, hashes, n,
+         matches, candidate);
+  for (i = 0; i < n; ++i) {
+    const bool same = same_key(candidate[i], keys[i]) & (matches[i] != 0);
+    index[i] = bucket[i] * kTagsPerLine +
+               static_cast<uint32_t>(__builtin_ctz(matches[i] | 1u << kTagsPerLine));
+    if (__builtin_expect(same, 1)) continue;
     index[i] = kNoFlow;
-    if (skip != nullptr && skip[i]) continue;
-    const bool same = same_key(candidate[i], keys[i]);
-    if (same & (matches[i] != 0)) {
-      index[i] = bucket[i] * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(matches[i]));
-      continue;
-    }
     const bool goes_on = lines_[bucket[i]].may_continue(stored_tag(hashes[i]));
     rest[rest_count] = i;
     rest_count += (matches[i] & (matches[i] - 1)) != 0 || goes_on;

@@ -50,10 +50,11 @@
 #include <memory>
 
 #include "base/assert.h"
+#include "base/cpu.h"
 #include "base/limits.h"
 #include "flow/flow_key.h"
 #include "flow/pages.h"
-#include "flow/tag_line.h"
+#include "flow/tag_search.h"
 
 namespace gwlb::flow {
 
@@ -117,16 +118,18 @@ class FlowTable {
   uint32_t size() const { return size_; }
   size_t memory_bytes() const { return pages_.bytes() + sizeof *this; }
 
-  // index[i] = the record of keys[i], or kNoFlow; n up to kBatchPacketsMax. Where skip[i] is true,
-  // index[i] is kNoFlow and key and hash are not read (`skip` may be null).
+  // index[i] = the record of keys[i], or kNoFlow; n up to kBatchPacketsMax.
   //
   // Works in stages over up to 64 keys: prefetch all tag lines; search them and prefetch the first
   // candidate of each; compare the keys. Keys that must look in a further bucket wait, prefetched,
   // for a next round of the same stages, so that no key waits for another one's memory: with a
   // million flows about three times what 64 independent cache lines take. The record of a hit is in
   // the cache when this returns: writing last_seen_ms to it costs next to nothing.
-  void lookup(const Key* keys, const uint64_t* hashes, uint32_t n, uint32_t* index,
-              const bool* skip = nullptr) const;
+  void lookup(const Key* keys, const uint64_t* hashes, uint32_t n, uint32_t* index) const;
+
+  // The same as a machine of this level does it, for tests; this one has to have it.
+  void lookup_with(base::Simd simd, const Key* keys, const uint64_t* hashes, uint32_t n,
+                   uint32_t* index) const;
 
   // One key; waits for memory twice (tag line, record).
   uint32_t find(const Key& key, uint64_t hash) const;
@@ -155,7 +158,7 @@ class FlowTable {
   bool holds(uint32_t index, const Key& key) const {
     return occupied(index) && same_key(&records_[index].key, key);
   }
-  uint32_t index_end() const { return buckets_ * kTagsPerLine; }  // indices are below this
+  uint32_t index_end() const { return index_end_; }  // indices are below this
 
   // Idle timeout of a class, milliseconds, below 2^31. A class that was never set never ends.
   void set_idle(uint32_t idle_class, uint32_t timeout_ms) {
@@ -207,10 +210,6 @@ class FlowTable {
 
   FlowTable(uint32_t capacity, uint32_t buckets, Pages pages);
 
-  static uint16_t stored_tag(uint64_t hash) {
-    const uint16_t tag = hash_tag(hash);
-    return tag != 0 ? tag : 1;
-  }
   uint32_t step(uint16_t tag) const { return 1 + ((tag >> 3) & step_mask_); }
   uint32_t forward(uint32_t bucket, uint32_t steps) const {
     bucket += steps;
@@ -221,7 +220,7 @@ class FlowTable {
   }
 
   void lookup_chunk(const Key* keys, const uint64_t* hashes, uint32_t n, uint32_t* index,
-                    const bool* skip) const;
+                    Search search) const;
   void lookup_rest(const Key* keys, const uint64_t* hashes, uint32_t* index, uint32_t* bucket,
                    uint32_t* rest, uint32_t rest_count) const;
   uint32_t find_in(uint32_t bucket, const Key& key, uint16_t tag) const;
@@ -233,10 +232,12 @@ class FlowTable {
     return idle_ms < 1u << 31 && idle_ms >= idle_ms_[state.idle % kIdleClasses];
   }
 
+  Search search_;
   TagLine* lines_;
   Record* records_;
   Displacements* displacements_;
   uint32_t buckets_;
+  uint32_t index_end_;
   uint32_t capacity_;
   uint32_t size_ = 0;
   uint32_t cursor_ = 0;  // the index where the next sweep starts

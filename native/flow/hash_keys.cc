@@ -19,7 +19,8 @@ void hash_portable(const base::HashKey& key, const Key* flows, uint32_t n, uint6
 // Every function here is for AVX2: a function's vectors are those of its own target, not of the one
 // it is inlined into.
 namespace avx2 {
-#define GWLB_AVX2 __attribute__((target("avx2"), always_inline)) inline
+#define GWLB_AVX2 __attribute__((target("avx2")))
+#define GWLB_AVX2_INLINE GWLB_AVX2 __attribute__((always_inline)) inline
 
 constexpr uint32_t kLanes = 4;
 
@@ -28,12 +29,12 @@ struct Lanes {
 };
 
 template <int kBits>
-GWLB_AVX2 __m256i rotate(__m256i x) {
+GWLB_AVX2_INLINE __m256i rotate(__m256i x) {
   return _mm256_or_si256(_mm256_slli_epi64(x, kBits), _mm256_srli_epi64(x, 64 - kBits));
 }
-GWLB_AVX2 __m256i swap_halves(__m256i x) { return _mm256_shuffle_epi32(x, 0xb1); }
+GWLB_AVX2_INLINE __m256i swap_halves(__m256i x) { return _mm256_shuffle_epi32(x, 0xb1); }
 
-GWLB_AVX2 void round(Lanes& s) {
+GWLB_AVX2_INLINE void round(Lanes& s) {
   s.v0 = _mm256_add_epi64(s.v0, s.v1);
   s.v2 = _mm256_add_epi64(s.v2, s.v3);
   s.v1 = _mm256_xor_si256(rotate<13>(s.v1), s.v0);
@@ -46,23 +47,23 @@ GWLB_AVX2 void round(Lanes& s) {
   s.v2 = swap_halves(s.v2);
 }
 
-GWLB_AVX2 void word(Lanes& s, __m256i m) {
+GWLB_AVX2_INLINE void word(Lanes& s, __m256i m) {
   s.v3 = _mm256_xor_si256(s.v3, m);
   round(s);
   s.v0 = _mm256_xor_si256(s.v0, m);
 }
 
-GWLB_AVX2 __m128i pair(const uint8_t* a, const uint8_t* b) {
+GWLB_AVX2_INLINE __m128i pair(const uint8_t* a, const uint8_t* b) {
   return _mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(a)),
                             _mm_loadl_epi64(reinterpret_cast<const __m128i*>(b)));
 }
 // Eight bytes every `stride`. By halves: from four numbers compilers go through memory.
-GWLB_AVX2 __m256i gather(const uint8_t* from, size_t stride) {
+GWLB_AVX2_INLINE __m256i gather(const uint8_t* from, size_t stride) {
   return _mm256_set_m128i(pair(from + 2 * stride, from + 3 * stride), pair(from, from + stride));
 }
 
 template <class Key>
-GWLB_AVX2 void hash_lanes(const Lanes& start, const Key* flows, uint64_t* out) {
+GWLB_AVX2_INLINE void hash_lanes(const Lanes& start, const Key* flows, uint64_t* out) {
   Lanes s = start;
   const auto* bytes = reinterpret_cast<const uint8_t*>(flows);
   for (size_t at = 0; at < sizeof(Key); at += 8) word(s, gather(bytes + at, sizeof(Key)));
@@ -71,14 +72,12 @@ GWLB_AVX2 void hash_lanes(const Lanes& start, const Key* flows, uint64_t* out) {
   round(s);
   round(s);
   round(s);
-  const __m256i hash =
-      _mm256_xor_si256(_mm256_xor_si256(s.v0, s.v1), _mm256_xor_si256(s.v2, s.v3));
+  const __m256i hash = _mm256_xor_si256(_mm256_xor_si256(s.v0, s.v1), _mm256_xor_si256(s.v2, s.v3));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), hash);
 }
 
 template <class Key>
-__attribute__((target("avx2"))) void hash(const base::HashKey& key, const Key* flows, uint32_t n,
-                                          uint64_t* out) {
+GWLB_AVX2 void hash(const base::HashKey& key, const Key* flows, uint32_t n, uint64_t* out) {
   const base::siphash_detail::State one(key);
   const auto all = [](uint64_t value) { return static_cast<long long>(value); };
   const Lanes start{_mm256_set1_epi64x(all(one.v0)), _mm256_set1_epi64x(all(one.v1)),
@@ -94,6 +93,7 @@ __attribute__((target("avx2"))) void hash(const base::HashKey& key, const Key* f
   std::memcpy(out + i, hashes, (n - i) * sizeof(uint64_t));
 }
 
+#undef GWLB_AVX2_INLINE
 #undef GWLB_AVX2
 }  // namespace avx2
 

@@ -52,15 +52,9 @@ inline uint32_t match_tags_portable(const TagLine& line, uint16_t tag) {
   return mask & kAllTags;
 }
 
+// With what the build may use anyway.
 inline uint32_t match_tags(const TagLine& line, uint16_t tag) {
-#if defined(__AVX2__)
-  const auto* lanes = reinterpret_cast<const __m256i*>(&line);
-  const __m256i wanted = _mm256_set1_epi16(static_cast<int16_t>(tag));
-  const __m256i low = _mm256_cmpeq_epi16(_mm256_load_si256(lanes), wanted);
-  const __m256i high = _mm256_cmpeq_epi16(_mm256_load_si256(lanes + 1), wanted);
-  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0xd8);
-  return static_cast<uint32_t>(_mm256_movemask_epi8(packed)) & kAllTags;
-#elif defined(__SSE2__)
+#if defined(__SSE2__)
   const auto* lanes = reinterpret_cast<const __m128i*>(&line);
   const __m128i wanted = _mm_set1_epi16(static_cast<int16_t>(tag));
   const __m128i a = _mm_cmpeq_epi16(_mm_load_si128(lanes), wanted);

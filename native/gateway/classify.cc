@@ -41,24 +41,32 @@ Key* next_key(Gateway::State& state, uint32_t i) {
 void set_key(Gateway::State& state, uint32_t i, const wire::InnerPacket& keyed, uint16_t scope) {
   Seen& seen = state.scratch.seen[i];
   const flow::Stickiness stickiness = state.config.stickiness;
-  seen.low_to_high =
+  const bool forward =
       keyed.version == 4
           ? flow::make_key(keyed, stickiness, scope, next_key<flow::FlowKey4>(state, i))
           : flow::make_key(keyed, stickiness, scope, next_key<flow::FlowKey6>(state, i));
+  seen.way = forward ? kLowToHigh : 0;
+  // A later fragment has its train's, which behind IPv6 extension headers is another one.
+  if (!seen.quoted()) seen.protocol = keyed.protocol;
 }
 
+// Of a packet of the endpoint whose run it is, with its ports behind `header` bytes.
 template <class Key>
-void set_plain_key(Gateway::State& state, uint32_t i, const wire::PlainInner& inner,
-                   const uint8_t* packet, uint16_t scope) {
+GWLB_HOT void set_plain_key(Gateway::State& state, const PacketBatch& batch, uint32_t i,
+                            const wire::PlainInner& inner, const uint8_t* packet, uint32_t header) {
   const flow::KeyRule& rule = state.key_rule;
   Seen& seen = state.scratch.seen[i];
   seen.protocol = inner.protocol;
   seen.flags = wire::PlainInner::kFlags;
   seen.tcp_flags = inner.tcp_flags;
-  seen.low_to_high = flow::write_key(
-      packet + inner.source(), packet + inner.destination(), inner.source_port & rule.port_mask,
-      inner.destination_port & rule.port_mask, inner.protocol & rule.protocol_mask, rule.kind,
-      scope, next_key<Key>(state, i));
+  Key* key = next_key<Key>(state, i);
+  const uint8_t* addresses = packet + header - sizeof key->low - sizeof key->high;
+  const uint32_t ports = base::load<uint32_t>(packet + header) & rule.port_mask;
+  const bool forward = flow::write_key(addresses, ports, inner.protocol & rule.protocol_mask,
+                                       state.run.key_tail, key);
+  constexpr uint8_t kTurns = wire::kSyn | wire::kFin | wire::kRst;
+  const bool usual = (inner.tcp_flags & kTurns) == 0 && !batch.is_super(i);
+  seen.way = static_cast<uint8_t>((forward ? kLowToHigh : 0) | (usual ? kUsual : 0));
 }
 
 // What the key of an ICMP error or later fragment is made of. False: a bad quote.
@@ -69,8 +77,8 @@ bool keyed_part(const uint8_t* packet, const wire::InnerPacket& inner, wire::Inn
 
 // An ICMP error has the key of the packet that it quotes; a later fragment has the ports of its
 // train's first fragment, which may be in the rest of the batch.
-__attribute__((noinline)) DropReason classify_other(Gateway::State& state, PacketBatch& batch,
-                                                    uint32_t i, uint16_t scope) {
+GWLB_APART DropReason classify_other(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                     uint16_t scope) {
   Scratch& s = state.scratch;
   const uint8_t* packet = batch.packet(i);
   wire::InnerPacket inner, keyed;
@@ -99,20 +107,20 @@ __attribute__((noinline)) DropReason classify_other(Gateway::State& state, Packe
   return DropReason::none;
 }
 
-inline DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i,
-                                 uint16_t scope) {
+GWLB_HOT DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint8_t* packet = batch.packet(i);
   wire::PlainInner plain;
-  if (!wire::parse_plain_inner(packet, batch.length[i], &plain)) {
-    return classify_other(state, batch, i, scope);
+  if (wire::parse_plain_ipv4(packet, batch.length[i], &plain)) {
+    batch.length[i] = plain.total_length;
+    set_plain_key<flow::FlowKey4>(state, batch, i, plain, packet, wire::kPlainIpv4Bytes);
+    return DropReason::none;
   }
-  batch.length[i] = plain.total_length;
-  if (plain.version == 4) {
-    set_plain_key<flow::FlowKey4>(state, i, plain, packet, scope);
-  } else {
-    set_plain_key<flow::FlowKey6>(state, i, plain, packet, scope);
+  if (wire::parse_plain_ipv6(packet, batch.length[i], &plain)) {
+    batch.length[i] = plain.total_length;
+    set_plain_key<flow::FlowKey6>(state, batch, i, plain, packet, wire::kPlainIpv6Bytes);
+    return DropReason::none;
   }
-  return DropReason::none;
+  return classify_other(state, batch, i, state.run.scope);
 }
 
 // Whether the first fragment of this one's train may have ports. (A later IPv6 fragment shows the
@@ -155,23 +163,21 @@ void settle_fragments(Gateway::State& state, PacketBatch& batch) {
   }
 }
 
-inline DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
-  const uint16_t endpoint = batch.endpoint[i];
-  if (!state.endpoints.exists(endpoint)) return DropReason::unknown_endpoint;
+GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  if (!state.run_of(batch.endpoint[i])) return DropReason::unknown_endpoint;
+  EndpointRun& run = state.run;
   state.scratch.seen[i].role = Role::ingress;
   if ((batch.flags[i] & batch::kWasHeld) == 0) {
-    Tally& tally = state.tally_of(endpoint);
-    tally.packets_in += batch.packets[i];
-    tally.bytes_in += batch.bytes(i);
+    run.packets_in += batch.is_super(i) ? batch.packets[i] : 1;
+    run.bytes_in += batch.is_super(i) ? batch.bytes(i) : batch.length[i];
   }
-  const DropReason reason = classify_inner(state, batch, i, state.scope_of(endpoint));
+  const DropReason reason = classify_inner(state, batch, i);
   if (reason != DropReason::none) return reason;
-  if (batch.longest(i) > state.mtu_of(endpoint)) return DropReason::inner_too_big;
-  return DropReason::none;
+  return batch.longest(i) > run.mtu ? DropReason::inner_too_big : DropReason::none;
 }
 
 // Opens the inner Ethernet header, if that is what the peer is configured to send.
-DropReason open_ethernet(PacketBatch& batch, uint32_t i, wire::EthernetFrame* frame) {
+GWLB_APART DropReason open_ethernet(PacketBatch& batch, uint32_t i, wire::EthernetFrame* frame) {
   const wire::ParseError error = wire::parse_ethernet(batch.packet(i), batch.length[i], frame);
   if (!error.ok()) return error.reason;
   if (frame->ether_type != wire::kEtherTypeIpv4 && frame->ether_type != wire::kEtherTypeIpv6) {
@@ -186,58 +192,87 @@ bool protocol_is(uint16_t protocol_type, InnerMode mode) {
   return protocol_type == wire::kEtherTypeIpv4 || protocol_type == wire::kEtherTypeIpv6;
 }
 
-DropReason merge_congestion(PacketBatch& batch, uint32_t i) {
+GWLB_HOT DropReason merge_congestion(PacketBatch& batch, uint32_t i) {
+  if ((batch.tos[i] & 3) == 0) return DropReason::none;
   const bool ok = wire::carry_congestion(batch.packet(i), batch.tos[i]);
   return ok ? DropReason::none : DropReason::ecn_not_capable;
 }
 
-DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint32_t i,
-                                uint16_t slot) {
+// Not of an endpoint: a data-path check of the target in `slot`, or a mistake.
+GWLB_SELDOM DropReason open_probe(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                  uint16_t slot, bool is_named,
+                                  const wire::GatewayOptions& options) {
+  if (options.endpoint_id != kProbeEndpointId || !is_named) return DropReason::unknown_endpoint;
+  state.counters.add(GatewayCounter::probes_returned);
+  state.counters.set_probe(slot, options.cookie & kProbeNonceMask);
+  batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::probe);
+  return DropReason::none;
+}
+
+void begin_return(Gateway::State& state, PacketBatch& batch, uint32_t i, uint16_t slot,
+                  uint32_t cookie) {
   Seen& seen = state.scratch.seen[i];
   seen.role = Role::from_target;
+  seen.source_slot = slot;
+  seen.cookie = cookie;
+  batch.target[i] = slot;
+  ++state.tally.packets_from_targets;
+  state.counters.add(slot, TargetCounter::packets_from);
+}
+
+// Behind a good gateway header of `header` bytes, from the target in `slot`, which the cookie names
+// or not.
+GWLB_HOT DropReason open_return(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                uint16_t slot, bool is_named, const wire::GatewayOptions& options,
+                                uint16_t protocol_type, uint32_t header) {
+  if (!protocol_is(protocol_type, state.config.inner)) return DropReason::geneve_bad_protocol;
+  if (state.run.endpoint == base::kNoEndpoint || state.run.id != options.endpoint_id) {
+    const uint16_t endpoint = state.endpoints.by_id(options.endpoint_id);
+    if (endpoint == base::kNoEndpoint) {
+      return open_probe(state, batch, i, slot, is_named, options);
+    }
+    state.begin_run(endpoint);
+  }
+  batch.endpoint[i] = state.run.endpoint;
+  strip(batch, i, header);
+  if (state.config.inner == InnerMode::ethernet) {
+    wire::EthernetFrame frame;
+    const DropReason reason = open_ethernet(batch, i, &frame);
+    if (reason != DropReason::none) return reason;
+  }
+  const DropReason reason = classify_inner(state, batch, i);
+  if (reason != DropReason::none) return reason;
+  state.counters.add(slot, TargetCounter::bytes_from, batch.length[i]);
+  return merge_congestion(batch, i);
+}
+
+// A registered target that the cookie names at this address, or null.
+GWLB_HOT const select::TargetSpec* named_target(const Gateway::State& state, uint32_t cookie,
+                                                uint32_t address) {
+  const select::TargetSpec& named = state.table->target(cookie_slot(cookie));
+  const bool is_it = (named.flags & select::kRegistered) != 0 && named.address == address;
+  return is_it ? &named : nullptr;
+}
+
+// From a target's address, whatever the header is.
+GWLB_APART DropReason classify_from_target(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                           uint16_t slot) {
   wire::GeneveHeader header;
   wire::GatewayOptions options;
   const wire::ParseError error = wire::parse_gateway_header(
       batch.packet(i), batch.length[i], state.config.option_class, &header, &options);
   // Several targets may have one address, with ports of their own, but answer from any port (R6):
   // the cookie tells which of them it is.
-  const select::TargetSpec& named = state.table->target(cookie_slot(options.cookie));
-  const bool is_named =
-      error.ok() && (named.flags & select::kRegistered) != 0 && named.address == batch.address[i];
-  if (is_named) slot = named.slot;
-  seen.source_slot = slot;
-  seen.cookie = options.cookie;
-  batch.target[i] = slot;
-  ++state.tally.packets_from_targets;
-  state.counters.add(slot, TargetCounter::packets_from);
+  const select::TargetSpec* named =
+      error.ok() ? named_target(state, options.cookie, batch.address[i]) : nullptr;
+  if (named != nullptr) slot = named->slot;
+  begin_return(state, batch, i, slot, options.cookie);
   if (!error.ok()) return error.reason;
-  if (!protocol_is(header.protocol_type, state.config.inner)) {
-    return DropReason::geneve_bad_protocol;
-  }
-  const uint16_t endpoint = state.endpoints.by_id(options.endpoint_id);
-  if (endpoint == base::kNoEndpoint) {
-    if (options.endpoint_id != kProbeEndpointId || !is_named) {
-      return DropReason::unknown_endpoint;
-    }
-    state.counters.add(GatewayCounter::probes_returned);
-    state.counters.set_probe(slot, options.cookie & kProbeNonceMask);
-    batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::probe);
-    return DropReason::none;
-  }
-  batch.endpoint[i] = endpoint;
-  strip(batch, i, header.header_length());
-  if (state.config.inner == InnerMode::ethernet) {
-    wire::EthernetFrame frame;
-    const DropReason reason = open_ethernet(batch, i, &frame);
-    if (reason != DropReason::none) return reason;
-  }
-  const DropReason reason = classify_inner(state, batch, i, state.scope_of(endpoint));
-  if (reason != DropReason::none) return reason;
-  state.counters.add(slot, TargetCounter::bytes_from, batch.length[i]);
-  return merge_congestion(batch, i);
+  return open_return(state, batch, i, slot, named != nullptr, options, header.protocol_type,
+                     header.header_length());
 }
 
-DropReason classify_from_peer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+GWLB_APART DropReason classify_from_peer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   wire::GeneveHeader header;
   const wire::ParseError error =
       wire::parse_plain_header(batch.packet(i), batch.length[i], &header);
@@ -266,7 +301,7 @@ DropReason classify_from_peer(Gateway::State& state, PacketBatch& batch, uint32_
 }
 
 // With outer_headers the batch holds whole IPv4 packets, whose checksums nobody has verified (R9).
-DropReason open_outer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+GWLB_APART DropReason open_outer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint8_t* ip = batch.packet(i);
   wire::InnerPacket outer;
   const wire::ParseError error = wire::parse_inner(ip, batch.length[i], &outer);
@@ -295,10 +330,22 @@ DropReason open_outer(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   return DropReason::none;
 }
 
-DropReason classify_datagram(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+GWLB_HOT DropReason classify_datagram(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   if (state.config.outer_headers) {
     const DropReason reason = open_outer(state, batch, i);
     if (reason != DropReason::none) return reason;
+  }
+  // What nearly every datagram is: the expected header, from the target that its cookie names.
+  wire::GatewayOptions options;
+  uint16_t protocol_type;
+  if (wire::parse_expected_header(batch.packet(i), batch.length[i], state.config.option_class,
+                                  &protocol_type, &options)) {
+    const select::TargetSpec* named = named_target(state, options.cookie, batch.address[i]);
+    if (named != nullptr) {
+      begin_return(state, batch, i, named->slot, options.cookie);
+      return open_return(state, batch, i, named->slot, true, options, protocol_type,
+                         wire::kGatewayHeaderBytes);
+    }
   }
   const uint16_t slot = state.table->slot_of(batch.address[i]);
   if (slot != base::kNoTarget) return classify_from_target(state, batch, i, slot);
@@ -348,11 +395,15 @@ void classify_each(Gateway::State& state, PacketBatch& batch, Classify classify)
 }  // namespace
 
 void classify_packets(Gateway::State& state, PacketBatch& batch) {
-  classify_each(state, batch, classify_ingress);
+  classify_each(state, batch,
+                [](Gateway::State& of, PacketBatch& packets, uint32_t i)
+                    GWLB_HOT_LAMBDA { return classify_ingress(of, packets, i); });
 }
 
 void classify_datagrams(Gateway::State& state, PacketBatch& batch) {
-  classify_each(state, batch, classify_datagram);
+  classify_each(state, batch,
+                [](Gateway::State& of, PacketBatch& packets, uint32_t i)
+                    GWLB_HOT_LAMBDA { return classify_datagram(of, packets, i); });
 }
 
 }  // namespace gwlb::gateway

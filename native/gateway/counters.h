@@ -92,6 +92,11 @@ class Counters {
   void add(uint16_t target, TargetCounter which, uint64_t n = 1) {
     bump(kTargetsAt + target * kTarget + static_cast<uint32_t>(which), n);
   }
+  // One packet: `packets` and the counter of bytes behind it.
+  void add_packet(uint16_t target, TargetCounter packets, uint64_t bytes) {
+    const uint32_t at = kTargetsAt + target * kTarget + static_cast<uint32_t>(packets);
+    block_.add_packet(at, bytes);
+  }
   void add(uint16_t endpoint, EndpointCounter which, uint64_t n = 1) {
     bump(kEndpointsAt + endpoint * kEndpoint + static_cast<uint32_t>(which), n);
   }

@@ -13,9 +13,6 @@ using flow::kNoFlow;
 
 namespace {
 
-// What most packets never come to is kept out of the way of those.
-#define GWLB_SELDOM __attribute__((noinline, cold))
-
 void count_pin(Gateway::State& state, uint16_t slot) {
   state.counters.add(slot, TargetCounter::flows_new);
   state.counters.add(slot, TargetCounter::flows_active);
@@ -147,7 +144,7 @@ void refresh(const Gateway::State& state, const Key& key, FlowState& flow, const
   flow.last_seen_ms = static_cast<uint32_t>(state.now_ms);
   if (!has_tcp_header(seen)) return;
   if (key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple)) {
-    track_tcp(flow, seen.tcp_flags, seen.low_to_high, ingress);
+    track_tcp(flow, seen.tcp_flags, seen.low_to_high(), ingress);
   } else {
     flow.idle = kIdleTcp;
   }
@@ -165,7 +162,7 @@ const Key& key_of(Gateway::State& state, const Seen& seen) {
 
 // First packet of a flow without an entry.
 template <class Key>
-__attribute__((noinline)) void open_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+GWLB_APART void open_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const Seen& seen = state.scratch.seen[i];
   const Key& key = key_of<Key>(state, seen);
   if (state.fails_open(batch.endpoint[i], batch.hash[i])) return bypass(state, batch, i);
@@ -196,7 +193,7 @@ __attribute__((noinline)) void open_flow(Gateway::State& state, PacketBatch& bat
 // A SYN on an entry of a connection. False: the packet has been dealt with.
 template <class Key>
 GWLB_SELDOM bool reopen_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key,
-                 uint32_t index, FlowState& flow) {
+                             uint32_t index, FlowState& flow) {
   uint16_t slot = cookie_slot(flow.cookie);
   const bool chooses = syn_chooses_again(flow, state.table->target(slot));
   if (!chooses && (flow.tcp & kHandshakeOver) == 0) return true;  // a retransmission
@@ -219,7 +216,7 @@ GWLB_SELDOM bool reopen_flow(Gateway::State& state, PacketBatch& batch, uint32_t
 // the packet has been dealt with.
 template <class Key>
 GWLB_SELDOM bool move_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key,
-               FlowState& flow) {
+                           FlowState& flow) {
   const uint16_t from = cookie_slot(flow.cookie);
   const uint16_t slot = choose(state, batch, i);
   if (slot == base::kNoTarget) return false;
@@ -262,7 +259,8 @@ GWLB_SELDOM void decide_stray_error(Gateway::State& state, PacketBatch& batch, u
 
 // A TCP packet of a connection whose target is lost: its sender is told, and the entry stays for a
 // while to tell the other end too.
-GWLB_SELDOM void refuse_packet(Gateway::State& state, PacketBatch& batch, uint32_t i, FlowState& flow) {
+GWLB_SELDOM void refuse_packet(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                               FlowState& flow) {
   if ((flow.flags & kRefused) == 0) {
     flow.flags |= kRefused;
     state.counters.add(GatewayCounter::flows_refused);
@@ -273,8 +271,7 @@ GWLB_SELDOM void refuse_packet(Gateway::State& state, PacketBatch& batch, uint32
 }
 
 template <class Key>
-inline void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i,
-                           const Seen& seen) {
+void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen) {
   const uint32_t index = index_of<Key>(state, batch, i, seen);
   const bool quoted = seen.quoted();
   if (index == kNoFlow) {
@@ -303,8 +300,8 @@ inline void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i
 }
 
 // Is this the cookie of this flow, from the target that has it? spec 1.4 and 10, rows 6, 10, 11.
-inline DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, uint32_t i,
-                               const Seen& seen, const FlowState& flow) {
+DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, uint32_t i,
+                        const Seen& seen, const FlowState& flow) {
   const uint32_t cookie = seen.cookie;
   const uint16_t from = seen.source_slot;
   const uint16_t pinned = cookie_slot(flow.cookie);
@@ -356,8 +353,7 @@ GWLB_SELDOM void return_without_flow(Gateway::State& state, PacketBatch& batch, 
 }
 
 template <class Key>
-inline void decide_return(Gateway::State& state, PacketBatch& batch, uint32_t i,
-                          const Seen& seen) {
+void decide_return(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen) {
   const uint32_t index = index_of<Key>(state, batch, i, seen);
   if (index == kNoFlow) return return_without_flow<Key>(state, batch, i);
   FlowState& flow = Family<Key>::flows(state).at(index).state;
@@ -370,13 +366,77 @@ inline void decide_return(Gateway::State& state, PacketBatch& batch, uint32_t i,
   leave(state, batch, i, flow.cookie, Family<Key>::of(state).counters(index));
 }
 
+// Whether a packet as in the middle of a flow (kUsual) finds its flow as it was: then nothing has
+// to be decided about it. What decide_ingress() and decide_return() would do then is below.
+GWLB_HOT bool is_usual(const FlowState& flow) {
+  return flow.idle < kIdleClosing && (flow.flags & (kProbation | kRefused)) == 0;
+}
+
+GWLB_HOT void refresh_usual(const Gateway::State& state, FlowState& flow, const Seen& seen) {
+  flow.last_seen_ms = static_cast<uint32_t>(state.now_ms);
+  if (seen.protocol == wire::kTcp) flow.tcp |= kHandshakeOver;
+}
+
+// False: not that usual, and nothing done.
 template <class Key>
-inline void decide_one(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen) {
+GWLB_HOT bool go_on_to_target(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                              const Seen& seen, FlowState& flow) {
+  const uint32_t cookie = flow.cookie;
+  const select::TargetSpec& target = state.table->target(cookie_slot(cookie));
+  constexpr uint8_t kMask = select::kRegistered | select::kResetFlows;
+  if (!is_usual(flow) || (target.flags & kMask) != select::kRegistered ||
+      flow.generation != target.generation || !state.bare_geneve ||
+      batch.headroom(i) < wire::kGatewayHeaderBytes) {
+    return false;
+  }
+  refresh_usual(state, flow, seen);
+  const uint32_t bytes = batch.length[i];
+  state.run_of(batch.endpoint[i]);
+  encapsulate_bare(state, batch, i, target, cookie, Family<Key>::kEtherType);
+  batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);
+  ++state.tally.packets_to_targets;
+  state.counters.add_packet(target.slot, TargetCounter::packets_to, bytes);
+  return true;
+}
+
+template <class Key>
+GWLB_HOT bool go_back(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen,
+                      FlowState& flow) {
+  if (!is_usual(flow) || seen.cookie != flow.cookie ||
+      seen.source_slot != cookie_slot(seen.cookie)) {
+    return false;
+  }
+  refresh_usual(state, flow, seen);
+  batch.flow[i] = seen.cookie;
+  if (leave_by_endpoint(state, batch, i)) {
+    batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);
+  }
+  return true;
+}
+
+template <class Key>
+GWLB_APART void decide_other(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                             const Seen& seen) {
   if (seen.role == Role::ingress) {
     decide_ingress<Key>(state, batch, i, seen);
   } else {
     decide_return<Key>(state, batch, i, seen);
   }
+}
+
+template <class Key>
+GWLB_HOT void decide_one(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen) {
+  if (state.usual_way && (seen.way & kUsual) != 0 && !state.scratch.evicted) {
+    const uint32_t found = Family<Key>::keys(state).found[seen.key_at];
+    if (found != kNoFlow) {
+      FlowState& flow = Family<Key>::flows(state).at(found).state;
+      if (seen.role == Role::ingress ? go_on_to_target<Key>(state, batch, i, seen, flow)
+                                     : go_back<Key>(state, batch, i, seen, flow)) {
+        return;
+      }
+    }
+  }
+  decide_other<Key>(state, batch, i, seen);
 }
 
 template <class Key>

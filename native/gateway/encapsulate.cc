@@ -37,7 +37,7 @@ constexpr uint32_t kEthernetBytes = 14;
 }  // namespace
 
 bool encapsulate_all(Gateway::State& state, PacketBatch& batch, uint32_t i,
-                 const select::TargetSpec& target, uint32_t cookie) {
+                     const select::TargetSpec& target, uint32_t cookie) {
   const GatewayConfig& config = state.config;
   const bool ethernet = config.inner == InnerMode::ethernet;
   const uint32_t needed = wire::kGatewayHeaderBytes + (ethernet ? kEthernetBytes : 0) +

@@ -1,4 +1,5 @@
-// Headers in front of a packet, in its headroom: what every packet needs, for the loop in decide.cc.
+// Headers in front of a packet, in its headroom: what every packet needs, for the loop in
+// decide.cc.
 #pragma once
 
 #include "gateway/state.h"
@@ -29,6 +30,18 @@ inline void address_to_target(batch::PacketBatch& batch, uint32_t i,
 bool encapsulate_all(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
                      const select::TargetSpec& target, uint32_t cookie);
 
+// Packet i, of a family's EtherType, goes to this target, with nothing but GENEVE in front of it:
+// its headroom has been looked at, and the run is that of its endpoint.
+GWLB_HOT void encapsulate_bare(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
+                               const select::TargetSpec& target, uint32_t cookie,
+                               uint16_t protocol) {
+  const uint32_t offset = batch.offset[i] - wire::kGatewayHeaderBytes;
+  batch.offset[i] = offset;
+  batch.length[i] += wire::kGatewayHeaderBytes;
+  state.run.header.write(batch.block() + offset, protocol, cookie);
+  address_to_target(batch, i, target, cookie);
+}
+
 // Puts the gateway header (and inner Ethernet, and outer IPv4 + UDP where configured) in front of
 // packet i and says where it goes. False: no headroom (dropped).
 inline bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
@@ -36,27 +49,24 @@ inline bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32
   if (!state.bare_geneve || batch.headroom(i) < wire::kGatewayHeaderBytes) {
     return encapsulate_all(state, batch, i, target, cookie);
   }
-  const uint16_t protocol = ip_ether_type(batch.packet(i));
-  wire::write_gateway_header(
-      grow(batch, i, wire::kGatewayHeaderBytes), protocol, state.config.option_class,
-      {state.endpoints.at(batch.endpoint[i]).id, state.config.attachment_id, cookie});
-  address_to_target(batch, i, target, cookie);
+  state.run_of(batch.endpoint[i]);
+  encapsulate_bare(state, batch, i, target, cookie, ip_ether_type(batch.packet(i)));
   return true;
 }
 
 // Packet i is a bare inner packet that leaves by its endpoint: checks the MTU, and wraps it for the
 // peer of a `geneve` endpoint. False: dropped.
-inline bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i) {
-  const uint16_t index = batch.endpoint[i];
-  const uint64_t bytes = batch.bytes(i);
-  if (batch.longest(i) > state.mtu_of(index)) {
+GWLB_HOT bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i) {
+  state.run_of(batch.endpoint[i]);
+  EndpointRun& run = state.run;
+  if (batch.longest(i) > run.mtu) {
     return dropped(state, batch, i, base::DropReason::inner_too_big);
   }
-  const bool wraps = state.endpoints.at(index).kind == EndpointKind::geneve;
-  if (wraps && !wrap_for_peer(state, batch, i)) return false;
-  Tally& tally = state.tally_of(index);
-  tally.packets_out += batch.packets[i];
-  tally.bytes_out += bytes;
+  const uint32_t packets = batch.is_super(i) ? batch.packets[i] : 1;
+  const uint64_t bytes = batch.is_super(i) ? batch.bytes(i) : batch.length[i];
+  if (run.wraps && !wrap_for_peer(state, batch, i)) return false;
+  run.packets_out += packets;
+  run.bytes_out += bytes;
   return true;
 }
 

@@ -5,8 +5,7 @@ namespace gwlb::gateway {
 
 template <class Key>
 void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key& key,
-          uint16_t endpoint, uint32_t cookie, uint16_t previous,
-          const FlowCounters* counted) {
+          uint16_t endpoint, uint32_t cookie, uint16_t previous, const FlowCounters* counted) {
   if (!state.events.enabled()) return;
   FlowEvent event{};
   event.now_ms = state.now_ms;
@@ -48,10 +47,10 @@ void count_active(Gateway::State& state) {
   state.counters.set(GatewayCounter::flows_active_ipv6, state.flows6.table->size());
 }
 
-#define GWLB_FOR_KEY(Key)                                                                        \
-  template void emit<Key>(Gateway::State&, FlowEventType, FlowCause, const Key&, uint16_t,       \
-                          uint32_t, uint16_t, const FlowCounters*);                              \
-  template void end_flow<Key>(Gateway::State&, const Key&, uint32_t, const flow::FlowState&,     \
+#define GWLB_FOR_KEY(Key)                                                                    \
+  template void emit<Key>(Gateway::State&, FlowEventType, FlowCause, const Key&, uint16_t,   \
+                          uint32_t, uint16_t, const FlowCounters*);                          \
+  template void end_flow<Key>(Gateway::State&, const Key&, uint32_t, const flow::FlowState&, \
                               FlowCause);
 GWLB_FOR_KEY(flow::FlowKey4)
 GWLB_FOR_KEY(flow::FlowKey6)

@@ -136,7 +136,7 @@ void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   state_->begin_packets();
   classify_packets(*state_, batch);
   decide(*state_, batch);
-  state_->close_tally();
+  state_->end_batch();
 }
 
 void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
@@ -145,7 +145,7 @@ void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   state_->begin_packets();
   classify_datagrams(*state_, batch);
   decide(*state_, batch);
-  state_->close_tally();
+  state_->end_batch();
 }
 
 uint16_t Gateway::endpoint_of_peer(const uint8_t* datagram, uint32_t length, uint32_t address,

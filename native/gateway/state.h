@@ -14,6 +14,14 @@
 #include "wire/gwlb_options.h"
 #include "wire/inner.h"
 
+// What every packet passes becomes part of the batch's loop.
+#define GWLB_HOT inline __attribute__((always_inline))
+#define GWLB_HOT_LAMBDA __attribute__((always_inline))
+// What is large and not for every packet is kept in one place, and
+#define GWLB_APART __attribute__((noinline))
+// what most packets never come to out of the way.
+#define GWLB_SELDOM __attribute__((noinline, cold))
+
 namespace gwlb::gateway {
 
 // Idle classes of the flow tables.
@@ -57,6 +65,13 @@ enum FlowFlags : uint8_t {
 // What one packet of the batch is, between classify and decide.
 enum class Role : uint8_t { ingress, from_target };
 
+enum Way : uint8_t {
+  kLowToHigh = 1,  // from the low end of the flow to the high one
+  // TCP or UDP as in the middle of a flow, one packet: if its flow is as usual too, the packet
+  // goes where those before it went.
+  kUsual = 2,
+};
+
 // What deciding about a packet needs to know of it.
 struct Seen {
   uint32_t key_at;       // place among the batch's keys of its family
@@ -67,9 +82,10 @@ struct Seen {
   uint8_t flags;  // wire::InnerFlags of the packet itself
   uint8_t tcp_flags;
   Role role;
-  bool low_to_high;
+  uint8_t way;  // Way
   // The key is that of an ICMP error's quoted packet.
   bool quoted() const { return (flags & wire::kIcmpError) != 0; }
+  bool low_to_high() const { return (way & kLowToHigh) != 0; }
 };
 static_assert(sizeof(Seen) == 16);
 
@@ -98,11 +114,21 @@ struct Scratch {
   uint16_t too_big[base::kBatchPacketsMax];
 };
 
-// Counts of consecutive packets of one endpoint, and of the batch: what is added to the counters
-// once and not for each packet.
-struct Tally {
-  uint16_t endpoint = base::kNoEndpoint;
+// What consecutive packets of one endpoint have in common, and their counts, which are added to the
+// counters once and not for each packet.
+struct EndpointRun {
+  uint16_t endpoint = base::kNoEndpoint;  // one that exists, or none
+  uint16_t scope = 0;                     // of its keys
+  bool wraps = false;                     // its packets leave in GENEVE of their own
+  uint32_t mtu = 0;
+  uint64_t id = 0;
+  uint64_t key_tail = 0;  // of packets with ports
+  wire::GatewayHeaderTemplate header;
   uint64_t packets_in = 0, bytes_in = 0, packets_out = 0, bytes_out = 0;
+};
+
+// Those of the whole batch.
+struct Tally {
   uint64_t packets_to_targets = 0, packets_from_targets = 0;
 };
 
@@ -138,11 +164,13 @@ struct Gateway::State {
       : config(c),
         key_rule(c.stickiness),
         bare_geneve(c.inner == InnerMode::ip && !c.outer_headers),
+        usual_way(!c.flow_counters && c.stickiness == flow::Stickiness::five_tuple),
         events(c.events) {}
 
   GatewayConfig config;
   flow::KeyRule key_rule;
   bool bare_geneve;  // nothing but GENEVE goes in front of a packet to a target
+  bool usual_way;    // no packet needs more than decide.cc's short way does
   std::shared_ptr<const select::TargetTable> table;
   Endpoints endpoints;
   Flows<flow::FlowKey4> flows4;
@@ -167,39 +195,46 @@ struct Gateway::State {
   uint32_t report_interval_ms = 0;
   uint64_t reported_ms = 0;
 
+  EndpointRun run;
   Tally tally;
   Scratch scratch;
 
-  // The tally, which counts packets of this endpoint from now on.
-  Tally& tally_of(uint16_t endpoint) {
-    if (tally.endpoint != endpoint) {
-      close_tally();
-      tally.endpoint = endpoint;
-    }
-    return tally;
+  // A run of packets of this endpoint. False: there is no such endpoint.
+  bool begin_run(uint16_t endpoint) {
+    close_run();
+    if (!endpoints.exists(endpoint)) return false;
+    const EndpointSpec& spec = endpoints.at(endpoint);
+    run.endpoint = endpoint;
+    run.scope = scope_of(endpoint);
+    run.wraps = spec.kind == EndpointKind::geneve;
+    run.mtu = mtu_of(endpoint);
+    run.id = spec.id;
+    run.key_tail = flow::key_tail(key_rule.kind, run.scope);
+    run.header = wire::GatewayHeaderTemplate(config.option_class, spec.id, config.attachment_id);
+    return true;
   }
-  // Adds it to the counters.
-  void close_tally() {
-    using G = GatewayCounter;
-    using E = EndpointCounter;
-    if (tally.packets_in != 0) {
-      counters.add(G::packets_in, tally.packets_in);
-      counters.add(G::bytes_in, tally.bytes_in);
-      counters.add(tally.endpoint, E::packets_in, tally.packets_in);
-      counters.add(tally.endpoint, E::bytes_in, tally.bytes_in);
+  bool run_of(uint16_t endpoint) { return run.endpoint == endpoint || begin_run(endpoint); }
+  void close_run() {
+    if (run.packets_in != 0) {
+      counters.add(GatewayCounter::packets_in, run.packets_in);
+      counters.add(GatewayCounter::bytes_in, run.bytes_in);
+      counters.add(run.endpoint, EndpointCounter::packets_in, run.packets_in);
+      counters.add(run.endpoint, EndpointCounter::bytes_in, run.bytes_in);
     }
-    if (tally.packets_out != 0) {
-      counters.add(G::packets_out, tally.packets_out);
-      counters.add(G::bytes_out, tally.bytes_out);
-      counters.add(tally.endpoint, E::packets_out, tally.packets_out);
-      counters.add(tally.endpoint, E::bytes_out, tally.bytes_out);
+    if (run.packets_out != 0) {
+      counters.add(GatewayCounter::packets_out, run.packets_out);
+      counters.add(GatewayCounter::bytes_out, run.bytes_out);
+      counters.add(run.endpoint, EndpointCounter::packets_out, run.packets_out);
+      counters.add(run.endpoint, EndpointCounter::bytes_out, run.bytes_out);
     }
-    if (tally.packets_to_targets != 0) {
-      counters.add(G::packets_to_targets, tally.packets_to_targets);
-    }
-    if (tally.packets_from_targets != 0) {
-      counters.add(G::packets_from_targets, tally.packets_from_targets);
-    }
+    run.packets_in = run.bytes_in = run.packets_out = run.bytes_out = 0;
+    run.endpoint = base::kNoEndpoint;
+  }
+  // Endpoints may change before the next batch.
+  void end_batch() {
+    close_run();
+    counters.add(GatewayCounter::packets_to_targets, tally.packets_to_targets);
+    counters.add(GatewayCounter::packets_from_targets, tally.packets_from_targets);
     tally = Tally{};
   }
   // The learning window begins with the first packets, not with the clock.
@@ -269,6 +304,7 @@ struct Family<flow::FlowKey4> {
   }
   static Keys<flow::FlowKey4>& keys(Gateway::State& state) { return state.scratch.keys4; }
   static constexpr uint8_t kVersion = 4;
+  static constexpr uint16_t kEtherType = wire::kEtherTypeIpv4;
 };
 template <>
 struct Family<flow::FlowKey6> {
@@ -278,6 +314,7 @@ struct Family<flow::FlowKey6> {
   }
   static Keys<flow::FlowKey6>& keys(Gateway::State& state) { return state.scratch.keys6; }
   static constexpr uint8_t kVersion = 6;
+  static constexpr uint16_t kEtherType = wire::kEtherTypeIpv6;
 };
 
 // Packets are wire::InnerPacket or Seen.

@@ -49,6 +49,7 @@ std::shared_ptr<const TargetTable> TargetTable::build(const std::vector<TargetSp
   if (*std::max_element(registered.begin(), registered.end()) > base::kTargetsForLargeTable) {
     table->row_bits_ = base::kRowBitsLarge;
   }
+  table->slots_ = static_cast<uint32_t>(table->targets_.size());
   table->index_addresses();
 
   const std::vector<TargetSpec>& by_slot = table->targets_;

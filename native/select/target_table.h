@@ -77,9 +77,7 @@ class TargetTable {
   }
 
   // Every slot number has an answer: one that is not in use has flags 0.
-  const TargetSpec& target(uint16_t slot) const {
-    return slot < targets_.size() ? targets_[slot] : kUnused;
-  }
+  const TargetSpec& target(uint16_t slot) const { return slot < slots_ ? targets_[slot] : kUnused; }
 
   // Slot of the registered target with this address (whatever its port, since returns may come from
   // any source port: R6), or kNoTarget; the lowest slot where several share an address. Constant
@@ -125,6 +123,7 @@ class TargetTable {
   uint32_t row_bits_ = base::kRowBits;
   uint32_t address_mask_ = 0;
   bool cross_zone_ = false;
+  uint32_t slots_ = 0;                  // targets_.size(), which would be a division
   std::vector<TargetSpec> targets_;     // by slot
   std::vector<ZoneTable> tables_;       // by zone; one with cross_zone
   std::vector<AddressSlot> addresses_;  // open addressing, at most half full

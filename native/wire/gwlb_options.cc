@@ -14,22 +14,6 @@ namespace {
 
 constexpr uint8_t kAllFound = 7;
 
-// Left out of the compare: the C bit (no option here is critical), reserved bits (R15, R19),
-// protocol type and VNI.
-constexpr uint16_t kBaseMask = 0x80ff;
-constexpr uint32_t kOptionMask = 0x1fffffff;
-
-bool is_expected_layout(const uint8_t* data, uint16_t option_class) {
-  const auto difference = [&](uint32_t offset, uint8_t type) {
-    return base::load<uint32_t>(data + offset) ^ option_header(option_class, type);
-  };
-  const uint32_t options = difference(kEndpointOption, kEndpointType) |
-                           difference(kAttachmentOption, kAttachmentType) |
-                           difference(kCookieOption, kCookieType);
-  const uint32_t first = (base::load<uint16_t>(data) ^ kBaseExpected) & kBaseMask;
-  return (first | (options & kOptionMask)) == 0;
-}
-
 void read_option(const GeneveOption& option, GatewayOptions* out) {
   if (option.type == kEndpointType) out->endpoint_id = base::load_be64(option.data);
   if (option.type == kAttachmentType) out->attachment_id = base::load_be64(option.data);
@@ -89,12 +73,8 @@ ParseError parse_gateway_header(const uint8_t* data, size_t length, uint16_t opt
                                 uint32_t base_offset) {
   const ParseError error = parse_geneve(data, length, header, base_offset);
   if (!error.ok()) return error;
-  if (length >= kGatewayHeaderBytes && is_expected_layout(data, option_class)) {
-    options->endpoint_id = base::load_be64(data + kEndpointOption + kOptionHeader);
-    options->attachment_id = base::load_be64(data + kAttachmentOption + kOptionHeader);
-    options->cookie = base::load_be32(data + kCookieOption + kOptionHeader);
-    return {};
-  }
+  uint16_t protocol_type;
+  if (parse_expected_header(data, length, option_class, &protocol_type, options)) return {};
   if (header->control) return control_error(base_offset);
   return walk_gateway_options(data, *header, option_class, options, base_offset);
 }

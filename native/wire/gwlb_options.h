@@ -61,18 +61,60 @@ ParseError parse_plain_header(const uint8_t* data, size_t length, GeneveHeader* 
 bool find_gateway_options(const uint8_t* data, const GeneveHeader& header, uint16_t option_class,
                           GatewayOptions* out);
 
-// 40 bytes: base header (VNI 0, flags 0) and the options in order 1, 2, 3.
+// 40 bytes: base header (VNI 0, flags 0) and the options in order 1, 2, 3. As words, since what is
+// the same for all packets of an endpoint is made once.
+class GatewayHeaderTemplate {
+ public:
+  GatewayHeaderTemplate() = default;
+  GatewayHeaderTemplate(uint16_t option_class, uint64_t endpoint_id, uint64_t attachment_id) {
+    using namespace gateway_header;
+    const uint64_t id = __builtin_bswap64(endpoint_id);
+    words_[0] = option_header(option_class, kEndpointType) | id << 32;
+    words_[1] = id >> 32 | uint64_t{option_header(option_class, kAttachmentType)} << 32;
+    words_[2] = __builtin_bswap64(attachment_id);
+    words_[3] = option_header(option_class, kCookieType);
+  }
+  void write(uint8_t* to, uint16_t protocol_type, uint32_t cookie) const {
+    using namespace gateway_header;
+    const uint64_t base = kBaseExpected | uint32_t{__builtin_bswap16(protocol_type)} << 16;
+    base::store(to, base);
+    base::store(to + 8, words_[0]);
+    base::store(to + 16, words_[1]);
+    base::store(to + 24, words_[2]);
+    base::store(to + 32, words_[3] | uint64_t{__builtin_bswap32(cookie)} << 32);
+  }
+
+ private:
+  uint64_t words_[4] = {};
+};
 inline void write_gateway_header(uint8_t* to, uint16_t protocol_type, uint16_t option_class,
                                  const GatewayOptions& options) {
+  GatewayHeaderTemplate(option_class, options.endpoint_id, options.attachment_id)
+      .write(to, protocol_type, options.cookie);
+}
+
+// The layout that is always sent, at one compare: version 0, no O bit, the three options in their
+// order and no others. False for everything else, which parse_gateway_header may take.
+inline bool parse_expected_header(const uint8_t* data, size_t length, uint16_t option_class,
+                                  uint16_t* protocol_type, GatewayOptions* options) {
   using namespace gateway_header;
-  const uint64_t base = kBaseExpected | uint32_t{__builtin_bswap16(protocol_type)} << 16;
-  base::store(to, base);
-  base::store(to + kEndpointOption, option_header(option_class, kEndpointType));
-  base::store_be64(to + kEndpointOption + kOptionHeader, options.endpoint_id);
-  base::store(to + kAttachmentOption, option_header(option_class, kAttachmentType));
-  base::store_be64(to + kAttachmentOption + kOptionHeader, options.attachment_id);
-  const uint64_t cookie = __builtin_bswap32(options.cookie);
-  base::store(to + kCookieOption, option_header(option_class, kCookieType) | cookie << 32);
+  // Left out: the C bit (no option here is critical), reserved bits (R15, R19) and the VNI.
+  constexpr uint32_t kBaseMask = 0x80ff;
+  constexpr uint32_t kOptionMask = 0x1fffffff;
+  if (length < kGatewayHeaderBytes) return false;
+  const auto base = base::load<uint32_t>(data);
+  const auto difference = [&](uint32_t offset, uint8_t type) {
+    return base::load<uint32_t>(data + offset) ^ option_header(option_class, type);
+  };
+  const uint32_t in_options = difference(kEndpointOption, kEndpointType) |
+                              difference(kAttachmentOption, kAttachmentType) |
+                              difference(kCookieOption, kCookieType);
+  if ((((base ^ kBaseExpected) & kBaseMask) | (in_options & kOptionMask)) != 0) return false;
+  *protocol_type = __builtin_bswap16(static_cast<uint16_t>(base >> 16));
+  options->endpoint_id = base::load_be64(data + kEndpointOption + kOptionHeader);
+  options->attachment_id = base::load_be64(data + kAttachmentOption + kOptionHeader);
+  options->cookie = base::load_be32(data + kCookieOption + kOptionHeader);
+  return true;
 }
 
 // 28 bytes: IPv4 (no options, DF off, id 0) and UDP in front of `payload_length` bytes. The UDP

@@ -56,49 +56,46 @@ ParseError parse_inner(const uint8_t* data, size_t length, InnerPacket* out,
                        uint32_t base_offset = 0);
 
 // What most packets are: TCP or UDP in IPv4 without options or fragmentation, or in IPv6 without
-// extension headers. Takes what parse_inner takes, and says the same of it, in a few instructions;
-// false for everything else (which parse_inner may take or refuse).
+// extension headers. These take what parse_inner takes, and say the same of it, in a few
+// instructions; false for everything else (which parse_inner may take or refuse).
 struct PlainInner {
+  static constexpr uint8_t kFlags = kHasPorts;
   uint32_t total_length;
-  uint16_t source_port;
-  uint16_t destination_port;
-  uint8_t version;
   uint8_t protocol;
   uint8_t tcp_flags;
-  static constexpr uint8_t kFlags = kHasPorts;
-  // Of its source and destination, from the first byte of the packet.
-  uint32_t source() const { return version == 4 ? 12 : 8; }
-  uint32_t destination() const { return version == 4 ? 16 : 24; }
 };
-inline bool parse_plain_inner(const uint8_t* data, size_t length, PlainInner* out) {
+inline constexpr uint32_t kPlainIpv4Bytes = 20;
+inline constexpr uint32_t kPlainIpv6Bytes = 40;
+
+// The transport header behind `header` bytes.
+inline bool parse_plain_transport(const uint8_t* data, size_t length, uint32_t header,
+                                  PlainInner* out) {
   constexpr uint32_t kUdpBytes = 8, kTcpBytes = 20;
-  if (length < 20 + kUdpBytes) return false;
-  const auto start = base::load<uint64_t>(data);
-  uint32_t header;
-  // Version, header length, more fragments and fragment offset of IPv4, as a load sees them.
-  if ((start & 0xff3f'0000'0000'00ff) == 0x45) {
-    header = 20;
-    out->version = 4;
-    out->total_length = __builtin_bswap16(static_cast<uint16_t>(start >> 16));
-    out->protocol = data[9];
-  } else if ((start & 0xf0) == 0x60 && length >= 40 + kUdpBytes) {
-    header = 40;
-    out->version = 6;
-    out->total_length = 40u + __builtin_bswap16(static_cast<uint16_t>(start >> 32));
-    out->protocol = static_cast<uint8_t>(start >> 48);
-  } else {
-    return false;
-  }
   const bool tcp = out->protocol == kTcp;
   if (!tcp && out->protocol != kUdp) return false;
+  out->tcp_flags = 0;
   if (out->total_length > length || out->total_length < header + (tcp ? kTcpBytes : kUdpBytes)) {
     return false;
   }
-  const auto ports = base::load<uint32_t>(data + header);
-  out->source_port = __builtin_bswap16(static_cast<uint16_t>(ports));
-  out->destination_port = __builtin_bswap16(static_cast<uint16_t>(ports >> 16));
-  out->tcp_flags = tcp ? data[header + 13] : 0;
+  if (tcp) out->tcp_flags = data[header + 13];
   return true;
+}
+inline bool parse_plain_ipv4(const uint8_t* data, size_t length, PlainInner* out) {
+  if (length < kPlainIpv4Bytes) return false;
+  const auto start = base::load<uint64_t>(data);
+  // Version, header length, "more fragments" and fragment offset, as a load sees them.
+  if ((start & 0xff3f'0000'0000'00ff) != 0x45) return false;
+  out->total_length = __builtin_bswap16(static_cast<uint16_t>(start >> 16));
+  out->protocol = data[9];
+  return parse_plain_transport(data, length, kPlainIpv4Bytes, out);
+}
+inline bool parse_plain_ipv6(const uint8_t* data, size_t length, PlainInner* out) {
+  if (length < kPlainIpv6Bytes) return false;
+  const auto start = base::load<uint64_t>(data);
+  if ((start & 0xf0) != 0x60) return false;
+  out->total_length = kPlainIpv6Bytes + __builtin_bswap16(static_cast<uint16_t>(start >> 32));
+  out->protocol = static_cast<uint8_t>(start >> 48);
+  return parse_plain_transport(data, length, kPlainIpv6Bytes, out);
 }
 
 // The same for tools that read captures: of a packet of `length` bytes only `captured` are there.

@@ -86,6 +86,22 @@ void check_round_trip(const uint8_t* data, const wire::InnerPacket& packet) {
   FUZZ_CHECK(got.inner.flags == packet.flags && got.inner.protocol == packet.protocol);
 }
 
+// The short way takes what is plain, and nothing else.
+void check_plain(const uint8_t* data, size_t size, bool ok, const wire::InnerPacket& packet) {
+  wire::PlainInner four, six;
+  const bool took4 = wire::parse_plain_ipv4(data, size, &four);
+  const bool took6 = wire::parse_plain_ipv6(data, size, &six);
+  const uint32_t header = packet.version == 4 ? 20 : 40;
+  const bool plain = ok && packet.transport_offset == header && packet.flags == wire::kHasPorts &&
+                     (packet.protocol == wire::kTcp || packet.protocol == wire::kUdp);
+  FUZZ_CHECK(took4 == (plain && packet.version == 4));
+  FUZZ_CHECK(took6 == (plain && packet.version == 6));
+  if (!plain) return;
+  const wire::PlainInner& taken = took4 ? four : six;
+  FUZZ_CHECK(taken.total_length == packet.total_length && taken.protocol == packet.protocol);
+  FUZZ_CHECK(taken.tcp_flags == packet.tcp_flags);
+}
+
 void check_ecn(const uint8_t* data, const wire::InnerPacket& packet) {
   const uint32_t header = packet.version == 4 ? (data[0] & 0xfu) * 4 : 40;
   std::vector<uint8_t> bytes(data, data + header);
@@ -113,6 +129,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   wire::InnerPacket packet;
   const wire::ParseError error = wire::parse_inner(data, size, &packet, 11);
   FUZZ_CHECK(error.reason == model.reason);
+  check_plain(data, size, error.ok(), packet);
   if (!error.ok()) {
     check_error(error, size, 11);
     return 0;

@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "flow/hash_keys.h"
 #include "test/native/test.h"
 
 using namespace gwlb;
@@ -242,6 +243,31 @@ TEST(siphash_agrees_with_the_reference) {
         length == 16 ? base::siphash13<16>(kKey, bytes) : base::siphash13<40>(kKey, bytes);
     CHECK_EQ(fixed, base::siphash13(kKey, bytes, length));
   }
+}
+
+template <class Key>
+void check_hashes() {
+  std::mt19937_64 random(3);
+  for (const base::Simd simd : {base::Simd::portable, base::simd_of_machine()}) {
+    const flow::HashKeys<Key> hash = flow::hash_keys_version<Key>(simd);
+    REQUIRE(hash != nullptr);
+    for (uint32_t n = 0; n <= 70; ++n) {
+      std::vector<Key> keys(n + 1);
+      auto* bytes = reinterpret_cast<uint8_t*>(keys.data());
+      for (size_t at = 0; at < keys.size() * sizeof(Key); ++at) {
+        bytes[at] = static_cast<uint8_t>(random());
+      }
+      std::vector<uint64_t> out(n + 1, 1234567);
+      hash(kKey, keys.data(), n, out.data());
+      for (uint32_t i = 0; i < n; ++i) CHECK_EQ(out[i], flow::hash_key(kKey, keys[i]));
+      CHECK_EQ(out[n], 1234567u);  // not one more
+    }
+  }
+}
+
+TEST(many_hashes_at_once_are_those_of_one_at_a_time) {
+  check_hashes<FlowKey4>();
+  check_hashes<FlowKey6>();
 }
 
 TEST(owners_share_the_addresses_evenly) {
