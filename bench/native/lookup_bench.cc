@@ -69,11 +69,15 @@ struct Ours {
   }
   static uint32_t erase(void* table, const void* keys, const uint64_t* hashes, uint32_t n) {
     uint32_t erased = 0;
-    in_batches(table, keys, hashes, n, [&](uint32_t, uint32_t index) {
-      if (index == flow::kNoFlow) return;
-      of(table).erase(index);
-      ++erased;
-    });
+    for (uint32_t from = 0; from < n; from += kBatch) {
+      const uint32_t count = std::min(kBatch, n - from);
+      uint32_t index[kBatch];
+      of(table).lookup(at(keys, from), hashes + from, count, index);
+      const uint32_t there =
+          static_cast<uint32_t>(std::remove(index, index + count, flow::kNoFlow) - index);
+      of(table).erase(index, there);
+      erased += there;
+    }
     return erased;
   }
   static uint32_t lookup(void* table, const void* keys, const uint64_t* hashes, uint32_t n,

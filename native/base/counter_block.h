@@ -3,13 +3,21 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
+#include <new>
 
 namespace gwlb::base {
 
 class CounterBlock {
  public:
-  explicit CounterBlock(uint32_t words) : words_(new uint64_t[words]()) {}
+  // On cache lines of its own: the counters of two threads must not share one.
+  explicit CounterBlock(uint32_t words) {
+    auto* block = static_cast<uint64_t*>(
+        ::operator new[](sizeof(uint64_t) * words, std::align_val_t{64}));
+    std::memset(block, 0, sizeof(uint64_t) * words);
+    words_.reset(block, [](uint64_t* of) { ::operator delete[](of, std::align_val_t{64}); });
+  }
 
   void add(uint32_t at, uint64_t n) {
     __atomic_store_n(&words_[at], words_[at] + n, __ATOMIC_RELAXED);

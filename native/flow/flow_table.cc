@@ -80,9 +80,12 @@ void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint3
                static_cast<uint32_t>(__builtin_ctz(matches[i] | 1u << kTagsPerLine));
     if (__builtin_expect(same, 1)) continue;
     index[i] = kNoFlow;
-    const bool goes_on = lines_[bucket[i]].may_continue(stored_tag(hashes[i]));
+    const TagLine& line = lines_[bucket[i]];
+    const bool again = (matches[i] & (matches[i] - 1)) != 0 ||
+                       line.may_continue(stored_tag(hashes[i]));
     rest[rest_count] = i;
-    rest_count += (matches[i] & (matches[i] - 1)) != 0 || goes_on;
+    rest_count += again;
+    if (!again) prefetch_free(bucket[i]);
   }
   if (rest_count > 0) lookup_rest(keys, hashes, index, bucket, rest, rest_count);
 }
@@ -104,13 +107,26 @@ void FlowTable<Key>::lookup_rest(const Key* keys, const uint64_t* hashes, uint32
       const uint32_t i = rest[j];
       const uint16_t tag = stored_tag(hashes[i]);
       index[i] = find_in(bucket[i], keys[i], tag);
-      if (index[i] != kNoFlow || !lines_[bucket[i]].may_continue(tag)) continue;
+      if (index[i] != kNoFlow) continue;
+      if (!lines_[bucket[i]].may_continue(tag)) {
+        prefetch_free(hash_bucket(hashes[i], buckets_));
+        continue;
+      }
       bucket[i] = forward(bucket[i], step(tag));
       __builtin_prefetch(&lines_[bucket[i]]);
       rest[waiting++] = i;
     }
     rest_count = waiting;
   }
+}
+
+// Where an insert that finds room in this bucket will write.
+template <class Key>
+void FlowTable<Key>::prefetch_free(uint32_t bucket) const {
+  const uint32_t free = match_tags(lines_[bucket], 0);
+  if (free == 0) return;
+  __builtin_prefetch(&records_[bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(free))],
+                     1);
 }
 
 template <class Key>
@@ -184,6 +200,12 @@ void FlowTable<Key>::erase(uint32_t index) {
   displacements.set(position, 0);
   if (!displacements.any()) line.overflow &= TagLine::kOverflowMax;
   unmark(bucket, tag, displacement);
+}
+
+template <class Key>
+void FlowTable<Key>::erase(const uint32_t* index, uint32_t n) {
+  for (uint32_t i = 0; i < n; ++i) prefetch(index[i]);
+  for (uint32_t i = 0; i < n; ++i) erase(index[i]);
 }
 
 template <class Key>

@@ -16,7 +16,7 @@
 
 namespace gwlb::flow {
 
-class Probation {
+class alignas(64) Probation {
  public:
   // Room for `capacity` flows (at least 1). Null where memory is refused.
   static std::unique_ptr<Probation> create(uint32_t capacity) {
@@ -43,6 +43,12 @@ class Probation {
     uint32_t index;
     uint32_t ticket;
   };
+  // The index whose turn it is after `later` others, or that of the youngest.
+  uint32_t ahead(uint32_t later) const {
+    GWLB_ASSERT(!empty());
+    const uint64_t at = uint64_t{oldest_} + (later < size_ ? later : size_ - 1);
+    return places()[at < capacity_ ? at : at - capacity_];
+  }
   Place pop() {
     GWLB_ASSERT(!empty());
     const Place place{places()[oldest_], oldest_ticket_++};
@@ -53,7 +59,7 @@ class Probation {
 
  private:
   Probation(uint32_t capacity, Pages pages) : pages_(std::move(pages)), capacity_(capacity) {}
-  uint32_t* places() { return static_cast<uint32_t*>(pages_.data()); }
+  uint32_t* places() const { return static_cast<uint32_t*>(pages_.data()); }
 
   Pages pages_;
   uint32_t capacity_;

@@ -360,21 +360,24 @@ void hash_batch(Gateway::State& state, PacketBatch& batch) {
   for (uint32_t k = 0; k < keys.count; ++k) batch.hash[keys.packet[k]] = keys.hash[k];
 }
 
-// The packet's header, and what will be written in front of it.
-inline void prefetch(const PacketBatch& batch, uint32_t i) {
+// The packet's headers, and what will be written in front of one that enters.
+GWLB_HOT void prefetch(const PacketBatch& batch, uint32_t i, bool enters, bool more_headers) {
   const uint8_t* packet = batch.packet(i);
   __builtin_prefetch(packet);
+  if (!enters) return __builtin_prefetch(packet + kLine);
   __builtin_prefetch(packet - kLine, 1);
+  if (more_headers) __builtin_prefetch(packet - 2 * kLine, 1);
 }
 
 template <class Classify>
-void classify_each(Gateway::State& state, PacketBatch& batch, Classify classify) {
+void classify_each(Gateway::State& state, PacketBatch& batch, bool enters, Classify classify) {
   Scratch& s = state.scratch;
   s.keys4.count = s.keys6.count = s.waiting_count = s.too_big_count = 0;
   const uint32_t count = batch.count;
-  for (uint32_t i = 0; i < std::min(count, kAhead); ++i) prefetch(batch, i);
+  const bool more = !state.bare_geneve;
+  for (uint32_t i = 0; i < std::min(count, kAhead); ++i) prefetch(batch, i, enters, more);
   for (uint32_t i = 0; i < count; ++i) {
-    if (i + kAhead < count) prefetch(batch, i + kAhead);
+    if (i + kAhead < count) prefetch(batch, i + kAhead, enters, more);
     if (!batch.pending(i)) continue;
     const DropReason reason = classify(state, batch, i);
     if (reason == DropReason::none) continue;
@@ -395,13 +398,13 @@ void classify_each(Gateway::State& state, PacketBatch& batch, Classify classify)
 }  // namespace
 
 void classify_packets(Gateway::State& state, PacketBatch& batch) {
-  classify_each(state, batch,
+  classify_each(state, batch, true,
                 [](Gateway::State& of, PacketBatch& packets, uint32_t i)
                     GWLB_HOT_LAMBDA { return classify_ingress(of, packets, i); });
 }
 
 void classify_datagrams(Gateway::State& state, PacketBatch& batch) {
-  classify_each(state, batch,
+  classify_each(state, batch, false,
                 [](Gateway::State& of, PacketBatch& packets, uint32_t i)
                     GWLB_HOT_LAMBDA { return classify_datagram(of, packets, i); });
 }

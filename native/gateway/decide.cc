@@ -13,6 +13,10 @@ using flow::kNoFlow;
 
 namespace {
 
+// Evictions come one after the other, each of a flow that nobody has seen for long: the memory of
+// the one after so many is asked for.
+constexpr uint32_t kEvictAhead = 8;
+
 void count_pin(Gateway::State& state, uint16_t slot) {
   state.counters.add(slot, TargetCounter::flows_new);
   state.counters.add(slot, TargetCounter::flows_active);
@@ -23,6 +27,7 @@ template <class Key>
 bool evict_oldest(Gateway::State& state) {
   Flows<Key>& flows = Family<Key>::of(state);
   const flow::Probation::Place place = flows.probation->pop();
+  if (!flows.probation->empty()) flows.table->prefetch(flows.probation->ahead(kEvictAhead));
   if (!flows.table->occupied(place.index)) return false;
   const auto& record = flows.table->at(place.index);
   if ((record.state.flags & kProbation) == 0 || record.state.spare != place.ticket) return false;
@@ -368,8 +373,8 @@ void decide_return(Gateway::State& state, PacketBatch& batch, uint32_t i, const 
 
 // Whether a packet as in the middle of a flow (kUsual) finds its flow as it was: then nothing has
 // to be decided about it. What decide_ingress() and decide_return() would do then is below.
-GWLB_HOT bool is_usual(const FlowState& flow) {
-  return flow.idle < kIdleClosing && (flow.flags & (kProbation | kRefused)) == 0;
+GWLB_HOT bool is_usual(const FlowState& flow, uint8_t unusual_flags) {
+  return flow.idle < kIdleClosing && (flow.flags & unusual_flags) == 0;
 }
 
 GWLB_HOT void refresh_usual(const Gateway::State& state, FlowState& flow, const Seen& seen) {
@@ -384,7 +389,7 @@ GWLB_HOT bool go_on_to_target(Gateway::State& state, PacketBatch& batch, uint32_
   const uint32_t cookie = flow.cookie;
   const select::TargetSpec& target = state.table->target(cookie_slot(cookie));
   constexpr uint8_t kMask = select::kRegistered | select::kResetFlows;
-  if (!is_usual(flow) || (target.flags & kMask) != select::kRegistered ||
+  if (!is_usual(flow, state.unusual_flags) || (target.flags & kMask) != select::kRegistered ||
       flow.generation != target.generation || !state.bare_geneve ||
       batch.headroom(i) < wire::kGatewayHeaderBytes) {
     return false;
@@ -402,7 +407,7 @@ GWLB_HOT bool go_on_to_target(Gateway::State& state, PacketBatch& batch, uint32_
 template <class Key>
 GWLB_HOT bool go_back(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen,
                       FlowState& flow) {
-  if (!is_usual(flow) || seen.cookie != flow.cookie ||
+  if (!is_usual(flow, kProbation | kRefused) || seen.cookie != flow.cookie ||
       seen.source_slot != cookie_slot(seen.cookie)) {
     return false;
   }
@@ -426,10 +431,12 @@ GWLB_APART void decide_other(Gateway::State& state, PacketBatch& batch, uint32_t
 
 template <class Key>
 GWLB_HOT void decide_one(Gateway::State& state, PacketBatch& batch, uint32_t i, const Seen& seen) {
-  if (state.usual_way && (seen.way & kUsual) != 0 && !state.scratch.evicted) {
+  if (state.usual_way && (seen.way & kUsual) != 0) {
     const uint32_t found = Family<Key>::keys(state).found[seen.key_at];
-    if (found != kNoFlow) {
-      FlowState& flow = Family<Key>::flows(state).at(found).state;
+    auto& flows = Family<Key>::flows(state);
+    if (found != kNoFlow &&
+        (!state.scratch.evicted || flows.holds(found, key_of<Key>(state, seen)))) {
+      FlowState& flow = flows.at(found).state;
       if (seen.role == Role::ingress ? go_on_to_target<Key>(state, batch, i, seen, flow)
                                      : go_back<Key>(state, batch, i, seen, flow)) {
         return;

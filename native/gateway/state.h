@@ -165,12 +165,14 @@ struct Gateway::State {
         key_rule(c.stickiness),
         bare_geneve(c.inner == InnerMode::ip && !c.outer_headers),
         usual_way(!c.flow_counters && c.stickiness == flow::Stickiness::five_tuple),
+        unusual_flags(c.promotion == Promotion::ingress ? kRefused | kProbation : kRefused),
         events(c.events) {}
 
   GatewayConfig config;
   flow::KeyRule key_rule;
   bool bare_geneve;  // nothing but GENEVE goes in front of a packet to a target
   bool usual_way;    // no packet needs more than decide.cc's short way does
+  uint8_t unusual_flags;  // of flows whose packets to their target do
   std::shared_ptr<const select::TargetTable> table;
   Endpoints endpoints;
   Flows<flow::FlowKey4> flows4;

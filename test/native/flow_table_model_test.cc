@@ -92,7 +92,11 @@ class ModelRun {
   void erase(uint64_t number) {
     const auto entry = model_.find(number);
     if (entry == model_.end()) return;
-    table_->erase(entry->second.index);
+    if (random_() % 2 == 0) {
+      table_->erase(&entry->second.index, 1);
+    } else {
+      table_->erase(entry->second.index);
+    }
     model_.erase(entry);
   }
 

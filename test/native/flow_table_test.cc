@@ -226,6 +226,17 @@ TEST(insert_zeroes_the_state_and_indices_stay) {
   CHECK(!table->occupied(kNoFlow));
 }
 
+TEST(many_are_erased_at_once) {
+  Filled<FlowKey6> filled = fill<FlowKey6>(5000);
+  filled.table->erase(filled.indices.data() + 100, 4000);
+  filled.table->erase(filled.indices.data(), 0);
+  CHECK_EQ(filled.table->size(), 1000u);
+  for (uint32_t i = 0; i < 5000; ++i) {
+    CHECK_EQ(filled.table->find(filled.keys[i], filled.hashes[i]),
+             i < 100 || i >= 4100 ? filled.indices[i] : kNoFlow);
+  }
+}
+
 TEST(a_lookup_of_nothing_writes_nothing) {
   const Filled<FlowKey4> filled = fill<FlowKey4>(1024);
   uint32_t index[1] = {7};
