@@ -88,7 +88,7 @@ class UdpReceiver {
   void take_overflows(uint32_t now);
   bool receive_messages(batch::PacketBatch& batch, OsError* error);
   void read_control(uint32_t m);
-  void place_message(batch::PacketBatch& batch);
+  bool place_message(batch::PacketBatch& batch);
 
   int fd_ = -1;
   uint16_t port_ = 0;

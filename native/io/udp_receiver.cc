@@ -164,11 +164,16 @@ void UdpReceiver::read_control(uint32_t m) {
   }
 }
 
-// Packets of the next message, as many as the batch has room for.
-void UdpReceiver::place_message(batch::PacketBatch& batch) {
+// Packets of the next message, as many as the batch has room for. False where it is not begun: a
+// train that fits a batch of its own stays together, so that it can be put together again.
+bool UdpReceiver::place_message(batch::PacketBatch& batch) {
   Scratch& s = *scratch_;
   const uint32_t m = s.message;
-  if (s.taken == 0) read_control(m);
+  if (s.taken == 0) {
+    read_control(m);
+    const uint32_t all = s.segment == 0 ? 1 : (s.headers[m].msg_len + s.segment - 1) / s.segment;
+    if (batch.count + all > batch.capacity() && batch.count != 0) return false;
+  }
   const uint32_t bytes = s.headers[m].msg_len;
   const uint32_t slot = batch.slot_offset(m);
   const uint32_t address = ntohl(s.sources[m].sin_addr.s_addr);
@@ -189,17 +194,19 @@ void UdpReceiver::place_message(batch::PacketBatch& batch) {
       batch.drop(i, base::DropReason::receive_truncated);
     }
   } while (s.taken < bytes && batch.count < batch.capacity());
-  if (s.taken < bytes) return;
+  if (s.taken < bytes) return true;
   s.train = s.segment == 0 ? 1 : (bytes + s.segment - 1) / s.segment;
   s.taken = 0;
   ++s.message;
+  return true;
 }
 
 uint32_t UdpReceiver::receive(batch::PacketBatch& batch, OsError* error) {
   GWLB_ASSERT(!trains_ || batch.stride() >= base::kSlotStrideTrain);
   batch.count = 0;
   if (!pending() && !receive_messages(batch, error)) return 0;
-  while (pending() && batch.count < batch.capacity()) place_message(batch);
+  while (pending() && batch.count < batch.capacity() && place_message(batch)) {
+  }
   return batch.count;
 }
 
