@@ -10,11 +10,14 @@ export interface NativeUdpConfig {
   receiveBufferBytes: number;
   sendBufferBytes: number;
   ttl: number;
+  offloads: boolean;
 }
 
 /** Keeps the process alive until `stop`. */
 export interface NativeApplianceEngine {
   readonly port: number;
+  /** What the kernel granted. */
+  readonly offloads: { udpGso: boolean; udpGro: boolean };
   /** Counters of `counterLayout.appliance`, then drops by reason. */
   readonly counters: BigUint64Array;
   /**

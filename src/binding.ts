@@ -334,7 +334,7 @@ export interface NativeBinding {
   Gateway: new (config: NativeGatewayConfig) => NativeGateway;
   /** Throws system errors. */
   GatewayEngine: new (
-    config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number; offloads: boolean },
+    config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number },
   ) => NativeGatewayEngine;
   ApplianceEngine: new (config: NativeApplianceConfig, ready: () => void) => NativeApplianceEngine;
   FlowTable: new (

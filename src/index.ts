@@ -149,6 +149,7 @@ export {
   Verdict,
   type VerdictName,
 } from './packet/names.js';
+export type { UdpOffloads } from './packet/offloads.js';
 export { Packet } from './packet/packet.js';
 export { type FlowTuple, tuplePacket } from './packet/tuple.js';
 export type { ReplayEvent } from './replay/events.js';

@@ -31,20 +31,24 @@ ApplianceEngine::Worker::~Worker() {
 
 io::OsError ApplianceEngine::Worker::start() {
   const uint32_t stride = config_.jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
-  direct_ = PacketBatch::create(base::kEngineBatchPackets, stride);
+  direct_ = PacketBatch::create(base::kEngineBatchPackets,
+                                config_.udp.offload ? base::kSlotStrideTrain : stride);
   opener_ = std::make_unique<Appliance>(config_.appliance);
   if (direct_ == nullptr) return out_of_memory();
-  io::OsError error = io::UdpReceiver::open(config_.udp, &receiver_);
+  io::UdpConfig udp = config_.udp;
+  udp.datagram_bytes_max = stride - base::kHeadroom;
+  io::OsError error = io::UdpReceiver::open(udp, &receiver_);
   if (!error.ok()) return error;
   port_ = receiver_->port();
-  error = io::UdpSender::open(config_.udp, receiver_.get(), &sender_);
+  receives_trains_ = receiver_->trains();
+  error = io::UdpSender::open(udp, receiver_.get(), &sender_);
   if (error.number == EADDRINUSE || error.number == EACCES) {
     // No source port is free here. A gateway takes answers from any port: send from our own.
-    io::UdpConfig own_port = config_.udp;
-    own_port.source_port_count = 0;
-    error = io::UdpSender::open(own_port, receiver_.get(), &sender_);
+    udp.source_port_count = 0;
+    error = io::UdpSender::open(udp, receiver_.get(), &sender_);
   }
   if (!error.ok()) return error;
+  sends_trains_ = sender_->trains();
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0) return {errno, "eventfd", ""};
   if (config_.inspect && !set_inspect(true, {})) return out_of_memory();
@@ -230,6 +234,8 @@ ApplianceEngine::ApplianceEngine(std::unique_ptr<Worker> worker) : worker_(std::
 ApplianceEngine::~ApplianceEngine() { stop(); }
 
 uint16_t ApplianceEngine::port() const { return worker_->port(); }
+bool ApplianceEngine::sends_trains() const { return worker_->sends_trains(); }
+bool ApplianceEngine::receives_trains() const { return worker_->receives_trains(); }
 int ApplianceEngine::next_batch() { return worker_->next_batch(); }
 PacketBatch& ApplianceEngine::batch(int number) { return *worker_->load(number).batch; }
 Appliance& ApplianceEngine::appliance(int number) { return *worker_->load(number).appliance; }

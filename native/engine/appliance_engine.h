@@ -58,6 +58,9 @@ class ApplianceEngine {
   ~ApplianceEngine();  // stop(); the inspector's thread must be done with its batches
 
   uint16_t port() const;
+  // What the kernel granted of UdpConfig::offload.
+  bool sends_trains() const;
+  bool receives_trains() const;
 
   // Inspector's thread: the number of the next batch to look at, or -1. After `ready`, call it
   // until it returns -1: only then is `ready` called again. A batch all of whose flows have got

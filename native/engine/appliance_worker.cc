@@ -284,7 +284,8 @@ void ApplianceEngine::Worker::sleep() {
   sleeping_.store(true);
   // Whoever changes one of these afterwards finds sleeping_ set and writes to wake_.
   const bool settings = settings_changed() && order_count_ == 0;
-  if (!stop_.load() && returned_.empty() && !settings) {
+  const bool packets = receiver_->pending() && may_read();
+  if (!stop_.load() && returned_.empty() && !settings && !packets) {
     pollfd waits[2] = {{wake_, POLLIN, 0}, {may_read() ? receiver_->fd() : -1, POLLIN, 0}};
     poll(waits, 2, -1);
     uint64_t wakes = 0;

@@ -43,6 +43,8 @@ class ApplianceEngine::Worker {
   const ApplianceEngineConfig& config() const { return config_; }
   const appliance::Counters& counters() const { return counters_; }
   uint16_t port() const { return port_; }
+  bool sends_trains() const { return sends_trains_; }
+  bool receives_trains() const { return receives_trains_; }
   bool failed(io::OsError* error) const {
     if (!failed_.load(std::memory_order_acquire)) return false;
     *error = error_;
@@ -108,6 +110,8 @@ class ApplianceEngine::Worker {
   bool running_ = false;  // control thread's
   int wake_ = -1;
   uint16_t port_ = 0;
+  bool sends_trains_ = false;
+  bool receives_trains_ = false;
 
   // The worker's own.
   io::UdpSendScratch scratch_;

@@ -59,7 +59,7 @@ io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
                                         std::vector<std::unique_ptr<io::UdpReceiver>>* receivers) {
   io::UdpConfig udp = config.udp;
   udp.reuse_port = false;
-  udp.offload = offload_ = config.offload;
+  offload_ = udp.offload;
   udp.datagram_bytes_max = slot_stride(config.gateway.mtu) - base::kHeadroom;
   for (uint32_t k = 0; k < config.workers; ++k) {
     std::unique_ptr<io::UdpReceiver> receiver;
@@ -93,7 +93,7 @@ io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
   each.gateway.flows_ipv4 = share_of(config.gateway.flows_ipv4, config.workers);
   each.gateway.flows_ipv6 = share_of(config.gateway.flows_ipv6, config.workers);
   each.workers = config.workers;
-  each.offload = config.offload;
+  each.offload = config.udp.offload;
   each.stride = slot_stride(config.gateway.mtu);
   each.ring_slots = ring_slots(each.workers, each.stride);
   std::vector<GatewayWorker*> all;

@@ -32,13 +32,12 @@ class GatewayWorker;
 struct GatewayEngineConfig {
   // flows_* are divided among the workers (each at least kFlowsMin); outer_headers is not for here.
   gateway::GatewayConfig gateway;
-  io::UdpConfig udp;     // reuse_port and offload are decided here
+  // `reuse_port` is decided here. `offload` is also about the super-packets of TUN devices.
+  io::UdpConfig udp;
   uint32_t workers = 1;  // 1..kWorkersMax
-  // Super-packets of TUN devices and trains of datagrams, as far as the kernel has them.
-  bool offload = true;
 };
 
-// What the kernel granted of GatewayEngineConfig::offload.
+// What the kernel granted of UdpConfig::offload.
 struct Offloads {
   bool send_trains = false;     // UDP_SEGMENT
   bool receive_trains = false;  // UDP_GRO

@@ -102,7 +102,11 @@ std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
   constexpr size_t kWords = appliance::Counters::kWords;
   const std::shared_ptr<uint64_t[]>& words = self->memory->engine->counters();
   ObjectBuilder properties(env);
-  properties.number("port", self->memory->engine->port())
+  const engine::ApplianceEngine& engine = *self->memory->engine;
+  ObjectBuilder offloads(env);
+  offloads.boolean("udpGso", engine.sends_trains()).boolean("udpGro", engine.receives_trains());
+  properties.number("port", engine.port())
+      .value("offloads", offloads.finish())
       .value("counters",
              typed_array(env, napi_biguint64_array, kWords,
                          external_buffer(env, words.get(), kWords * sizeof(uint64_t), words)));

@@ -11,7 +11,8 @@ napi_value match_filter(const Napi::CallbackInfo& info) {
   const napi_env env = info.Env();
   appliance::Filter filter;
   Bytes bytes;
-  if (!read_filter(env, info[0], &filter) || !read_packet(env, info[1], "packet", &bytes)) return nullptr;
+  if (!read_filter(env, info[0], &filter) || !read_packet(env, info[1], "packet", &bytes))
+    return nullptr;
   wire::InnerPacket inner;
   const bool ok = wire::parse_inner(bytes.data, bytes.size, &inner).ok();
   return boolean_value(env, ok && filter.matches(inner));

@@ -167,7 +167,7 @@ bool read_udp_config(const Fields& fields, io::UdpConfig* out) {
          read_source_ports(fields, 0, &out->source_port_base, &out->source_port_count) &&
          fields.number("receiveBufferBytes", 0, kBufferBytesMax, &out->receive_buffer_bytes) &&
          fields.number("sendBufferBytes", 0, kBufferBytesMax, &out->send_buffer_bytes) &&
-         fields.number("ttl", 1, 255, &out->ttl);
+         fields.number("ttl", 1, 255, &out->ttl) && fields.boolean("offloads", &out->offload);
 }
 
 bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayEngineConfig* out) {
@@ -176,8 +176,7 @@ bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayE
   return Fields::open(env, value, "config", &fields) &&
          read_gateway_config(fields, &out->gateway) && fields.object("udp", &udp) &&
          read_udp_config(udp, &out->udp) &&
-         fields.number("workers", 1, base::kWorkersMax, &out->workers) &&
-         fields.boolean("offloads", &out->offload);
+         fields.number("workers", 1, base::kWorkersMax, &out->workers);
 }
 
 bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngineConfig* out) {

@@ -14,6 +14,7 @@ import { formatIpv4, parseIpv4 } from '../packet/address.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { DropReason } from '../packet/names.js';
+import type { UdpOffloads } from '../packet/offloads.js';
 import { checkDropRule, type DropRule } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
 import { InspectedBatch } from './inspected-batch.js';
@@ -71,6 +72,11 @@ export interface ApplianceOptions {
    * these, otherwise from `port`. Default `{ base: 32768, count: 256 }`, that of our gateway.
    */
   sourcePorts?: { base?: number; count?: number };
+  /**
+   * Use what the kernel has to receive and send many datagrams at once (UDP generic receive and
+   * segmentation offload); `Appliance.offloads` tells. Default true.
+   */
+  offloads?: boolean;
   /** Packets that are dropped without asking the inspector. Default none. */
   drop?: readonly DropRule[];
   /**
@@ -203,6 +209,11 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.#health = health;
     this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
+  }
+
+  /** What the kernel granted of the option `offloads`. */
+  get offloads(): UdpOffloads {
+    return this.#engine.offloads;
   }
 
   /** Whether it was closed. */
@@ -345,6 +356,7 @@ function checkAppliance(options: unknown): CheckedAppliance {
     'optionClass',
     'gatewayPort',
     'sourcePorts',
+    'offloads',
     'drop',
     'failOpen',
     'limits',
@@ -371,6 +383,7 @@ function checkAppliance(options: unknown): CheckedAppliance {
         receiveBufferBytes: SOCKET_BUFFER_BYTES,
         sendBufferBytes: SOCKET_BUFFER_BYTES,
         ttl: 255,
+        offloads: checkBoolean('options.offloads', given.offloads ?? true),
       },
       optionClass: checkInteger('options.optionClass', given.optionClass ?? 0x0108, 0, 0xffff),
       gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),

@@ -11,6 +11,7 @@ import {
 import { NAME_LENGTH_MAX, WORKERS_MAX } from '../limits.js';
 import { formatIpv4, formatMac, parseIpv4, parseMac } from '../packet/address.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
+import type { UdpOffloads } from '../packet/offloads.js';
 import { GatewayControl } from './control.js';
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
 import {
@@ -46,16 +47,12 @@ export interface ListenOptions extends GatewayBaseOptions {
   signal?: AbortSignal;
 }
 
-/** What the kernel granted of `ListenOptions.offloads`; all false where that is false. */
-export interface Offloads {
-  /** Datagrams of one size to one target leave as a train (UDP_SEGMENT, Linux 4.18). */
-  udpGso: boolean;
-  /** Datagrams of one flow arrive as a train (UDP_GRO, Linux 5.0). */
-  udpGro: boolean;
+/** What the kernel granted a gateway. */
+export interface Offloads extends UdpOffloads {
   /** TUN devices exchange TCP super-packets of up to 64 KiB. False before the first TUN endpoint. */
-  tunTso: boolean;
+  readonly tunTso: boolean;
   /** The same for UDP (Linux 6.2). */
-  tunUso: boolean;
+  readonly tunUso: boolean;
 }
 
 interface EndpointOptionsBase {
@@ -145,7 +142,6 @@ export class GatewayLoadBalancer extends GatewayControl {
         ...checked.base.config,
         udp: checked.udp,
         workers: checked.workers,
-        offloads: checked.offloads,
       });
     } catch (error) {
       const { address, port, netns } = checked.udp;
@@ -370,10 +366,10 @@ interface CheckedListen {
     receiveBufferBytes: number;
     sendBufferBytes: number;
     ttl: number;
+    offloads: boolean;
   };
   name: string;
   workers: number;
-  offloads: boolean;
   signal: AbortSignal | undefined;
 }
 
@@ -412,6 +408,7 @@ export function checkListen(options: unknown): CheckedListen {
       receiveBufferBytes: SOCKET_BUFFER_BYTES,
       sendBufferBytes: SOCKET_BUFFER_BYTES,
       ttl: 255,
+      offloads: checkBoolean('options.offloads', given.offloads ?? true),
     },
     name: checkString('options.name', given.name ?? 'gateway', {
       pattern: /^[A-Za-z0-9-]+$/,
@@ -419,7 +416,6 @@ export function checkListen(options: unknown): CheckedListen {
       expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
     }),
     workers: checkInteger('options.workers', given.workers ?? 1, 1, WORKERS_MAX),
-    offloads: checkBoolean('options.offloads', given.offloads ?? true),
     signal: checkSignal('options.signal', given.signal),
   };
 }

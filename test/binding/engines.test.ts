@@ -259,7 +259,7 @@ for (const workers of [1, 2]) {
     const target = await openPeer(t, '127.0.0.3');
     const endpoint = await openPeer(t, '127.0.0.2');
     const udp = { ...udpConfig(), sourcePortBase: 41_000, sourcePortCount: 4 };
-    const engine = new binding.GatewayEngine({ ...gatewayConfig(), udp, workers, offloads: true });
+    const engine = new binding.GatewayEngine({ ...gatewayConfig(), udp, workers });
     t.teardown(() => engine.stop());
     t.equal(engine.counters.length, workers);
     t.ok(engine.port > 0);

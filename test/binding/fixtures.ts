@@ -62,6 +62,7 @@ export function udpConfig(): NativeUdpConfig {
     receiveBufferBytes: 262_144,
     sendBufferBytes: 262_144,
     ttl: 64,
+    offloads: true,
   };
 }
 

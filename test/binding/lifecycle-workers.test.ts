@@ -46,7 +46,7 @@ for (const { name, sockets, body } of STAGES) {
 t.test('workers come and go while engines run', { skip: refused }, async (t) => {
   const inside = program(`
     globalThis.engines = [
-      new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1, offloads: true }),
+      new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1 }),
       new addon.ApplianceEngine(applianceConfig(), () => {}),
     ];
     require('node:worker_threads').parentPort.postMessage('there');

@@ -60,7 +60,7 @@ for (const { name, sockets, body } of STAGES) {
 
 t.test('a gateway engine does not keep the process alive', { skip: refused }, async (t) => {
   const result = await runChild(`
-    const engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1, offloads: true });
+    const engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1 });
     globalThis.engine = engine;
   `);
   t.strictSame(result, { code: 0, signal: null, stdout: '', stderr: '' });

@@ -28,7 +28,7 @@ export const STAGES: Stage[] = [
     name: 'gateway engine started',
     sockets: true,
     body: `
-      let engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 2, offloads: true });
+      let engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 2 });
       engine.setTargets(twoTargets());
       engine.addEndpoint(1, peerEndpoint());
       hold.push(engine);

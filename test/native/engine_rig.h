@@ -53,6 +53,7 @@ inline engine::GatewayEngineConfig config_for(uint32_t workers, const std::strin
   config.udp.address = kGateway;
   config.udp.port = 0;
   config.udp.netns = netns;
+  config.udp.offload = true;
   config.udp.source_port_base = 43000;
   config.udp.source_port_count = 16;
   config.workers = workers;
