@@ -1,5 +1,6 @@
 // What a call costs, by how many packets cross with it. Batches are filled anew outside of the timed
 // part, and so many of them are timed together that reading the clock does not count.
+import { FlowTable } from 'gwlb';
 import { compareSamplers, prove, type Sampler, timeNs, wanted } from './harness.js';
 import { HEADER_BYTES, JsGateway } from './js-gateway.js';
 import { BATCH, fill, makeRig, NOW, newBatch, proveForward, TARGETS } from './rig.js';
@@ -91,7 +92,32 @@ function empty(): void {
   prove('the peer was called', sink > 0n, true);
 }
 
+/** A call for no keys: what is left of it when the table has nothing to do. */
+function emptyLookup(): void {
+  const table = new FlowTable({ capacity: 1024 });
+  const keys = new Uint8Array(BATCH * 16);
+  const positions = new Uint32Array(BATCH);
+  const calls = 4096;
+  compareSamplers({ suite: SUITE, name: 'crossing empty lookup', unit: 'ns/call' }, [
+    {
+      name: 'FlowTable.lookup, 0 keys',
+      sample: () =>
+        timeNs(() => {
+          for (let i = 0; i < calls; i += 1) table.lookup(keys, 0, positions, NOW);
+        }) / calls,
+    },
+    {
+      name: "Node's Buffer.compare of 4096 bytes",
+      sample: () =>
+        timeNs(() => {
+          for (let i = 0; i < calls; i += 1) Buffer.compare(keys, keys);
+        }) / calls,
+    },
+  ]);
+}
+
 if (wanted(SUITE, 'crossing empty batch')) empty();
+if (wanted(SUITE, 'crossing empty lookup')) emptyLookup();
 for (const size of [1, 32, BATCH]) {
   const name = `crossing batch of ${size}`;
   if (!wanted(SUITE, name)) continue;

@@ -4,6 +4,7 @@ import { compareLoops, compareSamplers, prove, timeNs, wanted } from './harness.
 import { noFields, parseFields, parseObject } from './js-codec.js';
 import { BATCH, fill, makeRig, NOW, newBatch, proveForward } from './rig.js';
 import { udpPacket } from './traffic.js';
+import { WasmParser } from './wasm-codec.js';
 
 let sink = 0;
 
@@ -19,16 +20,45 @@ const payloads = Array.from({ length: BATCH }, (_, i) => {
 const views = payloads.map((bytes) => new DataView(bytes.buffer));
 const fields = noFields();
 
+const wasm = new WasmParser();
+/** Bytes of a datagram, one behind the other in the memory of the WebAssembly parser. */
+const wasmAt = (i: number) => wasm.start + i * payloads[0].length;
+for (const [i, bytes] of payloads.entries()) wasm.memory.set(bytes, wasmAt(i));
+
 function readFields(i: number): boolean {
   return parseFields(views[i], 0, payloads[i].length, fields);
 }
 
+/** The WebAssembly parser refuses what the careful one refuses: every length, every byte changed. */
+function proveRefusals(): void {
+  const bytes = payloads[5].slice(0, 40);
+  const view = new DataView(bytes.buffer);
+  const alike = (what: string, length: number) => {
+    wasm.memory.set(bytes, wasm.start);
+    const taken = wasm.parse(wasm.start, length) === 1;
+    prove(what, taken, parseFields(view, 0, length, fields));
+    if (taken) prove(`${what}, and reads it alike`, wasm.found(), fields);
+  };
+  for (let length = 0; length <= 40; length += 1) alike(`${length} bytes`, length);
+  for (let i = 0; i < 40; i += 1) {
+    for (let bit = 1; bit < 0x100; bit <<= 1) {
+      bytes[i] ^= bit;
+      alike(`byte ${i} ^ ${bit}`, 40);
+      bytes[i] ^= bit;
+    }
+  }
+  wasm.memory.set(payloads[0], wasm.start);
+}
+
 function decode(): void {
+  proveRefusals();
   for (let i = 0; i < BATCH; i += 1) {
     const expected = decodeGeneve(payloads[i]);
     prove(`payload ${i} is faultless`, expected.error, null);
     prove(`the object parser reads payload ${i} alike`, parseObject(payloads[i]), expected);
     prove(`the DataView parser takes payload ${i}`, readFields(i), true);
+    prove(`the WebAssembly parser takes it`, wasm.parse(wasmAt(i), payloads[i].length), 1);
+    prove(`the WebAssembly parser reads it alike`, wasm.found(), fields);
     const { endpointHigh, endpointLow, attachmentLow, cookie, headerLength } = fields;
     const high = BigInt(endpointHigh) << 32n;
     prove(
@@ -58,6 +88,23 @@ function decode(): void {
       name: 'JS DataView, no objects',
       run: () => {
         for (let i = 0; i < BATCH; i += 1) if (readFields(i)) sink += fields.cookie;
+      },
+    },
+    {
+      name: 'WASM, no objects',
+      run: () => {
+        for (let i = 0; i < BATCH; i += 1) {
+          if (wasm.parse(wasmAt(i), payloads[i].length) === 1) sink += wasm.fields[7];
+        }
+      },
+    },
+    {
+      name: 'WASM, header copied in',
+      run: () => {
+        for (let i = 0; i < BATCH; i += 1) {
+          wasm.memory.set(payloads[i], wasm.start);
+          if (wasm.parse(wasm.start, payloads[i].length) === 1) sink += wasm.fields[7];
+        }
       },
     },
     {

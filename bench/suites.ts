@@ -26,6 +26,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'boundary', language: 'javascript', pinned: true },
   { name: 'pass', language: 'javascript', pinned: true },
   { name: 'forwarding', language: 'javascript' },
+  { name: 'change', language: 'javascript' },
   { name: 'wire-end-to-end', language: 'javascript' },
   { name: 'wire-ping', language: 'javascript' },
   { name: 'wire-mixed', language: 'javascript' },

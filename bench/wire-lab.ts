@@ -7,6 +7,8 @@ import { promisify } from 'node:util';
 import { Lab } from '../dist/demo/lab.js';
 import { spawnInside, whyNoNamespaces } from '../dist/demo/sandbox.js';
 
+/** Of the GENEVE peers' endpoints. */
+export const VNI = 7;
 const MARK = 'GWLB_BENCH_INSIDE';
 const TOOL = fileURLToPath(new URL('../build-native/bench/wire', import.meta.url));
 const ROLE = fileURLToPath(new URL('./wire-role.js', import.meta.url));

@@ -3,6 +3,7 @@
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { Appliance, GatewayLoadBalancer, TargetGroup } from 'gwlb';
+import { VNI } from './wire-lab.js';
 
 export interface GatewayRole {
   address: string;
@@ -33,7 +34,6 @@ export interface Counters {
   offloads: string[];
 }
 
-export const VNI = 7;
 const PORT = 6081;
 
 async function gateway(role: GatewayRole): Promise<() => Counters> {

@@ -2,8 +2,9 @@
 // sockets. Each prints one line of JSON when its time is over, or works until it is killed.
 //
 //   wire generate FROM TO AT SECONDS WINDOW BYTES FLOWS GENEVE
-//       GENEVE datagrams (or bare ones) from FROM:6081 to TO:6081; what reaches AT:6081 makes room
-//       for the next: at most WINDOW are on their way. AT may be FROM.
+//       GENEVE datagrams (or bare ones) from FROM:6081 to TO:6081; what reaches AT (an address,
+//       or one with :PORT) makes room for the next: at most WINDOW are on their way. AT may be
+//       FROM.
 //   wire echo NETNS ADDRESS [blocking]
 //       recvmmsg/sendmmsg, everything back to where it came from; with `blocking` one at a time.
 //   wire relay NETNS TUN UDP_NETNS ADDRESS PEER
@@ -141,7 +142,11 @@ size_t make_datagram(uint8_t* to, uint32_t flow, size_t bytes, bool geneve) {
 int generate(char** arg) {
   const sockaddr_in to = address_of(arg[1], kPort);
   const int out = udp_socket(arg[0], kPort);
-  const int in = std::strcmp(arg[0], arg[2]) == 0 ? out : udp_socket(arg[2], kPort);
+  const std::string at = arg[2];
+  const size_t colon = at.find(':');
+  const uint16_t port =
+      colon == std::string::npos ? kPort : static_cast<uint16_t>(std::atoi(&at[colon + 1]));
+  const int in = at == arg[0] ? out : udp_socket(at.substr(0, colon).c_str(), port);
   const double seconds = std::atof(arg[3]);
   const auto window = static_cast<uint64_t>(std::atoi(arg[4]));
   const auto bytes = static_cast<size_t>(std::atoi(arg[5]));
