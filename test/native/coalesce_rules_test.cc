@@ -64,6 +64,19 @@ const std::vector<Refusal>& refusals() {
          b.tcp_options[39] = 0;
        },
        {}},
+      {"another timestamp echo",
+       0,
+       6,
+       [](Bulk& a, Bulk& b) {
+         a.tcp_options = b.tcp_options = timestamps();
+         b.tcp_options[11] ^= 1;
+       },
+       {}},
+      {"a shorter IP length, checksums right", 4, 0, same,
+       [](Bytes&, Bytes& b) {
+         put16(b, 2, static_cast<uint16_t>(b.size() - 1));
+         fix_checksums(b, 20, b[9]);
+       }},
       {"no payload in the second", 0, 0, [](Bulk&, Bulk& b) { b.payload = 0; }, {}},
       {"no payload in the first",
        0,
