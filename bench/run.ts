@@ -110,10 +110,11 @@ async function runSuites(
   ];
   const failed: string[] = [];
   for (const suite of suites) {
-    if (options.mode !== 'list') {
-      process.stderr.write(`bench: ${suite.language} ${suite.name} …\n`);
-    }
+    const started = performance.now();
     if (!(await runSuite(suite, args, take))) failed.push(`${suite.language} ${suite.name}`);
+    if (options.mode === 'list') continue;
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    process.stderr.write(`bench: ${suite.language} ${suite.name}: ${seconds} s\n`);
   }
   return failed;
 }
