@@ -41,8 +41,6 @@ async function compare(): Promise<void> {
   const packages = Object.values(missing);
   try {
     const names = await buildNetwork(lab, '');
-    const appliance: ApplianceRole = { address: APPLIANCE, netns: names.appliance };
-    await lab.role('appliance', appliance);
     await serve(lab, names.server);
 
     const contenders = new Map<string, () => Promise<number>>();
@@ -51,6 +49,10 @@ async function compare(): Promise<void> {
       const gateway: GatewayRole = {
         ...{ address: GATEWAY, netns: names.gateway, target: APPLIANCE, tun, offloads },
       };
+      const appliance: ApplianceRole = {
+        ...{ address: APPLIANCE, netns: names.appliance, offloads },
+      };
+      const inspector = await lab.role('appliance', appliance);
       const balancer = await lab.role('gateway', gateway);
       await inspect(lab, names, true);
       const rate = await iperf(lab, names.client, SERVER);
@@ -60,6 +62,7 @@ async function compare(): Promise<void> {
       prove('all of it went through the gateway', out * MTU * 8 > received * 0.95, true);
       await inspect(lab, names, false);
       await lab.end(balancer.child);
+      await lab.end(inspector.child);
       return rate;
     };
     contenders.set('gwlb', through(true));

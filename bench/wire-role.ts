@@ -19,6 +19,8 @@ export interface GatewayRole {
 export interface ApplianceRole {
   address: string;
   netns: string | null;
+  /** Default true. */
+  offloads?: boolean;
 }
 
 export interface DgramRole {
@@ -63,9 +65,10 @@ async function gateway(role: GatewayRole): Promise<() => Counters> {
 }
 
 async function appliance(role: ApplianceRole): Promise<() => Counters> {
-  const { address, netns } = role;
+  const { address, netns, offloads = true } = role;
   const own = await Appliance.listen({
     address,
+    offloads,
     ...(netns === null ? {} : { netns }),
     healthCheck: false,
   });
