@@ -38,6 +38,7 @@ export const BARS: Readonly<Record<string, Bars>> = {
   'wire ping round trip': { 'C relay': 1.3 },
   'wire mixed 64 bytes': { 'C echo': 0.9, 'Node dgram': 4 },
   'wire mixed 1400 bytes': { 'C echo': 0.9, 'Node dgram': 4 },
+  'wire mixed 1400 bytes, runs of 8': { 'C echo': 0.9, 'Node dgram': 4 },
   'wire bulk to targets': { ours: 4e6, 'offloads off': 10 },
   'wire bulk there and back': { 'offloads off': 10 },
   'hash ipv4': { ours: 10 },

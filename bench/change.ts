@@ -33,7 +33,7 @@ async function change(): Promise<void> {
   try {
     // Takes what any target is sent.
     const generated = lab.measure(
-      ...['generate', GENERATOR, GATEWAY, '0.0.0.0:7081', SECONDS, '128', '64', '1000', '1'],
+      ...['generate', GENERATOR, GATEWAY, '0.0.0.0:7081', SECONDS, '128', '64', '1000', '1', '1'],
     );
     const sampler = (name: string, { targetGroup }: typeof busy) => {
       const [first] = targetGroup.targets();

@@ -13,10 +13,20 @@ const SECONDS = quick ? '0.2' : '1.5';
 const WINDOW = '512';
 const [GENERATOR, FORWARDER, SINK, PEER] = ['127.1.0.1', '127.1.0.2', '127.1.0.3', '127.1.0.4'];
 
-const SIZES = [64, 1400];
 const FLOWS = 1024;
-const names = SIZES.map((bytes) => `wire mixed ${bytes} bytes`);
-const chosen = SIZES.filter((_, i) => wanted(SUITE, names[i]));
+
+interface Traffic {
+  name: string;
+  bytes: number;
+  /** Packets of a flow that follow each other. */
+  run: number;
+}
+const TRAFFIC: readonly Traffic[] = [
+  { name: 'wire mixed 64 bytes', bytes: 64, run: 1 },
+  { name: 'wire mixed 1400 bytes', bytes: 1400, run: 1 },
+  { name: 'wire mixed 1400 bytes, runs of 8', bytes: 1400, run: 8 },
+];
+const chosen = TRAFFIC.filter(({ name }) => wanted(SUITE, name));
 
 interface Forwarder {
   pid: number;
@@ -47,14 +57,14 @@ const STARTS: Readonly<Record<string, Start>> = {
 };
 
 /** Packets for a second of the forwarder's CPU. */
-async function sample(lab: WireLab, name: string, bytes: number): Promise<number> {
+async function sample(lab: WireLab, name: string, { bytes, run }: Traffic): Promise<number> {
   const { pid, to, geneve, child } = await STARTS[name](lab);
   try {
     const address = name === 'C echo' ? PEER : FORWARDER;
     const size = String(geneve ? bytes : bytes + 8);
     const generate = (seconds: string) =>
       lab.measure(
-        ...['generate', GENERATOR, address, to, seconds, WINDOW, size, `${FLOWS}`],
+        ...['generate', GENERATOR, address, to, seconds, WINDOW, size, `${FLOWS}`, `${run}`],
         geneve ? '1' : '0',
       );
     await generate('0.2');
@@ -68,12 +78,12 @@ async function sample(lab: WireLab, name: string, bytes: number): Promise<number
   }
 }
 
-async function compare(bytes: number): Promise<void> {
+async function compare(traffic: Traffic): Promise<void> {
   const lab = new WireLab();
   const samples = new Map<string, number[]>(Object.keys(STARTS).map((name) => [name, []]));
   try {
     for (let round = 0; round < ROUNDS; round += 1) {
-      for (const [name, values] of samples) values.push(await sample(lab, name, bytes));
+      for (const [name, values] of samples) values.push(await sample(lab, name, traffic));
     }
   } finally {
     await lab.close();
@@ -81,7 +91,7 @@ async function compare(bytes: number): Promise<void> {
   report(
     {
       suite: SUITE,
-      name: names[SIZES.indexOf(bytes)],
+      name: traffic.name,
       unit: 'packets/CPU s',
       lessIsBetter: false,
       note: `${FLOWS} flows; ours parses, looks up and encapsulates, the others send on what they got`,
@@ -93,6 +103,6 @@ async function compare(bytes: number): Promise<void> {
 if (chosen.length > 0) {
   await enterNamespaces(import.meta.url);
   await new WireLab().run(null, 'ip', 'link', 'set', 'lo', 'up');
-  for (const bytes of chosen) await compare(bytes);
+  for (const traffic of chosen) await compare(traffic);
 }
 process.exit(0);

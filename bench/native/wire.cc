@@ -1,7 +1,8 @@
 // The parts of the wire benchmarks that must not be the limit, and the peers in C: no library, only
 // sockets. Each prints one line of JSON when its time is over, or works until it is killed.
 //
-//   wire generate FROM TO AT SECONDS WINDOW BYTES FLOWS GENEVE
+//   wire generate FROM TO AT SECONDS WINDOW BYTES FLOWS RUN GENEVE
+//       RUN packets of a flow follow each other.
 //       GENEVE datagrams (or bare ones) from FROM:6081 to TO:6081; what reaches AT (an address,
 //       or one with :PORT) makes room for the next: at most WINDOW are on their way. AT may be
 //       FROM.
@@ -151,8 +152,9 @@ int generate(char** arg) {
   const auto window = static_cast<uint64_t>(std::atoi(arg[4]));
   const auto bytes = static_cast<size_t>(std::atoi(arg[5]));
   const auto flows = static_cast<uint32_t>(std::atoi(arg[6]));
-  const bool geneve = std::atoi(arg[7]) != 0;
-  if (bytes < kInnerHeaders || bytes > 8500 || flows == 0) return 2;
+  const auto run = static_cast<uint32_t>(std::atoi(arg[7]));
+  const bool geneve = std::atoi(arg[8]) != 0;
+  if (bytes < kInnerHeaders || bytes > 8500 || flows == 0 || run == 0) return 2;
   if (connect(out, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0 && in != out) {
     fail("connect");
   }
@@ -163,7 +165,7 @@ int generate(char** arg) {
     message.msg_hdr.msg_namelen = 0;
   }
   uint64_t sent = 0, came = 0, lost = 0;
-  uint32_t flow = 0;
+  uint64_t place = 0;
   const double start = now_seconds();
   double now = start;
   while (now - start < seconds) {
@@ -171,8 +173,9 @@ int generate(char** arg) {
     const auto n = static_cast<uint32_t>(room < kBatch ? room : kBatch);
     for (uint32_t i = 0; i < n; ++i) {
       auto* at = static_cast<uint8_t*>(sending.vectors[i].iov_base);
-      sending.vectors[i].iov_len = make_datagram(at, flow, bytes, geneve);
-      flow = flow + 1 == flows ? 0 : flow + 1;
+      sending.vectors[i].iov_len =
+          make_datagram(at, static_cast<uint32_t>(place / run % flows), bytes, geneve);
+      ++place;
     }
     const int done = n == 0 ? 0 : sendmmsg(out, sending.messages, n, 0);
     if (done > 0) sent += static_cast<uint64_t>(done);
@@ -333,7 +336,7 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   char** arg = argv + 2;
-  if (mode == "generate" && argc == 10) return generate(arg);
+  if (mode == "generate" && argc == 11) return generate(arg);
   if (mode == "echo" && argc >= 4) return echo(arg[0], arg[1], argc > 4);
   if (mode == "relay" && argc == 7) return relay(arg);
   if (mode == "blast" && argc == 7) return blast(arg);
