@@ -113,7 +113,8 @@ async function tests(): Promise<void> {
           const after = fleet.gateway.counters();
           const dropped = after.drops.inner_too_big - before.drops.inner_too_big;
           t.ok(dropped > 0, 'after segments that were too long');
-          t.equal(after.packetsReplied - before.packetsReplied, dropped, 'each of them answered');
+          const replied = after.packetsReplied - before.packetsReplied;
+          t.ok(replied > 0 && replied <= dropped, 'answered, those of a super-packet once');
           t.comment(`${dropped} segments were too long`);
           t.equal(await knownMtu(from, address), MTU, 'the sender has learnt');
         });

@@ -216,7 +216,8 @@ async function tests(): Promise<void> {
           t.equal(after.flowsRefused - before.flowsRefused, 3, 'three connections');
           const sent = after.resetsSent - before.resetsSent;
           t.ok(sent >= 6, 'told at both ends');
-          t.equal(after.drops.flow_refused - before.drops.flow_refused, sent);
+          const refused = after.drops.flow_refused - before.drops.flow_refused;
+          t.ok(refused >= sent, 'each packet counted, those of a super-packet answered once');
           t.equal(after.flowsMoved, before.flowsMoved, 'none of them moved');
           const opened = (id: string) =>
             after.targets[id].flowsNew - (before.targets[id]?.flowsNew ?? 0);
