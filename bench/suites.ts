@@ -25,6 +25,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'lookup', language: 'javascript', pinned: true },
   { name: 'boundary', language: 'javascript', pinned: true },
   { name: 'pass', language: 'javascript', pinned: true },
+  { name: 'appliance', language: 'javascript' },
   { name: 'forwarding', language: 'javascript' },
   { name: 'change', language: 'javascript' },
   { name: 'wire-end-to-end', language: 'javascript' },

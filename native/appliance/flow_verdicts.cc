@@ -218,12 +218,14 @@ FlowRef FlowVerdicts::enter_in(Family<Key>& family, const Keyed& keyed, uint32_t
   FlowState& state = family.table->at(index).state;
   last_load(state) = sequence;
   observe(keyed, &state);
-  return {index | bit, family.notes[index].word.load(std::memory_order_relaxed) >> 2};
+  const uint32_t word = family.notes[index].word.load(std::memory_order_acquire);
+  counting_ = (word & 3) == kCounting;
+  return {index | bit, word >> 2};
 }
 
 FlowRef FlowVerdicts::enter(uint32_t i, uint32_t sequence) {
   const Keyed& keyed = keyed_[i];
-  no_room_ = false;
+  no_room_ = counting_ = false;
   if (keyed.at == kNoKey) return {};
   return keyed.version == 4 ? enter_in(families_.ipv4, keyed, sequence, 0)
                             : enter_in(families_.ipv6, keyed, sequence, kIpv6);

@@ -87,6 +87,8 @@ class FlowVerdicts {
   FlowRef enter(uint32_t i, uint32_t sequence);
   // Whether an unknown ref of enter() was for want of room.
   bool had_no_room() const { return no_room_; }
+  // Whether enter() was for a flow that a verdict counts down for.
+  bool is_counting() const { return counting_; }
 
   // The load of this sequence is finished; for every packet that entered it.
   void settle(FlowRef ref, uint32_t sequence);
@@ -185,6 +187,7 @@ class FlowVerdicts {
   uint32_t now_ms_ = 0;
   uint32_t ended_ = 0;
   bool no_room_ = false;
+  bool counting_ = false;
   Families families_;
   Keyed keyed_[base::kBatchPacketsMax];
 };

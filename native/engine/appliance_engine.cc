@@ -132,15 +132,16 @@ void ApplianceEngine::Worker::took_effect(ApplianceLoad& load, FlowVerdict verdi
   ++(verdict == FlowVerdict::pass ? load.flows_passed : load.flows_dropped);
 }
 
-// Which packets of a load the inspector is still to be shown.
+// Which packets of a load the inspector is still to be shown. Where no verdict has been given since
+// the worker took it into use, that is all of them, and the worker has prepared it.
 void ApplianceEngine::Worker::look(ApplianceLoad& load) {
   using Sight = FlowVerdicts::Sight;
-  load.shown_count = 0;
   load.flows_passed = load.flows_dropped = 0;
+  if (!load.counting && load.decisions == decisions_.load(std::memory_order_relaxed)) return;
+  load.shown_count = 0;
   for (uint32_t i = 0; i < load.batch->count; ++i) {
     bool effective = false;
     const Sight sight = flows_->sight_of(load.flow[i], load.batch->length[i], &effective);
-    load.hidden[i] = false;
     if (sight != Sight::show) {
       hide(load, i, sight);
       continue;
@@ -150,6 +151,9 @@ void ApplianceEngine::Worker::look(ApplianceLoad& load) {
     const bool pass = flows_->standing(load.flow[i]) == Sight::pass;
     took_effect(load, pass ? FlowVerdict::pass : FlowVerdict::drop);
   }
+  if (load.shown_count == load.batch->count) return;
+  load.shadow->show(load.shown, load.shown_count);
+  for (uint32_t v = 0; v < load.shown_count; ++v) load.describe(v, load.shown[v]);
 }
 
 int ApplianceEngine::Worker::next_batch() {
@@ -167,6 +171,7 @@ int ApplianceEngine::Worker::next_batch() {
     next.held = true;
     lent_.push_back(static_cast<uint32_t>(number));
     look(next);
+    next.shadow->clear_verdicts(next.shown_count);
     if (next.shown_count > 0) return number;
     release(number);
   }
@@ -179,6 +184,7 @@ bool ApplianceEngine::Worker::decide(int number, uint32_t i, FlowVerdict verdict
   GWLB_ASSERT(from.held && i < from.batch->count);
   const appliance::FlowRef flow = from.flow[i];
   if (!flows_->decide(flow, verdict, after)) return false;
+  decisions_.store(decisions_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   if (after.reached()) took_effect(from, verdict);
   for (uint32_t k = i + 1; k < from.batch->count; ++k) {
     if (!(from.flow[k] == flow) || from.hidden[k]) continue;
@@ -197,6 +203,17 @@ bool ApplianceEngine::Worker::decide(int number, uint32_t i, FlowVerdict verdict
     }
   }
   return true;
+}
+
+void ApplianceEngine::Worker::take_verdicts(int number) {
+  ApplianceLoad& from = load(number);
+  if (!from.shadow->drops_any(from.shown_count)) return;
+  for (uint32_t v = 0; v < from.shown_count; ++v) {
+    const uint32_t i = from.shown[v];
+    if (from.shadow->drops(v) && !from.hidden[i] && from.batch->pending(i)) {
+      from.batch->drop(i, DropReason::appliance_verdict);
+    }
+  }
 }
 
 bool ApplianceEngine::Worker::release(int number) {
@@ -239,10 +256,11 @@ bool ApplianceEngine::receives_trains() const { return worker_->receives_trains(
 int ApplianceEngine::next_batch() { return worker_->next_batch(); }
 PacketBatch& ApplianceEngine::batch(int number) { return *worker_->load(number).batch; }
 Appliance& ApplianceEngine::appliance(int number) { return *worker_->load(number).appliance; }
-const ApplianceLoad& ApplianceEngine::load(int number) { return worker_->load(number); }
+ApplianceLoad& ApplianceEngine::load(int number) { return worker_->load(number); }
 bool ApplianceEngine::decide(int number, uint32_t i, FlowVerdict verdict, appliance::After after) {
   return worker_->decide(number, i, verdict, after);
 }
+void ApplianceEngine::take_verdicts(int number) { worker_->take_verdicts(number); }
 bool ApplianceEngine::release(int number) { return worker_->release(number); }
 uint32_t ApplianceEngine::batches() const { return worker_->config().batches; }
 bool ApplianceEngine::set_inspect(bool inspect, const appliance::Filter& filter) {

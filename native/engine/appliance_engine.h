@@ -71,12 +71,14 @@ class ApplianceEngine {
   // descriptors verdict may be changed, the rest is read-only.
   batch::PacketBatch& batch(int number);
   appliance::Appliance& appliance(int number);  // for opened() and rewrite()
-  const ApplianceLoad& load(int number);
+  ApplianceLoad& load(int number);
   // A verdict on the flow of packet i, which takes effect `after` so much more of it: no later
   // packet of it is shown any more, and later ones in batches that the inspector holds are hidden.
   // False where the flow is not known: it had no room, or the packet is a fragment of an unknown
   // train or an ICMP error about an unknown flow.
   bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
+  // Drops what JavaScript has marked as dropped, in the descriptors that it sees.
+  void take_verdicts(int number);
   // Gives it back: packets whose verdict is drop are dropped, all others are returned. False (and
   // nothing happens) where the inspector does not hold this batch. A batch never given back holds
   // up all later ones.

@@ -26,6 +26,10 @@ namespace {
 // can fill.
 constexpr uint32_t kSweepPlaces = 2 * base::kEngineBatchPackets;
 
+// How many batches are received before packets go to the inspector: at four microseconds a packet
+// that is a millisecond.
+constexpr uint32_t kFillingBatches = 4;
+
 uint32_t clock_ms() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -87,8 +91,10 @@ bool ApplianceEngine::Worker::read_once() {
   open();
   if (settings_.inspect) divert();
   finish(*direct_, *opener_);
-  // A load that the inspector is not waiting for may grow.
-  if (filling_ != kNoLoad && (ready_.empty() || loads_[filling_].room() < direct_->capacity())) {
+  // A wake-up of the inspector costs as much as hundreds of packets: a load grows until it is full,
+  // has waited for a few batches, or there is nothing to read.
+  if (filling_ != kNoLoad &&
+      (++filling_age_ >= kFillingBatches || loads_[filling_].room() < direct_->capacity())) {
     hand_over();
   }
   return true;
@@ -169,6 +175,8 @@ uint32_t ApplianceEngine::Worker::open_load(bool waits) {
   load.sequence = next_sequence_++;
   load.waits = waits;
   load.released = waits;
+  load.decisions = decisions_.load(std::memory_order_acquire);
+  load.counting = false;
   load.flows_passed = load.flows_dropped = load.shown_count = 0;
   order_[(order_head_ + order_count_++) % order_.size()] = number;
   return number;
@@ -189,13 +197,17 @@ bool ApplianceEngine::Worker::put(uint32_t* current, bool waits, uint32_t i) {
     return false;
   }
   load.flow[n] = flows_->enter(i, load.sequence);
+  load.counting |= flows_->is_counting();
   load.hidden[n] = false;
+  if (!waits) load.describe(n, n);
   return true;
 }
 
 void ApplianceEngine::Worker::hand_over() {
+  loads_[filling_].show_all();
   ready_.push(filling_);
   filling_ = kNoLoad;
+  filling_age_ = 0;
   notify();
 }
 

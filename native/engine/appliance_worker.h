@@ -31,6 +31,7 @@ class ApplianceEngine::Worker {
 
   // Inspector's thread.
   int next_batch();
+  void take_verdicts(int number);
   bool release(int number);
   bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
   bool set_inspect(bool inspect, const appliance::Filter& filter);
@@ -127,13 +128,15 @@ class ApplianceEngine::Worker {
   uint32_t next_sequence_ = 1;
   uint32_t finished_ = 0;       // the sequence of the last load that is
   uint32_t filling_ = kNoLoad;  // not handed over yet
+  uint32_t filling_age_ = 0;    // batches received since it was taken into use
   uint32_t waiting_ = kNoLoad;  // the last one of those for waiting
 
   // Made before inspect is first set; those for waiting behind the inspector's.
   std::vector<ApplianceLoad> loads_;
   std::unique_ptr<appliance::FlowVerdicts> flows_;
-  NumberRing ready_;     // worker -> inspector
-  NumberRing returned_;  // inspector -> worker
+  NumberRing ready_;                    // worker -> inspector
+  NumberRing returned_;                 // inspector -> worker
+  std::atomic<uint64_t> decisions_{0};  // verdicts that the inspector has given
   std::atomic<bool> told_{false};
   std::atomic<bool> sleeping_{false};
   std::atomic<bool> stop_{false};

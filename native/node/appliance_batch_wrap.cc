@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "base/bytes.h"
 #include "node/addon.h"
 #include "node/batch_wrap.h"
 
@@ -19,17 +18,15 @@ std::unique_ptr<ApplianceBatch> construct(const Napi::CallbackInfo& info) {
   }
   batch::PacketBatch& native = self->native();
   const size_t words = size_t{native.capacity()} * ApplianceBatch::kDetailWords;
-  self->details.reset(new uint32_t[words]());
-  const napi_value details = typed_array(
-      env, napi_uint32_array, words,
-      external_buffer(env, self->details.get(), words * sizeof(uint32_t), self->details));
-  if (details == nullptr ||
-      !define_batch_properties(env, info.This(), native, self->memory, details)) {
-    return nullptr;
-  }
-  // The layout has been read: now the descriptors may move.
-  auto& shadow = self->memory->shadows[static_cast<size_t>(self->number)];
-  if (shadow == nullptr) shadow = std::make_unique<DescriptorShadow>(&native);
+  engine::ApplianceLoad& load = self->load();
+  const napi_value details =
+      typed_array(env, napi_uint32_array, words,
+                  external_buffer(env, load.details.get(), words * sizeof(uint32_t), load.details));
+  if (details == nullptr) return nullptr;
+  load.shadow->swap();
+  const bool done = define_batch_properties(env, info.This(), native, self->memory, details);
+  load.shadow->swap();
+  if (!done) return nullptr;
   return self;
 }
 
@@ -52,7 +49,7 @@ napi_value rewrite(const Napi::CallbackInfo& info, ApplianceBatch& self) {
   const napi_env env = info.Env();
   if (!check_lent(env, self)) return nullptr;
   batch::PacketBatch& native = self.native();
-  const engine::ApplianceLoad& load = self.load();
+  engine::ApplianceLoad& load = self.load();
   uint32_t v;
   Bytes bytes;
   if (!read_number(env, info[0], "i", 0, load.shown_count - 1, &v) ||
@@ -65,8 +62,8 @@ napi_value rewrite(const Napi::CallbackInfo& info, ApplianceBatch& self) {
   appliance::Appliance& appliance = self.memory->engine->appliance(self.number);
   const bool done = appliance.rewrite(native, i, bytes.data, static_cast<uint32_t>(bytes.size));
   if (done) {
-    self.shadow().show(v, i);
-    if (!load.hidden[i]) self.fill_details(v);
+    load.shadow->show(v, i);
+    if (!load.hidden[i]) load.describe(v, i);
   }
   return boolean_value(env, done);
 }
@@ -108,50 +105,20 @@ ApplianceBatch::~ApplianceBatch() {
 void ApplianceBatch::lend() {
   lent = true;
   memory->lent.push_back(this);
-  const engine::ApplianceLoad& given = load();
-  shadow().show(given.shown, given.shown_count);
-  for (uint32_t v = 0; v < given.shown_count; ++v) fill_details(v);
 }
 
 void ApplianceBatch::give_back() {
   lent = false;
   std::erase(memory->lent, this);
   if (memory->stopped) return;
-  const engine::ApplianceLoad& given = load();
-  for (uint32_t v = 0; v < given.shown_count; ++v) {
-    const uint32_t i = given.shown[v];
-    if (shadow().drops(v) && !given.hidden[i] && native().pending(i)) {
-      native().drop(i, base::DropReason::appliance_verdict);
-    }
-  }
+  memory->engine->take_verdicts(number);
   memory->engine->release(number);
-}
-
-void ApplianceBatch::fill_details(uint32_t v) {
-  const appliance::Opened& opened = memory->engine->appliance(number).opened(load().shown[v]);
-  const wire::InnerPacket& inner = opened.inner;
-  uint32_t* out = details.get() + size_t{v} * kDetailWords;
-  out[0] = inner.version | uint32_t{inner.protocol} << 8 | uint32_t{inner.flags} << 16 |
-           uint32_t{inner.tcp_flags} << 24;
-  out[1] = inner.source_port | uint32_t{inner.destination_port} << 16;
-  out[2] =
-      inner.transport_offset | uint32_t{inner.icmp_type} << 16 | uint32_t{inner.icmp_code} << 24;
-  out[3] = opened.options.cookie;
-  out[4] = static_cast<uint32_t>(opened.options.endpoint_id);
-  out[5] = static_cast<uint32_t>(opened.options.endpoint_id >> 32);
-  out[6] = static_cast<uint32_t>(opened.options.attachment_id);
-  out[7] = static_cast<uint32_t>(opened.options.attachment_id >> 32);
-  const uint32_t words = inner.version == 4 ? 1 : 4;
-  for (uint32_t k = 0; k < 4; ++k) {
-    out[8 + k] = k < words ? base::load_be32(inner.source + 4 * k) : 0;
-    out[12 + k] = k < words ? base::load_be32(inner.destination + 4 * k) : 0;
-  }
 }
 
 void ApplianceBatch::hide_details() {
   const engine::ApplianceLoad& given = load();
   for (uint32_t v = 0; v < given.shown_count; ++v) {
-    if (given.hidden[given.shown[v]]) details[size_t{v} * kDetailWords] = 0;
+    if (given.hidden[given.shown[v]]) given.details[size_t{v} * kDetailWords] = 0;
   }
 }
 

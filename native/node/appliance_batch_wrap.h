@@ -10,15 +10,12 @@
 
 #include "engine/appliance_engine.h"
 #include "node/class_wrap.h"
-#include "node/descriptor_shadow.h"
 
 namespace gwlb::node {
 
 struct ApplianceBatch;
 
 struct ApplianceMemory {
-  // Destroyed after the engine, whose batches use them.
-  std::vector<std::unique_ptr<DescriptorShadow>> shadows;
   std::unique_ptr<engine::ApplianceEngine> engine;
   bool stopped = false;
   std::vector<ApplianceBatch*> lent;
@@ -28,25 +25,22 @@ struct ApplianceMemory {
 // their flow's verdict before.
 struct ApplianceBatch {
   static constexpr ClassId kClass = {"ApplianceBatch", 0x2be94d7710f3c68a};
-  static constexpr uint32_t kDetailWords = 16;
+  static constexpr uint32_t kDetailWords = engine::ApplianceLoad::kDetailWords;
 
   std::shared_ptr<ApplianceMemory> memory;
   int number = 0;
   // Between next() and release(); otherwise the worker may be using the batch.
   bool lent = false;
-  std::shared_ptr<uint32_t[]> details;
 
   ~ApplianceBatch();
   batch::PacketBatch& native() { return memory->engine->batch(number); }
-  DescriptorShadow& shadow() { return *memory->shadows[static_cast<size_t>(number)]; }
 
-  const engine::ApplianceLoad& load() const { return memory->engine->load(number); }
+  engine::ApplianceLoad& load() const { return memory->engine->load(number); }
 
   // The engine has just handed the batch over.
   void lend();
   // Takes the verdicts; the engine gets the batch back.
   void give_back();
-  void fill_details(uint32_t v);
   // Marks what is hidden: version 0.
   void hide_details();
 };

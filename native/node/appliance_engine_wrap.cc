@@ -95,7 +95,6 @@ std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
     throw_system_error(env, error);
     return nullptr;
   }
-  memory->shadows.resize(config.batches);
   self->batches.resize(config.batches);
   self->memory = std::move(memory);
 

@@ -1,8 +1,8 @@
-#include "node/descriptor_shadow.h"
+#include "engine/descriptor_shadow.h"
 
 #include <cstring>
 
-namespace gwlb::node {
+namespace gwlb::engine {
 
 DescriptorShadow::DescriptorShadow(batch::PacketBatch* batch) : batch_(batch) {
   const uint32_t capacity = batch->capacity();
@@ -31,4 +31,20 @@ void DescriptorShadow::show(uint32_t v, uint32_t i) {
 #undef GWLB_FIELD
 }
 
-}  // namespace gwlb::node
+void DescriptorShadow::swap() {
+#define GWLB_FIELD(name, type) \
+  batch_->name = batch_->name == shown_##name ? own_##name.get() : shown_##name;
+  GWLB_BATCH_FIELDS(GWLB_FIELD)
+#undef GWLB_FIELD
+}
+
+void DescriptorShadow::clear_verdicts(uint32_t count) {
+  std::memset(shown_verdict, static_cast<int>(batch::Verdict::pending), count);
+  std::memset(shown_reason, 0, count);
+}
+
+bool DescriptorShadow::drops_any(uint32_t count) const {
+  return std::memchr(shown_verdict, static_cast<int>(batch::Verdict::drop), count) != nullptr;
+}
+
+}  // namespace gwlb::engine

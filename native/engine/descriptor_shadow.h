@@ -10,7 +10,7 @@
 
 #include "batch/packet_batch.h"
 
-namespace gwlb::node {
+namespace gwlb::engine {
 
 class DescriptorShadow {
  public:
@@ -24,6 +24,12 @@ class DescriptorShadow {
   // packets[v], ascending; or of one of them.
   void show(const uint16_t* packets, uint32_t count);
   void show(uint32_t v, uint32_t i);
+  // What JavaScript may have said of the first `count` before they were its own is forgotten.
+  void clear_verdicts(uint32_t count);
+  // Whether JavaScript drops any of the first `count`.
+  bool drops_any(uint32_t count) const;
+  // Points the batch at the block's descriptors, for its layout to be read, and the next time back.
+  void swap();
   // Whether JavaScript drops the v-th.
   bool drops(uint32_t v) const {
     return shown_verdict[v] == static_cast<uint8_t>(batch::Verdict::drop);
@@ -38,4 +44,4 @@ class DescriptorShadow {
 #undef GWLB_FIELD
 };
 
-}  // namespace gwlb::node
+}  // namespace gwlb::engine
