@@ -108,24 +108,8 @@ bool find_gateway_options(const uint8_t* data, const GeneveHeader& header, uint1
   return walk.error().ok() && found == kAllFound;
 }
 
-void write_outer_header(uint8_t* to, const OuterHeader& outer, uint32_t payload_length) {
-  const uint32_t total = kOuterHeaderBytes + payload_length;
-  GWLB_ASSERT(total <= 0xffff);
-  to[0] = 0x45;
-  to[1] = outer.tos;
-  base::store_be16(to + 2, static_cast<uint16_t>(total));
-  base::store<uint32_t>(to + 4, 0);
-  to[8] = outer.ttl;
-  to[9] = kUdp;
-  base::store_be32(to + 12, outer.source);
-  base::store_be32(to + 16, outer.destination);
-  base::store_be16(to + 10, ipv4_header_checksum(to, 20));
+void write_outer_checksum(uint8_t* to, uint32_t payload_length) {
   uint8_t* udp = to + 20;
-  base::store_be16(udp, outer.source_port);
-  base::store_be16(udp + 2, outer.destination_port);
-  base::store_be16(udp + 4, static_cast<uint16_t>(8 + payload_length));
-  base::store_be16(udp + 6, 0);
-  if (!outer.checksum) return;
   const uint16_t sum =
       transport_checksum(to + 12, to + 16, 4, kUdp, udp, size_t{8} + payload_length);
   base::store_be16(udp + 6, sum == 0 ? 0xffff : sum);  // RFC 768: 0 would mean "no checksum"

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "wire/geneve.h"
 
@@ -131,6 +132,28 @@ struct OuterHeader {
   bool checksum = false;
 };
 inline constexpr uint32_t kOuterHeaderBytes = 28;
-void write_outer_header(uint8_t* to, const OuterHeader& outer, uint32_t payload_length);
+// The UDP checksum of what write_outer_header() wrote, and of what follows it.
+void write_outer_checksum(uint8_t* to, uint32_t payload_length);
+inline void write_outer_header(uint8_t* to, const OuterHeader& outer, uint32_t payload_length) {
+  const uint32_t total = kOuterHeaderBytes + payload_length;
+  GWLB_ASSERT(total <= 0xffff);
+  // The header checksum: what does not change, and the rest (RFC 1071).
+  uint32_t sum = 0x4500u + outer.tos + total + (uint32_t{outer.ttl} << 8 | 17);
+  sum += (outer.source >> 16) + (outer.source & 0xffff);
+  sum += (outer.destination >> 16) + (outer.destination & 0xffff);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum += sum >> 16;
+  const auto checksum = static_cast<uint16_t>(~sum);
+  base::store(to, uint64_t{0x45u | uint32_t{outer.tos} << 8 |
+                           uint32_t{__builtin_bswap16(static_cast<uint16_t>(total))} << 16});
+  base::store(to + 8, (outer.ttl | 17u << 8 | uint32_t{__builtin_bswap16(checksum)} << 16) |
+                          uint64_t{__builtin_bswap32(outer.source)} << 32);
+  base::store_be32(to + 16, outer.destination);
+  const auto udp_length = static_cast<uint16_t>(8 + payload_length);
+  base::store(to + 20, __builtin_bswap16(outer.source_port) |
+                           uint32_t{__builtin_bswap16(outer.destination_port)} << 16 |
+                           uint64_t{__builtin_bswap16(udp_length)} << 32);
+  if (outer.checksum) write_outer_checksum(to, payload_length);
+}
 
 }  // namespace gwlb::wire
