@@ -447,10 +447,14 @@ GWLB_HOT void decide_one(Gateway::State& state, PacketBatch& batch, uint32_t i, 
 }
 
 template <class Key>
-void look_up(Gateway::State& state) {
+void look_up(Gateway::State& state, const PacketBatch& batch) {
   Keys<Key>& keys = Family<Key>::keys(state);
-  if (keys.count != 0) {
-    Family<Key>::flows(state).lookup(keys.key, keys.hash, keys.count, keys.found);
+  if (keys.count == 0) return;
+  Family<Key>::flows(state).lookup(keys.key, keys.hash, keys.count, keys.found);
+  for (uint32_t k = 0; k < keys.count; ++k) {
+    if (keys.found[k] != kNoFlow) continue;
+    const EndpointSpec& endpoint = state.endpoints.at(batch.endpoint[keys.packet[k]]);
+    state.table->prefetch(endpoint.zone, keys.hash[k]);
   }
 }
 
@@ -459,8 +463,8 @@ void look_up(Gateway::State& state) {
 void decide(Gateway::State& state, PacketBatch& batch) {
   Scratch& s = state.scratch;
   s.opened = s.evicted = false;
-  look_up<flow::FlowKey4>(state);
-  look_up<flow::FlowKey6>(state);
+  look_up<flow::FlowKey4>(state, batch);
+  look_up<flow::FlowKey6>(state, batch);
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (!batch.pending(i)) continue;
     const Seen& seen = s.seen[i];

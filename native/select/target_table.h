@@ -68,6 +68,11 @@ class TargetTable {
     const uint16_t* rows = row_data(zone);
     return rows == nullptr ? base::kNoTarget : rows[row(hash)];
   }
+  // Asks for the memory that choose() will read.
+  void prefetch(uint16_t zone, uint64_t hash) const {
+    const uint16_t* rows = row_data(zone);
+    if (rows != nullptr) __builtin_prefetch(rows + row(hash));
+  }
   uint32_t row(uint64_t hash) const { return static_cast<uint32_t>(hash) & (rows() - 1); }
   uint32_t rows() const { return 1u << row_bits_; }
 
