@@ -34,10 +34,6 @@ export const BARS: Readonly<Record<string, Bars>> = {
   'encapsulate 68 B': { limit: 2 },
   'decapsulate hot': { limit: 2 },
   'decapsulate cold': { limit: 2 },
-  // 35 ns where the limit takes 6.
-  'to targets 100k flows': { limit: 5.83 },
-  // 110 ns where the limit takes 14.
-  'to targets 10m flows cold packets': { limit: 7.86 },
   'to targets mixed 100k flows': { uniform: 1.5 },
   'from targets mixed 100k flows': { uniform: 1.5 },
   'change 300 add': { ours: 100 },
