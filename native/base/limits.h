@@ -23,11 +23,16 @@ inline constexpr uint32_t kSlotStrideStandard = 35 * 64;  // 2,240: 2,112 bytes 
 inline constexpr uint32_t kSlotStrideJumbo = 143 * 64;    // 9,152: 9,024 bytes after the headroom
 static_assert(kSlotStrideStandard % 128 == 64 && kSlotStrideJumbo % 128 == 64);
 
-// A slot for whatever one receive may bring with offloads on: 65,535 bytes of IP packet, or of
-// datagrams received as one.
+// A slot for whatever one receive may bring with offloads on: 65,535 bytes of IP packet, or of up
+// to 64 datagrams received as one (UDP_GRO_CNT_MAX), which may be moved apart.
 inline constexpr uint32_t kTrainBytesMax = 65'535;
-inline constexpr uint32_t kSlotStrideTrain = 1031 * 64;  // 65,984: 65,856 bytes after the headroom
-static_assert(kSlotStrideTrain % 128 == 64 && kSlotStrideTrain - kHeadroom >= kTrainBytesMax);
+inline constexpr uint32_t kTrainDatagramsMax = 64;
+// Room in front of a datagram for what encapsulation adds to a plain GENEVE header: 32 bytes of
+// options, and an inner Ethernet header.
+inline constexpr uint32_t kTrainGap = 64;
+inline constexpr uint32_t kSlotStrideTrain = 1091 * 64;  // 69,824: 69,696 bytes after the headroom
+static_assert(kSlotStrideTrain % 128 == 64 &&
+              kSlotStrideTrain - kHeadroom >= kTrainBytesMax + kTrainDatagramsMax * kTrainGap);
 
 // The largest inner packet: AWS's 8,500 and what still fits a jumbo slot with all headers, also
 // those of a peer with the most options we accept.

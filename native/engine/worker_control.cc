@@ -42,6 +42,10 @@ io::OsError GatewayWorker::create(const Config& config, std::unique_ptr<io::UdpR
   worker->batch_ = batch::PacketBatch::create(
       base::kEngineBatchPackets, config.offload ? base::kSlotStrideTrain : config.stride);
   if (worker->batch_ == nullptr) return out_of_memory("packet batch");
+  // Endpoints' peers send bare GENEVE headers, which leave no room for ours when they are taken
+  // off.
+  gateway::Gateway* core = worker->gateway_.get();
+  worker->receiver_->set_spread([core](uint32_t address) { return core->is_peer(address); });
   worker->rings_.resize(config.workers);
   for (uint32_t from = 0; from < config.workers; ++from) {
     if (from == config.index) continue;

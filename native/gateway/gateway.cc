@@ -167,6 +167,8 @@ uint16_t Gateway::endpoint_of_peer(const uint8_t* datagram, uint32_t length, uin
   return endpoint;
 }
 
+bool Gateway::is_peer(uint32_t address) const { return state_->endpoints.is_peer(address); }
+
 bool Gateway::holding() const { return state_->hold->size() != 0; }
 
 uint32_t Gateway::take_held(batch::PacketBatch& batch, uint64_t now_ms) {

@@ -214,6 +214,8 @@ class Gateway {
   // skipped); kNoEndpoint where none did, or it cannot be read that far. Decides nothing.
   uint16_t endpoint_of_peer(const uint8_t* datagram, uint32_t length, uint32_t address,
                             uint32_t* inner) const;
+  // Whether it is the address of a `geneve` endpoint's peer.
+  bool is_peer(uint32_t address) const;
   // Of a packet of the last batch whose verdict is `forward`: to a target, or by its endpoint?
   bool leaves_to_target(uint32_t i) const;
 

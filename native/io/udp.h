@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,6 +70,10 @@ class UdpReceiver {
   // anything else is put there, and asks the kernel for nothing.
   uint32_t receive(batch::PacketBatch& batch, OsError* error);
   bool pending() const;
+
+  // Whose datagrams need headroom of their own also inside of a train, kTrainGap bytes: they are
+  // moved apart in their slot. Default: nobody's.
+  void set_spread(std::function<bool(uint32_t address)> spread) { spread_ = std::move(spread); }
   // Whether the socket had as much as it was asked for, so that there may be more.
   bool more() const { return more_; }
   bool trains() const { return trains_; }  // the kernel has UDP_GRO
@@ -88,6 +93,7 @@ class UdpReceiver {
   void take_overflows(uint32_t now);
   bool receive_messages(batch::PacketBatch& batch, OsError* error);
   void read_control(uint32_t m);
+  uint32_t spread(batch::PacketBatch& batch, uint32_t m, uint32_t datagrams);
   bool place_message(batch::PacketBatch& batch);
 
   int fd_ = -1;
@@ -95,6 +101,7 @@ class UdpReceiver {
   bool trains_ = false;
   bool more_ = false;
   uint32_t datagram_bytes_max_ = 0;
+  std::function<bool(uint32_t)> spread_;
   uint32_t overflows_last_ = 0;  // as the kernel counts: 32 bits, wrapping
   uint64_t overflows_ = 0;
   std::unique_ptr<Scratch> scratch_;

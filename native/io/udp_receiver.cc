@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/assert.h"
 #include "base/bytes.h"
@@ -45,6 +46,7 @@ struct UdpReceiver::Scratch {
   uint32_t message = 0;  // the next one of them
   uint32_t taken = 0;    // bytes of it that are packets already
   uint32_t segment = 0;  // bytes of each datagram of it but the last; 0: it is one
+  uint32_t gap = 0;      // bytes between them
   uint8_t tos = 0;
   // How many datagrams a message had, of late.
   uint32_t train = 1;
@@ -164,6 +166,19 @@ void UdpReceiver::read_control(uint32_t m) {
   }
 }
 
+// Moves the datagrams of message m apart, the last one first. Returns the bytes between them.
+uint32_t UdpReceiver::spread(batch::PacketBatch& batch, uint32_t m, uint32_t datagrams) {
+  const Scratch& s = *scratch_;
+  const uint32_t bytes = s.headers[m].msg_len;
+  if (bytes + (datagrams - 1) * base::kTrainGap > batch.slot_bytes()) return 0;
+  uint8_t* first = batch.slot(m) + base::kHeadroom;
+  for (uint32_t k = datagrams - 1; k > 0; --k) {
+    const uint32_t at = k * s.segment;
+    std::memmove(first + at + k * base::kTrainGap, first + at, std::min(s.segment, bytes - at));
+  }
+  return base::kTrainGap;
+}
+
 // Packets of the next message, as many as the batch has room for. False where it is not begun: a
 // train that fits a batch of its own stays together, so that it can be put together again.
 bool UdpReceiver::place_message(batch::PacketBatch& batch) {
@@ -173,6 +188,9 @@ bool UdpReceiver::place_message(batch::PacketBatch& batch) {
     read_control(m);
     const uint32_t all = s.segment == 0 ? 1 : (s.headers[m].msg_len + s.segment - 1) / s.segment;
     if (batch.count + all > batch.capacity() && batch.count != 0) return false;
+    s.gap = all > 1 && spread_ && spread_(ntohl(s.sources[m].sin_addr.s_addr))
+                ? spread(batch, m, all)
+                : 0;
   }
   const uint32_t bytes = s.headers[m].msg_len;
   const uint32_t slot = batch.slot_offset(m);
@@ -182,8 +200,9 @@ bool UdpReceiver::place_message(batch::PacketBatch& batch) {
     const uint32_t i = batch.count++;
     const uint32_t left = bytes - s.taken;
     const uint32_t length = s.segment == 0 ? left : std::min(left, s.segment);
-    const uint32_t at = slot + base::kHeadroom + s.taken;
-    const uint32_t from = s.taken == 0 ? slot : at;
+    const uint32_t before = s.segment == 0 ? 0 : s.taken / s.segment;
+    const uint32_t at = slot + base::kHeadroom + s.taken + before * s.gap;
+    const uint32_t from = s.taken == 0 ? slot : at - s.gap;
     s.taken += length;
     const uint32_t to = s.taken == bytes ? slot + batch.stride() : at + length;
     batch.place(i, at, length, from, to);

@@ -134,6 +134,35 @@ TEST(a_train_is_received_in_one_slot_and_goes_on_where_the_batch_was_full) {
   CHECK_EQ(ends.receiver->receive(*ends.in, &error), 0u);
 }
 
+TEST(datagrams_of_a_train_are_moved_apart_where_they_need_headroom) {
+  Ends ends(true, true);
+  if (!ends.sender->trains() || !ends.receiver->trains()) SKIP("the kernel has no UDP GSO or GRO");
+  ends.in = PacketBatch::create(16, base::kSlotStrideTrain);
+  ends.receiver->set_spread([](uint32_t address) { return address == kLocal; });
+  for (const size_t length : {size_t{1000}, size_t{1023}}) {
+    const uint32_t count = 65'000 / length < 64 ? 63 : 64;
+    std::vector<Bytes> sent;
+    for (uint32_t k = 0; k < count; ++k) {
+      sent.push_back(numbered_bytes(k, k + 1 == count ? 5 : length));
+      ends.put(sent.back());
+    }
+    CHECK_EQ(ends.send(), count);
+    io::OsError error;
+    uint32_t got = 0;
+    for (int tries = 0; tries < 500 && got < count; ++tries) {
+      const uint32_t n = ends.receiver->receive(*ends.in, &error);
+      if (n == 0) usleep(1000);
+      for (uint32_t i = 0; i < n; ++i, ++got) {
+        const uint8_t* packet = ends.in->packet(i);
+        CHECK(Bytes(packet, packet + ends.in->length[i]) == sent[got]);
+        CHECK(ends.in->headroom(i) >= base::kTrainGap);
+        CHECK(i == 0 || ends.in->begin[i] >= ends.in->offset[i - 1] + ends.in->length[i - 1]);
+      }
+    }
+    CHECK_EQ(got, count);
+  }
+}
+
 // A super-packet with 40 bytes in front, as encapsulation leaves it, and what must arrive.
 void put_super(Ends& ends, const Bulk& of, uint16_t segment, std::vector<Bytes>* expected) {
   const Bytes packet = bulk_packet(of);
