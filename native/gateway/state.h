@@ -215,7 +215,10 @@ struct Gateway::State {
     run.header = wire::GatewayHeaderTemplate(config.option_class, spec.id, config.attachment_id);
     return true;
   }
-  bool run_of(uint16_t endpoint) { return run.endpoint == endpoint || begin_run(endpoint); }
+  // A packet may name no endpoint, as the run that has not begun does.
+  bool run_of(uint16_t endpoint) {
+    return (run.endpoint == endpoint && endpoint != base::kNoEndpoint) || begin_run(endpoint);
+  }
   void close_run() {
     if (run.packets_in != 0) {
       counters.add(GatewayCounter::packets_in, run.packets_in);

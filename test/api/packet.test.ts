@@ -128,6 +128,16 @@ t.test('names agree with native code', async (t) => {
       'packetsReturned',
       'bytesReturned',
       'packetsRewritten',
+      'packetsInspected',
+      'packetsUnmatched',
+      'packetsUntracked',
+      'flowsPassed',
+      'flowsDropped',
+      'flowsEnded',
+      'flowPacketsPassed',
+      'flowBytesPassed',
+      'flowPacketsDropped',
+      'flowBytesDropped',
     ],
   });
 });

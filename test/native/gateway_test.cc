@@ -804,6 +804,14 @@ TEST(after_a_move_only_the_target_it_left_is_welcome) {
   CHECK(rig.reason() == DropReason::wrong_target);
 }
 
+TEST(a_packet_of_no_endpoint_is_a_counted_drop_also_as_the_first_of_a_batch) {
+  Rig rig;
+  CHECK(rig.enter(client_tcp(2), base::kNoEndpoint) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::unknown_endpoint);
+  CHECK(rig.enter(client_tcp(2), 7) == Verdict::drop);
+  CHECK_EQ(rig.drops(DropReason::unknown_endpoint), 2u);
+}
+
 TEST(tagged_frames_of_a_peer_are_refused) {
   Rig rig;
   gateway::EndpointSpec peer;
