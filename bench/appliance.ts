@@ -88,7 +88,7 @@ const OWN: Readonly<Partial<Record<Contender, string>>> = {
   flow: 'passFlow at the first packet',
   inspect: 'inspect every packet',
 };
-const nameOf = (contender: Contender, bytes: number) => `${OWN[contender]}, ${bytes} B`;
+const nameOf = (contender: Contender, bytes: number) => `appliance ${OWN[contender]}, ${bytes} B`;
 const NOTE = `one core, ${FLOWS} flows from ${PORTS} source ports, ${WINDOW} packets under way`;
 
 for (const bytes of SIZES) {
@@ -124,7 +124,7 @@ for (const bytes of SIZES) {
   }
 }
 
-const INSPECTOR = "an inspector's packet, JavaScript thread";
+const INSPECTOR = "appliance an inspector's packet, JavaScript thread";
 if (wanted(SUITE, INSPECTOR)) {
   const numbers = [FLOWS, PORTS, SIZES[0], 4 * WINDOW, 600_000, 0].map(String);
   const costs = await crossing(
