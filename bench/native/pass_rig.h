@@ -21,7 +21,7 @@ struct PassRig {
   Traffic traffic;
   uint32_t flows;
   uint32_t next_flow = kFresh;
-  uint16_t train = 0;  // the latest; 0: none yet
+  uint16_t train = 0;                  // the latest; 0: none yet
   std::unique_ptr<flow::Pages> lines;  // as much memory as the flow tables have
   std::vector<uint32_t> line_numbers;
   std::mt19937_64 random{7};
@@ -84,8 +84,8 @@ struct PassRig {
       const bool later = lot % 2 == 1 && train != 0;
       if (!later) ++train;
       put(batch, i,
-          test::ipv4(0x0c000000 + train, 0x0a000001, 17, test::udp(5000, 53),
-                     later ? 2 : 0x2000, train));
+          test::ipv4(0x0c000000 + train, 0x0a000001, 17, test::udp(5000, 53), later ? 2 : 0x2000,
+                     train));
     } else if (lot < 30) {
       test::Bytes error(8);
       error[0] = error[1] = 3;

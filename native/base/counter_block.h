@@ -13,8 +13,8 @@ class CounterBlock {
  public:
   // On cache lines of its own: the counters of two threads must not share one.
   explicit CounterBlock(uint32_t words) {
-    auto* block = static_cast<uint64_t*>(
-        ::operator new[](sizeof(uint64_t) * words, std::align_val_t{64}));
+    auto* block =
+        static_cast<uint64_t*>(::operator new[](sizeof(uint64_t) * words, std::align_val_t{64}));
     std::memset(block, 0, sizeof(uint64_t) * words);
     words_.reset(block, [](uint64_t* of) { ::operator delete[](of, std::align_val_t{64}); });
   }

@@ -81,8 +81,8 @@ void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint3
     if (__builtin_expect(same, 1)) continue;
     index[i] = kNoFlow;
     const TagLine& line = lines_[bucket[i]];
-    const bool again = (matches[i] & (matches[i] - 1)) != 0 ||
-                       line.may_continue(stored_tag(hashes[i]));
+    const bool again =
+        (matches[i] & (matches[i] - 1)) != 0 || line.may_continue(stored_tag(hashes[i]));
     rest[rest_count] = i;
     rest_count += again;
     if (!again) prefetch_free(bucket[i]);

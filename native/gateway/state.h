@@ -170,8 +170,8 @@ struct Gateway::State {
 
   GatewayConfig config;
   flow::KeyRule key_rule;
-  bool bare_geneve;  // nothing but GENEVE goes in front of a packet to a target
-  bool usual_way;    // no packet needs more than decide.cc's short way does
+  bool bare_geneve;       // nothing but GENEVE goes in front of a packet to a target
+  bool usual_way;         // no packet needs more than decide.cc's short way does
   uint8_t unusual_flags;  // of flows whose packets to their target do
   std::shared_ptr<const select::TargetTable> table;
   Endpoints endpoints;
