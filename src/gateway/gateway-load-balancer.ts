@@ -1,5 +1,10 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
-import { binding, type NativeEndpoint, type NativeGatewayEngine } from '../binding.js';
+import {
+  binding,
+  type NativeEndpoint,
+  type NativeGatewayEngine,
+  type NativeUdpConfig,
+} from '../binding.js';
 import {
   checkBoolean,
   checkInteger,
@@ -357,17 +362,7 @@ export class GatewayLoadBalancer extends GatewayControl {
 
 interface CheckedListen {
   base: BaseSettings;
-  udp: {
-    address: number;
-    port: number;
-    netns: string;
-    sourcePortBase: number;
-    sourcePortCount: number;
-    receiveBufferBytes: number;
-    sendBufferBytes: number;
-    ttl: number;
-    offloads: boolean;
-  };
+  udp: NativeUdpConfig;
   name: string;
   workers: number;
   signal: AbortSignal | undefined;
