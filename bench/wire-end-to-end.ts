@@ -2,7 +2,7 @@
 // against Open vSwitch at both ends of the tunnel, and against the router alone.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { prove, quick, report, wanted } from './harness.js';
-import { enterNamespaces, missingOf, WireLab } from './wire-lab.js';
+import { enterNamespaces, missingOf, needs, WireLab } from './wire-lab.js';
 import type { ApplianceRole, Counters, GatewayRole } from './wire-role.js';
 import {
   APPLIANCE,
@@ -96,11 +96,7 @@ async function compare(): Promise<void> {
 }
 
 if (wanted(SUITE, NAME)) {
-  const [missing] = Object.values(missingOf({ iperf3: 'iperf3' }));
-  if (missing) {
-    process.stderr.write(`bench: ${NAME}: not installed: ${missing}\n`);
-    process.exit(0);
-  }
+  needs(NAME, { iperf3: 'iperf3' });
   await enterNamespaces(import.meta.url);
   await compare();
 }

@@ -44,6 +44,14 @@ export function missingOf(packages: Readonly<Record<string, string>>): Record<st
   return Object.fromEntries(Object.entries(packages).filter(absent));
 }
 
+/** Ends the benchmark, saying what to install, where one of these programs is not there. */
+export function needs(name: string, packages: Readonly<Record<string, string>>): void {
+  const [missing] = Object.values(missingOf(packages));
+  if (missing === undefined) return;
+  process.stderr.write(`bench: ${name}: not installed: ${missing}\n`);
+  process.exit(0);
+}
+
 /** Nanoseconds of CPU that a process and its threads have had. */
 export function cpuNs(pid: number): number {
   const tasks = `/proc/${pid}/task`;

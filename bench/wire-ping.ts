@@ -1,7 +1,7 @@
 // Round trips of single packets: through gateway and appliance, and through two plain C programs that
 // block as often (device, socket, socket, socket, and back).
 import { quick, report, wanted } from './harness.js';
-import { enterNamespaces, missingOf, WireLab } from './wire-lab.js';
+import { enterNamespaces, needs, WireLab } from './wire-lab.js';
 import type { ApplianceRole, GatewayRole } from './wire-role.js';
 import {
   APPLIANCE,
@@ -69,11 +69,7 @@ async function compare(): Promise<void> {
 }
 
 if (wanted(SUITE, NAME)) {
-  const [missing] = Object.values(missingOf({ ping: 'iputils-ping' }));
-  if (missing) {
-    process.stderr.write(`bench: ${NAME}: not installed: ${missing}\n`);
-    process.exit(0);
-  }
+  needs(NAME, { ping: 'iputils-ping' });
   await enterNamespaces(import.meta.url);
   await compare();
 }
