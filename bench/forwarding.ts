@@ -14,6 +14,7 @@ import { udpPacket } from './traffic.js';
 const SUITE = 'forwarding';
 const NAME = 'forwarding gateway and appliance, loopback';
 const WINDOW = 256;
+const PROOF_BURST = 32;
 const ROUNDS = quick ? 2 : 5;
 const WARM_MS = quick ? 300 : 800;
 const MEASURE_MS = quick ? 700 : 2000;
@@ -70,18 +71,17 @@ async function proveLoop(): Promise<void> {
   socket.bind(PORT, gatewayB);
   await once(socket, 'listening');
   const came = new Set<string>();
-  const all = new Promise<void>((resolve) => {
-    socket.on('message', (message) => {
-      came.add(message.toString('hex'));
-      if (came.size >= WINDOW) resolve();
-    });
-  });
-  const sent = Array.from({ length: WINDOW }, (_, i) => datagram(i));
-  for (const packet of sent) socket.send(packet, PORT, gatewayA);
-  await Promise.race([all, sleep(5000)]);
+  const all = Array.from({ length: WINDOW }, (_, i) => datagram(i));
+  const sent = all.map((packet) => packet.toString('hex')).sort();
+  socket.on('message', (message) => came.add(message.toString('hex')));
+  // By parts: this socket's buffer is an ordinary one.
+  for (let from = 0; from < WINDOW; from += PROOF_BURST) {
+    for (const packet of all.slice(from, from + PROOF_BURST)) socket.send(packet, PORT, gatewayA);
+    const until = performance.now() + 5000;
+    while (came.size < from + PROOF_BURST && performance.now() < until) await sleep(1);
+  }
   socket.close();
-  const wants = sent.map((packet) => packet.toString('hex')).sort();
-  prove('every packet comes back through gateway and appliance', [...came].sort(), wants);
+  prove('every packet comes back through gateway and appliance', [...came].sort(), sent);
 }
 
 /** Sends the packets that go round; they enter at gateway A as if gateway B had sent them. */

@@ -8,6 +8,7 @@
 #include <random>
 
 #include "base/bytes.h"
+#include "base/prefetch.h"
 #include "bench/native/bench.h"
 #include "flow/pages.h"
 
@@ -95,7 +96,7 @@ void prefetched(bench::Suite& suite, const Size& size, bool huge) {
     uint64_t sum = 0;
     for (uint32_t at = 0; at < kReads; at += kBatch) {
       for (uint32_t i = 0; i < kBatch; ++i) {
-        __builtin_prefetch(memory.data() + size_t{lines[at + i]} * kLine);
+        base::prefetch(memory.data() + size_t{lines[at + i]} * kLine);
       }
       for (uint32_t i = 0; i < kBatch; ++i) {
         sum += base::load<uint64_t>(memory.data() + size_t{lines[at + i]} * kLine);

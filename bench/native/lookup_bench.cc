@@ -9,6 +9,7 @@
 #include <random>
 #include <type_traits>
 
+#include "base/prefetch.h"
 #include "bench/native/bench.h"
 #include "bench/native/peers/peer.h"
 #include "flow/flow_table.h"
@@ -336,7 +337,7 @@ class Rig {
     uint64_t sum = 0;
     for (uint32_t at = 0; at < kRound; at += kBatch) {
       for (uint32_t i = 0; i < kBatch; ++i) {
-        __builtin_prefetch(memory + size_t{line_numbers_[at + i]} * 64);
+        base::prefetch(memory + size_t{line_numbers_[at + i]} * 64);
       }
       for (uint32_t i = 0; i < kBatch; ++i) {
         sum += base::load<uint64_t>(memory + size_t{line_numbers_[at + i]} * 64);

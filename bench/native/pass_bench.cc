@@ -5,6 +5,7 @@
 //
 // Then headers alone: 68 bytes put in front of packets, and 40 bytes taken off and their cookie
 // compared. Their limit is to store and to load the same bytes.
+#include "base/prefetch.h"
 #include "bench/native/pass_rig.h"
 #include "wire/gwlb_options.h"
 
@@ -147,7 +148,7 @@ struct Headers {
   }
 
   void ask(size_t i) const {
-    if (i < packets.size()) __builtin_prefetch(packets[i]);
+    if (i < packets.size()) base::prefetch(packets[i]);
   }
   uint64_t decapsulate() const {
     uint32_t different = 0;

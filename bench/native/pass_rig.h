@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "base/prefetch.h"
 #include "bench/native/gateway_rig.h"
 #include "flow/pages.h"
 
@@ -122,7 +123,7 @@ struct PassRig {
     uint64_t sum = 0;
     for (size_t at = 0; at < line_numbers.size(); at += kRigBatch) {
       for (uint32_t i = 0; i < kRigBatch; ++i) {
-        __builtin_prefetch(memory + size_t{line_numbers[at + i]} * 64);
+        base::prefetch(memory + size_t{line_numbers[at + i]} * 64);
       }
       for (uint32_t i = 0; i < kRigBatch; ++i) {
         sum += base::load<uint64_t>(memory + size_t{line_numbers[at + i]} * 64);

@@ -6,6 +6,7 @@
 #include <random>
 #include <thread>
 
+#include "base/prefetch.h"
 #include "bench/native/bench.h"
 #include "bench/native/gateway_rig.h"
 #include "flow/pages.h"
@@ -52,7 +53,7 @@ class Reads : public Worker {
     const auto* memory = static_cast<const uint8_t*>(pages_.data());
     uint64_t sum = 0;
     for (size_t at = 0; at < lines_.size(); at += 64) {
-      for (size_t i = 0; i < 64; ++i) __builtin_prefetch(memory + size_t{lines_[at + i]} * 64);
+      for (size_t i = 0; i < 64; ++i) base::prefetch(memory + size_t{lines_[at + i]} * 64);
       for (size_t i = 0; i < 64; ++i) {
         sum += base::load<uint64_t>(memory + size_t{lines_[at + i]} * 64);
       }

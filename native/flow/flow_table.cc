@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "base/prefetch.h"
+
 namespace gwlb::flow {
 template <class Key>
 std::unique_ptr<FlowTable<Key>> FlowTable<Key>::create(uint32_t capacity) {
@@ -64,11 +66,13 @@ void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint3
   const void* candidate[kChunk];
   uint32_t rest[kChunk];
   uint32_t rest_count = 0;
+  uint32_t missed[kChunk];
+  uint32_t missed_count = 0;
 
   uint32_t i = 0;
   do {  // there is at least one
     bucket[i] = hash_bucket(hashes[i], buckets_);
-    __builtin_prefetch(&lines_[bucket[i]]);
+    base::prefetch(&lines_[bucket[i]]);
   } while (++i < n);
   constexpr uint32_t kRecordShift = sizeof(Record) == 32 ? 5 : 6;
   static_assert(sizeof(Record) == 1u << kRecordShift);
@@ -83,23 +87,30 @@ void FlowTable<Key>::lookup_chunk(const Key* keys, const uint64_t* hashes, uint3
     const TagLine& line = lines_[bucket[i]];
     const bool again =
         (matches[i] & (matches[i] - 1)) != 0 || line.may_continue(stored_tag(hashes[i]));
-    rest[rest_count] = i;
+    rest[rest_count] = missed[missed_count] = i;
     rest_count += again;
-    if (!again) prefetch_free(bucket[i]);
+    missed_count += !again;
   }
-  if (rest_count > 0) lookup_rest(keys, hashes, index, bucket, rest, rest_count);
+  if (rest_count > 0) {
+    missed_count +=
+        lookup_rest(keys, hashes, index, bucket, rest, rest_count, missed + missed_count);
+  }
+  if (missed_count > 0) prefetch_inserts(hashes, missed, missed_count);
 }
 
 // The others: a further match in the home bucket, or further buckets, one for all keys at a time.
+// Puts those that are nowhere into missed[], and returns how many they are.
 template <class Key>
-void FlowTable<Key>::lookup_rest(const Key* keys, const uint64_t* hashes, uint32_t* index,
-                                 uint32_t* bucket, uint32_t* rest, uint32_t rest_count) const {
+uint32_t FlowTable<Key>::lookup_rest(const Key* keys, const uint64_t* hashes, uint32_t* index,
+                                     uint32_t* bucket, uint32_t* rest, uint32_t rest_count,
+                                     uint32_t* missed) const {
+  uint32_t missed_count = 0;
   for (uint32_t probe = 0; rest_count > 0 && probe < probes_; ++probe) {
     for (uint32_t j = 0; j < rest_count; ++j) {
       const uint32_t i = rest[j];
       const uint32_t mask = match_tags(lines_[bucket[i]], stored_tag(hashes[i]));
       if (mask == 0) continue;
-      __builtin_prefetch(
+      base::prefetch(
           &records_[bucket[i] * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(mask))]);
     }
     uint32_t waiting = 0;  // rest[] is rewritten from its start while it is read
@@ -109,24 +120,43 @@ void FlowTable<Key>::lookup_rest(const Key* keys, const uint64_t* hashes, uint32
       index[i] = find_in(bucket[i], keys[i], tag);
       if (index[i] != kNoFlow) continue;
       if (!lines_[bucket[i]].may_continue(tag)) {
-        prefetch_free(hash_bucket(hashes[i], buckets_));
+        missed[missed_count++] = i;
         continue;
       }
       bucket[i] = forward(bucket[i], step(tag));
-      __builtin_prefetch(&lines_[bucket[i]]);
+      base::prefetch(&lines_[bucket[i]]);
       rest[waiting++] = i;
     }
     rest_count = waiting;
   }
+  return missed_count;
 }
 
-// Where an insert that finds room in this bucket will write.
+// Where inserts of these keys will write: nearly always into the home bucket or the next.
 template <class Key>
-void FlowTable<Key>::prefetch_free(uint32_t bucket) const {
+void FlowTable<Key>::prefetch_inserts(const uint64_t* hashes, uint32_t* missed,
+                                      uint32_t missed_count) const {
+  uint32_t waiting = 0;  // missed[] is rewritten from its start while it is read
+  for (uint32_t j = 0; j < missed_count; ++j) {
+    const uint64_t hash = hashes[missed[j]];
+    const uint32_t home = hash_bucket(hash, buckets_);
+    if (prefetch_free(home)) continue;
+    const uint32_t next = forward(home, step(stored_tag(hash)));
+    base::prefetch_to_write(&lines_[next]);
+    base::prefetch_to_write(&displacements_[next]);
+    missed[waiting++] = next;
+  }
+  for (uint32_t j = 0; j < waiting; ++j) prefetch_free(missed[j]);
+}
+
+// Asks for the record that the next insert into this bucket takes. False where there is none.
+template <class Key>
+bool FlowTable<Key>::prefetch_free(uint32_t bucket) const {
   const uint32_t free = match_tags(lines_[bucket], 0);
-  if (free == 0) return;
-  __builtin_prefetch(&records_[bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(free))],
-                     1);
+  if (free == 0) return false;
+  base::prefetch_to_write(
+      &records_[bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(free))]);
+  return true;
 }
 
 template <class Key>
@@ -205,6 +235,12 @@ void FlowTable<Key>::erase(uint32_t index) {
 template <class Key>
 void FlowTable<Key>::erase(const uint32_t* index, uint32_t n) {
   for (uint32_t i = 0; i < n; ++i) prefetch(index[i]);
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t bucket = index[i] / kTagsPerLine;
+    const uint32_t position = index[i] % kTagsPerLine;
+    if (displacements_[bucket].get(position) == 0) continue;
+    base::prefetch_to_write(&lines_[back(bucket, step(lines_[bucket].tag[position]))]);
+  }
   for (uint32_t i = 0; i < n; ++i) erase(index[i]);
 }
 

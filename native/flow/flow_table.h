@@ -52,6 +52,7 @@
 #include "base/assert.h"
 #include "base/cpu.h"
 #include "base/limits.h"
+#include "base/prefetch.h"
 #include "flow/flow_key.h"
 #include "flow/pages.h"
 #include "flow/tag_search.h"
@@ -149,9 +150,9 @@ class alignas(64) FlowTable {  // of one thread: no other's data beside it
   // Asks for the memory that looking at an index, and erasing it, needs.
   void prefetch(uint32_t index) const {
     const uint32_t bucket = index / kTagsPerLine;
-    __builtin_prefetch(&lines_[bucket], 1);
-    __builtin_prefetch(&records_[index]);
-    __builtin_prefetch(&displacements_[bucket]);
+    base::prefetch_to_write(&lines_[bucket]);
+    base::prefetch(&records_[index]);
+    base::prefetch(&displacements_[bucket]);
   }
 
   Record& at(uint32_t index) {
@@ -232,9 +233,10 @@ class alignas(64) FlowTable {  // of one thread: no other's data beside it
 
   void lookup_chunk(const Key* keys, const uint64_t* hashes, uint32_t n, uint32_t* index,
                     Search search) const;
-  void lookup_rest(const Key* keys, const uint64_t* hashes, uint32_t* index, uint32_t* bucket,
-                   uint32_t* rest, uint32_t rest_count) const;
-  void prefetch_free(uint32_t bucket) const;
+  uint32_t lookup_rest(const Key* keys, const uint64_t* hashes, uint32_t* index, uint32_t* bucket,
+                       uint32_t* rest, uint32_t rest_count, uint32_t* missed) const;
+  void prefetch_inserts(const uint64_t* hashes, uint32_t* missed, uint32_t missed_count) const;
+  bool prefetch_free(uint32_t bucket) const;
   uint32_t find_in(uint32_t bucket, const Key& key, uint16_t tag) const;
   void mark_passed(TagLine* line, uint16_t tag);
   void unmark(uint32_t bucket, uint16_t tag, uint32_t displacement);

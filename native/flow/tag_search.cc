@@ -1,5 +1,7 @@
 #include "flow/tag_search.h"
 
+#include "base/prefetch.h"
+
 namespace gwlb::flow {
 namespace {
 
@@ -21,7 +23,7 @@ const void* first_candidate(const TagLine* line, const uint8_t* records, uint32_
     const uint16_t tag = stored_tag(hashes[i]);                                          \
     matches[i] = match(line, tag);                                                       \
     candidate[i] = first_candidate(&line, records, record_shift, bucket[i], matches[i]); \
-    __builtin_prefetch(candidate[i]);                                                    \
+    base::prefetch(candidate[i]);                                                        \
   }
 
 void search_portable(const TagLine* lines, const uint8_t* records, uint32_t record_shift,

@@ -3,6 +3,7 @@
 // the rest of a train is often in the same batch.
 #include <algorithm>
 
+#include "base/prefetch.h"
 #include "gateway/state.h"
 #include "wire/checksum.h"
 #include "wire/ecn.h"
@@ -363,10 +364,10 @@ void hash_batch(Gateway::State& state, PacketBatch& batch) {
 // The packet's headers, and what will be written in front of one that enters.
 GWLB_HOT void prefetch(const PacketBatch& batch, uint32_t i, bool enters, bool more_headers) {
   const uint8_t* packet = batch.packet(i);
-  __builtin_prefetch(packet);
-  if (!enters) return __builtin_prefetch(packet + kLine);
-  __builtin_prefetch(packet - kLine, 1);
-  if (more_headers) __builtin_prefetch(packet - 2 * kLine, 1);
+  base::prefetch(packet);
+  if (!enters) return base::prefetch(packet + kLine);
+  base::prefetch_to_write(packet - kLine);
+  if (more_headers) base::prefetch_to_write(packet - 2 * kLine);
 }
 
 template <class Classify>

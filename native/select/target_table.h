@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/limits.h"
+#include "base/prefetch.h"
 #include "base/siphash.h"
 #include "select/score.h"
 
@@ -71,7 +72,7 @@ class TargetTable {
   // Asks for the memory that choose() will read.
   void prefetch(uint16_t zone, uint64_t hash) const {
     const uint16_t* rows = row_data(zone);
-    if (rows != nullptr) __builtin_prefetch(rows + row(hash));
+    if (rows != nullptr) base::prefetch(rows + row(hash));
   }
   uint32_t row(uint64_t hash) const { return static_cast<uint32_t>(hash) & (rows() - 1); }
   uint32_t rows() const { return 1u << row_bits_; }
