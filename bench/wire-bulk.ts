@@ -1,9 +1,10 @@
 // A few flows of full packets, as TCP and UDP senders make them: UDP super-packets into the endpoint's
 // device. Inner packets for a second of the gateway's CPU: towards a target that throws everything
-// away, and there and back with one that returns the trains as they come.
+// away, and there and back with one that returns the trains as they come. Beside it the same chain of
+// system calls in C, which looks nothing up and sums nothing: what the kernel alone takes.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { prove, quick, report, wanted } from './harness.js';
-import { cpuNs, enterNamespaces, type Role, WireLab } from './wire-lab.js';
+import { cpuNs, enterNamespaces, WireLab } from './wire-lab.js';
 import type { Counters, GatewayRole } from './wire-role.js';
 import {
   APPLIANCE,
@@ -18,26 +19,58 @@ import {
 
 const SUITE = 'wire-bulk';
 const BYTES = 1400;
+const INNER_HEADERS = 28;
 const FLOWS = 4;
+const CHAIN = 'C chain';
 const ROUNDS = quick ? 1 : 7;
 const SECONDS = quick ? '0.2' : '1.5';
 const WAYS = { 'wire bulk to targets': false, 'wire bulk there and back': true } as const;
 const chosen = Object.entries(WAYS).filter(([name]) => wanted(SUITE, name));
 
-/** Inner packets for a second of the gateway's CPU. */
-async function blast(lab: WireLab, names: Names, gateway: Role, back: boolean): Promise<number> {
-  const done = async () => {
-    const { toTargets, out } = await gateway.ask<Counters>('counters');
-    return back ? out : toTargets;
-  };
-  const [before, spent] = [await done(), cpuNs(gateway.pid)];
+interface Forwarder {
+  pid: number;
+  /** Inner packets that went through so far. */
+  done: () => Promise<number>;
+}
+
+/** Inner packets for a second of the forwarder's CPU. */
+async function blast(lab: WireLab, names: Names, { pid, done }: Forwarder): Promise<number> {
+  const [before, spent] = [await done(), cpuNs(pid)];
   const { sent } = await lab.measure(
     ...['blast', names.client, SERVER, SECONDS, `${BYTES}`, `${FLOWS}`],
   );
   await sleep(100);
-  const [after, all] = [await done(), cpuNs(gateway.pid)];
+  const [after, all] = [await done(), cpuNs(pid)];
   prove('packets go through', sent > 0 && after - before > 0, true);
   return ((after - before) * 1e9) / (all - spent);
+}
+
+async function sample(lab: WireLab, names: Names, forwarder: Forwarder): Promise<number> {
+  await inspect(lab, names, true);
+  await blast(lab, names, forwarder);
+  const rate = await blast(lab, names, forwarder);
+  await inspect(lab, names, false);
+  return rate;
+}
+
+/** The C chain's device, and what was read from it. */
+async function sampleChain(lab: WireLab, names: Names): Promise<number> {
+  const { router } = names;
+  await lab.ip(router, [
+    `tuntap add dev ${TUN} mode tun vnet_hdr`,
+    `link set ${TUN} mtu ${MTU} up`,
+  ]);
+  const child = lab.tool('chain', router, TUN, names.gateway, GATEWAY, APPLIANCE);
+  const done = async () => {
+    const shown = await lab.run(router, 'ip', '-j', '-s', 'link', 'show', TUN);
+    const [{ stats64 }] = JSON.parse(shown) as [{ stats64: { tx: Record<string, number> } }];
+    const { bytes, packets } = stats64.tx;
+    return (bytes - packets * INNER_HEADERS) / (BYTES - INNER_HEADERS);
+  };
+  const rate = await sample(lab, names, { pid: child.pid!, done });
+  await lab.end(child);
+  await lab.ip(router, [`tuntap del dev ${TUN} mode tun`]);
+  return rate;
 }
 
 /** The next hop throws away whatever is for `address`: it is there, and not its own. */
@@ -58,6 +91,7 @@ async function compare(name: string, back: boolean): Promise<void> {
   const samples = new Map<string, number[]>([
     ['gwlb', []],
     ['offloads off', []],
+    ...(back ? [] : [[CHAIN, []] as [string, number[]]]),
   ]);
   let granted: string[] = [];
   try {
@@ -69,13 +103,16 @@ async function compare(name: string, back: boolean): Promise<void> {
     const options = { address: GATEWAY, netns: names.gateway, target: APPLIANCE, tun };
     for (let round = 0; round < ROUNDS; round += 1) {
       for (const [kind, values] of samples) {
+        if (kind === CHAIN) {
+          values.push(await sampleChain(lab, names));
+          continue;
+        }
         const gateway: GatewayRole = { ...options, offloads: kind === 'gwlb' };
         const own = await lab.role('gateway', gateway);
-        if (kind === 'gwlb') granted = (await own.ask<Counters>('counters')).offloads;
-        await inspect(lab, names, true);
-        await blast(lab, names, own, back);
-        values.push(await blast(lab, names, own, back));
-        await inspect(lab, names, false);
+        const counters = () => own.ask<Counters>('counters');
+        if (kind === 'gwlb') granted = (await counters()).offloads;
+        const done = async () => (await counters())[back ? 'out' : 'toTargets'];
+        values.push(await sample(lab, names, { pid: own.pid, done }));
         await lab.end(own.child);
       }
     }
