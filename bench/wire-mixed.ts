@@ -1,6 +1,6 @@
 // Datagrams of many flows, one by one: a gateway that takes them from a GENEVE peer and sends them on
 // to its target, against a plain C program that sends everything back with the same two system calls,
-// and against Node's dgram. Packets for a second of the forwarder's CPU: its core is its own, and what
+// one that sends each flow by its own source port as we do, and against Node's dgram. Packets for a second of the forwarder's CPU: its core is its own, and what
 // generates the traffic is never the limit.
 import type { ChildProcess } from 'node:child_process';
 import { prove, quick, report, wanted } from './harness.js';
@@ -14,6 +14,10 @@ const WINDOW = '512';
 const [GENERATOR, FORWARDER, SINK, PEER] = ['127.1.0.1', '127.1.0.2', '127.1.0.3', '127.1.0.4'];
 
 const FLOWS = 1024;
+/** Source ports: our default. */
+const PORTS = 64;
+const ECHO = 'C echo';
+const SPREAD = `C echo, ${PORTS} source ports`;
 
 interface Traffic {
   name: string;
@@ -45,9 +49,13 @@ const STARTS: Readonly<Record<string, Start>> = {
     const { pid, child } = await lab.role('gateway', options);
     return { pid, to: SINK, geneve: true, child };
   },
-  'C echo': async (lab) => {
+  [ECHO]: async (lab) => {
     const child = lab.tool('echo', '-', PEER);
     return { pid: child.pid!, to: GENERATOR, geneve: false, child };
+  },
+  [SPREAD]: async (lab) => {
+    const child = lab.tool('spread', '-', FORWARDER, SINK, String(PORTS));
+    return { pid: child.pid!, to: SINK, geneve: false, child };
   },
   'Node dgram': async (lab) => {
     const options: DgramRole = { address: FORWARDER, to: SINK };
@@ -60,7 +68,7 @@ const STARTS: Readonly<Record<string, Start>> = {
 async function sample(lab: WireLab, name: string, { bytes, run }: Traffic): Promise<number> {
   const { pid, to, geneve, child } = await STARTS[name](lab);
   try {
-    const address = name === 'C echo' ? PEER : FORWARDER;
+    const address = name === ECHO ? PEER : FORWARDER;
     const size = String(geneve ? bytes : bytes + 8);
     const generate = (seconds: string) =>
       lab.measure(

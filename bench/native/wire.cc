@@ -8,6 +8,9 @@
 //       FROM.
 //   wire echo NETNS ADDRESS [blocking]
 //       recvmmsg/sendmmsg, everything back to where it came from; with `blocking` one at a time.
+//   wire spread NETNS ADDRESS TO PORTS
+//       The same to TO:6081, but a flow (a source port of the packets in the datagrams) leaves by
+//       its own of PORTS sockets, as GENEVE wants it (RFC 8926, 3.3).
 //   wire relay NETNS TUN UDP_NETNS ADDRESS PEER
 //       a TUN device's packets to PEER:6081 and what comes from there into the device, one at a
 //       time
@@ -231,6 +234,39 @@ int echo(const char* netns, const char* address, bool blocking) {
   }
 }
 
+int spread(char** arg) {
+  enter(arg[0]);
+  const int in = udp_socket(arg[1], kPort);
+  sockaddr_in to = address_of(arg[2], kPort);
+  const auto ports = static_cast<uint32_t>(std::atoi(arg[3]));
+  std::vector<int> sockets;
+  for (uint32_t i = 0; i < ports; ++i) sockets.push_back(udp_socket(arg[1], 0));
+  Batch batch(9216);
+  std::vector<std::vector<mmsghdr>> leaving(ports);
+  std::vector<uint32_t> used;
+  for (;;) {
+    const int n = batch.receive(in, MSG_WAITFORONE);
+    for (int i = 0; i < n; ++i) {
+      batch.vectors[i].iov_len = batch.messages[i].msg_len;
+      const auto* packet = static_cast<const uint8_t*>(batch.vectors[i].iov_base);
+      const uint32_t by = static_cast<uint32_t>(packet[20] << 8 | packet[21]) % ports;
+      if (leaving[by].empty()) used.push_back(by);
+      leaving[by].push_back(batch.messages[i]);
+      leaving[by].back().msg_hdr.msg_name = &to;
+    }
+    for (const uint32_t by : used) {
+      auto& messages = leaving[by];
+      for (size_t done = 0; done < messages.size();) {
+        const int more = sendmmsg(sockets[by], &messages[done],
+                                  static_cast<uint32_t>(messages.size() - done), 0);
+        done += more > 0 ? static_cast<size_t>(more) : 1;
+      }
+      messages.clear();
+    }
+    used.clear();
+  }
+}
+
 // The message is a train of datagrams of this size. `control` has room for one number.
 void set_train(msghdr* message, char* control, size_t bytes) {
   message->msg_control = control;
@@ -401,6 +437,7 @@ int main(int argc, char** argv) {
   char** arg = argv + 2;
   if (mode == "generate" && argc == 11) return generate(arg);
   if (mode == "echo" && argc >= 4) return echo(arg[0], arg[1], argc > 4);
+  if (mode == "spread" && argc == 6) return spread(arg);
   if (mode == "relay" && argc == 7) return relay(arg);
   if (mode == "chain" && argc == 7) return chain(arg);
   if (mode == "blast" && argc == 7) return blast(arg);
