@@ -16,8 +16,8 @@ const FLOWS = 64;
 const PORTS = 8;
 const WINDOW = 1024;
 const ROUNDS = quick ? 1 : 7;
-const WARM_MS = quick ? 200 : 500;
-const MEASURE_MS = quick ? 300 : 1500;
+const WARM_MS = quick ? 100 : 500;
+const MEASURE_MS = quick ? 200 : 1500;
 const SIZES = [92, 1400];
 const READY_MS = 15_000;
 

@@ -109,13 +109,19 @@ async function runSuites(
     ...['--filter', options.filter],
   ];
   const failed: string[] = [];
-  for (const suite of suites) {
+  const one = async (suite: Suite) => {
     const started = performance.now();
     if (!(await runSuite(suite, args, take))) failed.push(`${suite.language} ${suite.name}`);
-    if (options.mode === 'list') continue;
+    if (options.mode === 'list') return;
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     process.stderr.write(`bench: ${suite.language} ${suite.name}: ${seconds} s\n`);
+  };
+  const beside = (suite: Suite) => options.quick && suite.waits === true;
+  const waiting = Promise.all(suites.filter(beside).map(one));
+  for (const suite of suites) {
+    if (!beside(suite)) await one(suite);
   }
+  await waiting;
   return failed;
 }
 
