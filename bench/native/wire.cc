@@ -313,11 +313,12 @@ int relay(char** arg) {
 int chain(char** arg) {
   constexpr size_t kOuter = 40, kHeaders = kOuter + kInnerHeaders;
   constexpr size_t kTrain = 65'507;
+  constexpr unsigned kTunUso = 0x20 | 0x40;  // TUN_F_USO4 and 6, which older headers lack
   // struct virtio_net_hdr, whose header C++ cannot read.
   constexpr size_t kVnetHeader = 10, kGsoSizeAt = 4;
   enter(arg[0]);
   const int tun = open_tun(arg[1], IFF_VNET_HDR);
-  if (ioctl(tun, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | 0x20 | 0x40) != 0) {
+  if (ioctl(tun, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | kTunUso) != 0) {
     fail("TUNSETOFFLOAD");
   }
   enter(arg[2]);
