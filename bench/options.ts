@@ -6,11 +6,11 @@ export const USAGE = `npm run bench -- [options]
   --quick         under a minute in all, smaller tables: proves that everything runs, judges nothing
   --filter TEXT   only cases whose name, such as "lookup ipv4 1m", or suite has TEXT in it
   --json          one JSON object a line instead of the table; the header goes to stderr
-  --list          the names of all cases, without running any
+  --list          the names of all cases, without running any, held against bench/cases.json
   --limits        what this machine can do at best: memory, system calls, calls from JavaScript
   --instructions  instructions per packet of the hot loops (callgrind), held against
                   bench/instructions.json: more than 5 % above the record fails
-  --update        with --instructions: write the record instead
+  --update        with --instructions or --list: write the record instead
   --help          this
 `;
 
@@ -58,11 +58,14 @@ export function readOptions(args: readonly string[]): Options {
     );
   }
   const mode = values.help ? 'help' : (chosen[0] ?? 'run');
-  if (values.update && !values.instructions) {
+  if (values.update && mode !== 'instructions' && mode !== 'list') {
     throw new UsageError(
-      '--update writes the record of --instructions and is of no use without it',
+      '--update writes the record of --instructions or --list and is of no use without one of them',
     );
   }
   const { quick, json, filter, update } = values;
+  if (mode === 'list' && update && filter !== '') {
+    throw new UsageError('--list --update writes the names of all cases: leave --filter out');
+  }
   return { mode, quick, json, filter, update };
 }

@@ -6,10 +6,19 @@ import { availableParallelism, cpus, loadavg, release } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { BARS } from './bars.js';
+import {
+  type CaseRecord,
+  casesOf,
+  changedCases,
+  readCases,
+  titleOf,
+  UPDATE_CASES,
+  writeCases,
+} from './cases.js';
 import { instructions } from './instructions.js';
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
 import { type ListedCase, type Row, rowProblem } from './row.js';
-import { LIMIT_SUITES, SUITES, type Suite } from './suites.js';
+import { LIMIT_SUITES, programsOf, SUITES, type Suite } from './suites.js';
 import { limitsText, linesOf, tableText } from './table.js';
 
 const SUITE_TIMEOUT_MS = 20 * 60_000;
@@ -45,16 +54,28 @@ function headerText(run: Circumstances): string {
   return `${date} | ${machine}, load ${load} | ${kernel} | Node ${node} | commit ${at}\n${command}`;
 }
 
-/** Builds the native programs; false where that failed. */
-function buildPrograms(): boolean {
+const say = (text: string) => process.stderr.write(`bench: ${text}\n`);
+
+/** Builds what the suites run; false where that failed. */
+function buildPrograms(suites: readonly Suite[]): boolean {
+  const programs = [...new Set(suites.flatMap(programsOf))];
+  if (programs.length === 0) return true;
+  const started = performance.now();
+  say(`building ${programs.join(', ')}`);
+  const targets = programs.map((name) => `../build-native/bench/${name}`);
   const { status, stdout, stderr } = spawnSync(
     'make',
-    ['-s', `-j${availableParallelism()}`, '-C', 'native', 'bench-programs'],
+    ['-s', `-j${availableParallelism()}`, '-C', 'native', ...targets],
     { cwd: root, encoding: 'utf8' },
   );
-  if (status === 0) return true;
-  process.stderr.write(`${stdout ?? ''}${stderr ?? ''}bench: the native programs were not built\n`);
-  return false;
+  if (status !== 0) {
+    process.stderr.write(
+      `${stdout ?? ''}${stderr ?? ''}bench: the native programs were not built\n`,
+    );
+    return false;
+  }
+  say(`built: ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  return true;
 }
 
 function commandOf(suite: Suite): string[] {
@@ -101,7 +122,7 @@ async function runSuite(
 async function runSuites(
   suites: readonly Suite[],
   options: Options,
-  take: (line: unknown) => void,
+  take: (line: unknown, suite: Suite) => void,
 ): Promise<string[]> {
   const args = [
     ...(options.quick ? ['--quick'] : []),
@@ -109,12 +130,15 @@ async function runSuites(
     ...['--filter', options.filter],
   ];
   const failed: string[] = [];
+  let begun = 0;
   const one = async (suite: Suite) => {
     const started = performance.now();
-    if (!(await runSuite(suite, args, take))) failed.push(`${suite.language} ${suite.name}`);
+    const at = `${++begun} of ${suites.length}`;
+    if (options.mode !== 'list') say(`${titleOf(suite)} (${at})`);
+    const ok = await runSuite(suite, args, (line) => take(line, suite));
+    if (!ok) failed.push(titleOf(suite));
     if (options.mode === 'list') return;
-    const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    process.stderr.write(`bench: ${suite.language} ${suite.name}: ${seconds} s\n`);
+    say(`${titleOf(suite)}: ${((performance.now() - started) / 1000).toFixed(1)} s`);
   };
   const beside = (suite: Suite) => options.quick && suite.waits === true;
   const waiting = Promise.all(suites.filter(beside).map(one));
@@ -126,13 +150,22 @@ async function runSuites(
 }
 
 async function list(options: Options): Promise<string[]> {
+  const suites = [...SUITES, ...LIMIT_SUITES];
   const seen = new Set<string>();
-  return runSuites([...SUITES, ...LIMIT_SUITES], options, (line) => {
+  const cases: CaseRecord = Object.fromEntries(suites.map((suite) => [titleOf(suite), []]));
+  if (!buildPrograms(suites)) return ['the build'];
+  const failed = await runSuites(suites, options, (line, suite) => {
     const { case: name } = line as ListedCase;
     if (seen.has(name)) throw new Error(`two cases are named "${name}"`);
     seen.add(name);
+    cases[titleOf(suite)].push(name);
     console.log(options.json ? JSON.stringify(line) : name);
   });
+  if (failed.length > 0 || options.filter !== '') return failed;
+  if (options.update) writeCases(root, cases);
+  const changed = changedCases(readCases(root), cases);
+  for (const sentence of changed) say(`bench/cases.json is of other cases: ${sentence}`);
+  return changed.length === 0 ? [] : [`the record of cases (${UPDATE_CASES})`];
 }
 
 /** Runs cases and prints them: the table with bars, or the machine's limits. */
@@ -142,11 +175,20 @@ async function measure(options: Options, args: readonly string[]): Promise<strin
   const rows: Row[] = [];
   (options.json ? console.error : console.log)(`${headerText(run)}\n`);
   const limits = options.mode === 'limits';
-  const failed = await runSuites(limits ? LIMIT_SUITES : SUITES, options, (line) => {
+  const cases = readCases(root);
+  const suites = (limits ? LIMIT_SUITES : SUITES).filter(
+    (suite) => casesOf(cases, suite, options.filter).length > 0,
+  );
+  if (!buildPrograms(suites)) return ['the build'];
+  const failed = await runSuites(suites, options, (line, suite) => {
     const problem = rowProblem(line);
     if (problem !== null) throw new Error(`no row (${problem}): ${JSON.stringify(line)}`);
     const row = line as Row;
+    if (!cases[titleOf(suite)].includes(row.case)) {
+      throw new Error(`"${row.case}" is not in bench/cases.json: ${UPDATE_CASES}`);
+    }
     rows.push(row);
+    say(`  ${row.case}`);
     if (options.json) console.log(JSON.stringify({ ...row, run }));
   });
   if (!options.json && rows.length > 0) {
@@ -169,10 +211,6 @@ async function main(args: readonly string[]): Promise<void> {
   }
   if (options.mode === 'instructions') {
     process.exitCode = instructions(root, options.update);
-    return;
-  }
-  if (!buildPrograms()) {
-    process.exitCode = 1;
     return;
   }
   const failed = await (options.mode === 'list' ? list(options) : measure(options, args));

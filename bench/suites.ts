@@ -12,6 +12,8 @@ export interface Suite {
    * they have one thread.
    */
   pinned?: true;
+  /** Native programs it runs besides its own, by their names in native/Makefile. */
+  programs?: readonly string[];
   /** It mostly waits: a quick run, whose times are not judged, runs it beside the others. */
   waits?: true;
 }
@@ -27,15 +29,20 @@ export const SUITES: readonly Suite[] = [
   { name: 'lookup', language: 'javascript', pinned: true },
   { name: 'boundary', language: 'javascript', pinned: true },
   { name: 'pass', language: 'javascript', pinned: true },
-  { name: 'appliance', language: 'javascript' },
+  { name: 'appliance', language: 'javascript', programs: ['echo'] },
   { name: 'forwarding', language: 'javascript' },
   { name: 'change', language: 'javascript' },
-  { name: 'wire-end-to-end', language: 'javascript' },
-  { name: 'wire-ping', language: 'javascript' },
-  { name: 'wire-mixed', language: 'javascript' },
-  { name: 'wire-bulk', language: 'javascript' },
+  { name: 'wire-end-to-end', language: 'javascript', programs: ['wire'] },
+  { name: 'wire-ping', language: 'javascript', programs: ['wire'] },
+  { name: 'wire-mixed', language: 'javascript', programs: ['wire'] },
+  { name: 'wire-bulk', language: 'javascript', programs: ['wire'] },
   { name: 'health', language: 'javascript', waits: true },
 ];
+
+/** What has to be built before a suite runs: targets below the folder of the benchmarks' programs. */
+export function programsOf({ language, name, programs = [] }: Suite): string[] {
+  return language === 'native' ? [name, ...programs] : ['addon.node', ...programs];
+}
 
 /** The suites of `--limits`. */
 export const LIMIT_SUITES: readonly Suite[] = [

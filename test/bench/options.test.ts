@@ -35,6 +35,7 @@ t.test('wrong options are named', async (t) => {
     [['--list', '--limits'], '--list, --limits'],
     [['--update'], '--instructions'],
     [['--limits', '--update'], '--instructions'],
+    [['--list', '--update', '--filter', 'hash'], '--filter'],
   ] as const) {
     try {
       readOptions(args);

@@ -1,7 +1,6 @@
 /** The benchmark command itself: its cases, its rows, its errors. Figures are not judged here. */
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { BARS } from '../../bench/bars.js';
 import { rowProblem } from '../../bench/row.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 import { root } from '../tidy/tree.js';
@@ -24,15 +23,10 @@ if (reason !== null) {
   // The first run builds the programs.
   allowSeconds(t, 600);
 
-  t.test('bars are of cases that there are', async (t) => {
+  t.test('the record of cases is what the suites have', async (t) => {
     const { status, stdout, stderr } = bench('--list');
     t.equal(status, 0, stderr);
-    const cases = new Set(lines(stdout));
-    t.ok(cases.has('lookup ipv4 1m'));
-    t.strictSame(
-      Object.keys(BARS).filter((name) => !cases.has(name)),
-      [],
-    );
+    t.ok(lines(stdout).includes('lookup ipv4 1m'));
   });
 
   t.test('rows are as they are documented', async (t) => {

@@ -1,0 +1,40 @@
+// Which suite has which cases: a run builds and starts only the suites that its filter names.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Suite } from './suites.js';
+
+/** The names of each suite's cases, by `language name`, in the order of the suites. */
+export type CaseRecord = Record<string, string[]>;
+
+const pathOf = (root: string) => join(root, 'bench/cases.json');
+
+export const UPDATE_CASES = 'npm run bench -- --list --update';
+
+export const titleOf = (suite: Suite): string => `${suite.language} ${suite.name}`;
+
+export function readCases(root: string): CaseRecord {
+  return JSON.parse(readFileSync(pathOf(root), 'utf8'));
+}
+
+export function writeCases(root: string, cases: CaseRecord): void {
+  writeFileSync(pathOf(root), `${JSON.stringify(cases, null, 2)}\n`);
+}
+
+/** The recorded cases of a suite that a filter leaves, which the suites themselves read alike. */
+export function casesOf(cases: CaseRecord, suite: Suite, filter: string): string[] {
+  return (cases[titleOf(suite)] ?? []).filter((name) => `${suite.name} ${name}`.includes(filter));
+}
+
+/** A sentence for each suite whose cases are not the recorded ones. */
+export function changedCases(record: CaseRecord, now: CaseRecord): string[] {
+  return [...new Set([...Object.keys(record), ...Object.keys(now)])].flatMap((title) => {
+    const before = record[title] ?? [];
+    const after = now[title] ?? [];
+    const gone = before.filter((name) => !after.includes(name));
+    const added = after.filter((name) => !before.includes(name));
+    if (gone.length === 0 && added.length === 0) return [];
+    const list = (word: string, names: string[]) =>
+      names.length === 0 ? [] : [`${word} ${names.map((name) => `"${name}"`).join(', ')}`];
+    return [`${title}: ${[...list('new', added), ...list('gone', gone)].join('; ')}`];
+  });
+}
