@@ -25,7 +25,7 @@ export type BatchField =
   | 'offset'
   | 'length'
   | 'address'
-  | 'flow'
+  | 'cookie'
   | 'port'
   | 'source_port'
   | 'target'

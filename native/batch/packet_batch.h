@@ -41,7 +41,7 @@ enum class Verdict : uint8_t {
   FIELD(offset, uint32_t)  /* first byte of the packet, from the start of the block        */     \
   FIELD(length, uint32_t)  /* bytes of the packet                                          */     \
   FIELD(address, uint32_t) /* outer IPv4 peer: source when received, destination to send   */     \
-  FIELD(flow, uint32_t)    /* cookie of the packet's flow, 0 where it has none             */     \
+  FIELD(cookie, uint32_t)  /* cookie of the packet's flow, 0 where it has none             */     \
   FIELD(port, uint16_t)    /* outer UDP peer port: source when received, destination to send */   \
   FIELD(source_port, uint16_t) /* outer UDP source port to send from, as a flow-stable index   */ \
   FIELD(target, uint16_t)      /* slot of the target, or kNoTarget                             */ \
@@ -121,7 +121,7 @@ class PacketBatch {
     length[i] = bytes;
     hash[i] = 0;
     address[i] = 0;
-    flow[i] = 0;
+    cookie[i] = 0;
     port[i] = 0;
     source_port[i] = 0;
     target[i] = base::kNoTarget;

@@ -30,7 +30,7 @@ namespace gwlb::gateway {
   X(flows_active_ipv6, "IPv6 flows in the table")                                               \
   X(flows_rejected, "first packets that got no target")                                         \
   X(flows_rejected_tcp, "the TCP ones among them")                                              \
-  X(flows_untracked, "packets forwarded by the table row because the flow table was full")      \
+  X(packets_untracked, "packets forwarded by the table row because the flow table was full")    \
   X(flows_picked_up, "TCP flows picked up in mid-stream")                                       \
   X(flows_evicted, "flows in probation that gave way to newer ones")                            \
   X(flows_refused, "flows whose packets were answered with a RST, since their target was lost") \

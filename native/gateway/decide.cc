@@ -184,7 +184,7 @@ GWLB_APART void open_flow(Gateway::State& state, PacketBatch& batch, uint32_t i)
   const uint32_t index = make_entry(state, key, batch.hash[i]);
   if (index == kNoFlow) {
     state.note_untracked();
-    state.counters.add(GatewayCounter::flows_untracked, batch.packets[i]);
+    state.counters.add(GatewayCounter::packets_untracked, batch.packets[i]);
     return send_to_target(state, batch, i, cookie, nullptr);
   }
   FlowState& flow = Family<Key>::flows(state).at(index).state;
@@ -327,7 +327,7 @@ DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, u
 // `counted` is null where the flow is not counted.
 void leave(Gateway::State& state, PacketBatch& batch, uint32_t i, uint32_t cookie,
            FlowCounters* counted) {
-  batch.flow[i] = cookie;
+  batch.cookie[i] = cookie;
   const uint32_t bytes = batch.length[i];
   if (!leave_by_endpoint(state, batch, i)) return;
   if (counted != nullptr) {
@@ -412,7 +412,7 @@ GWLB_HOT bool go_back(Gateway::State& state, PacketBatch& batch, uint32_t i, con
     return false;
   }
   refresh_usual(state, flow, seen);
-  batch.flow[i] = seen.cookie;
+  batch.cookie[i] = seen.cookie;
   if (leave_by_endpoint(state, batch, i)) {
     batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);
   }

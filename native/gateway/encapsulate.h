@@ -19,7 +19,7 @@ inline uint16_t ip_ether_type(const uint8_t* ip) {
 
 inline void address_to_target(batch::PacketBatch& batch, uint32_t i,
                               const select::TargetSpec& target, uint32_t cookie) {
-  batch.flow[i] = cookie;
+  batch.cookie[i] = cookie;
   batch.target[i] = target.slot;
   batch.address[i] = target.address;
   batch.port[i] = target.port;

@@ -190,8 +190,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     }
   }
 
-  /** @internal Use `listen`. */
-  constructor(key: symbol, checked: CheckedAppliance, health: Server | null) {
+  private constructor(key: symbol, checked: CheckedAppliance, health: Server | null) {
     if (key !== PRIVATE) throw invalidArgument('Appliance', 'a call of Appliance.listen', key);
     super();
     const { udp } = checked.config;
@@ -299,7 +298,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   #inspectOne(native: NativeApplianceBatch): void {
     let batch = this.#batches.get(native);
     if (!batch) {
-      batch = new InspectedBatch(native);
+      batch = InspectedBatch.of(native);
       this.#batches.set(native, batch);
     }
     const packets = batch;

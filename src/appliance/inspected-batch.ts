@@ -13,6 +13,13 @@ const DESTINATION_WORD = 12;
 const FIRST_FRAGMENT = 2;
 const LATER_FRAGMENT = 4;
 
+/** What only this package can give to constructors. */
+const PRIVATE = Symbol('appliance');
+
+function checkKey(name: string, key: unknown): void {
+  if (key !== PRIVATE) throw invalidArgument(name, 'those that an inspector is given', key);
+}
+
 interface InspectedView extends BatchView {
   readonly native: NativeApplianceBatch;
 }
@@ -35,7 +42,13 @@ export class InspectedPacket extends Packet {
   readonly #details: Uint32Array;
   #row = 0;
 
-  constructor(view: InspectedView) {
+  /** @internal */
+  static override over(view: InspectedView): InspectedPacket {
+    return new InspectedPacket(PRIVATE, view);
+  }
+
+  private constructor(key: symbol, view: InspectedView) {
+    checkKey('InspectedPacket', key);
     super(view);
     this.#details = view.native.details;
   }
@@ -255,6 +268,7 @@ class InspectedWalk implements IterableIterator<InspectedPacket> {
  * out packets whose flow gets a verdict (`passFlow`, `dropFlow`) before it comes to them.
  */
 export class InspectedBatch extends Batch<InspectedPacket> {
+  /** @internal */
   declare readonly native: NativeApplianceBatch;
   #idle: InspectedPacket | null = null;
   readonly #giveBack = (cursor: InspectedPacket): void => {
@@ -262,7 +276,12 @@ export class InspectedBatch extends Batch<InspectedPacket> {
   };
 
   /** @internal */
-  constructor(native: NativeApplianceBatch) {
+  static of(native: NativeApplianceBatch): InspectedBatch {
+    return new InspectedBatch(PRIVATE, native);
+  }
+
+  private constructor(key: symbol, native: NativeApplianceBatch) {
+    checkKey('InspectedBatch', key);
     super(native);
   }
 
@@ -282,6 +301,6 @@ export class InspectedBatch extends Batch<InspectedPacket> {
   }
 
   protected override makeCursor(): InspectedPacket {
-    return new InspectedPacket(this);
+    return InspectedPacket.over(this);
   }
 }

@@ -59,10 +59,10 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   #pending: (() => void)[] = [];
   #emitting = false;
 
-  /**
-   * @param options See `TargetGroupOptions`.
-   * @param runtime Clock, timers and checks; for simulations and tests.
-   */
+  /** Throws what is wrong with an option, naming it. */
+  constructor(options?: TargetGroupOptions);
+  /** @internal With clock, timers and checks of another kind: for simulations. */
+  constructor(options?: TargetGroupOptions, runtime?: Runtime);
   constructor(options: TargetGroupOptions = {}, runtime: Runtime = SYSTEM_RUNTIME) {
     super();
     this.#settings = checkTargetGroup(options);
@@ -145,7 +145,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
    * Changes the attributes that are named, as AWS `ModifyTargetGroupAttributes` does; all or none.
    * Throws `ERR_GWLB_ATTRIBUTES`.
    */
-  set attributes(changes: TargetGroupAttributes) {
+  modifyAttributes(changes: TargetGroupAttributes): void {
     this.#checkOpen();
     const changed = changeAttributes(this.#settings, changes);
     if (this.#host && changed.stickiness !== this.stickiness) {
@@ -290,7 +290,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   /**
-   * For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`, and
+   * @internal For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`, and
    * `ERR_GWLB_INVALID_ARGUMENT` where it cannot make the group's health checks.
    */
   attach(host: TargetGroupHost): void {
@@ -307,7 +307,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     this.#apply(this.#registry.attach(this.#runtime.now()));
   }
 
-  /** For load balancers: stops using the group. Without effect where none does. */
+  /** @internal For load balancers: stops using the group. Without effect where none does. */
   detach(): void {
     if (!this.#host) return;
     this.#host = null;
@@ -322,7 +322,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   /**
-   * For load balancers: what the data plane decides by. Zones that are new get their number from
+   * @internal For load balancers: what the data plane decides by. Zones that are new get their number from
    * `zones`. With `crossZone` a zone without a healthy target may use those of the others.
    */
   snapshot(zones: ZoneIndex, crossZone: boolean): NativeTargets {

@@ -1,5 +1,6 @@
 /** One registered target: what the registry keeps, and the view of it that users get. */
 import { inspect } from 'node:util';
+import { invalidArgument } from '../errors.js';
 import { WEIGHT_UNIT } from '../limits.js';
 import type { Health, TargetReason, TargetState } from './health.js';
 import { REGISTERING } from './health.js';
@@ -58,7 +59,7 @@ export class TargetRecord {
     this.weight = target.weight;
     this.slot = slot;
     this.generation = generation;
-    this.view = new Target(this);
+    this.view = Target.of(this);
   }
 
   /** A copy that lives its own life, with a view of its own. */
@@ -68,6 +69,9 @@ export class TargetRecord {
   }
 }
 
+/** What only `of` can give to the constructor. */
+const PRIVATE = Symbol('Target.of');
+
 /**
  * A target of a target group. Its properties always tell the present; after it was deregistered and
  * its delay is over they keep the last values.
@@ -75,9 +79,14 @@ export class TargetRecord {
 export class Target {
   readonly #record: TargetRecord;
 
-  /** Made by `TargetGroup.register`. */
-  constructor(record: TargetRecord) {
+  private constructor(key: symbol, record: TargetRecord) {
+    if (key !== PRIVATE) throw invalidArgument('Target', 'a call of TargetGroup.register', key);
     this.#record = record;
+  }
+
+  /** @internal For the registry. */
+  static of(record: TargetRecord): Target {
+    return new Target(PRIVATE, record);
   }
 
   /** Address and port, such as `10.0.1.10:6081`; unique in the group. */
@@ -85,6 +94,7 @@ export class Target {
     return this.#record.id;
   }
 
+  /** Its IPv4 address. */
   get address(): string {
     return this.#record.address;
   }
@@ -94,6 +104,7 @@ export class Target {
     return this.#record.port;
   }
 
+  /** The zone whose endpoints it serves. */
   get zone(): string {
     return this.#record.zone;
   }
@@ -116,6 +127,7 @@ export class Target {
     return this.#record.slot;
   }
 
+  /** How it is; see `TargetState`. */
   get state(): TargetState {
     return this.#record.state;
   }
@@ -135,6 +147,7 @@ export class Target {
     return this.#record.since;
   }
 
+  /** Its properties as plain values. */
   toJSON() {
     const { id, address, port, zone, weight, effectiveWeight } = this;
     const { slot, state, reason, description, since } = this;

@@ -107,7 +107,7 @@ export class FlowLog {
   }
 
   #take(event: FlowEvent): void {
-    const record = this.#records.of(event, wallOffsetMs());
+    const record = this.#records.of(event);
     if (record === null) return;
     if (this.#owed.events + this.#owed.records > 0) this.#writeOwed();
     if (this.#write(record)) {
@@ -156,11 +156,6 @@ export class FlowLog {
     const fields = { path: this.#path, error: error.message };
     this.#log.error({ event: 'flow_log_failed', ...fields }, 'the flow log cannot be written');
   }
-}
-
-/** Events have the time of CLOCK_MONOTONIC; added to it this is milliseconds since 1970. */
-function wallOffsetMs(): number {
-  return Date.now() - Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 function attempt<T>(path: string, action: () => T): T {

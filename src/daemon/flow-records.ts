@@ -46,11 +46,8 @@ export class FlowRecords {
     this.#byEndpoint = byEndpoint;
   }
 
-  /**
-   * The record of an event; null where it makes none. `wallOffsetMs` added to an event's time makes it
-   * milliseconds since 1970.
-   */
-  of(event: FlowEvent, wallOffsetMs: number): FlowRecord | null {
+  /** The record of an event; null where it makes none. */
+  of(event: FlowEvent): FlowRecord | null {
     const key = this.#keyOf(event);
     if (event.type === 'opened') {
       this.#moved.delete(key);
@@ -60,7 +57,7 @@ export class FlowRecords {
       this.#remember(key, event.previous?.id);
       return null;
     }
-    const record = this.#record(event, this.#moved.get(key) ?? [], wallOffsetMs);
+    const record = this.#record(event, this.#moved.get(key) ?? []);
     if (event.type === 'ended') this.#moved.delete(key);
     return record;
   }
@@ -79,10 +76,10 @@ export class FlowRecords {
     this.#moved.delete(oldest);
   }
 
-  #record(event: FlowEvent, previousTargets: string[], offset: number): FlowRecord {
-    const { time, endpoint, protocol, ends, target, cookie, counters, end } = event;
+  #record(event: FlowEvent, previousTargets: string[]): FlowRecord {
+    const { at, endpoint, protocol, ends, target, cookie, counters, end } = event;
     return {
-      time: iso(time + offset),
+      time: iso(at),
       type: event.type === 'ended' ? 'end' : 'live',
       gateway: this.#gateway,
       endpoint: endpoint?.id ?? null,
@@ -91,8 +88,8 @@ export class FlowRecords {
       target: target?.id ?? null,
       previousTargets,
       cookie: `0x${cookie.toString(16).padStart(8, '0')}`,
-      start: counters && iso(counters.openedAt + offset),
-      durationMs: counters && time - counters.openedAt,
+      start: counters && iso(counters.openedAt),
+      durationMs: counters && at - counters.openedAt,
       packetsTo: counters?.packetsTo ?? null,
       bytesTo: counters?.bytesTo ?? null,
       packetsFrom: counters?.packetsFrom ?? null,

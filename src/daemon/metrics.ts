@@ -152,7 +152,7 @@ export class GatewayMetrics {
     plain(
       'packets_untracked',
       'Packets forwarded without an entry because the flow table was full.',
-      'flowsUntracked',
+      'packetsUntracked',
     );
     this.#gauge('gwlb_flows_active', 'Flows in the table, by IP version.', ['family'], (c) => [
       { labels: { family: 'ipv4' }, value: c.flowsActiveIpv4 },

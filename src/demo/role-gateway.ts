@@ -37,8 +37,7 @@ function flowNote(event: FlowEvent): FlowNote {
   const [client, server] = a.startsWith(clientPrefix) ? [a, b] : [b, a];
   return {
     type: event.type,
-    // The engine's clock is the machine's monotonic one.
-    at: now() - (Number(process.hrtime.bigint()) / 1e6 - event.time),
+    at: now() - (Date.now() - event.at),
     end: event.end,
     protocol: event.protocol,
     client,

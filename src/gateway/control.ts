@@ -96,6 +96,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   #failOpen: boolean;
   #resetOnIdle: boolean;
   readonly #counting: boolean;
+  /** Of the flow events that were fetched last. */
+  #offsetMs = 0;
   #closed = false;
 
   /** @internal Throws `ERR_GWLB_IN_USE`; nothing is left behind then. */
@@ -118,7 +120,10 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.#counting = config.flowCounters;
     this.#resetOnIdle = config.resetOnIdle;
     this.#pump = new FlowEventPump(
-      (max) => native.drainEvents(max),
+      (max) => {
+        this.#offsetMs = this.epochOffsetMs();
+        return native.drainEvents(max);
+      },
       (event) => this.#emitFlow(event),
     );
     this.#watchListeners();
@@ -181,10 +186,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.#native.setResetOnIdle(this.#resetOnIdle);
   }
 
-  /**
-   * Attributes of the listener under their AWS names. Setting changes those that are named, all or
-   * none; throws `ERR_GWLB_ATTRIBUTES`.
-   */
+  /** Attributes of the listener under their AWS names. */
   get listenerAttributes(): ListenerAttributes {
     return readListenerAttributes({
       tcpSeconds: this.idleTimeout.tcpSeconds,
@@ -192,7 +194,11 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     });
   }
 
-  set listenerAttributes(changes: Partial<ListenerAttributes>) {
+  /**
+   * Changes the attributes of the listener that are named, as AWS `ModifyListenerAttributes` does; all
+   * or none. Throws `ERR_GWLB_ATTRIBUTES`.
+   */
+  modifyListenerAttributes(changes: Partial<ListenerAttributes>): void {
     this.checkOpen();
     const { tcpSeconds, onIdleTimeout } = changeListenerAttributes(changes);
     if (tcpSeconds !== undefined) this.setIdleTimeout({ tcpSeconds });
@@ -346,7 +352,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       throw error;
     }
     const { mtu, zone: name } = settings;
-    const endpoint = new Endpoint({ id, zone: name, mtu: mtu || this.mtu, index, ...fields });
+    const endpoint = Endpoint.make({ id, zone: name, mtu: mtu || this.mtu, index, ...fields });
     this.#endpoints.set(id, endpoint);
     this.#byIndex.set(index, endpoint);
     return endpoint;
@@ -364,6 +370,14 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
 
   /** @internal The clock that packets are given, whole milliseconds. */
   protected abstract nowMs(): number;
+
+  /** @internal Milliseconds since 1970 less those of that clock. */
+  protected abstract epochOffsetMs(): number;
+
+  /** @internal Whether somebody listens to flow events. */
+  protected get tellsFlows(): boolean {
+    return this.#pump.running;
+  }
 
   /** @internal Peers that answered with ICMP port unreachable since it was asked last. */
   protected unreachable(): readonly number[] {
@@ -437,6 +451,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       endpointOf: (index) => this.#byIndex.get(index) ?? null,
       targetOf: (slot) => this.#targetOf(slot),
       counting: this.#counting,
+      offsetMs: this.#offsetMs,
     });
     this.emit('flow', flow);
   }

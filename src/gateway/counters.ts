@@ -42,7 +42,7 @@ export interface GatewayTotals {
   /** The TCP ones among them. */
   flowsRejectedTcp: number;
   /** Packets forwarded without an entry because the flow table was full. */
-  flowsUntracked: number;
+  packetsUntracked: number;
   /** TCP flows picked up in mid-stream. */
   flowsPickedUp: number;
   /** Flows in probation that gave way to newer ones. */

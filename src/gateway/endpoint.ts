@@ -21,6 +21,11 @@ export interface EndpointPeer {
   readonly inner: 'ip' | 'ethernet';
 }
 
+type EndpointFields = Omit<Endpoint, 'toJSON'>;
+
+/** What only `make` can give to the constructor. */
+const PRIVATE = Symbol('Endpoint.make');
+
 /** One endpoint of a gateway. A packet leaves by the endpoint its flow entered by. */
 export class Endpoint {
   /** `vpce-` and 17 hex digits; carried in every packet as GENEVE option type 1. */
@@ -39,8 +44,8 @@ export class Endpoint {
   /** The peer, for kind `geneve`. */
   readonly peer: EndpointPeer | null;
 
-  /** @internal */
-  constructor(fields: Omit<Endpoint, 'toJSON'>) {
+  private constructor(key: symbol, fields: EndpointFields) {
+    if (key !== PRIVATE) throw invalidArgument('Endpoint', 'a call of createEndpoint', key);
     this.id = fields.id;
     this.zone = fields.zone;
     this.kind = fields.kind;
@@ -50,6 +55,11 @@ export class Endpoint {
     this.netns = fields.netns;
     this.peer = fields.peer;
     Object.freeze(this);
+  }
+
+  /** @internal For gateways. */
+  static make(fields: EndpointFields): Endpoint {
+    return new Endpoint(PRIVATE, fields);
   }
 
   /** What describes it, without the fields of other kinds. */

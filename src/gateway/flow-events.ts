@@ -39,11 +39,15 @@ export type FlowEnd = Extract<
 
 /** Of a flow, where `flowCounters` is on. Bytes are those of inner packets. */
 export interface FlowCounters {
-  /** When the flow was opened, on the clock of `time`. */
+  /** When the flow was opened, in milliseconds since 1970. */
   openedAt: number;
+  /** Packets sent to targets since then. */
   packetsTo: number;
+  /** Bytes of them. */
   bytesTo: number;
+  /** Packets that targets returned. */
   packetsFrom: number;
+  /** Bytes of them. */
   bytesFrom: number;
 }
 
@@ -54,10 +58,15 @@ export interface FlowEvent {
    */
   type: 'opened' | 'moved' | 'ended' | 'lives';
   /**
-   * When, in milliseconds of the clock that packets are given: `now` of a `Gateway`, CLOCK_MONOTONIC
+   * When, in milliseconds since 1970. Of a `Gateway` it is what the clock of the system was when it
+   * was given that time as `now`, as far as the two run alike.
+   */
+  at: number;
+  /**
+   * The same on the clock that packets are given: `now` of a `Gateway`, CLOCK_MONOTONIC
    * (`process.hrtime`) of a `GatewayLoadBalancer`.
    */
-  time: number;
+  nowMs: number;
   /** Why; null for `lives`. */
   cause: FlowCause | null;
   /** Why it ended: the cause of an `ended`, else null. */
@@ -99,6 +108,8 @@ export interface FlowEventContext {
   targetOf(slot: number): Target | null;
   /** Whether flows are counted. */
   counting: boolean;
+  /** Milliseconds since 1970 less those of the clock that packets are given. */
+  offsetMs: number;
 }
 
 export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): FlowEvent {
@@ -108,7 +119,8 @@ export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): 
   const counted = context.counting && (type === 'ended' || type === 'lives');
   return {
     type,
-    time: event.nowMs,
+    at: event.nowMs + context.offsetMs,
+    nowMs: event.nowMs,
     cause,
     end: type === 'ended' ? (cause as FlowEnd) : null,
     protocol: event.protocol === 0 ? 'any' : protocolName(event.protocol),
@@ -120,13 +132,13 @@ export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): 
     target: context.targetOf(event.target),
     previous: event.type === 2 ? context.targetOf(event.previous) : null,
     cookie: event.cookie,
-    counters: counted ? countersOf(event) : null,
+    counters: counted ? countersOf(event, context.offsetMs) : null,
   };
 }
 
-function countersOf(event: NativeFlowEvent): FlowCounters {
-  const { openedMs: openedAt, packetsTo, bytesTo, packetsFrom, bytesFrom } = event;
-  return { openedAt, packetsTo, bytesTo, packetsFrom, bytesFrom };
+function countersOf(event: NativeFlowEvent, offsetMs: number): FlowCounters {
+  const { openedMs, packetsTo, bytesTo, packetsFrom, bytesFrom } = event;
+  return { openedAt: openedMs + offsetMs, packetsTo, bytesTo, packetsFrom, bytesFrom };
 }
 
 const INTERVAL_MS = 100;
@@ -147,6 +159,11 @@ export class FlowEventPump {
   ) {
     this.#drain = drain;
     this.#deliver = deliver;
+  }
+
+  /** Whether somebody listens. */
+  get running(): boolean {
+    return this.#timer !== null;
   }
 
   /** Begins with what happens from now on. */

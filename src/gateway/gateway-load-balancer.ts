@@ -161,8 +161,7 @@ export class GatewayLoadBalancer extends GatewayControl {
     }
   }
 
-  /** @internal Use `listen`. */
-  constructor(key: symbol, checked: CheckedListen, engine: NativeGatewayEngine) {
+  private constructor(key: symbol, checked: CheckedListen, engine: NativeGatewayEngine) {
     if (key !== PRIVATE) {
       throw invalidArgument('GatewayLoadBalancer', 'a call of GatewayLoadBalancer.listen', key);
     }
@@ -235,7 +234,7 @@ export class GatewayLoadBalancer extends GatewayControl {
 
   /** What is kept now; nothing unless `record` was called. Packets wait while it is copied. */
   recording(): Recording {
-    const offsetMs = Date.now() - this.#engine.nowMs();
+    const offsetMs = this.epochOffsetMs();
     return new Recording(this.#engine.readRecording(), offsetMs, (index) => this.endpointAt(index));
   }
 
@@ -269,6 +268,10 @@ export class GatewayLoadBalancer extends GatewayControl {
 
   protected override nowMs(): number {
     return this.#engine.nowMs();
+  }
+
+  protected override epochOffsetMs(): number {
+    return Date.now() - this.#engine.nowMs();
   }
 
   protected override unreachable(): readonly number[] {

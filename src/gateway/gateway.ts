@@ -55,6 +55,7 @@ export class Gateway extends GatewayControl {
   readonly sourcePorts: Required<SourcePorts>;
   readonly #native: NativeGateway;
   #lastNow: number | null = null;
+  #offsetMs = 0;
 
   /** Throws what is wrong with an option, naming it, and `ERR_GWLB_IN_USE`. */
   constructor(options: GatewayOptions) {
@@ -186,6 +187,10 @@ export class Gateway extends GatewayControl {
     return this.#lastNow ?? Math.floor(performance.now());
   }
 
+  protected override epochOffsetMs(): number {
+    return this.#offsetMs;
+  }
+
   #advance(now: number): number {
     const time = checkNow(now);
     if (this.#lastNow !== null && time < this.#lastNow) {
@@ -196,6 +201,7 @@ export class Gateway extends GatewayControl {
       );
     }
     this.#lastNow = time;
+    if (this.tellsFlows) this.#offsetMs = Date.now() - time;
     return time;
   }
 }

@@ -109,7 +109,7 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
     this.verdict = new Uint8Array(...at('verdict'));
     this.reason = new Uint8Array(...at('reason'));
     this.hash = new BigUint64Array(...at('hash'));
-    this.cookie = new Uint32Array(...at('flow'));
+    this.cookie = new Uint32Array(...at('cookie'));
     this.tos = new Uint8Array(...at('tos'));
     this.flags = new Uint8Array(...at('flags'));
   }
@@ -244,6 +244,6 @@ export class PacketBatch extends Batch<Packet> {
   }
 
   protected override makeCursor(): Packet {
-    return new Packet(this);
+    return Packet.over(this);
   }
 }

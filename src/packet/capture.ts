@@ -16,13 +16,21 @@ export interface CapturedFrame {
   link: number;
 }
 
+/** What only `readCapture` can give to the constructor. */
+const PRIVATE = Symbol('readCapture');
+
 /** The frames of a capture, in the order of the file; made by `readCapture`. */
 export class CaptureReader implements IterableIterator<CapturedFrame> {
   readonly #native: NativeCaptureReader;
 
-  /** @internal */
-  constructor(native: NativeCaptureReader) {
+  private constructor(key: symbol, native: NativeCaptureReader) {
+    if (key !== PRIVATE) throw invalidArgument('CaptureReader', 'a call of readCapture', key);
     this.#native = native;
+  }
+
+  /** @internal For `readCapture`. */
+  static of(native: NativeCaptureReader): CaptureReader {
+    return new CaptureReader(PRIVATE, native);
   }
 
   next(): IteratorResult<CapturedFrame, undefined> {
@@ -57,7 +65,7 @@ export function readCapture(source: Uint8Array | string | URL): CaptureReader {
   }
   const name = named ? String(source) : 'these bytes';
   try {
-    return new CaptureReader(new binding.CaptureReader(named ? readFileSync(source) : source));
+    return CaptureReader.of(new binding.CaptureReader(named ? readFileSync(source) : source));
   } catch (error) {
     throw captureError(`cannot read ${name}`, error);
   }

@@ -44,8 +44,13 @@ export class Packet {
   #transport = 0;
   #end = 0;
 
-  constructor(view: BatchView) {
+  protected constructor(view: BatchView) {
     this.view = view;
+  }
+
+  /** @internal For batches. */
+  static over(view: BatchView): Packet {
+    return new Packet(view);
   }
 
   /** Points the cursor at another packet. */

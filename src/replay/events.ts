@@ -190,7 +190,7 @@ export function applyEvent(group: TargetGroup, event: ReplayEvent): void {
   try {
     if ('health' in event) group.setHealth(event.target, event.health);
     else if ('register' in event) group.register(event.register);
-    else if ('attribute' in event) group.attributes = event.attribute;
+    else if ('attribute' in event) group.modifyAttributes(event.attribute);
     else if ('weight' in event) group.setWeight(event.target, event.weight);
     else group.deregister(event.target);
   } catch (error) {

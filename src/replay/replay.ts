@@ -108,7 +108,7 @@ export class Replay implements Iterable<ReplayLine> {
   readonly #capture: CaptureReader;
   #begun = false;
 
-  /** @internal */
+  /** @internal Use `replay`. */
   constructor(options: ReplayOptions) {
     checkOptions('options', options, KEYS);
     this.#events = checkedEvents(options);

@@ -67,6 +67,7 @@ t.test('there, through the appliance, and back', async (t) => {
   t.strictSame(gateway.endpoints(), [endpoint]);
   const events: FlowEvent[] = [];
   gateway.on('flow', (event) => events.push(event));
+  const began = Date.now();
 
   const seen: object[] = [];
   appliance.inspect((packets) => {
@@ -117,6 +118,10 @@ t.test('there, through the appliance, and back', async (t) => {
   await until(() => events.length === 2, 'two flow events');
   t.match(events[0], { type: 'opened', protocol: 'tcp', endpoint: { id: ID } });
   t.equal(events[0].target?.address, APPLIANCE);
+  const now = Date.now();
+  t.ok(events[0].at >= began - 1000 && events[0].at <= now + 1000, 'the time of the day');
+  const monotonic = Number(process.hrtime.bigint() / 1_000_000n);
+  t.ok(events[0].nowMs <= monotonic && events[0].nowMs >= monotonic - (now - began) - 1000);
 
   await gateway.removeEndpoint(ID);
   peer.send(client);

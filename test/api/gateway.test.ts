@@ -387,7 +387,7 @@ t.test('flow events', async (t) => {
   const [opened, ended] = events;
   t.equal(opened.type, 'opened', 'what was before the first listener is not told');
   t.match(opened, {
-    time: 10,
+    nowMs: 10,
     end: null,
     protocol: 'tcp',
     ends: ['10.0.2.10:443', '203.0.113.9:52144'],
@@ -395,6 +395,12 @@ t.test('flow events', async (t) => {
   });
   t.equal(opened.endpoint, endpoint);
   t.equal(opened.target?.address, '10.0.1.10');
+  const day = 86_400_000;
+  t.ok(
+    Math.abs(opened.at - Date.now()) < day,
+    'in the time of the day, whatever clock packets have',
+  );
+  t.ok(ended.at >= opened.at);
   t.match(ended, { type: 'ended', end: 'idle', ends: ['10.0.2.10:443', '203.0.113.9:1'] });
 });
 

@@ -14,10 +14,10 @@ t.test('they are another name for the options', async (t) => {
   const gateway = new Gateway({ targetGroup: new TargetGroup() });
   t.teardown(() => gateway.close());
   t.strictSame({ ...gateway.listenerAttributes }, { [IDLE]: '350', [RESET]: 'false' });
-  gateway.listenerAttributes = { [IDLE]: '600' };
+  gateway.modifyListenerAttributes({ [IDLE]: '600' });
   t.equal(gateway.idleTimeout.tcpSeconds, 600);
   t.equal(gateway.sendTcpReset.onIdleTimeout, false);
-  gateway.listenerAttributes = { [RESET]: 'true' };
+  gateway.modifyListenerAttributes({ [RESET]: 'true' });
   t.equal(gateway.sendTcpReset.onIdleTimeout, true);
   gateway.setIdleTimeout({ tcpSeconds: 60 });
   t.strictSame({ ...gateway.listenerAttributes }, { [IDLE]: '60', [RESET]: 'true' });
@@ -39,7 +39,7 @@ t.test('a wrong one is refused by name, and nothing changes', async (t) => {
   ];
   for (const [changes, message] of wrong) {
     try {
-      gateway.listenerAttributes = changes as Partial<ListenerAttributes> as ListenerAttributes;
+      gateway.modifyListenerAttributes(changes as Partial<ListenerAttributes>);
       t.fail(`${message} was not thrown`);
     } catch (error) {
       t.equal((error as GatewayError).code, 'ERR_GWLB_ATTRIBUTES');
@@ -54,7 +54,7 @@ t.test('the idle timeout needs 5-tuple stickiness', async (t) => {
   t.teardown(() => gateway.close());
   t.throws(
     () => {
-      gateway.listenerAttributes = { [IDLE]: '600', [RESET]: 'true' };
+      gateway.modifyListenerAttributes({ [IDLE]: '600', [RESET]: 'true' });
     },
     { code: 'ERR_GWLB_ATTRIBUTES' },
   );

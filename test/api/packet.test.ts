@@ -114,7 +114,7 @@ t.test('names agree with native code', async (t) => {
       'flowsActiveIpv6',
       'flowsRejected',
       'flowsRejectedTcp',
-      'flowsUntracked',
+      'packetsUntracked',
       'flowsPickedUp',
       'flowsEvicted',
       'flowsRefused',

@@ -87,6 +87,8 @@ const INTERNAL = new Set([
   'constructor',
   'makeCursor',
   'nowMs',
+  'epochOffsetMs',
+  'tellsFlows',
   'checkTarget',
   'samplePeaks',
   'unreachable',

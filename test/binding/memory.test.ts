@@ -16,7 +16,7 @@ function fields(batch: NativePacketBatch) {
     offset: new Uint32Array(...at('offset')),
     length: new Uint32Array(...at('length')),
     address: new Uint32Array(...at('address')),
-    flow: new Uint32Array(...at('flow')),
+    cookie: new Uint32Array(...at('cookie')),
     port: new Uint16Array(...at('port')),
     source_port: new Uint16Array(...at('source_port')),
     target: new Uint16Array(...at('target')),
@@ -108,7 +108,7 @@ t.test('packets go through a gateway and back in place', async (t) => {
   t.equal(counter(gateway, 'packets_to_targets'), 2);
 
   const target = view.target[0];
-  const cookie = view.flow[0];
+  const cookie = view.cookie[0];
   view.verdict.fill(0);
   gateway.fromTargets(batch.id, 2, 1001);
   t.strictSame([...view.verdict.slice(0, 2)], [FORWARD, FORWARD]);

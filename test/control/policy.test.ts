@@ -60,23 +60,23 @@ t.test('other checks begin at the next place in the interval; the same go on', a
 
 t.test('attributes are the same settings', async (t) => {
   const { group, said } = setup();
-  group.attributes = {
+  group.modifyAttributes({
     'deregistration_delay.timeout_seconds': '60',
     'target_failover.on_deregistration': 'rebalance',
     'target_failover.on_unhealthy': 'rebalance',
     'stickiness.enabled': 'true',
     'stickiness.type': 'source_ip_dest_ip',
-  };
+  });
   t.match(group, { deregistrationDelaySeconds: 60, failover: 'rebalance', stickiness: '2-tuple' });
   t.equal(group.attributes['stickiness.type'], 'source_ip_dest_ip');
   group.attach(HOST);
   said();
   t.match(
     thrown(() => {
-      group.attributes = {
+      group.modifyAttributes({
         'stickiness.enabled': 'false',
         'deregistration_delay.timeout_seconds': '1',
-      };
+      });
     }),
     {
       code: 'ERR_GWLB_ATTRIBUTES',
@@ -85,7 +85,10 @@ t.test('attributes are the same settings', async (t) => {
     },
   );
   t.equal(group.deregistrationDelaySeconds, 60);
-  group.attributes = { 'stickiness.enabled': 'true', 'deregistration_delay.timeout_seconds': '1' };
+  group.modifyAttributes({
+    'stickiness.enabled': 'true',
+    'deregistration_delay.timeout_seconds': '1',
+  });
   t.equal(group.deregistrationDelaySeconds, 1);
 });
 
@@ -106,11 +109,11 @@ t.test('sendTcpReset and rebalance exclude each other, whichever comes second', 
   );
   t.match(
     thrown(() => {
-      group.attributes = {
+      group.modifyAttributes({
         'deregistration_delay.timeout_seconds': '5',
         'target_failover.on_deregistration': 'rebalance',
         'target_failover.on_unhealthy': 'rebalance',
-      };
+      });
     }),
     { code: 'ERR_GWLB_ATTRIBUTES', message: /on_unhealthy.enabled can only be "true" when/ },
   );

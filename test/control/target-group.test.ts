@@ -324,7 +324,7 @@ t.test('a group belongs to one load balancer', async (t) => {
     () => group.setHealth('10.0.0.1', 'healthy'),
     () => group.attach(HOST),
     () => {
-      group.attributes = {};
+      group.modifyAttributes({});
     },
   ]) {
     t.match(thrown(call), {

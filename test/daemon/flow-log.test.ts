@@ -19,10 +19,14 @@ const newPath = () => join(folder, `${files++}.jsonl`);
 const ENDPOINT = { id: 'vpce-00000000000000001' } as Endpoint;
 const target = (id: string) => ({ id }) as Target;
 
+/** When the events are said to have happened. */
+const ENDED = Date.UTC(2026, 0, 2);
+
 function event(fields: Partial<FlowEvent> = {}): FlowEvent {
   return {
     type: 'ended',
-    time: 5000,
+    at: ENDED,
+    nowMs: 5000,
     cause: 'closed',
     end: 'closed',
     protocol: 'tcp',
@@ -31,7 +35,13 @@ function event(fields: Partial<FlowEvent> = {}): FlowEvent {
     target: target('10.0.1.10:6081'),
     previous: null,
     cookie: 0x10fe64,
-    counters: { openedAt: 2000, packetsTo: 9, bytesTo: 900, packetsFrom: 7, bytesFrom: 700 },
+    counters: {
+      openedAt: ENDED - 3000,
+      packetsTo: 9,
+      bytesTo: 900,
+      packetsFrom: 7,
+      bytesFrom: 700,
+    },
     ...fields,
   };
 }
@@ -41,9 +51,8 @@ const moved = (from: string, fields: Partial<FlowEvent> = {}) =>
 const live = { type: 'lives', end: null, cause: null } as const;
 
 t.test('records', async (t) => {
-  const offset = Date.UTC(2026, 0, 2) - 5000;
   await t.test('of a flow that ended', async (t) => {
-    t.strictSame(new FlowRecords('gw', true).of(event(), offset), {
+    t.strictSame(new FlowRecords('gw', true).of(event()), {
       time: '2026-01-02T00:00:00.000Z',
       type: 'end',
       gateway: 'gw',
@@ -64,34 +73,30 @@ t.test('records', async (t) => {
   });
 
   await t.test('of one that goes on', async (t) => {
-    const record = new FlowRecords('gw', true).of(event(live), offset);
+    const record = new FlowRecords('gw', true).of(event(live));
     t.match(record, { type: 'live', end: null, packetsTo: 9, durationMs: 3000 });
   });
 
   await t.test('of one that moved', async (t) => {
     const records = new FlowRecords('gw', true);
-    t.equal(records.of(moved('a:1'), 0), null);
-    t.equal(records.of(moved('b:1', { endpoint: { id: 'vpce-2' } as Endpoint }), 0), null);
-    records.of(moved('c:1'), 0);
-    const lives = records.of(event({ type: 'lives', end: null }), 0);
+    t.equal(records.of(moved('a:1')), null);
+    t.equal(records.of(moved('b:1', { endpoint: { id: 'vpce-2' } as Endpoint })), null);
+    records.of(moved('c:1'));
+    const lives = records.of(event({ type: 'lives', end: null }));
     t.strictSame(lives?.previousTargets, ['a:1', 'c:1'], 'its own, in order');
-    t.strictSame(records.of(event(), 0)?.previousTargets, ['a:1', 'c:1']);
-    t.strictSame(
-      records.of(event(), 0)?.previousTargets,
-      [],
-      'the next with this tuple is another',
-    );
-    records.of(moved('a:1'), 0);
-    records.of(event({ type: 'opened', end: null }), 0);
-    t.strictSame(records.of(event(), 0)?.previousTargets, [], 'also where the end was not seen');
-    for (let i = 0; i < 20; i += 1) records.of(moved(`${i}:1`), 0);
-    t.equal(records.of(event(), 0)?.previousTargets.length, 16);
+    t.strictSame(records.of(event())?.previousTargets, ['a:1', 'c:1']);
+    t.strictSame(records.of(event())?.previousTargets, [], 'the next with this tuple is another');
+    records.of(moved('a:1'));
+    records.of(event({ type: 'opened', end: null }));
+    t.strictSame(records.of(event())?.previousTargets, [], 'also where the end was not seen');
+    for (let i = 0; i < 20; i += 1) records.of(moved(`${i}:1`));
+    t.equal(records.of(event())?.previousTargets.length, 16);
   });
 
   await t.test('of flows of the gateway as a whole', async (t) => {
     const records = new FlowRecords('gw', false);
-    records.of(moved('a:1'), 0);
-    const record = records.of(event({ endpoint: null, target: null, counters: null }), 0);
+    records.of(moved('a:1'));
+    const record = records.of(event({ endpoint: null, target: null, counters: null }));
     t.match(record, { endpoint: null, target: null, previousTargets: ['a:1'], start: null });
     t.match(record, { durationMs: null, packetsTo: null, bytesFrom: null });
   });

@@ -209,7 +209,7 @@ function decideFirst(state: State, found: Known): Outcome {
   const cookie = state.cookie(endpoint, hash, chosen.slot, 0);
   const flow = state.insert(key, cookie, midStream ? 'picked-up' : 'new', endpoint);
   if (flow === null) {
-    state.count('flowsUntracked');
+    state.count('packetsUntracked');
     state.carryUntracked();
     return { verdict: 'forward', reason: 'none', target: chosen.slot, cookie };
   }

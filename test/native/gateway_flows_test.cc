@@ -51,7 +51,7 @@ TEST(a_flood_costs_no_confirmed_flow_its_entry) {
   CHECK_EQ(rig.gateway->flows(), 500 + kProbation);
   for (uint16_t port = 1; port <= 500; ++port) CHECK(knows(rig, query(port)));
   CHECK_EQ(rig.count(GatewayCounter::flows_evicted), 5000 - kProbation);
-  CHECK_EQ(rig.count(GatewayCounter::flows_untracked), 0);
+  CHECK_EQ(rig.count(GatewayCounter::packets_untracked), 0);
 }
 
 TEST(the_oldest_flow_in_probation_gives_way) {
@@ -120,7 +120,7 @@ TEST(a_full_table_gives_the_oldest_unconfirmed_place_away) {
   REQUIRE(rig.gateway->flows() == base::kFlowsMin);
   CHECK(rig.enter(query(20000)) == Verdict::forward);
   CHECK(!knows(rig, query(20000)));
-  CHECK_EQ(rig.count(GatewayCounter::flows_untracked), 1);
+  CHECK_EQ(rig.count(GatewayCounter::packets_untracked), 1);
   // Returned without an entry: its cookie's tag speaks for it.
   CHECK(rig.come_back(rig.bytes(0), rig.batch->address[0]) == Verdict::forward);
   rig.age(120'000);
@@ -149,7 +149,7 @@ TEST(an_eviction_does_not_mislead_the_rest_of_the_batch) {
   rig.age(120'000);
   for (uint16_t port = 1; port < base::kFlowsMin; ++port) rig.trip(query(port));
   rig.enter(query(30000));
-  const uint32_t evicted = rig.batch->flow[0];
+  const uint32_t evicted = rig.batch->cookie[0];
   for (uint32_t i = 1; i < kProbation / 64; ++i) rig.enter(query(40000));
   // The second packet's flow is found by the lookup, and evicted by the first packet.
   rig.batch->count = 2;
@@ -157,7 +157,7 @@ TEST(an_eviction_does_not_mislead_the_rest_of_the_batch) {
   rig.load(1, query(30000));
   rig.batch->endpoint[0] = rig.batch->endpoint[1] = 0;
   rig.gateway->to_targets(*rig.batch, rig.now_ms);
-  CHECK_EQ(rig.batch->flow[1], evicted);
+  CHECK_EQ(rig.batch->cookie[1], evicted);
   CHECK_EQ(rig.batch->flags[1] & batch::kFlowIsNew, batch::kFlowIsNew);
   CHECK(!knows(rig, client_tcp(kAck, 7777)));
   CHECK_EQ(rig.gateway->flows(), base::kFlowsMin);

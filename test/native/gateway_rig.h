@@ -91,7 +91,7 @@ struct Rig {
     Trip trip;
     if (enter(packet, endpoint) != batch::Verdict::forward) return trip;
     trip.target = batch->target[0];
-    trip.cookie = batch->flow[0];
+    trip.cookie = batch->cookie[0];
     trip.source_port = batch->source_port[0];
     trip.flags = batch->flags[0];
     trip.datagram = bytes(0);

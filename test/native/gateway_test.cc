@@ -24,7 +24,7 @@ TEST(header_is_exactly_forty_bytes) {
   REQUIRE(rig.enter(packet) == Verdict::forward);
   const Bytes out = rig.bytes(0);
   REQUIRE(out.size() == packet.size() + 40);
-  const uint32_t cookie = rig.batch->flow[0];
+  const uint32_t cookie = rig.batch->cookie[0];
   Bytes expected = {0x08, 0x00, 0x08, 0x00, 0,    0,    0,    0,  // base header
                     0x01, 0x08, 0x01, 0x02, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde, 0xf0, 0x01,
                     0x08, 0x02, 0x02, 0,    0,    0,    0,    0,    0,    0,    0,  // attachment
@@ -443,7 +443,7 @@ TEST(a_tail_that_comes_first_waits_for_its_head) {
   CHECK(!rig.gateway->holding());
   CHECK(rig.bytes(0) == train.tail);
   rig.gateway->to_targets(*rig.batch, rig.now_ms);
-  CHECK_EQ(rig.batch->flow[0], head.cookie);
+  CHECK_EQ(rig.batch->cookie[0], head.cookie);
   CHECK(rig.come_back(rig.bytes(0), rig.targets[head.target].address) == Verdict::forward);
   CHECK_EQ(rig.gateway->flows(), 1);
   CHECK_EQ(rig.count(GatewayCounter::packets_in), 2);
@@ -460,7 +460,7 @@ TEST(a_tail_without_a_head_goes_with_its_addresses_and_so_does_the_rest) {
   REQUIRE(rig.gateway->take_held(*rig.batch, rig.now_ms) == 1);
   rig.gateway->to_targets(*rig.batch, rig.now_ms);
   REQUIRE(rig.batch->verdict[0] == static_cast<uint8_t>(Verdict::forward));
-  const uint32_t cookie = rig.batch->flow[0];
+  const uint32_t cookie = rig.batch->cookie[0];
   CHECK(rig.come_back(rig.bytes(0), rig.batch->address[0]) == Verdict::forward);
   CHECK(rig.trip(train.head).done);
   const Rig::Trip again = rig.trip(train.tail);
@@ -478,7 +478,7 @@ TEST(order_within_a_batch_does_not_matter) {
   rig.batch->endpoint[0] = rig.batch->endpoint[1] = 0;
   rig.gateway->to_targets(*rig.batch, rig.now_ms);
   CHECK_EQ(rig.batch->verdict[0], static_cast<uint8_t>(Verdict::forward));
-  CHECK_EQ(rig.batch->flow[0], rig.batch->flow[1]);
+  CHECK_EQ(rig.batch->cookie[0], rig.batch->cookie[1]);
 }
 
 TEST(only_so_many_tails_wait) {
@@ -585,7 +585,7 @@ TEST(a_full_table_still_forwards) {
   }
   CHECK(rig.gateway->flows() >= base::kFlowsMin);
   CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), flows);
-  CHECK(rig.count(GatewayCounter::flows_untracked) > 0);
+  CHECK(rig.count(GatewayCounter::packets_untracked) > 0);
 }
 
 TEST(events_tell_a_flows_life) {
@@ -726,20 +726,20 @@ TEST(fail_open_carries_whole_tcp_connections_also_later) {
 
 TEST(a_full_table_still_carries_tcp_connections) {
   Rig rig;
-  for (uint32_t i = 0; rig.count(GatewayCounter::flows_untracked) == 0; ++i) {
+  for (uint32_t i = 0; rig.count(GatewayCounter::packets_untracked) == 0; ++i) {
     REQUIRE(rig.trip(ipv4(kClient + i, kServer, 17, udp(1, 53))).done);
     REQUIRE(i < 100 * base::kFlowsMin);
   }
   uint32_t untracked = 0;
   for (uint16_t port = 1; port <= 20; ++port) {
-    const uint64_t before = rig.count(GatewayCounter::flows_untracked);
+    const uint64_t before = rig.count(GatewayCounter::packets_untracked);
     const Rig::Trip syn = rig.trip(client_tcp(kSyn, port));
     const Rig::Trip answer = rig.trip(server_tcp(kSyn | kAck, port));
     const Rig::Trip data = rig.trip(client_tcp(kAck, port));
     CHECK(syn.done && answer.done && data.done);
     CHECK_EQ(answer.cookie, syn.cookie);
     CHECK_EQ(data.target, syn.target);
-    untracked += rig.count(GatewayCounter::flows_untracked) - before > 1;
+    untracked += rig.count(GatewayCounter::packets_untracked) - before > 1;
   }
   CHECK(untracked > 0);
 }

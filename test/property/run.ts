@@ -335,7 +335,7 @@ class Runner {
       'flowsMoved',
       'flowsRejected',
       'flowsRejectedTcp',
-      'flowsUntracked',
+      'packetsUntracked',
       'flowsPickedUp',
       'flowsEvicted',
       'flowsRefused',

@@ -195,7 +195,7 @@ export class System {
     this.gateway.flush();
     return this.#events.splice(0).map((event) => ({
       type: event.type,
-      time: event.time,
+      time: event.nowMs,
       cause: event.cause,
       protocol: event.protocol,
       ends: event.ends.join(' '),

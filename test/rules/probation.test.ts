@@ -63,7 +63,7 @@ t.test('P3: in a full table a new flow takes the place of the oldest in probatio
   t.equal(rig.gateway.flows, 1024);
   // The places of the confirmed ones in the queue are passed first, 64 for each new flow.
   for (let i = 0; i < 4; i++) rig.send(udp(30_000 + i));
-  t.match(rig.gateway.counters(), { flowsEvicted: 1, flowsUntracked: 3 });
+  t.match(rig.gateway.counters(), { flowsEvicted: 1, packetsUntracked: 3 });
   t.equal(rig.gateway.flows, 1024);
   t.match(rig.send(tcp(ACK, 10_000)), { verdict: 'forward' }, 'picked up: see C3');
 });
@@ -77,6 +77,6 @@ t.test('P3: where all are confirmed, a new flow is carried without an entry', as
   t.equal(rig.back(way, { cookie: way.cookie ^ 1 }), 'no_flow');
   const other = way.target === '10.0.1.10' ? '10.0.1.11' : '10.0.1.10';
   t.equal(rig.back(way, { from: other }), 'no_flow');
-  t.equal(rig.gateway.counters().flowsUntracked, 1);
+  t.equal(rig.gateway.counters().packetsUntracked, 1);
   t.equal(rig.gateway.flows, 1024);
 });
