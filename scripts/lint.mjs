@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { root } from './headers.mjs';
+import { root } from './toolchain.mjs';
 
 const NATIVE_FOLDERS = ['native', 'test/native', 'test/fuzz', 'bench/native'];
 

@@ -8,9 +8,10 @@
 //   node scripts/prebuild.mjs          the running processor, and arm64 where possible
 //   node scripts/prebuild.mjs arm64    only this one
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { headersPrefix, root } from './headers.mjs';
+import { sourceStamp, stampPath } from './prebuilt.mjs';
+import { headersPrefix, root } from './toolchain.mjs';
 
 const OLDEST_NODE = '20.19.0';
 const CROSS = { arm64: 'aarch64-linux-gnu', x64: 'x86-64-linux-gnu' };
@@ -54,6 +55,7 @@ function build(arch) {
   if (!found) return false;
   const prefix = headersPrefix();
   if (!prefix) throw new Error(`no Node headers beside ${process.execPath}`);
+  const stamp = sourceStamp();
   const copy = join(root, 'build-prebuild', arch);
   rmSync(copy, { recursive: true, force: true });
   mkdirSync(copy, { recursive: true });
@@ -88,6 +90,7 @@ function build(arch) {
     say(`${folder}/${name} (needs ${needs})`);
   }
   rmSync(copy, { recursive: true, force: true });
+  writeFileSync(stampPath(`linux-${arch}`), stamp);
   return true;
 }
 

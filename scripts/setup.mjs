@@ -6,21 +6,26 @@
 //   node scripts/setup.mjs packages    node_modules only
 //   node scripts/setup.mjs native      node_modules and the addon
 import { spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import {
   accessSync,
   constants,
+  copyFileSync,
   existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
-import { dirname, join, relative } from 'node:path';
-import { headersPrefix, root } from './headers.mjs';
+import { dirname, join } from 'node:path';
+import {
+  digest,
+  headersPrefix,
+  missingForNativeBuild,
+  NATIVE_SOURCES,
+  root,
+} from './toolchain.mjs';
 
 const NODE_MINIMUM = [20, 19];
 const LOCK_WAIT_MS = 15 * 60_000;
@@ -67,60 +72,15 @@ function run(what, command, args, env = {}) {
   fail(`${what} failed (${how}): ${command} ${args.join(' ')}`);
 }
 
-/**
- * Digest of files and of everything below folders, with the words that also decide the result.
- * @param {string[]} paths
- * @param {string[]} words
- */
-function digest(paths, words = []) {
-  const hash = createHash('sha256');
-  for (const word of words) hash.update(`${word}\n`);
-  /** @param {string} path */
-  const add = (path) => {
-    const stat = statSync(path, { throwIfNoEntry: false });
-    if (stat?.isDirectory()) {
-      for (const name of readdirSync(path).sort()) add(join(path, name));
-    } else if (stat) {
-      hash.update(`${relative(root, path)} ${stat.size}\n`).update(readFileSync(path));
-    }
-  };
-  for (const path of paths) add(join(root, path));
-  return hash.digest('hex');
-}
-
 /** @param {string} path */
 function read(path) {
   return existsSync(join(root, path)) ? readFileSync(join(root, path), 'utf8') : '';
-}
-
-/** @param {string} command */
-function runs(command) {
-  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > NODE_MINIMUM[0] || (major === NODE_MINIMUM[0] && minor >= NODE_MINIMUM[1])) return;
   fail(`Node ${NODE_MINIMUM.join('.')} or newer is needed; this is ${process.versions.node}.`);
-}
-
-/** Sentences for what a native build lacks on this machine. */
-function missingForNativeBuild() {
-  const missing = [];
-  if (!runs(process.env.CXX || 'g++')) {
-    missing.push('The C++ compiler g++ is missing (Debian, Ubuntu: apt-get install g++).');
-  }
-  if (!runs('make')) missing.push('make is missing (Debian, Ubuntu: apt-get install make).');
-  if (!runs('python3')) {
-    missing.push('python3 is missing (Debian, Ubuntu: apt-get install python3).');
-  }
-  if (!headersPrefix()) {
-    missing.push(
-      `Node's headers are not beside node (looked for include/node/node_api.h next to the bin ` +
-        `folder of ${process.execPath}); install the package that brings them, or a Node that does.`,
-    );
-  }
-  return missing;
 }
 
 function prebuild() {
@@ -162,10 +122,12 @@ function packages() {
 
 function native() {
   const stamp = 'build/.gwlb-stamp';
-  const wanted = digest(
-    ['native', 'binding.gyp', 'package.json', 'node_modules/node-addon-api/package.json'],
-    [process.version, process.arch, process.execPath, process.env.CXX ?? ''],
-  );
+  const wanted = digest(NATIVE_SOURCES, [
+    process.version,
+    process.arch,
+    process.execPath,
+    process.env.CXX ?? '',
+  ]);
   if (read(stamp) === wanted && existsSync(join(root, 'build/Release/gwlb.node'))) return;
   const missing = missingForNativeBuild();
   if (missing.length > 0) {
@@ -218,6 +180,8 @@ function typescript() {
     '-p',
     'tsconfig.build.json',
   ]);
+  // Written by hand, since tsc makes none beside an ES module.
+  copyFileSync(join(root, 'src/index.d.cts'), join(root, 'dist/index.d.cts'));
   writeFileSync(join(root, stamp), wanted);
 }
 

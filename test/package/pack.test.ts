@@ -11,6 +11,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
@@ -77,8 +78,11 @@ t.test('the package holds what a user needs and nothing else', async (t) => {
     'CHANGELOG.md',
     'SECURITY.md',
     'binding.gyp',
+    'scripts/install.mjs',
+    'scripts/toolchain.mjs',
     'dist/index.js',
     'dist/index.d.ts',
+    'dist/index.d.cts',
     'dist/cli.js',
     'src/index.ts',
     'native/base/drop_reasons.def',
@@ -86,7 +90,8 @@ t.test('the package holds what a user needs and nothing else', async (t) => {
   ]) {
     t.ok(files.includes(path), path);
   }
-  const wanted = /^(dist|src|native|prebuilds|docs|examples)\/|^[^/]+$/;
+  const wanted =
+    /^(dist|src|native|prebuilds|docs|examples|scripts\/(install|toolchain)\.mjs$)\/?|^[^/]+$/;
   t.strictSame(
     files.filter((path) => !wanted.test(path)),
     [],
@@ -142,28 +147,105 @@ t.test('import and require load it from the prebuild', async (t) => {
   t.strictSame(JSON.parse(cjs.out || 'null'), expected);
 });
 
-t.test('its declarations stand on their own', async (t) => {
-  writeFileSync(
-    join(user, 'use.mts'),
-    `import { GatewayLoadBalancer, GatewayError, TargetGroup } from '${name}';
-export const listen: typeof GatewayLoadBalancer.listen = GatewayLoadBalancer.listen;
-export const group: TargetGroup = new TargetGroup({ name: 'a' });
-export const code = (error: GatewayError): string => error.code;
-// @ts-expect-error a number is no name
-export const wrong = new TargetGroup({ name: 1 });
-`,
-  );
-  const { status, stdout } = spawnSync(
+/** What the compiler says of files of the user's under a module system, '' where it is content. */
+function compiles(files: readonly string[], module: string): string {
+  const { stdout } = spawnSync(
     process.execPath,
     [
       join(root, 'node_modules/typescript/bin/tsc'),
-      ...['--noEmit', '--strict', '--target', 'es2023', '--module', 'nodenext'],
+      ...['--noEmit', '--strict', '--target', 'es2023', '--module', module],
       ...['--lib', 'es2023,esnext.disposable', '--types', 'node'],
-      ...['--typeRoots', join(root, 'node_modules/@types'), 'use.mts'],
+      ...['--typeRoots', join(root, 'node_modules/@types'), ...files],
     ],
     { cwd: user, encoding: 'utf8' },
   );
-  t.equal(status, 0, stdout);
+  return stdout;
+}
+
+t.test('its declarations stand on their own', async (t) => {
+  const uses = `
+export const listen: typeof GatewayLoadBalancer.listen = GatewayLoadBalancer.listen;
+export const options: TargetGroupOptions = { name: 'a' };
+export const group: TargetGroup = new TargetGroup(options);
+export const code = (error: GatewayError): string => error.code;
+// @ts-expect-error a number is no name
+export const wrong = new TargetGroup({ name: 1 });
+`;
+  const names = 'GatewayLoadBalancer, GatewayError, TargetGroup, type TargetGroupOptions';
+  writeFileSync(join(user, 'use.mts'), `import { ${names} } from '${name}';${uses}`);
+  writeFileSync(
+    join(user, 'use.cts'),
+    `import { ${names} } from '${name}';${uses}
+import gwlb = require('${name}');
+export const same: TargetGroup = new gwlb.TargetGroup(options);
+`,
+  );
+  for (const module of ['node16', 'nodenext']) {
+    t.equal(compiles(['use.mts', 'use.cts'], module), '', module);
+  }
+});
+
+t.test(
+  'where no addon loads and none can be built, the last line says what to install',
+  async (t) => {
+    const broken = join(folder, 'broken');
+    cpSync(join(user, 'node_modules'), join(broken, 'node_modules'), { recursive: true });
+    const installed = join(broken, 'node_modules', name);
+    const install = (env: NodeJS.ProcessEnv) => {
+      const { status, stderr } = spawnSync(process.execPath, ['scripts/install.mjs'], {
+        cwd: installed,
+        encoding: 'utf8',
+        env: { ...process.env, ...env },
+      });
+      return { status, last: stderr.trimEnd().split('\n').at(-1) ?? '' };
+    };
+    t.equal(install({ CXX: 'no-such-compiler' }).status, 0, 'the prebuild needs none');
+    const [addon] = readdirSync(join(installed, 'prebuilds', platform));
+    writeFileSync(join(installed, 'prebuilds', platform, addon), 'of another system');
+    const { status, last } = install({ CXX: 'no-such-compiler' });
+    t.equal(status, 1);
+    t.match(last, /^gwlb: .*apt-get install g\+\+.*npm rebuild gwlb$/);
+    const failed = install({ CXX: 'false-compiler', PATH: compilerThatFails() });
+    t.equal(failed.status, 1);
+    t.match(failed.last, /^gwlb: .*g\+\+ 12 or newer.*npm rebuild gwlb$/);
+  },
+);
+
+/** A PATH whose compiler knows its version and nothing else. */
+function compilerThatFails(): string {
+  const bin = join(folder, 'bin');
+  mkdirSync(bin, { recursive: true });
+  writeFileSync(join(bin, 'false-compiler'), '#!/bin/sh\n[ "$1" = --version ]\n', { mode: 0o755 });
+  return `${bin}:${join(root, 'node_modules/.bin')}:${process.env.PATH}`;
+}
+
+t.test('a package without prebuilds, or with those of other sources, is not packed', async (t) => {
+  const tree = join(folder, 'tree');
+  for (const path of ['scripts', 'native', 'binding.gyp', 'package.json']) {
+    cpSync(join(root, path), join(tree, path), { recursive: true });
+  }
+  const prepack = () => {
+    const { status, stderr } = spawnSync(process.execPath, ['scripts/prepack.mjs'], {
+      cwd: tree,
+      encoding: 'utf8',
+    });
+    return { status, stderr };
+  };
+  t.match(prepack(), { status: 1, stderr: /linux-x64 is missing.*npm run prebuild/ });
+  mkdirSync(join(tree, 'build-prebuild'));
+  const stamp = execFileSync(
+    process.execPath,
+    ['-e', "import('./scripts/prebuilt.mjs').then((it) => process.stdout.write(it.sourceStamp()))"],
+    { cwd: tree, encoding: 'utf8' },
+  );
+  for (const platform of ['linux-x64', 'linux-arm64']) {
+    mkdirSync(join(tree, 'prebuilds', platform), { recursive: true });
+    writeFileSync(join(tree, 'prebuilds', platform, 'gwlb.node'), '');
+    writeFileSync(join(tree, 'build-prebuild', `${platform}.stamp`), stamp);
+  }
+  t.match(prepack(), { status: 0, stderr: '' });
+  writeFileSync(join(tree, 'native/base/changed.h'), '');
+  t.match(prepack(), { status: 1, stderr: /linux-arm64 was built from other sources/ });
 });
 
 t.test('the command without its packages names what is missing', async (t) => {
