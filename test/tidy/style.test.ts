@@ -91,7 +91,7 @@ t.test('nothing names a folder of some machine', async (t) => {
 
 t.test('files are named in one way', async (t) => {
   const wrong = [
-    ...filesBelow('src').filter((path) => !/^[a-z0-9/-]+\.ts$/.test(path)),
+    ...filesBelow('src').filter((path) => !/^[a-z0-9/-]+(\.d\.c|\.)ts$/.test(path)),
     ...filesBelow('test').filter(
       (path) => path.endsWith('.ts') && !/^[a-z0-9/-]+(\.test|\.test-d)?\.ts$/.test(path),
     ),
