@@ -232,9 +232,9 @@ void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance) {
     returned.bytes += opened.length;
     rewritten += opened.rewritten ? 1 : 0;
   }
-  counters_.add(ApplianceCounter::packets_returned, returned.packets);
   counters_.add(ApplianceCounter::bytes_returned, returned.bytes);
   counters_.add(ApplianceCounter::packets_rewritten, rewritten);
+  counters_.add(ApplianceCounter::packets_returned, returned.packets);
 }
 
 void ApplianceEngine::Worker::finish(ApplianceLoad& load) {

@@ -64,3 +64,9 @@ export async function until(isTrue: () => boolean, what: string): Promise<void> 
     await delay(10);
   }
 }
+
+/** Counters once they are as a worker leaves them: it counts what it sends when that is under way. */
+export async function settled<T>(read: () => T, isThere: (counters: T) => boolean): Promise<T> {
+  await until(() => isThere(read()), 'the counters');
+  return read();
+}
