@@ -218,6 +218,8 @@ export interface NativeGatewayControl {
     cursor: number,
     positions: number,
   ): { moves: NativeFlowMove[]; cursor: number };
+  /** How many rows of the table in force each slot has, and how many its zone has in all. */
+  rowCounts(): { rows: number; counts: Uint32Array };
   /** Has every live flow reported (`lives`) once in about this time; 0: never. */
   setReportInterval(intervalMs: number): void;
   /** `packet` starts at an IP header. */

@@ -169,6 +169,20 @@ napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& pre
   return out.value("moves", array_value(env, values)).number("cursor", cursor).finish();
 }
 
+napi_value row_counts_value(napi_env env, const Targets& targets) {
+  std::vector<uint32_t> counts(base::kTargetsMax);
+  if (targets.table != nullptr) counts = targets.table->row_counts();
+  const size_t bytes = counts.size() * sizeof(uint32_t);
+  void* memory = nullptr;
+  napi_value buffer;
+  if (napi_create_arraybuffer(env, bytes, &memory, &buffer) != napi_ok) return nullptr;
+  std::memcpy(memory, counts.data(), bytes);
+  ObjectBuilder out(env);
+  return out.number("rows", targets.table == nullptr ? 0 : targets.table->rows())
+      .value("counts", typed_array(env, napi_uint32_array, counts.size(), buffer))
+      .finish();
+}
+
 napi_value failure_value(napi_env env, bool failed, const io::OsError& error) {
   if (!failed) return null_value(env);
   ObjectBuilder out(env);

@@ -40,6 +40,9 @@ using PreviewFlows = std::function<bool(const select::TargetTable& table, uint32
                                         uint32_t* cursor, std::vector<gateway::FlowMove>* out)>;
 napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& preview);
 
+// rowCounts: of the table that is in force.
+napi_value row_counts_value(napi_env env, const Targets& targets);
+
 // null, or what made an engine stop.
 napi_value failure_value(napi_env env, bool failed, const io::OsError& error);
 

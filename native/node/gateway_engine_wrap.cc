@@ -192,6 +192,10 @@ napi_value read_recording(const Napi::CallbackInfo& info, GatewayEngine& self) {
       .finish();
 }
 
+napi_value row_counts(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  return row_counts_value(info.Env(), self.targets);
+}
+
 napi_value preview_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {
   const napi_env env = info.Env();
   return preview_value(info, [&self, env](const select::TargetTable& table, uint32_t positions,
@@ -290,6 +294,7 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, set_recording>("setRecording"),
                method<GatewayEngine, read_recording>("readRecording"),
                method<GatewayEngine, preview_flows>("previewFlows"),
+               method<GatewayEngine, row_counts>("rowCounts"),
                method<GatewayEngine, explain>("explain"),
                method<GatewayEngine, send_datagram>("sendDatagram"),
                method<GatewayEngine, drain_unreachable>("drainUnreachable"),

@@ -107,6 +107,10 @@ napi_value set_report_interval(const Napi::CallbackInfo& info, Gateway& self) {
   return nullptr;
 }
 
+napi_value row_counts(const Napi::CallbackInfo& info, Gateway& self) {
+  return row_counts_value(info.Env(), self.targets);
+}
+
 napi_value preview_flows(const Napi::CallbackInfo& info, Gateway& self) {
   return preview_value(info, [&self](const select::TargetTable& table, uint32_t positions,
                                      uint32_t* cursor, std::vector<gateway::FlowMove>* out) {
@@ -222,6 +226,7 @@ napi_value gateway_class(napi_env env) {
                method<Gateway, set_cookie_key>("setCookieKey"),
                method<Gateway, set_report_interval>("setReportInterval"),
                method<Gateway, preview_flows>("previewFlows"),
+               method<Gateway, row_counts>("rowCounts"),
                method<Gateway, sweep>("sweep"),
                method<Gateway, explain>("explain"),
                method<Gateway, drain_events>("drainEvents"),

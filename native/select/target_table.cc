@@ -157,6 +157,15 @@ void TargetTable::fill_rows(ZoneTable* table, const ZoneTable* before,
   table->rows = std::move(out);
 }
 
+std::vector<uint32_t> TargetTable::row_counts() const {
+  std::vector<uint32_t> counts(base::kTargetsMax);
+  for (const ZoneTable& zone : tables_) {
+    if (zone.rows == nullptr) continue;
+    for (uint32_t row = 0; row < rows(); ++row) ++counts[zone.rows[row]];
+  }
+  return counts;
+}
+
 std::vector<TargetTable::Ranked> TargetTable::rank(uint16_t zone, uint32_t row) const {
   std::vector<Ranked> ranked;
   if (zone >= zones_ || row >= rows()) return ranked;

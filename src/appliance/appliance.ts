@@ -1,6 +1,5 @@
 /** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
 import { EventEmitter } from 'node:events';
-import { createServer, type Server } from 'node:http';
 import { binding, type NativeApplianceBatch, type NativeApplianceEngine } from '../binding.js';
 import {
   checkBoolean,
@@ -9,6 +8,7 @@ import {
   GatewayError,
   invalidArgument,
 } from '../errors.js';
+import { HttpServer } from '../http/server.js';
 import { FLOWS_MAX, FLOWS_MIN, SOURCE_PORTS_MAX } from '../limits.js';
 import { formatIpv4, parseIpv4 } from '../packet/address.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
@@ -144,6 +144,9 @@ const BATCHES = 16;
 const FAILURE_POLL_MS = 500;
 const SOCKET_BUFFER_BYTES = 8 << 20;
 
+/** A check of each of many gateways at the same moment. */
+const HEALTH_CONNECTIONS_MAX = 128;
+
 /** What only `listen` can give to the constructor. */
 const PRIVATE = Symbol('Appliance.listen');
 
@@ -165,7 +168,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   readonly failOpen: boolean;
 
   readonly #engine: NativeApplianceEngine;
-  readonly #health: Server | null;
+  readonly #health: HttpServer | null;
   readonly #alive: KeepAlive;
   readonly #batches = new WeakMap<NativeApplianceBatch, InspectedBatch>();
   readonly #offAbort: () => void;
@@ -185,12 +188,12 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
       checked.signal?.throwIfAborted();
       return new Appliance(PRIVATE, checked, health);
     } catch (error) {
-      health?.close();
+      void health?.close();
       throw error;
     }
   }
 
-  private constructor(key: symbol, checked: CheckedAppliance, health: Server | null) {
+  private constructor(key: symbol, checked: CheckedAppliance, health: HttpServer | null) {
     if (key !== PRIVATE) throw invalidArgument('Appliance', 'a call of Appliance.listen', key);
     super();
     const { udp } = checked.config;
@@ -283,7 +286,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.#offAbort();
     this.#alive.stop();
     this.#engine.stop();
-    if (this.#health) await closeServer(this.#health);
+    await this.#health?.close();
     this.emit('close');
   }
 
@@ -444,19 +447,23 @@ function checkHealth(field: string, value: unknown, netns: string) {
 async function listenHealth(
   address: string,
   health: Required<ApplianceHealthCheck>,
-): Promise<Server> {
-  const server = createServer((request, response) => {
-    const found = request.url === health.path;
-    response.writeHead(found ? 200 : 404, { 'content-type': 'text/plain', connection: 'close' });
-    response.end(found ? 'ok\n' : 'not found\n');
-  });
+): Promise<HttpServer> {
+  const plain = (status: number, text: string) => ({ status, type: 'text/plain', body: text });
+  const http = new HttpServer(
+    {
+      answer: ({ target }) =>
+        target === health.path ? plain(200, 'ok\n') : plain(404, 'not found\n'),
+      refuse: (status, error) => plain(status, `${error.message}\n`),
+    },
+    { connections: HEALTH_CONNECTIONS_MAX, bodyBytes: 0 },
+  );
   // The appliance keeps the process alive, not its health checks.
-  server.unref();
+  http.server.unref();
   try {
     await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host: address, port: health.port }, () => {
-        server.off('error', reject);
+      http.server.once('error', reject);
+      http.server.listen({ host: address, port: health.port }, () => {
+        http.server.off('error', reject);
         resolve();
       });
     });
@@ -464,12 +471,5 @@ async function listenHealth(
     const action = `answer health checks on ${address}:${health.port}`;
     throw systemError(error, action, 'options');
   }
-  return server;
-}
-
-async function closeServer(server: Server): Promise<void> {
-  await new Promise<void>((resolve) => {
-    server.close(() => resolve());
-    server.closeAllConnections();
-  });
+  return http;
 }

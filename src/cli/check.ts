@@ -1,12 +1,15 @@
 /** `gwlb check`. */
 import { loadConfig, problemLine } from '../daemon/config.js';
 
-/** Prints every problem of the file; returns the exit code. */
+/** Prints every problem of the file, and what is correct but lacks something; returns the exit code. */
 export function check(path: string): number {
   const loaded = loadConfig(path);
   if (!loaded.ok) {
     for (const problem of loaded.problems) console.error(problemLine(path, problem));
     return 2;
+  }
+  for (const { message, ...place } of loaded.warnings) {
+    console.error(problemLine(path, { ...place, message: `warning: ${message}` }));
   }
   const { gateway, targetGroup, endpoints } = loaded.config;
   const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;

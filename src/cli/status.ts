@@ -31,6 +31,8 @@ interface Status {
     kind: string;
     device?: string;
     peer?: { address: string; vni: number };
+    ready: boolean;
+    obstacles: { reason: string; text: string }[];
     counters?: Counts;
   }[];
   counters: Counts & { drops: Counts };
@@ -53,7 +55,7 @@ export function statusText(answer: Status, now: number): string {
     `gateway ${gateway.name} on ${gateway.address}:${gateway.port}${netns}, gwlb ${answer.version}, ` +
       `${gateway.workers === 1 ? '1 worker' : `${gateway.workers} workers`}, ` +
       `up ${age(Date.parse(answer.startedAt), now)}`,
-    answer.failure === null ? 'forwarding works' : `FAILED: ${answer.failure}`,
+    ...stateLines(answer),
     `target group ${group.name}: failover ${failover}, stickiness ${stickiness}, failOpen ${failOpen}`,
     '',
     targetTable(answer, now),
@@ -66,6 +68,16 @@ export function statusText(answer: Status, now: number): string {
       `${counters.packetsFromTargets} from targets, ${counters.packetsOut} out`,
     `drops: ${drops.map(([reason, count]) => `${reason} ${count}`).join(', ') || 'none'}`,
   ].join('\n');
+}
+
+/** Whether it forwards, and what is in the way. */
+function stateLines({ failure, endpoints }: Status): string[] {
+  const lines = failure === null ? [] : [`FAILED: ${failure}`];
+  for (const { id, zone, obstacles } of endpoints) {
+    for (const { text } of obstacles) lines.push(`NOT READY: ${id} (zone ${zone}): ${text}`);
+  }
+  if (endpoints.length === 0) lines.push('NOT READY: there is no endpoint');
+  return lines.length > 0 ? lines : ['forwarding works'];
 }
 
 function sum(counters: Counts, ...keys: string[]): number {
@@ -97,13 +109,14 @@ function targetTable({ targets }: Status, now: number): string {
 }
 
 function endpointTable({ endpoints }: Status): string {
-  const rows = endpoints.map(({ id, zone, kind, device, peer, counters }) => [
+  const rows = endpoints.map(({ id, zone, kind, device, peer, ready, counters }) => [
     id,
     zone,
     device === undefined ? `${kind} ${peer?.address} vni ${peer?.vni}` : `${kind} ${device}`,
+    ready ? 'yes' : 'no',
     ...['packetsIn', 'packetsOut'].map((key) => String(counters?.[key] ?? 0)),
   ]);
-  return table(['ENDPOINT', 'ZONE', 'KIND', 'IN', 'OUT'], rows, 3);
+  return table(['ENDPOINT', 'ZONE', 'KIND', 'READY', 'IN', 'OUT'], rows, 4);
 }
 
 const BORDERS = [

@@ -73,11 +73,15 @@ export interface Config {
 /** Keys and positions from the file's root: `['targetGroup', 'targets', 0, 'address']`. */
 export type Path = readonly (string | number)[];
 
-/** One thing that is wrong with a configuration. */
-export interface Problem {
+/** Something about a key of a configuration. */
+export interface Found {
   path: Path;
   /** What was expected and received, without the path. */
   message: string;
+}
+
+/** The same with its place in the file. */
+export interface Problem extends Found {
   /** Counted from 1; null where the file has no such place. */
   line: number | null;
   column: number | null;

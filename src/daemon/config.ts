@@ -9,18 +9,22 @@ import {
   type Config,
   type EndpointConfig,
   type FlowLogConfig,
+  type Found,
   type LogLevel,
   type Path,
   type Problem,
   pathText,
 } from './config-types.js';
 import { readKey } from './keys.js';
-import { relationProblems } from './relations.js';
+import { configWarnings, relationProblems } from './relations.js';
 import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
 
 export { type Config, type Problem, pathText } from './config-types.js';
 
-export type Loaded = { ok: true; config: Config } | { ok: false; problems: Problem[] };
+/** `warnings`: what is correct, and still not what anybody would want. */
+export type Loaded =
+  | { ok: true; config: Config; warnings: Problem[] }
+  | { ok: false; problems: Problem[] };
 
 type Given = Record<string, unknown>;
 
@@ -64,7 +68,13 @@ export function parseConfig(text: string): Loaded {
     return { ok: false, problems: problems.sort(byPlace) };
   }
   try {
-    return { ok: true, config: configOf(given as Given) };
+    const config = configOf(given as Given);
+    const warnings = configWarnings(config).map(({ path, message }) => ({
+      path,
+      message,
+      ...placeOf(document, lines, path),
+    }));
+    return { ok: true, config, warnings };
   } catch (error) {
     // A file that was there a moment ago.
     if (!(error instanceof GatewayError) || error.field === undefined) throw error;
@@ -94,11 +104,6 @@ export function problemLine(file: string, problem: Problem): string {
   const place = problem.line === null ? file : `${file}:${problem.line}:${problem.column}`;
   const path = pathText(problem.path);
   return `${place}: ${path && `${path}: `}${problem.message}`;
-}
-
-interface Found {
-  path: Path;
-  message: string;
 }
 
 /** What is wrong with single keys and values. */

@@ -6,6 +6,7 @@ import type { ExplainOptions } from '../gateway/control.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import type { ControlResources } from './control-server.js';
+import type { Readiness } from './readiness.js';
 
 export interface ControlContext {
   gateway: GatewayLoadBalancer;
@@ -14,6 +15,8 @@ export interface ControlContext {
   startedAt: number;
   /** Why forwarding failed; null while it works. */
   failure(): Error | null;
+  /** Whether each endpoint can forward. */
+  readiness(): Readiness;
 }
 
 export function controlResources(context: ControlContext): ControlResources {
@@ -27,15 +30,18 @@ export function controlResources(context: ControlContext): ControlResources {
   };
 }
 
-async function statusOf({ gateway, version, startedAt, failure }: ControlContext) {
+function statusOf({ gateway, version, startedAt, failure, readiness }: ControlContext) {
   const { name, address, port, netns, workers, sourcePorts, mtu, crossZone } = gateway;
   const { idleTimeout, sendTcpReset, targetGroup: group } = gateway;
-  const shares = await sharesOf(gateway);
+  const shares = gateway.shares();
+  const now = readiness();
+  const readyOf = new Map(now.endpoints.map((one) => [one.endpoint, one]));
   const { targets: _, endpoints: byEndpoint, ...totals } = gateway.counters();
   return {
     version,
     startedAt: new Date(startedAt).toISOString(),
     failure: failure()?.message ?? null,
+    ready: now.ready,
     gateway: {
       name,
       address,
@@ -60,21 +66,12 @@ async function statusOf({ gateway, version, startedAt, failure }: ControlContext
       healthCheck: group.healthCheck,
     },
     targets: targetsOf(gateway).map((target) => ({ ...target, share: shares.get(target.id) ?? 0 })),
-    endpoints: gateway
-      .endpoints()
-      .map((endpoint) => ({ ...endpoint.toJSON(), counters: byEndpoint[endpoint.id] })),
+    endpoints: gateway.endpoints().map((endpoint) => {
+      const { ready, obstacles } = readyOf.get(endpoint.id) ?? { ready: false, obstacles: [] };
+      return { ...endpoint.toJSON(), ready, obstacles, counters: byEndpoint[endpoint.id] };
+    }),
     counters: totals,
   };
-}
-
-/** Of the new flows of its zone, or with `crossZone` of all, by target: a number up to 1. */
-async function sharesOf({ targetGroup }: GatewayLoadBalancer): Promise<Map<string, number>> {
-  const { zones } = await targetGroup.preview();
-  return new Map(
-    zones.flatMap(({ rows, targets }) =>
-      targets.map(({ target, before }): [string, number] => [target, before / rows]),
-    ),
-  );
 }
 
 function targetsOf(gateway: GatewayLoadBalancer) {

@@ -1,76 +1,86 @@
-/** `/metrics` and `/healthz` over HTTP. */
-import { createServer, type Server, type ServerResponse } from 'node:http';
+/** `/metrics`, `/healthz` and `/readyz` over HTTP. */
 import { fromSystemError, GatewayError } from '../errors.js';
+import type { HttpRequest } from '../http/request.js';
+import { type HttpAnswer, HttpServer } from '../http/server.js';
+import { shared } from '../http/shared.js';
+import type { Readiness } from './readiness.js';
 
 export interface MetricsSource {
   /** Prometheus text. */
   text(): Promise<string>;
   /** Why forwarding failed; null while it works. */
   failure(): Error | null;
+  /** Whether each endpoint can forward. */
+  readiness(): Readiness;
 }
 
 const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8';
+const PLAIN_TEXT = 'text/plain; charset=utf-8';
+
+/** Scrapers, probes and a person or two; descriptors are for forwarding and health checks. */
+const CONNECTIONS_MAX = 32;
+
+const plain = (status: number, text: string): HttpAnswer => ({
+  status,
+  type: PLAIN_TEXT,
+  body: `${text}\n`,
+});
 
 export class MetricsServer {
-  readonly #server: Server;
+  readonly #http: HttpServer;
 
   /** Rejects with a GatewayError, field `metrics.listen`. */
   static async listen(
     where: { address: string; port: number },
     source: MetricsSource,
   ): Promise<MetricsServer> {
-    const server = createServer((request, response) => {
-      void answer(request.method ?? '', request.url ?? '', response, source);
-    });
-    server.requestTimeout = 10_000;
+    const text = shared(async () => Buffer.from(await source.text()));
+    const http = new HttpServer(
+      {
+        answer: (request) => answer(request, source, text),
+        refuse: (status, error) => plain(status, error.message),
+      },
+      { connections: CONNECTIONS_MAX, bodyBytes: 0 },
+    );
     const { address: host, port } = where;
     try {
       await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen({ host, port }, resolve);
+        http.server.once('error', reject);
+        http.server.listen({ host, port }, resolve);
       });
     } catch (error) {
       const { code, message } = fromSystemError(error, `listen on ${host}:${port}`);
       const field = 'metrics.listen';
       throw new GatewayError(code, `${field}: ${message}`, { field, cause: error });
     }
-    return new MetricsServer(server);
+    return new MetricsServer(http);
   }
 
-  private constructor(server: Server) {
-    this.#server = server;
+  private constructor(http: HttpServer) {
+    this.#http = http;
   }
 
   async close(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#server.close(() => resolve());
-      this.#server.closeAllConnections();
-    });
+    await this.#http.close();
   }
 }
 
 async function answer(
-  method: string,
-  url: string,
-  response: ServerResponse,
+  { method, path }: HttpRequest,
   source: MetricsSource,
-): Promise<void> {
-  const end = (status: number, text: string, type = 'text/plain; charset=utf-8') => {
-    response.writeHead(status, { 'content-type': type }).end(method === 'HEAD' ? '' : text);
-  };
+  text: () => Promise<Uint8Array>,
+): Promise<HttpAnswer> {
   if (method !== 'GET' && method !== 'HEAD') {
-    response.setHeader('allow', 'GET, HEAD');
-    return end(405, 'only GET and HEAD\n');
+    return { ...plain(405, 'only GET and HEAD'), allow: 'GET, HEAD' };
   }
-  const path = url.split('?', 1)[0];
   if (path === '/healthz') {
     const failure = source.failure();
-    return failure ? end(503, `${failure.message}\n`) : end(200, 'ok\n');
+    return failure ? plain(503, failure.message) : plain(200, 'ok');
   }
-  if (path !== '/metrics') return end(404, 'there are /metrics and /healthz\n');
-  try {
-    end(200, await source.text(), PROMETHEUS_TEXT);
-  } catch (error) {
-    end(500, `${(error as Error).message}\n`);
+  if (path === '/readyz') {
+    const { ready, lines } = source.readiness();
+    return plain(ready ? 200 : 503, lines.join('\n'));
   }
+  if (path !== '/metrics') return plain(404, 'there are /metrics, /healthz and /readyz');
+  return { status: 200, type: PROMETHEUS_TEXT, body: await text() };
 }

@@ -5,6 +5,7 @@ import type { TargetState } from '../control/health.js';
 import type { GatewayCounters } from '../gateway/counters.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { FlowLogTotals } from './flow-log.js';
+import type { Readiness } from './readiness.js';
 
 const STATES: readonly TargetState[] = [
   'initial',
@@ -36,6 +37,8 @@ export class GatewayMetrics {
   readonly reloads: Counter<'result'>;
   /** What the flow log has done; nothing without one. */
   flowLog: Readonly<FlowLogTotals> = { records: 0, recordsLost: 0, eventsLost: 0 };
+  /** Nothing before somebody knows. */
+  readiness: () => Pick<Readiness, 'endpoints'> = () => ({ endpoints: [] });
   readonly #registry = new Registry();
   readonly #gateway: GatewayLoadBalancer;
   readonly #checks: Histogram<'zone' | 'result'>;
@@ -212,6 +215,16 @@ export class GatewayMetrics {
     add('bytes_in', 'Bytes of packets that entered by the endpoint.', 'bytesIn');
     add('packets_out', 'Packets that left by the endpoint.', 'packetsOut');
     add('bytes_out', 'Bytes of packets that left by the endpoint.', 'bytesOut');
+    this.#gauge(
+      'gwlb_endpoint_ready',
+      'Whether the endpoint can forward (1) or something is in its way (0).',
+      ['endpoint', 'zone'],
+      () =>
+        this.readiness().endpoints.map(({ endpoint, zone, ready }) => ({
+          labels: { endpoint, zone },
+          value: ready ? 1 : 0,
+        })),
+    );
   }
 
   #addTargetStates(): void {

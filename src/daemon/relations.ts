@@ -8,12 +8,8 @@ import { GatewayError, withoutField } from '../errors.js';
 import { checkGeneve, checkListen } from '../gateway/gateway-load-balancer.js';
 import { TARGETS_MAX, ZONES_MAX } from '../limits.js';
 import { parseEndpointId } from '../packet/address.js';
-import type { Path } from './config-types.js';
-
-interface Found {
-  path: Path;
-  message: string;
-}
+import type { Config, Found, Path } from './config-types.js';
+import { zoneObstacle } from './readiness.js';
 
 type Given = Record<string, unknown>;
 
@@ -178,4 +174,21 @@ function zoneProblems(targets: readonly Given[], endpoints: readonly Given[]): F
   if (zones.size <= ZONES_MAX) return [];
   const message = `expected at most ${ZONES_MAX} zones in targets and endpoints, received ${zones.size}`;
   return [{ path: [], message }];
+}
+
+/** What a correct configuration lacks: endpoints whose packets would get nowhere. */
+export function configWarnings({ gateway, targetGroup, endpoints }: Config): Found[] {
+  if (endpoints.length === 0) {
+    return [{ path: ['endpoints'], message: 'there is none, so no packet can enter' }];
+  }
+  const targets = targetGroup.targets.map(({ zone = 'default', weight = 1 }) => ({
+    zone,
+    weight,
+    state: 'healthy' as const,
+  }));
+  const policy = { crossZone: gateway.crossZone, failOpen: targetGroup.failOpen };
+  return endpoints.flatMap(({ zone = 'default' }, i) => {
+    const obstacle = zoneObstacle(zone, targets, policy);
+    return obstacle ? [{ path: ['endpoints', i, 'zone'], message: obstacle.text }] : [];
+  });
 }

@@ -11,6 +11,12 @@ import { FlowLog } from './flow-log.js';
 import type { Logger } from './log.js';
 import { GatewayMetrics } from './metrics.js';
 import { MetricsServer } from './metrics-server.js';
+import {
+  type EndpointReadiness,
+  type Readiness,
+  ReadinessWatch,
+  readinessOf,
+} from './readiness.js';
 import { type EndpointChanges, endpointChanges, policyOf, restartNeeded } from './reload.js';
 
 /** Calls `action`; what it throws names the keys of the file, not the options of the library. */
@@ -24,12 +30,16 @@ async function named<T>(from: string, to: string, action: () => Promise<T> | T):
   }
 }
 
+const READINESS_MS = 1_000;
+
 export class Service {
   readonly gateway: GatewayLoadBalancer;
   readonly #group: TargetGroup;
   readonly #log: Logger;
   readonly #metrics: GatewayMetrics;
   readonly #version: string;
+  readonly #watch = new ReadinessWatch((endpoint) => this.#tellReadiness(endpoint));
+  #looking: NodeJS.Timeout | null = null;
   #server: MetricsServer | null = null;
   #control: ControlServer | null = null;
   #flowLog: FlowLog | null = null;
@@ -60,6 +70,7 @@ export class Service {
       throw error;
     }
     service.#tellStarted();
+    service.#watchReadiness();
     return service;
   }
 
@@ -76,6 +87,7 @@ export class Service {
     this.gateway = gateway;
     this.#version = version;
     this.#metrics = new GatewayMetrics(gateway, version);
+    this.#metrics.readiness = () => this.readiness();
     group.on('health', (event) => this.#tellHealth(event));
     group.on('register', ({ target: { id, zone, weight } }) =>
       log.info({ event: 'target_registered', target: id, zone, weight }, 'target registered'),
@@ -95,6 +107,14 @@ export class Service {
   /** Why forwarding failed, in whole or in part; null while all is well. */
   get failure(): Error | null {
     return this.#failure;
+  }
+
+  /** Whether each endpoint can forward, now. */
+  readiness(): Readiness {
+    const { crossZone } = this.gateway;
+    const { failOpen } = this.#group;
+    const policy = { crossZone, failOpen };
+    return readinessOf(this.gateway.endpoints(), this.#group.targets(), policy, () => []);
   }
 
   /**
@@ -152,6 +172,7 @@ export class Service {
       endpointsRemoved: changes.removed,
     };
     this.#log.info({ event: 'reloaded', ...applied }, 'reload applied');
+    this.#watch.look(this.readiness());
     return true;
   }
 
@@ -199,6 +220,7 @@ export class Service {
     this.#server = await MetricsServer.listen(metrics, {
       text: () => this.#metrics.text(),
       failure: () => this.#failure,
+      readiness: () => this.readiness(),
     });
   }
 
@@ -215,11 +237,21 @@ export class Service {
       version: this.#version,
       startedAt: Date.now(),
       failure: () => this.#failure,
+      readiness: () => this.readiness(),
     });
     this.#control = await ControlServer.listen(control.socket, resources);
   }
 
+  /** Targets tell when they change; what else there is, is looked at. */
+  #watchReadiness(): void {
+    const look = () => this.#watch.look(this.readiness());
+    this.#group.on('change', look);
+    this.#looking = setInterval(look, READINESS_MS).unref();
+    look();
+  }
+
   async #close(): Promise<void> {
+    if (this.#looking) clearInterval(this.#looking);
     await this.#control?.close();
     await this.#server?.close();
     this.#metrics.close();
@@ -257,5 +289,13 @@ export class Service {
     const fields = { target: id, zone, previous, state, reason, cause, description };
     const level = state === 'unhealthy' || state === 'unavailable' ? 'warn' : 'info';
     this.#log[level]({ event: 'target_health', ...fields }, `target is ${state}`);
+  }
+
+  #tellReadiness({ endpoint, zone, ready, obstacles }: EndpointReadiness): void {
+    const fields = { event: 'endpoint_readiness', endpoint, zone, ready, obstacles };
+    // First checks are on their way after every start.
+    const expected = obstacles.every(({ reason }) => reason === 'targets_unchecked');
+    if (expected) this.#log.info(fields, ready ? 'endpoint is ready' : 'endpoint waits for checks');
+    else this.#log.warn(fields, 'endpoint cannot forward as it should');
   }
 }

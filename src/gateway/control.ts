@@ -257,6 +257,16 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     };
   }
 
+  /**
+   * Each target's share of the new flows of its zone, or with `crossZone` of all, as packets are steered
+   * now: a number up to 1, by target id. 0 for one that takes none.
+   */
+  shares(): Map<string, number> {
+    const { rows, counts } = this.#native.rowCounts();
+    const targets = this.targetGroup.targets();
+    return new Map(targets.map(({ id, slot }) => [id, rows === 0 ? 0 : counts[slot] / rows]));
+  }
+
   /** Counters under the names of AWS, now. They stay readable after `close`. */
   awsMetrics(): AwsMetrics {
     return this.#aws.read(this.#awsSource());

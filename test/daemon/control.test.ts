@@ -9,6 +9,7 @@ import { askGateway } from '../../src/daemon/control-client.js';
 import { controlResources } from '../../src/daemon/control-resources.js';
 import { type ControlResources, ControlServer } from '../../src/daemon/control-server.js';
 import { checkSocketPath, listenPrivately } from '../../src/daemon/control-socket.js';
+import { readinessOf } from '../../src/daemon/readiness.js';
 import { GatewayLoadBalancer, TargetGroup, tuplePacket } from '../../src/index.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-control-'));
@@ -186,6 +187,13 @@ t.test('what a gateway answers', async (t) => {
     version: '1.2.3',
     startedAt: 0,
     failure: () => failure,
+    readiness: () =>
+      readinessOf(
+        gateway.endpoints(),
+        group.targets(),
+        { crossZone: false, failOpen: false },
+        () => [],
+      ),
   });
   const path = await served(t, resources);
   t.match(await askGateway(path, '/v1/status'), {
@@ -194,8 +202,17 @@ t.test('what a gateway answers', async (t) => {
     failure: null,
     gateway: { address: '127.85.0.1', port: 6081, workers: 1 },
     targetGroup: { name: 'firewalls', failover: 'no_rebalance', healthCheck: false },
-    endpoints: [{ id, kind: 'geneve', peer: { address: '127.85.0.9' } }],
+    targets: [{ id: one.id, share: gateway.shares().get(one.id) }, {}],
+    endpoints: [
+      { id, kind: 'geneve', peer: { address: '127.85.0.9' }, ready: true, obstacles: [] },
+    ],
   });
+  const { zones } = await group.preview();
+  t.strictSame(
+    [...gateway.shares()],
+    zones[0].targets.map(({ target, before }) => [target, before / zones[0].rows]),
+    'shares are those of the table in force',
+  );
   failure = new Error('cannot go on');
   t.match(await askGateway(path, '/v1/status'), { failure: 'cannot go on' });
   t.match(await askGateway(path, '/v1/targets'), [

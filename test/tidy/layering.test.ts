@@ -32,6 +32,7 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['binding'],
   ['errors'],
   ['limits'],
+  ['http'],
   ['packet'],
   ['control'],
   ['gateway', 'appliance'],
