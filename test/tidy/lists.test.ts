@@ -15,6 +15,15 @@ t.test('drop reasons: the native list and its TypeScript union', async (t) => {
   t.strictSame(typed, names);
 });
 
+t.test('drop reasons: the operator’s page says of each what it means and what to do', async (t) => {
+  const names = [...textOf('native/base/drop_reasons.def').matchAll(/^GWLB_DROP\((\w+),/gm)].map(
+    ([, name]) => name,
+  );
+  const [, table = ''] = textOf('docs/operations.md').split('## What each drop reason means');
+  const rows = [...table.matchAll(/^\| `(\w+)` \| (.+) \| (.+) \|$/gm)].map(([, name]) => name);
+  t.strictSame(rows.sort(), names.sort());
+});
+
 t.test('drop reasons: each is used by native code, and none is invented there', async (t) => {
   const names = [...textOf('native/base/drop_reasons.def').matchAll(/^GWLB_DROP\((\w+),/gm)].map(
     ([, name]) => name ?? '',
