@@ -10,6 +10,7 @@
 #include "node/appliance_batch_wrap.h"
 #include "node/args.h"
 #include "node/batch_wrap.h"
+#include "node/lent_memory.h"
 #include "node/system_error.h"
 #include "node/values.h"
 
@@ -21,6 +22,7 @@ struct AddonData {
   Napi::FunctionReference appliance_batch;
   std::unique_ptr<ApplianceBatch> constructing;
   std::shared_ptr<uint32_t[]> geneve_words;  // what decodeGeneve answers
+  std::shared_ptr<LentMemory> lent = std::make_shared<LentMemory>();
   std::shared_ptr<BatchRegistry> batches = std::make_shared<BatchRegistry>();
 };
 

@@ -53,22 +53,6 @@ napi_value array_value(napi_env env, const std::vector<napi_value>& elements) {
   return out;
 }
 
-napi_value external_buffer(napi_env env, void* data, size_t bytes, std::shared_ptr<void> owner) {
-  auto* keep = new std::shared_ptr<void>(std::move(owner));
-  const auto let_go = [](napi_env, void*, void* hint) {
-    delete static_cast<std::shared_ptr<void>*>(hint);
-  };
-  napi_value out = nullptr;
-  if (napi_create_external_arraybuffer(env, data, bytes, let_go, keep, &out) == napi_ok) return out;
-  delete keep;
-  bool pending = false;
-  napi_is_exception_pending(env, &pending);
-  if (!pending) {
-    napi_throw_error(env, nullptr, "this runtime does not allow JavaScript to view native memory");
-  }
-  return nullptr;
-}
-
 napi_value typed_array(napi_env env, napi_typedarray_type type, size_t length, napi_value buffer,
                        size_t offset) {
   napi_value out = nullptr;

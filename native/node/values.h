@@ -21,9 +21,6 @@ napi_value null_value(napi_env env);
 napi_value bytes_value(napi_env env, const void* data, size_t size);
 napi_value array_value(napi_env env, const std::vector<napi_value>& elements);
 
-// An ArrayBuffer over native memory that keeps `owner` alive for as long as JavaScript can reach
-// the buffer or a view of it. Made once for a block of memory. nullptr: an exception is pending.
-napi_value external_buffer(napi_env env, void* data, size_t bytes, std::shared_ptr<void> owner);
 napi_value typed_array(napi_env env, napi_typedarray_type type, size_t length, napi_value buffer,
                        size_t offset = 0);
 

@@ -184,9 +184,13 @@ process.on('exit', () => {
 });
 
 /** Runs a program in a process of its own, with `gc()`; one that hangs is killed (signal SIGKILL). */
-export function runChild(body: string, timeoutMs = 60_000): Promise<ChildResult> {
+export function runChild(
+  body: string,
+  timeoutMs = 60_000,
+  flags: readonly string[] = [],
+): Promise<ChildResult> {
   const { NODE_OPTIONS: _, ...env } = process.env;
-  const child = spawn(process.execPath, ['--expose-gc', '-e', program(body)], {
+  const child = spawn(process.execPath, ['--expose-gc', ...flags, '-e', program(body)], {
     env: { ...env, GWLB_TEST_ADDON: addonPath },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
