@@ -1,7 +1,7 @@
 /** HTTP over the control socket: JSON in, JSON out. docs/command.md has its resources. */
 import { GatewayError, type GatewayErrorCode, invalidArgument } from '../errors.js';
-import type { HttpRequest } from '../http/request.js';
-import { type HttpAnswer, HttpServer } from '../http/server.js';
+
+import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import { listenPrivately } from './control-socket.js';
 
@@ -105,7 +105,7 @@ function parsed(body: Buffer): unknown {
 /** What is said to a request that never came to its resource. */
 function refusal(status: number, message: string): ErrorBody {
   const tooLong = status === 413;
-  const field = tooLong || status === 501 ? 'body' : 'request';
+  const field = tooLong ? 'body' : 'request';
   const code = tooLong ? 'ERR_GWLB_OUT_OF_RANGE' : 'ERR_GWLB_INVALID_ARGUMENT';
   return { code, message: `${field}: ${message}`, field };
 }

@@ -1,7 +1,7 @@
 /** `/metrics`, `/healthz` and `/readyz` over HTTP. */
 import { fromSystemError, GatewayError } from '../errors.js';
-import type { HttpRequest } from '../http/request.js';
-import { type HttpAnswer, HttpServer } from '../http/server.js';
+
+import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import type { Readiness } from './readiness.js';
 

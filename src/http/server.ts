@@ -3,8 +3,18 @@
  * after its answer. Whatever a peer does, it costs no more than `HttpLimits` say: what it sends behind
  * its request is never parsed, and what it does not read is let go.
  */
-import { createServer, type Server, type Socket } from 'node:net';
-import { HeadReader, type HttpRequest, MalformedRequest } from './request.js';
+import { createServer as createHttpServer, type IncomingMessage, STATUS_CODES } from 'node:http';
+import { createServer, type Server } from 'node:net';
+import { Exchange } from './exchange.js';
+
+export interface HttpRequest {
+  method: string;
+  /** With its query. */
+  target: string;
+  /** Without it. */
+  path: string;
+  body: Buffer;
+}
 
 export interface HttpAnswer {
   status: number;
@@ -19,7 +29,7 @@ export interface HttpAnswer {
 export interface HttpService {
   answer(request: HttpRequest): HttpAnswer | Promise<HttpAnswer>;
   /** The answer to what is no request, too long, or ended by an error of `answer`. */
-  refuse(status: 400 | 413 | 431 | 500 | 501, error: Error): HttpAnswer;
+  refuse(status: 400 | 413 | 431 | 500, error: Error): HttpAnswer;
 }
 
 export interface HttpLimits {
@@ -33,21 +43,8 @@ export interface HttpLimits {
   writeMs?: number;
 }
 
-/** What a client still sends is read for so long and so far, so that its answer is not cut by a RST. */
-const LINGER_MS = 1_000;
-const LINGER_BYTES = 1 << 20;
-
-const PHRASES: Readonly<Record<number, string>> = {
-  200: 'OK',
-  400: 'Bad Request',
-  404: 'Not Found',
-  405: 'Method Not Allowed',
-  413: 'Content Too Large',
-  431: 'Request Header Fields Too Large',
-  500: 'Internal Server Error',
-  501: 'Not Implemented',
-  503: 'Service Unavailable',
-};
+/** Bytes of a request line and its headers. */
+const HEAD_BYTES_MAX = 8_192;
 
 /** Is yet to listen: on an address, or on a path. */
 export class HttpServer {
@@ -55,11 +52,38 @@ export class HttpServer {
   readonly #open = new Set<Exchange>();
 
   constructor(service: HttpService, limits: HttpLimits) {
+    // It never listens itself: what it would take from a socket at once is more than one request.
+    const parser = createHttpServer({
+      maxHeaderSize: HEAD_BYTES_MAX,
+      // Health checkers of all makes ask; nothing here depends on the name.
+      requireHostHeader: false,
+      keepAliveTimeout: 0,
+    });
+    parser.maxRequestsPerSocket = 1;
+    parser.on('request', async (request, response) => {
+      const exchange = request.socket as unknown as Exchange;
+      exchange.takes(request);
+      const { status, type, body, allow } = await answerTo(request, service, limits.bodyBytes);
+      exchange.answers();
+      response.writeHead(status, {
+        'content-type': type,
+        'content-length': Buffer.byteLength(body),
+        ...(allow === undefined ? {} : { allow }),
+        connection: 'close',
+      });
+      response.end(body);
+    });
+    parser.on('clientError', (error: NodeJS.ErrnoException, exchange) => {
+      if (!(exchange instanceof Exchange) || exchange.answered) return void exchange.destroy();
+      exchange.answers();
+      exchange.end(refusal(service, error));
+    });
     // A client may end its side first; it still wants its answer.
     this.server = createServer({ allowHalfOpen: true }, (socket) => {
-      const exchange = new Exchange(socket, service, limits);
+      const exchange = new Exchange(socket, limits.requestMs ?? 5_000, limits.writeMs ?? 10_000);
       this.#open.add(exchange);
-      socket.once('close', () => this.#open.delete(exchange));
+      exchange.once('close', () => this.#open.delete(exchange));
+      parser.emit('connection', exchange);
     });
     this.server.maxConnections = limits.connections;
   }
@@ -68,104 +92,46 @@ export class HttpServer {
   async close(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.server.close(() => resolve());
-      for (const exchange of this.#open) exchange.end();
+      for (const exchange of this.#open) exchange.destroy();
     });
   }
 }
 
-/** One connection: a request, its answer, the end. */
-class Exchange {
-  readonly #socket: Socket;
-  readonly #service: HttpService;
-  readonly #limits: HttpLimits;
-  readonly #reader: HeadReader;
-  #timer: NodeJS.Timeout;
-  #answered = false;
-  #lingered = 0;
-
-  constructor(socket: Socket, service: HttpService, limits: HttpLimits) {
-    this.#socket = socket;
-    this.#service = service;
-    this.#limits = limits;
-    this.#reader = new HeadReader(limits.bodyBytes);
-    this.#timer = this.#endAfter(limits.requestMs ?? 5_000);
-    socket.on('error', () => this.end());
-    socket.on('close', () => clearTimeout(this.#timer));
-    socket.on('data', (chunk) => this.#take(chunk));
-    socket.on('end', () => {
-      // Without a whole request there is nobody to answer.
-      if (!this.#answered) this.end();
-    });
-  }
-
-  end(): void {
-    clearTimeout(this.#timer);
-    this.#socket.destroy();
-  }
-
-  #endAfter(ms: number): NodeJS.Timeout {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.end(), ms).unref();
-    return this.#timer;
-  }
-
-  #take(chunk: Buffer): void {
-    if (this.#answered) {
-      this.#lingered += chunk.length;
-      if (this.#lingered > LINGER_BYTES) this.end();
-      return;
+async function answerTo(
+  request: IncomingMessage,
+  service: HttpService,
+  bodyBytesMax: number,
+): Promise<HttpAnswer> {
+  const { method = '', url: target = '' } = request;
+  const chunks: Buffer[] = [];
+  let bytes = Number(request.headers['content-length'] ?? 0);
+  const tooLong = () =>
+    service.refuse(413, new Error(`expected at most ${bodyBytesMax} bytes, received ${bytes}`));
+  if (bytes > bodyBytesMax) return tooLong();
+  try {
+    bytes = 0;
+    // Left early, the connection still has to carry the answer.
+    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+      bytes += chunk.length;
+      if (bytes > bodyBytesMax) return tooLong();
+      chunks.push(chunk);
     }
-    let request: HttpRequest | null;
-    try {
-      request = this.#reader.take(chunk);
-    } catch (error) {
-      if (!(error instanceof MalformedRequest)) throw error;
-      this.#answered = true;
-      this.#write(this.#service.refuse(error.status, error), 'GET');
-      return;
-    }
-    if (request) void this.#ask(request);
-    else if (this.#reader.expectsContinue()) this.#socket.write('HTTP/1.1 100 Continue\r\n\r\n');
+    const path = target.split('?', 1)[0] ?? '';
+    return await service.answer({ method, target, path, body: Buffer.concat(chunks) });
+  } catch (error) {
+    return service.refuse(500, error as Error);
   }
+}
 
-  async #ask(request: HttpRequest): Promise<void> {
-    this.#answered = true;
-    // Our own time is not the client's to lose; nothing else it sends is looked at meanwhile.
-    clearTimeout(this.#timer);
-    this.#socket.pause();
-    let answer: HttpAnswer;
-    try {
-      answer = await this.#service.answer(request);
-    } catch (error) {
-      answer = this.#service.refuse(500, error as Error);
-    }
-    this.#write(answer, request.method);
-  }
-
-  #write({ status, type, body, allow }: HttpAnswer, method: string): void {
-    const socket = this.#socket;
-    if (socket.destroyed) return;
-    this.#endAfter(this.#limits.writeMs ?? 10_000);
-    const bytes = typeof body === 'string' ? Buffer.from(body) : body;
-    socket.write(
-      `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n` +
-        `date: ${new Date().toUTCString()}\r\n` +
-        `content-type: ${type}\r\ncontent-length: ${bytes.length}\r\n` +
-        `${allow === undefined ? '' : `allow: ${allow}\r\n`}connection: close\r\n\r\n`,
-    );
-    if (method !== 'HEAD') socket.write(bytes);
-    socket.end(() => this.#linger());
-  }
-
-  /** The whole answer is the kernel's. */
-  #linger(): void {
-    if (this.#socket.destroyed) return;
-    if (this.#socket.readableEnded) {
-      this.end();
-      return;
-    }
-    this.#endAfter(LINGER_MS);
-    this.#socket.once('end', () => this.end());
-    this.#socket.resume();
-  }
+/** What is said to bytes that are no request: there is no response object for them. */
+function refusal(service: HttpService, error: NodeJS.ErrnoException): Buffer {
+  const tooLong = error.code === 'HPE_HEADER_OVERFLOW';
+  const message = tooLong
+    ? `expected at most ${HEAD_BYTES_MAX} bytes of headers`
+    : 'expected HTTP/1.1, received something else';
+  const { status, type, body } = service.refuse(tooLong ? 431 : 400, new Error(message));
+  const head =
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${type}\r\n` +
+    `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), Buffer.from(body)]);
 }
