@@ -7,7 +7,7 @@ import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { declareControl } from './cli/declare-control.js';
-import { GatewayError } from './errors.js';
+import { GatewayError, TOO_MANY_FILES } from './errors.js';
 
 const EXAMPLES = `
 Examples:
@@ -201,6 +201,11 @@ function report(error: unknown): number {
         'install gwlb without --omit=optional, or add it (npm install ' +
         `${missing})`,
     );
+    return 1;
+  }
+  // Modules are files, too.
+  if (error instanceof Error && 'code' in error && error.code === 'EMFILE') {
+    console.error(`gwlb: ${TOO_MANY_FILES}`);
     return 1;
   }
   // Another copy of the package may have thrown it.

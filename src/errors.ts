@@ -182,6 +182,7 @@ interface SystemError extends Error {
   code?: unknown;
   syscall?: unknown;
   detail?: unknown;
+  path?: unknown;
 }
 
 const WAY_ROUND =
@@ -189,7 +190,13 @@ const WAY_ROUND =
 
 const ANY_WAY_ROUND = 'run as root, or grant node the capability that the action needs (setcap)';
 
+/** EMFILE, told where it happens. */
+export const TOO_MANY_FILES =
+  'too many open files: raise the limit of this process (LimitNOFILE= of its unit, ulimit -n); a ' +
+  'gateway needs one for each outer source port, worker and endpoint, and about 100 more';
+
 const PERMISSIONS = {
+  file: 'the user of this process may not: see owner and mode of the file and its folders (ls -ld)',
   tun: `CAP_NET_ADMIN is needed for a TUN device: ${WAY_ROUND.replace('{cap}', 'cap_net_admin')}`,
   bind:
     'CAP_NET_BIND_SERVICE is needed for ports below 1024: run as root, grant it ' +
@@ -204,6 +211,8 @@ const PERMISSIONS = {
 function subject(error: SystemError, action: string): keyof typeof PERMISSIONS | 'other' {
   const syscall = typeof error.syscall === 'string' ? error.syscall : '';
   const detail = typeof error.detail === 'string' ? error.detail : null;
+  // Of Node's file system functions; errors of native code have a detail.
+  if (typeof error.path === 'string') return 'file';
   if (detail === '/dev/net/tun' || syscall.startsWith('ioctl')) return 'tun';
   if (syscall === 'setns' || (syscall === 'open' && detail !== null)) return 'netns';
   if (syscall === 'bind' || syscall === 'listen') return 'bind';
@@ -252,6 +261,10 @@ function explainSystemError(
         return ['ERR_GWLB_DEVICE', 'the name is invalid, or a device of another kind has it'];
       }
       return null;
+    case 'EMFILE':
+      return ['ERR_GWLB_SYSTEM', TOO_MANY_FILES];
+    case 'ENFILE':
+      return ['ERR_GWLB_SYSTEM', 'this host has too many open files: raise fs.file-max'];
     case 'ENAMETOOLONG':
       return about === 'tun'
         ? ['ERR_GWLB_DEVICE', 'a device name has at most 15 characters']

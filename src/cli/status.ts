@@ -20,6 +20,7 @@ interface Status {
     zone: string;
     state: string;
     reason: string | null;
+    impeded: string | null;
     since: number;
     weight: number;
     share: number;
@@ -71,13 +72,18 @@ export function statusText(answer: Status, now: number): string {
 }
 
 /** Whether it forwards, and what is in the way. */
-function stateLines({ failure, endpoints }: Status): string[] {
+function stateLines({ failure, targets, endpoints }: Status): string[] {
   const lines = failure === null ? [] : [`FAILED: ${failure}`];
   for (const { id, zone, obstacles } of endpoints) {
     for (const { text } of obstacles) lines.push(`NOT READY: ${id} (zone ${zone}): ${text}`);
   }
   if (endpoints.length === 0) lines.push('NOT READY: there is no endpoint');
-  return lines.length > 0 ? lines : ['forwarding works'];
+  if (lines.length === 0) lines.push('forwarding works');
+  const unchecked = targets.filter(({ impeded }) => impeded !== null);
+  if (unchecked.length === 0) return lines;
+  const many = `${unchecked.length} of ${targets.length} targets`;
+  const why = `whose last health check could not be made: ${unchecked[0]?.impeded}`;
+  return [...lines, `UNCHECKED: ${many} keep the state they had, ${why}`];
 }
 
 function sum(counters: Counts, ...keys: string[]): number {
@@ -96,15 +102,17 @@ function targetTable({ targets }: Status, now: number): string {
     'SENT',
     'RETURNED',
   ];
-  const rows = targets.map(({ id, zone, state, reason, since, weight, share, counters }) => [
-    id,
-    zone,
-    reason === null ? state : `${state} (${reason})`,
-    age(since, now),
-    String(weight),
-    `${(share * 100).toFixed(1)} %`,
-    ...['flowsActive', 'packetsTo', 'packetsFrom'].map((key) => String(counters?.[key] ?? 0)),
-  ]);
+  const rows = targets.map(
+    ({ id, zone, state, reason, since, weight, share, counters, impeded }) => [
+      id,
+      zone,
+      `${reason === null ? state : `${state} (${reason})`}${impeded === null ? '' : ', unchecked'}`,
+      age(since, now),
+      String(weight),
+      `${(share * 100).toFixed(1)} %`,
+      ...['flowsActive', 'packetsTo', 'packetsFrom'].map((key) => String(counters?.[key] ?? 0)),
+    ],
+  );
   return table(head, rows, 4);
 }
 

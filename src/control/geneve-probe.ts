@@ -3,6 +3,7 @@
  * flow would be, and has to come back.
  */
 import { tuplePacket } from '../packet/tuple.js';
+import { Deadline, lostText } from './deadline.js';
 import type { ProbeResult } from './health.js';
 import type { CancelProbe, ProbeCallback } from './probes.js';
 
@@ -31,6 +32,8 @@ const SOURCE_PORTS = 16_384;
 const LOOK_MIN_MS = 1;
 const LOOK_MAX_MS = 10;
 
+const BACK: ProbeResult = { ok: true, detail: 'the probe came back' };
+
 /** Begins a check. The callback is never called before this returns. */
 export function startGeneveProbe(
   path: DataPath,
@@ -41,23 +44,31 @@ export function startGeneveProbe(
   const { nonce } = path;
   const startedAt = performance.now();
   const sent = path.send(nonce, probePacket(path, port));
+  const deadline = new Deadline(timeoutMs, (lostMs) => {
+    clearTimeout(timer);
+    if (path.returned(nonce)) return finish(BACK);
+    const detail = `the probe did not come back within ${timeoutMs} ms`;
+    if (lostMs === 0) return finish({ ok: false, failure: 'timeout', detail });
+    finish({ ok: false, failure: 'internal', detail: `${detail}, but ${lostText(lostMs)}` });
+  });
   let timer: NodeJS.Timeout;
-  const finish = (result: ProbeResult) => callback(result, performance.now() - startedAt);
+  const finish = (result: ProbeResult) => {
+    deadline.clear();
+    callback(result, performance.now() - startedAt);
+  };
   const look = (waitMs: number) => {
     if (!sent) {
       return finish({ ok: false, failure: 'connection', detail: 'the probe could not be sent' });
     }
-    if (path.returned(nonce)) return finish({ ok: true, detail: 'the probe came back' });
-    const leftMs = timeoutMs - (performance.now() - startedAt);
-    if (leftMs <= 0) {
-      const detail = `the probe did not come back within ${timeoutMs} ms`;
-      return finish({ ok: false, failure: 'timeout', detail });
-    }
+    if (path.returned(nonce)) return finish(BACK);
     const next = Math.min(2 * waitMs, LOOK_MAX_MS);
-    timer = setTimeout(() => look(next), Math.min(waitMs, leftMs)).unref();
+    timer = setTimeout(() => look(next), waitMs).unref();
   };
   timer = setTimeout(() => look(LOOK_MIN_MS), LOOK_MIN_MS).unref();
-  return () => clearTimeout(timer);
+  return () => {
+    clearTimeout(timer);
+    deadline.clear();
+  };
 }
 
 function probePacket({ source, destination, nonce }: DataPath, port: number): Uint8Array {

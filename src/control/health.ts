@@ -27,7 +27,7 @@ export type TargetReason =
 /**
  * How a check failed. `connection`: refused, unreachable, reset or closed early. `malformed`: the
  * answer is no HTTP, or TLS failed. `internal`: this host could not make the check (out of file
- * descriptors, say); says nothing about the target.
+ * descriptors, or too busy to look in time); says nothing about the target.
  */
 export type ProbeFailure = 'connection' | 'timeout' | 'response-code' | 'malformed' | 'internal';
 
@@ -66,6 +66,8 @@ export interface Health {
   readonly passing: boolean;
   /** For having failed; null where it never has. */
   readonly penalty: Penalty | null;
+  /** Why this host could not make the last check; null where it was made. */
+  readonly impeded: string | null;
 }
 
 const REASONS: Record<Exclude<ProbeFailure, 'internal'>, TargetReason> = {
@@ -83,6 +85,7 @@ export const REGISTERING: Health = {
   failures: 0,
   passing: false,
   penalty: null,
+  impeded: null,
 };
 
 export const UNCHECKED: Health = {
@@ -93,6 +96,7 @@ export const UNCHECKED: Health = {
   failures: 0,
   passing: true,
   penalty: null,
+  impeded: null,
 };
 
 /** What others say of a target that is not checked. */
@@ -105,6 +109,7 @@ export function saidToBe(state: 'healthy' | 'unhealthy', description?: string): 
     failures: 0,
     passing: state === 'healthy',
     penalty: null,
+    impeded: null,
   };
 }
 
@@ -132,9 +137,11 @@ export function step(health: Health, result: ProbeResult, rule: HealthRule, now:
     return fail(health, failures, REASONS[result.failure], description, rule, now);
   }
   // A verdict stands until checks say otherwise; without one the state says what is the matter.
-  if (health.state === 'healthy' || health.state === 'unhealthy') return health;
+  const impeded = result.detail;
+  if (health.state === 'healthy' || health.state === 'unhealthy') return { ...health, impeded };
   return {
     ...health,
+    impeded,
     state: 'unavailable',
     reason: 'Elb.InternalError',
     description: `The health check could not be made: ${result.detail}.`,
@@ -158,9 +165,9 @@ export function condemn(
 function succeed(health: Health, detail: string, rule: HealthRule, now: number): Health {
   const successes = health.successes + 1;
   if (!health.passing && successes < rule.healthyThreshold) {
-    return { ...initialAgain(health), successes, failures: 0 };
+    return { ...initialAgain(health), successes, failures: 0, impeded: null };
   }
-  const counted = { ...health, successes: 0, failures: 0, passing: true };
+  const counted = { ...health, successes: 0, failures: 0, passing: true, impeded: null };
   const until = rule.flapDamping
     ? suppressedUntil(health.penalty, now, HALF_LIFE_MS[rule.profile])
     : null;
@@ -183,7 +190,7 @@ function fail(
 ): Health {
   const failed = failures >= rule.unhealthyThreshold;
   if (health.state !== 'unhealthy' && !failed) {
-    return { ...initialAgain(health), successes: 0, failures };
+    return { ...initialAgain(health), successes: 0, failures, impeded: null };
   }
   const flapped = failed && health.passing && rule.flapDamping;
   return {
@@ -194,6 +201,7 @@ function fail(
     failures,
     passing: health.passing && !failed,
     penalty: flapped ? penalize(health.penalty, now, HALF_LIFE_MS[rule.profile]) : health.penalty,
+    impeded: null,
   };
 }
 

@@ -2,19 +2,20 @@
  * One health check of one target: a TCP connection, or one HTTP(S) request over it (or a packet through
  * it, see geneve-probe.ts). Every connection
  * is made for its check and closed after it. Certificates are not verified: a check asks whether the
- * appliance answers, not who it is.
+ * appliance answers, not who it is. Of an HTTP answer only the status counts.
  */
 import { closeSync } from 'node:fs';
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { binding } from '../binding.js';
+import { StatusReader } from '../http/status.js';
+import { Deadline, lostText } from './deadline.js';
 import { type DataPath, startGeneveProbe } from './geneve-probe.js';
 import type { ProbeFailure, ProbeResult } from './health.js';
 import type { HealthCheckProtocol } from './health-options.js';
 
-/** What a body may have; the rest is not read. */
-const BODY_BYTES_MAX = 16_384;
+/** What may follow the status; the rest is not read. */
+const REST_BYTES_MAX = 16_384;
 
 export interface ProbeRequest {
   readonly protocol: HealthCheckProtocol;
@@ -48,16 +49,14 @@ export function startProbe(request: ProbeRequest, callback: ProbeCallback): Canc
 class Probe {
   readonly #request: ProbeRequest;
   readonly #startedAt = performance.now();
-  readonly #timer: NodeJS.Timeout;
+  readonly #deadline: Deadline;
   #callback: ProbeCallback | null;
   #socket: Socket | null = null;
-  #http: ClientRequest | null = null;
 
   constructor(request: ProbeRequest, callback: ProbeCallback) {
     this.#request = request;
     this.#callback = callback;
-    this.#timer = setTimeout(() => this.#timedOut(), request.timeoutMs);
-    this.#timer.unref();
+    this.#deadline = new Deadline(request.timeoutMs, (lostMs) => this.#timedOut(lostMs));
   }
 
   start(): void {
@@ -66,8 +65,7 @@ class Probe {
       if (this.#request.protocol === 'TCP') this.#watchConnection(this.#socket);
       else this.#ask(this.#socket);
     } catch (error) {
-      const failure = { ok: false, failure: 'internal', detail: internalDetail(error) } as const;
-      setImmediate(() => this.#finish(failure));
+      setImmediate(() => this.#fail('internal', internalDetail(error)));
     }
   }
 
@@ -98,36 +96,31 @@ class Probe {
     const stream = secure
       ? tlsConnect({ socket, rejectUnauthorized: false, minVersion: 'TLSv1.2' })
       : socket;
+    const reader = new StatusReader();
+    let rest: number | null = null;
     stream.on('error', (error) => this.#failed(error));
-    this.#http = httpRequest({
-      createConnection: () => stream,
-      host: address,
-      port,
-      defaultPort: secure ? 443 : 80,
-      path,
-      headers: { 'User-Agent': 'gwlb-health-check', Accept: '*/*', Connection: 'close' },
+    // An orderly end for the target where the answer is short; a longer one is cut.
+    stream.on('data', (chunk: Buffer) => {
+      if (rest !== null) {
+        rest += chunk.length;
+        if (rest > REST_BYTES_MAX) this.#close();
+        return;
+      }
+      const status = reader.take(chunk);
+      if (!status) return;
+      rest = 0;
+      if ('code' in status) this.#answered(status.code);
+      else this.#fail('malformed', `the answer on port ${port} ${status.wrong}`);
     });
-    this.#http.on('error', (error) => this.#failed(error));
-    this.#http.on('response', (response) => {
-      this.#answered(response.statusCode ?? 0);
-      this.#drain(response);
-    });
-    this.#http.on('upgrade', (response) => {
-      this.#answered(response.statusCode ?? 0);
+    stream.on('end', () => {
+      if (rest === null) this.#failed(Object.assign(new Error(), { code: 'ECONNRESET' }));
       this.#close();
     });
-    this.#http.end();
-  }
-
-  /** Reads a short body, so that the target sees an orderly end; a longer one is cut. */
-  #drain(response: IncomingMessage): void {
-    let bytes = 0;
-    response.on('error', () => this.#close());
-    response.on('end', () => this.#close());
-    response.on('data', (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > BODY_BYTES_MAX) this.#close();
-    });
+    const host = port === (secure ? 443 : 80) ? address : `${address}:${port}`;
+    stream.write(
+      `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: gwlb-health-check\r\n` +
+        'Accept: */*\r\nConnection: close\r\n\r\n',
+    );
   }
 
   #answered(code: number): void {
@@ -142,20 +135,21 @@ class Probe {
     const { port } = this.#request;
     if (INTERNAL.has(code)) this.#fail('internal', internalDetail(error));
     else if (code === 'ETIMEDOUT') this.#fail('timeout', `${this.#asked()} timed out (${code})`);
-    else if (code.startsWith('HPE_')) {
-      this.#fail('malformed', `the answer on port ${port} is not HTTP (${code})`);
-    } else if (code === 'EPROTO' || /^ERR_(?:SSL|TLS)_/.test(code)) {
+    else if (code === 'EPROTO' || /^ERR_(?:SSL|TLS)_/.test(code)) {
       this.#fail('malformed', `TLS on port ${port} failed (${code})`);
-    } else
-      this.#fail(
-        'connection',
-        `${CONNECTION[code] ?? 'connection failed'} on port ${port} (${code})`,
-      );
+    } else {
+      const detail = `${CONNECTION[code] ?? 'connection failed'} on port ${port} (${code})`;
+      // Who had to wait for us may have lost patience.
+      const lostMs = code === 'ECONNRESET' || code === 'EPIPE' ? this.#deadline.lostMs() : 0;
+      if (lostMs > 0) this.#fail('internal', `${detail}, but ${lostText(lostMs)}`);
+      else this.#fail('connection', detail);
+    }
   }
 
-  #timedOut(): void {
-    this.#fail('timeout', `${this.#asked()} had no answer within ${this.#request.timeoutMs} ms`);
-    this.#close();
+  #timedOut(lostMs: number): void {
+    const detail = `${this.#asked()} had no answer within ${this.#request.timeoutMs} ms`;
+    if (lostMs > 0) this.#fail('internal', `${detail}, but ${lostText(lostMs)}`);
+    else this.#fail('timeout', detail);
   }
 
   #asked(): string {
@@ -175,8 +169,7 @@ class Probe {
   }
 
   #close(): void {
-    clearTimeout(this.#timer);
-    this.#http?.destroy();
+    this.#deadline.clear();
     this.#socket?.destroy();
   }
 }

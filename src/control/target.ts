@@ -142,6 +142,14 @@ export class Target {
     return this.#record.description;
   }
 
+  /**
+   * Why this host could not make its last health check, as a sentence: its state is what it was before,
+   * whatever became of it since. Null where the check was made, and where there are none.
+   */
+  get impeded(): string | null {
+    return this.#record.health.impeded;
+  }
+
   /** When it entered its state, in milliseconds since 1970. */
   get since(): number {
     return this.#record.since;
@@ -150,9 +158,9 @@ export class Target {
   /** Its properties as plain values. */
   toJSON() {
     const { id, address, port, zone, weight, effectiveWeight } = this;
-    const { slot, state, reason, description, since } = this;
+    const { slot, state, reason, description, impeded, since } = this;
     const share = { weight, effectiveWeight };
-    return { id, address, port, zone, ...share, slot, state, reason, description, since };
+    return { id, address, port, zone, ...share, slot, state, reason, description, impeded, since };
   }
 
   [inspect.custom](): unknown {

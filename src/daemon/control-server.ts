@@ -19,7 +19,7 @@ export type ControlResources = Readonly<Record<string, ControlResource>>;
 const BODY_BYTES_MAX = 65_536;
 
 /** Operators' commands; descriptors are for forwarding and health checks. */
-const CONNECTIONS_MAX = 32;
+export const CONTROL_CONNECTIONS_MAX = 32;
 
 export class ControlServer {
   /** Where it listens. */
@@ -27,7 +27,11 @@ export class ControlServer {
   readonly #http: HttpServer;
 
   /** Rejects with a GatewayError, field `control.socket`. */
-  static async listen(path: string, resources: ControlResources): Promise<ControlServer> {
+  static async listen(
+    path: string,
+    resources: ControlResources,
+    connections = CONTROL_CONNECTIONS_MAX,
+  ): Promise<ControlServer> {
     const asked = askedOnce(resources);
     const http = new HttpServer(
       {
@@ -40,7 +44,7 @@ export class ControlServer {
         },
         refuse: (status, { message }) => json(status, refusal(status, message)),
       },
-      { connections: CONNECTIONS_MAX, bodyBytes: BODY_BYTES_MAX },
+      { connections, bodyBytes: BODY_BYTES_MAX },
     );
     await listenPrivately(http.server, path, 'control.socket');
     return new ControlServer(http, path);

@@ -18,7 +18,7 @@ const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8';
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
 
 /** Scrapers, probes and a person or two; descriptors are for forwarding and health checks. */
-const CONNECTIONS_MAX = 32;
+export const METRICS_CONNECTIONS_MAX = 32;
 
 const plain = (status: number, text: string): HttpAnswer => ({
   status,
@@ -33,6 +33,7 @@ export class MetricsServer {
   static async listen(
     where: { address: string; port: number },
     source: MetricsSource,
+    connections = METRICS_CONNECTIONS_MAX,
   ): Promise<MetricsServer> {
     const text = shared(async () => Buffer.from(await source.text()));
     const http = new HttpServer(
@@ -40,7 +41,7 @@ export class MetricsServer {
         answer: (request) => answer(request, source, text),
         refuse: (status, error) => plain(status, error.message),
       },
-      { connections: CONNECTIONS_MAX, bodyBytes: 0 },
+      { connections, bodyBytes: 0 },
     );
     const { address: host, port } = where;
     try {

@@ -92,8 +92,9 @@ export class GatewayMetrics {
     this.#gateway.targetGroup.off('probe', this.#onProbe);
   }
 
-  #observe({ target, ok, durationMs }: ProbeEvent): void {
-    const labels = { zone: target.zone, result: ok ? 'success' : 'failure' };
+  #observe({ target, ok, durationMs, failure }: ProbeEvent): void {
+    const result = ok ? 'success' : failure === 'internal' ? 'impeded' : 'failure';
+    const labels = { zone: target.zone, result };
     this.#checks.observe(labels, durationMs / 1000);
   }
 

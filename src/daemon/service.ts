@@ -6,11 +6,13 @@ import { GatewayError, withoutField } from '../errors.js';
 import { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { Config, EndpointConfig, FlowLogConfig } from './config-types.js';
 import { controlResources } from './control-resources.js';
-import { ControlServer } from './control-server.js';
+import { CONTROL_CONNECTIONS_MAX, ControlServer } from './control-server.js';
+import { connectionsFor, descriptors, shortage } from './descriptors.js';
 import { FlowLog } from './flow-log.js';
+import { ImpededChecks } from './impeded.js';
 import type { Logger } from './log.js';
 import { GatewayMetrics } from './metrics.js';
-import { MetricsServer } from './metrics-server.js';
+import { METRICS_CONNECTIONS_MAX, MetricsServer } from './metrics-server.js';
 import {
   type EndpointReadiness,
   type Readiness,
@@ -70,6 +72,7 @@ export class Service {
       throw error;
     }
     service.#tellStarted();
+    service.#tellShortage();
     service.#watchReadiness();
     return service;
   }
@@ -95,9 +98,13 @@ export class Service {
     group.on('deregister', ({ target: { id, zone } }) =>
       log.info({ event: 'target_deregistered', target: id, zone }, 'target deregistered'),
     );
-    group.on('probe', ({ target, ok, durationMs, detail }) =>
-      log.debug({ event: 'health_check', target: target.id, ok, durationMs, detail }, 'checked'),
-    );
+    const impeded = new ImpededChecks(log);
+    group.on('deregister', ({ target }) => impeded.forget(target.id));
+    group.on('probe', (probe) => {
+      const { target, ok, durationMs, detail } = probe;
+      log.debug({ event: 'health_check', target: target.id, ok, durationMs, detail }, 'checked');
+      impeded.seen(probe);
+    });
     gateway.on('error', (error) => {
       this.#failure ??= error;
       log.error({ event: 'failed', code: error.code, error: error.message }, 'forwarding failed');
@@ -172,6 +179,7 @@ export class Service {
       endpointsRemoved: changes.removed,
     };
     this.#log.info({ event: 'reloaded', ...applied }, 'reload applied');
+    this.#tellShortage();
     this.#watch.look(this.readiness());
     return true;
   }
@@ -217,11 +225,19 @@ export class Service {
   async #serveMetrics(): Promise<void> {
     const { metrics } = this.#config;
     if (!metrics) return;
-    this.#server = await MetricsServer.listen(metrics, {
+    const source = {
       text: () => this.#metrics.text(),
       failure: () => this.#failure,
       readiness: () => this.readiness(),
-    });
+    };
+    const connections = this.#connections(METRICS_CONNECTIONS_MAX);
+    this.#server = await MetricsServer.listen(metrics, source, connections);
+  }
+
+  /** Of a listener, with what forwarding and checks leave. */
+  #connections(max: number): number {
+    const listeners = [this.#config.metrics, this.#config.control].filter(Boolean).length;
+    return connectionsFor(descriptors(), this.#group.targets().length, listeners, max);
   }
 
   #logFlows(config: FlowLogConfig): void {
@@ -239,7 +255,11 @@ export class Service {
       failure: () => this.#failure,
       readiness: () => this.readiness(),
     });
-    this.#control = await ControlServer.listen(control.socket, resources);
+    this.#control = await ControlServer.listen(
+      control.socket,
+      resources,
+      this.#connections(CONTROL_CONNECTIONS_MAX),
+    );
   }
 
   /** Targets tell when they change; what else there is, is looked at. */
@@ -282,6 +302,12 @@ export class Service {
       },
       'started',
     );
+  }
+
+  #tellShortage(): void {
+    const listeners = [this.#server, this.#control].filter(Boolean).length;
+    const told = shortage(descriptors(), this.#group.targets().length, listeners);
+    if (told) this.#log.warn({ event: 'descriptors_short' }, told);
   }
 
   #tellHealth({ target, previous, state, reason, cause }: HealthEvent): void {

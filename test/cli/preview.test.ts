@@ -123,7 +123,10 @@ control: { socket: ${socket} }
   t.match(status.stdout, /^gateway gateway on 127\.88\.0\.1:6081, gwlb .*, 1 worker, up \d+ s\n/);
   t.match(status.stdout, `${ONE}:6081`);
   t.match(status.stdout, /\n127\.88\.0\.3:6081 +default +healthy +\d+ s +1 +\d\d\.\d % +0 +0 +0\n/);
-  t.match(status.stdout, /\nvpce-00000000000000001 +default +geneve 127\.88\.0\.9 vni 7 +0 +0\n/);
+  t.match(
+    status.stdout,
+    /\nvpce-00000000000000001 +default +geneve 127\.88\.0\.9 vni 7 +yes +0 +0\n/,
+  );
   t.match(status.stdout, /\ndrops: none\n$/);
   const told = JSON.parse((await ask('status', '--json')).stdout);
   const shares = told.targets.map(({ share }: { share: number }) => share);
@@ -145,6 +148,7 @@ t.test('the status of a gateway in trouble', async (t) => {
           zone: 'a',
           state: 'unhealthy',
           reason: 'Target.Timeout',
+          impeded: 'connect EMFILE',
           since: 0,
           weight: 1,
           share: 0,
@@ -156,6 +160,10 @@ t.test('the status of a gateway in trouble', async (t) => {
     3 * 86_400_000,
   );
   t.match(text, 'on 10.0.0.1:6081 in inspect, gwlb 1.0.0, 4 workers, up 3 d\nFAILED: cannot go on');
-  t.match(text, /10\.0\.1\.10:6081 +a +unhealthy \(Target\.Timeout\) +3 d +1 +0\.0 % +0 +0 +0/);
+  t.match(text, /\nUNCHECKED: 1 of 1 targets keep the state they had, .*: connect EMFILE\n/);
+  t.match(
+    text,
+    /10\.0\.1\.10:6081 +a +unhealthy \(Target\.Timeout\), unchecked +3 d +1 +0\.0 % +0 +0 +0/,
+  );
   t.match(text, /drops: no_flow 2$/);
 });

@@ -128,6 +128,13 @@ t.test('errors of the operating system get a code and the way round', async (t) 
       'PERMISSION',
       /CAP_NET_ADMIN .*setcap cap_net_admin\+ep \$\(which node\).*unshare -Urn/,
     ],
+    [
+      Object.assign(system('EACCES', 'open'), { path: '/var/log/flows' }),
+      'write the flow log',
+      'PERMISSION',
+      /^cannot write the flow log: the user of this process may not: see owner and mode of the file/,
+    ],
+    [system('EMFILE', 'socket', '10.0.0.1:80'), 'listen', 'SYSTEM', /LimitNOFILE=/],
     [system('EACCES', 'open', '/dev/net/tun'), 'create gwlbe0', 'PERMISSION', /CAP_NET_ADMIN/],
     [
       system('EACCES', 'bind', '10.0.0.1:80'),

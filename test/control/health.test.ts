@@ -69,6 +69,21 @@ t.test('the reason is that of the last failure', async (t) => {
   t.match(run(REGISTERING, ODD), { reason: 'Elb.InternalError' });
 });
 
+t.test(
+  'a check that could not be made leaves the state, and says so until one is made',
+  async (t) => {
+    for (const result of [OK, BAD]) {
+      const before = run(REGISTERING, result, result, result, result, result);
+      const after = run(before, ODD, ODD, ODD);
+      t.same(after, { ...before, impeded: 'told' });
+      t.equal(before.impeded, null);
+      t.equal(run(after, OK).impeded, null);
+      t.equal(run(after, BAD).impeded, null);
+    }
+    t.match(run(REGISTERING, ODD), { state: 'unavailable', impeded: 'told' });
+  },
+);
+
 t.test('initial reasons', async (t) => {
   t.equal(REGISTERING.reason, 'Elb.RegistrationInProgress');
   t.equal(checking(REGISTERING).reason, 'Elb.InitialHealthChecking');
