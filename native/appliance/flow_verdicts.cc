@@ -86,6 +86,7 @@ void FlowVerdicts::Family<Key>::add_key(const wire::InnerPacket& part, const bas
 // False where the packet is of no flow that could be known.
 bool FlowVerdicts::make_key(const uint8_t* packet, const Opened& opened, Keyed* keyed) {
   using Found = flow::FragmentTable::Found;
+  constexpr auto kEntering = flow::FragmentTable::Pass::entering;
   wire::InnerPacket part = opened.inner;
   keyed->quoted = (part.flags & wire::kIcmpError) != 0;
   if (keyed->quoted && !wire::parse_icmp_quote(packet, opened.inner, &part).ok()) return false;
@@ -97,9 +98,12 @@ bool FlowVerdicts::make_key(const uint8_t* packet, const Opened& opened, Keyed* 
   const bool later = (part.flags & wire::kLaterFragment) != 0;
   if (later &&
       (has_ports(part.protocol) || (part.version == 6 && wire::is_ipv6_extension(part.protocol)))) {
-    if (fragments_->find(&part, scope, now_ms_) != Found::ports) return false;
+    // One of a datagram whose all has come begins another, of a flow that is not known yet.
+    const Found found = keyed->quoted ? fragments_->find_quoted(&part, scope, now_ms_)
+                                      : fragments_->come(&part, scope, kEntering, now_ms_);
+    if (found != Found::ports) return false;
   } else if (!keyed->quoted && (part.flags & kFirstWithPorts) == kFirstWithPorts) {
-    fragments_->bind(part, scope, now_ms_);
+    fragments_->bind(part, scope, kEntering, now_ms_);
   }
   keyed->version = part.version;
   keyed->is_tcp = part.protocol == wire::kTcp;

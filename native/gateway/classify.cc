@@ -76,6 +76,14 @@ bool keyed_part(const uint8_t* packet, const wire::InnerPacket& inner, wire::Inn
   return (inner.flags & wire::kIcmpError) == 0 || wire::parse_icmp_quote(packet, inner, out).ok();
 }
 
+// The ports of a later fragment, or of one that is quoted.
+flow::FragmentTable::Found ports_of(Gateway::State& state, const Seen& seen, uint16_t scope,
+                                    wire::InnerPacket* later) {
+  const auto now_ms = static_cast<uint32_t>(state.now_ms);
+  if (seen.quoted()) return state.fragments->find_quoted(later, scope, now_ms);
+  return state.fragments->come(later, scope, pass_of(seen.role), now_ms);
+}
+
 // An ICMP error has the key of the packet that it quotes; a later fragment has the ports of its
 // train's first fragment, which may be in the rest of the batch.
 GWLB_APART DropReason classify_other(Gateway::State& state, PacketBatch& batch, uint32_t i,
@@ -93,15 +101,17 @@ GWLB_APART DropReason classify_other(Gateway::State& state, PacketBatch& batch, 
   seen.tcp_flags = inner.tcp_flags;
   if (!keyed_part(packet, inner, &keyed)) return DropReason::icmp_bad_quote;
   if (state.config.stickiness == flow::Stickiness::five_tuple) {
-    const auto now_ms = static_cast<uint32_t>(state.now_ms);
+    using Found = flow::FragmentTable::Found;
     constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
     if ((keyed.flags & wire::kLaterFragment) != 0) {
-      if (state.fragments->find(&keyed, scope, now_ms) == flow::FragmentTable::Found::unknown) {
+      const Found found = ports_of(state, seen, scope, &keyed);
+      if (found == Found::unknown || found == Found::over) {
         s.waiting[s.waiting_count++] = static_cast<uint16_t>(i);
         return DropReason::none;
       }
     } else if (!seen.quoted() && (inner.flags & kFirstWithPorts) == kFirstWithPorts) {
-      state.fragments->bind(inner, scope, now_ms);
+      const auto now_ms = static_cast<uint32_t>(state.now_ms);
+      state.fragments->bind(inner, scope, pass_of(seen.role), now_ms);
     }
   }
   set_key(state, i, keyed, scope);
@@ -138,27 +148,35 @@ bool may_have_ports(const wire::InnerPacket& later) {
   }
 }
 
+// Whether a later fragment of no train that is under way is kept to wait for its first one: once.
+bool hold_fragment(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  if ((batch.flags[i] & batch::kWasHeld) != 0) return false;
+  const uint16_t endpoint = batch.endpoint[i];
+  if (!state.hold->put(batch.packet(i), batch.length[i], endpoint, state.now_ms)) return false;
+  batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::held);
+  state.counters.add(GatewayCounter::packets_held);
+  return true;
+}
+
 // Later fragments that were waiting for the rest of the batch.
 void settle_fragments(Gateway::State& state, PacketBatch& batch) {
   using Found = flow::FragmentTable::Found;
   Scratch& s = state.scratch;
-  const auto now_ms = static_cast<uint32_t>(state.now_ms);
   for (uint32_t k = 0; k < s.waiting_count; ++k) {
     const uint32_t i = s.waiting[k];
     if (!batch.pending(i)) continue;
     wire::InnerPacket keyed;
     keyed_part(batch.packet(i), inner_of(batch, i), &keyed);
-    const uint16_t endpoint = batch.endpoint[i];
-    const uint16_t scope = state.scope_of(endpoint);
+    const uint16_t scope = state.scope_of(batch.endpoint[i]);
     const Seen& seen = s.seen[i];
-    const bool unknown = state.fragments->find(&keyed, scope, now_ms) == Found::unknown;
-    if (unknown && seen.role == Role::ingress && !seen.quoted() && may_have_ports(keyed)) {
-      if (state.hold->put(batch.packet(i), batch.length[i], endpoint, state.now_ms)) {
-        batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::held);
-        state.counters.add(GatewayCounter::packets_held);
-        continue;
-      }
+    const Found found = ports_of(state, seen, scope, &keyed);
+    const bool waits = (found == Found::unknown || found == Found::over) &&
+                       seen.role == Role::ingress && !seen.quoted() && may_have_ports(keyed);
+    if (waits && hold_fragment(state, batch, i)) continue;
+    if (waits && found == Found::unknown) {
+      const auto now_ms = static_cast<uint32_t>(state.now_ms);
       state.fragments->give_up(keyed, scope, now_ms);
+      state.fragments->come(&keyed, scope, flow::FragmentTable::Pass::entering, now_ms);
     }
     set_key(state, i, keyed, scope);
   }

@@ -255,11 +255,18 @@ uint32_t index_of(Gateway::State& state, const PacketBatch& batch, uint32_t i, c
   return flows.find(key, batch.hash[i]);
 }
 
-// An ICMP error about no flow, or about one that has to choose again: it neither makes nor moves
-// one.
-GWLB_SELDOM void decide_stray_error(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+// An ICMP error about a flow that has to choose again, or about none: it neither makes nor moves
+// one. Where flows without an entry may be alive it goes as packets of such a flow do, by the row.
+GWLB_SELDOM void decide_stray_error(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                    bool has_entry) {
   if (state.fails_open(batch.endpoint[i], batch.hash[i])) return bypass(state, batch, i);
-  drop(state, batch, i, DropReason::icmp_no_flow);
+  if (has_entry || !state.accepts_unknown()) {
+    return drop(state, batch, i, DropReason::icmp_no_flow);
+  }
+  const uint16_t slot = choose(state, batch, i);
+  if (slot == base::kNoTarget) return;
+  const uint32_t cookie = state.cookie_for(batch.endpoint[i], batch.hash[i], slot, 0);
+  send_to_target(state, batch, i, cookie, nullptr);
 }
 
 // A TCP packet of a connection whose target is lost: its sender is told, and the entry stays for a
@@ -280,7 +287,7 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i, const
   const uint32_t index = index_of<Key>(state, batch, i, seen);
   const bool quoted = seen.quoted();
   if (index == kNoFlow) {
-    if (quoted) return decide_stray_error(state, batch, i);
+    if (quoted) return decide_stray_error(state, batch, i, false);
     return open_flow<Key>(state, batch, i);
   }
   const Key& key = key_of<Key>(state, seen);
@@ -295,7 +302,7 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i, const
   }
   const bool is_void = pin_is_void(flow, target);
   if (quoted) {
-    if (is_void) return decide_stray_error(state, batch, i);
+    if (is_void) return decide_stray_error(state, batch, i, true);
   } else {
     refresh(state, key, flow, seen, true);
     if (is_void && !move_flow(state, batch, i, key, flow)) return;
@@ -342,12 +349,12 @@ void leave(Gateway::State& state, PacketBatch& batch, uint32_t i, uint32_t cooki
 template <class Key>
 GWLB_SELDOM void return_without_flow(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const Seen& seen = state.scratch.seen[i];
-  if (seen.quoted()) return drop(state, batch, i, DropReason::icmp_no_flow);
   const uint32_t cookie = seen.cookie;
   if (!state.accepts_unknown() || cookie_slot(cookie) != seen.source_slot ||
       !state.is_signed(batch.endpoint[i], batch.hash[i], cookie)) {
-    return drop(state, batch, i, DropReason::no_flow);
+    return drop(state, batch, i, seen.quoted() ? DropReason::icmp_no_flow : DropReason::no_flow);
   }
+  if (seen.quoted()) return leave(state, batch, i, cookie, nullptr);  // it makes no entry
   const Key& key = key_of<Key>(state, seen);
   const uint32_t index = make_entry(state, key, batch.hash[i]);
   if (index == kNoFlow) return leave(state, batch, i, cookie, nullptr);

@@ -38,7 +38,12 @@ void explain_unknown(const Gateway::State& state, const wire::InnerPacket& inner
     return;
   }
   if (quoted) {
-    out.error = DropReason::icmp_no_flow;
+    if (state.accepts_unknown_at(now_ms)) {
+      out.target = out.chosen;
+      out.rule = Rule::row;
+    } else {
+      out.error = DropReason::icmp_no_flow;
+    }
     return;
   }
   const bool picked_up = connection && !opens_tcp(inner);
@@ -133,7 +138,12 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
   out.quoted = quoted;
   if (state.config.stickiness == flow::Stickiness::five_tuple &&
       (keyed.flags & wire::kLaterFragment) != 0) {
-    state.fragments->find(&keyed, scope, static_cast<uint32_t>(now_ms));
+    const auto at_ms = static_cast<uint32_t>(now_ms);
+    if (quoted) {
+      state.fragments->find_quoted(&keyed, scope, at_ms);
+    } else {
+      state.fragments->find(&keyed, scope, flow::FragmentTable::Pass::entering, at_ms);
+    }
   }
   out.zone = state.endpoints.at(endpoint).zone;
   const auto with_key = [&](auto key) {

@@ -15,7 +15,8 @@ namespace {
 
 using MoveCounts = std::map<std::tuple<uint16_t, uint16_t, uint8_t>, uint32_t>;
 
-// The first fragment has come, or it has been waited for long enough: then the train is given up.
+// The first fragment has come, or it has been waited for long enough: then the train is given up,
+// or the fragment is taken for a copy, of the datagram that is complete.
 bool may_go(Gateway::State& state, const FragmentHold::Packet& packet) {
   using Found = flow::FragmentTable::Found;
   wire::InnerPacket inner;
@@ -23,9 +24,11 @@ bool may_go(Gateway::State& state, const FragmentHold::Packet& packet) {
   GWLB_ASSERT(parsed);
   const auto now_ms = static_cast<uint32_t>(state.now_ms);
   const uint16_t scope = state.scope_of(packet.endpoint);
-  if (state.fragments->find(&inner, scope, now_ms) != Found::unknown) return true;
+  const Found found =
+      state.fragments->find(&inner, scope, flow::FragmentTable::Pass::entering, now_ms);
+  if (found != Found::unknown && found != Found::over) return true;
   if (state.now_ms - packet.held_ms < kHoldMs) return false;
-  state.fragments->give_up(inner, scope, now_ms);
+  if (found == Found::unknown) state.fragments->give_up(inner, scope, now_ms);
   return true;
 }
 

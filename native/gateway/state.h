@@ -37,7 +37,8 @@ inline constexpr uint32_t kResetMs = 10'000;
 // Returns of a flow's former target stay welcome for this long after it moved (spec 10, row 6).
 inline constexpr uint32_t kMovedGraceMs = 30'000;
 
-inline constexpr uint32_t kFragmentTrains = 4096;
+// Of a datagram that is returned there are two.
+inline constexpr uint32_t kFragmentTrains = 8192;
 inline constexpr uint32_t kFragmentLifetimeMs = 30'000;
 
 // This part of a flow table's capacity is for flows in probation.
@@ -64,6 +65,10 @@ enum FlowFlags : uint8_t {
 
 // What one packet of the batch is, between classify and decide.
 enum class Role : uint8_t { ingress, from_target };
+inline flow::FragmentTable::Pass pass_of(Role role) {
+  using Pass = flow::FragmentTable::Pass;
+  return role == Role::ingress ? Pass::entering : Pass::returned;
+}
 
 enum Way : uint8_t {
   kLowToHigh = 1,  // from the low end of the flow to the high one

@@ -120,7 +120,11 @@ ParseError parse_ipv4(const uint8_t* data, const Extent& extent, InnerPacket* ou
   out->version = 4;
   out->protocol = data[9];
   out->fragment_offset = static_cast<uint16_t>((fragment & 0x1fff) * 8);
-  if (more || out->fragment_offset > 0) out->fragment_id = base::load_be16(data + 4);
+  if (more || out->fragment_offset > 0) {
+    out->fragment_id = base::load_be16(data + 4);
+    out->fragment_length = total - header;
+    out->more_fragments = more;
+  }
   if (out->fragment_offset > 0) return later_fragment(out, Layer::inner_ipv4, base_offset);
   if (more) out->flags |= kFirstFragment;
   return parse_transport(data, extent, out, base_offset);
@@ -171,6 +175,10 @@ ParseError parse_ipv6(const uint8_t* data, const Extent& extent, InnerPacket* ou
   out->transport_offset = static_cast<uint16_t>(chain.at);
   out->fragment_id = chain.fragment_id;
   out->fragment_offset = chain.fragment_offset;
+  if (chain.first_fragment || chain.fragment_offset > 0) {
+    out->fragment_length = total - chain.fragment_at;
+    out->more_fragments = chain.more_fragments;
+  }
   if (end == ChainEnd::later_fragment) {
     return later_fragment(out, Layer::inner_ipv6_extension, base_offset);
   }

@@ -34,6 +34,7 @@ struct InnerPacket {
   const uint8_t* destination = nullptr;  // the same
   uint32_t total_length = 0;             // by the IP header; never above what was parsed
   uint32_t fragment_id = 0;              // IPv4: 16 bits; IPv6: 32 bits; 0 where not fragmented
+  uint32_t fragment_length = 0;          // of a fragment: the datagram's bytes in it; 0 in quotes
   uint16_t fragment_offset = 0;          // in bytes
   uint16_t transport_offset = 0;         // from the first byte of the IP header
   uint16_t source_port = 0;              // host order; 0 without kHasPorts
@@ -44,6 +45,7 @@ struct InnerPacket {
   uint8_t tcp_flags = 0;  // of an unfragmented or first-fragment TCP packet, else 0
   uint8_t icmp_type = 0;  // of ICMP and ICMPv6
   uint8_t icmp_code = 0;
+  bool more_fragments = false;  // of a fragment: it is not the datagram's last one
 };
 
 // Parses an IPv4 or IPv6 packet of `length` bytes. Bytes behind the IP total length (Ethernet

@@ -48,6 +48,8 @@ ChainEnd walk_ipv6_chain(const uint8_t* data, uint32_t available, Ipv6Chain* out
       // RFC 6946: a fragment header on a whole packet says nothing.
       if (more || out->fragment_offset > 0) out->fragment_id = base::load_be32(header + 4);
       out->first_fragment = more && out->fragment_offset == 0;
+      out->more_fragments = more;
+      out->fragment_at = out->at + 8;
     } else if (out->next == kAuthenticationHeader) {
       out->needed = (header[1] + 2u) * 4;
     } else {

@@ -18,9 +18,11 @@ struct Ipv6Chain {
   uint32_t at = 0;  // from the first byte of the IPv6 header
   uint32_t needed = 0;
   uint32_t fragment_id = 0;
+  uint32_t fragment_at = 0;      // behind the fragment header
   uint16_t fragment_offset = 0;  // in bytes
   uint8_t next = 0;              // protocol of what is at `at`
   bool first_fragment = false;
+  bool more_fragments = false;
 };
 
 bool is_ipv6_extension(uint8_t next);

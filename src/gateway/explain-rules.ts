@@ -152,6 +152,10 @@ export function decisionOf(facts: Facts): Decision {
 type Because = Omit<Decision, 'decision'>;
 
 function newFlow(facts: Facts): Because {
+  if (facts.native.quoted) {
+    const why = 'an ICMP error about a flow without an entry goes by the row, as its packets do';
+    return { rule: 'I5', why };
+  }
   if (facts.target && !isHealthy(facts.target) && healthyOthers(facts, null).length === 0) {
     const why = `no target of ${poolText(facts)} is healthy: the row is chosen among all of them`;
     return { rule: 'T10', why };

@@ -110,7 +110,7 @@ t.test('packets that do not go on, and why', async (t) => {
 });
 
 t.test('an ICMP error is told by the flow it quotes', async (t) => {
-  const rig = new Rig(t);
+  const rig = new Rig(t, {}, { midStream: 'drop' });
   const quoted = tuplePacket(UDP).subarray(0, 28);
   const error = tuplePacket(
     { protocol: 'icmp', source: '10.0.2.10', destination: '203.0.113.9' },
@@ -124,6 +124,9 @@ t.test('an ICMP error is told by the flow it quotes', async (t) => {
   const followed = rig.gateway.explain(error);
   t.equal(decided(t, followed), 'pinned I1');
   t.equal(followed.target, target);
+  const learning = new Rig(t).gateway.explain(error);
+  t.equal(decided(t, learning), 'new I5', 'its connection may be older than the gateway');
+  t.equal(learning.target, learning.chosen);
 });
 
 t.test('targets that are no candidates, and why', async (t) => {

@@ -1,6 +1,6 @@
-/** Which flow a packet belongs to: rules K1, K2, F1, F2, F4, I1, I3, I4, M1. */
+/** Which flow a packet belongs to: rules K1, K2, F1, F2, F4, F8, I1, I3, I4, M1. */
 import { hasPorts } from '../../src/packet/names.js';
-import { isAttack, type Train } from './fragments.js';
+import { isAttack, isOver, type Pass, type Train } from './fragments.js';
 import { type Ends, type Key, keyOf } from './key.js';
 import { bytesOf, ipHeaderBytes, isLater, type Packet } from './packets.js';
 import type { State } from './state.js';
@@ -10,12 +10,17 @@ export interface Classified {
   readonly endpoint: number;
   /** Why it goes no further. */
   readonly error: string | null;
-  /** 'unknown': a later fragment whose train has not been seen. */
+  /** 'unknown': a later fragment that is part of no train under way. */
   readonly key: Key | 'unknown' | null;
 }
 
 /** What one packet is, as far as it and those before it tell. Notes the ports of its train. */
-export function classify(state: State, packet: Packet, endpoint: number): Classified {
+export function classify(
+  state: State,
+  packet: Packet,
+  endpoint: number,
+  pass: Pass = 'entering',
+): Classified {
   const failed = (error: string): Classified => ({ packet, endpoint, error, key: null });
   if (!state.endpoints.has(endpoint)) return failed('unknown_endpoint');
   if (isAttack(packet)) return failed('inner_bad_fragment');
@@ -23,11 +28,16 @@ export function classify(state: State, packet: Packet, endpoint: number): Classi
     return failed('icmp_bad_quote');
   }
   const scope = state.scope(endpoint);
-  if (packet.quote === null) state.fragments.bind(packet, scope, state.now);
-  return { packet, endpoint, error: null, key: keyFor(state, packet, endpoint) };
+  if (packet.quote === null) state.fragments.bind(packet, scope, pass, state.now);
+  return { packet, endpoint, error: null, key: keyFor(state, packet, endpoint, pass) };
 }
 
-export function keyFor(state: State, packet: Packet, endpoint: number): Key | 'unknown' {
+export function keyFor(
+  state: State,
+  packet: Packet,
+  endpoint: number,
+  pass: Pass = 'entering',
+): Key | 'unknown' {
   const { stickiness } = state.options;
   const scope = state.scope(endpoint);
   const keyed = packet.quote ?? packet;
@@ -35,15 +45,28 @@ export function keyFor(state: State, packet: Packet, endpoint: number): Key | 'u
   if (stickiness !== 5 || !isLater(keyed) || plain.protocol === FRAGMENT_HEADER) {
     return keyOf(plain, stickiness, scope);
   }
-  const train = state.fragments.find(keyed, scope, state.now);
-  if (train === null) return 'unknown';
-  return keyOf(train.ports === null ? plain : withTrain(plain, train), stickiness, scope);
+  if (packet.quote !== null) {
+    const train = state.fragments.findQuoted(keyed, scope, state.now);
+    return train === null ? 'unknown' : keyOf(withTrain(plain, train), stickiness, scope);
+  }
+  // It may be what completes its train, and is part of it all the same.
+  const before = state.fragments.find(keyed, scope, pass, state.now);
+  const wasOver = pass === 'entering' && before !== null && isOver(before);
+  const train = state.fragments.come(keyed, scope, pass, state.now);
+  if (train === null || wasOver) return 'unknown';
+  return keyOf(withTrain(plain, train), stickiness, scope);
 }
 
-/** The key of a later fragment whose train nobody knows. */
-export function keyWithoutPorts(state: State, packet: Packet, endpoint: number): Key {
-  const ends = endsOf(packet.quote ?? packet);
-  return keyOf({ ...ends, ports: null }, state.options.stickiness, state.scope(endpoint));
+/**
+ * The key of a later fragment that is part of no train: that of the last one with its name, which is
+ * over, or else without ports.
+ */
+export function keyWithoutTrain(state: State, packet: Packet, endpoint: number): Key {
+  const ends = { ...endsOf(packet.quote ?? packet), ports: null };
+  const scope = state.scope(endpoint);
+  const over =
+    packet.quote === null ? state.fragments.find(packet, scope, 'entering', state.now) : null;
+  return keyOf(over === null ? ends : withTrain(ends, over), state.options.stickiness, scope);
 }
 
 /** Whether it is worth waiting for the first fragment: others have no ports to show. */
@@ -52,7 +75,7 @@ export function waitsForPorts(packet: Packet): boolean {
 }
 
 function withTrain(ends: Ends, { protocol, ports }: Train): Ends {
-  return { ...ends, protocol, ports };
+  return ports === null ? ends : { ...ends, protocol, ports };
 }
 
 function endsOf(packet: Packet): Ends {

@@ -4,11 +4,11 @@ import {
   classify,
   isTooBig,
   keyFor,
-  keyWithoutPorts,
+  keyWithoutTrain,
   waitsForPorts,
 } from './classify.js';
 import { type Flow, flagsOf, isConnection, isSyn, touch } from './flows.js';
-import { HELD_MAX, HOLD_MS } from './fragments.js';
+import { HELD_MAX, HOLD_MS, isOver } from './fragments.js';
 import type { Key } from './key.js';
 import { bytesOf, isLater, type Packet, RST, TCP } from './packets.js';
 import { resetFor, tooBigFor } from './replies.js';
@@ -34,7 +34,9 @@ export function enter(state: State, batch: readonly Entering[], now: number): Ou
     if (found.error !== null) return drop(found.error);
     return isTooBig(state, packet, endpoint) ? tooBig(state, packet, endpoint) : found;
   });
-  const settled = classified.map((found) => ('verdict' in found ? found : settle(state, found)));
+  const settled = classified.map((found, i) =>
+    'verdict' in found ? found : settle(state, found, batch[i].held ?? false),
+  );
   return settled.map((found) => {
     const outcome = 'verdict' in found ? found : decide(state, found);
     countOutcome(state, outcome);
@@ -44,20 +46,28 @@ export function enter(state: State, batch: readonly Entering[], now: number): Ou
 
 type Known = Classified & { readonly key: Key };
 
-function settle(state: State, found: Classified): Known | Outcome {
+function settle(state: State, found: Classified, wasHeld: boolean): Known | Outcome {
   const { packet, endpoint } = found;
   if (found.key !== 'unknown') return found as Known;
   const key = keyFor(state, packet, endpoint);
   if (key !== 'unknown') return { ...found, key };
   if (waitsForPorts(packet)) {
     const { held } = state.fragments;
-    if (held.length < HELD_MAX) {
+    if (!wasHeld && held.length < HELD_MAX) {
       held.push({ packet, endpoint, since: state.now });
       return { verdict: 'held', reason: 'none' };
     }
-    state.fragments.giveUp(packet, state.scope(endpoint), state.now);
+    giveUp(state, packet, endpoint);
+    state.fragments.come(packet, state.scope(endpoint), 'entering', state.now);
   }
-  return { ...found, key: keyWithoutPorts(state, packet, endpoint) };
+  return { ...found, key: keyWithoutTrain(state, packet, endpoint) };
+}
+
+/** F2; but of a train that is over (F8) the fragment is taken for a copy. */
+function giveUp(state: State, packet: Packet, endpoint: number): void {
+  const scope = state.scope(endpoint);
+  if (state.fragments.find(packet, scope, 'entering', state.now) !== null) return;
+  state.fragments.giveUp(packet, scope, state.now);
 }
 
 /** What waited and may go now, in the order in which it came. */
@@ -65,10 +75,10 @@ export function takeHeld(state: State, now: number): Entering[] {
   state.advance(now, false);
   const { fragments } = state;
   const ready = fragments.held.filter(({ packet, endpoint, since }) => {
-    const scope = state.scope(endpoint);
-    if (fragments.find(packet, scope, now) !== null) return true;
+    const train = fragments.find(packet, state.scope(endpoint), 'entering', now);
+    if (train !== null && !isOver(train)) return true;
     if (now - since < HOLD_MS) return false;
-    fragments.giveUp(packet, scope, now);
+    giveUp(state, packet, endpoint);
     return true;
   });
   fragments.held = fragments.held.filter((held) => !ready.includes(held));
@@ -102,10 +112,17 @@ function failsOpen(state: State, found: Known): boolean {
   return failOpen && state.choose(found.endpoint, state.hash(found.key)) === null;
 }
 
-/** I1, I2: it goes where its flow goes, and changes nothing. */
+/** I1, I2, I5: it goes where its flow goes, and changes nothing. */
 function decideError(state: State, found: Known, flow: Flow | null): Outcome {
   if (flow && !state.isVoid(flow)) return forward(flow);
-  return failsOpen(state, found) ? withoutTarget(state) : drop('icmp_no_flow');
+  if (failsOpen(state, found)) return withoutTarget(state);
+  if (flow !== null || !state.learning()) return drop('icmp_no_flow');
+  const { endpoint, key } = found;
+  const hash = state.hash(key);
+  const chosen = state.choose(endpoint, hash);
+  if (chosen === null) return drop('no_targets');
+  const cookie = state.cookie(endpoint, hash, chosen.slot, 0);
+  return { verdict: 'forward', reason: 'none', target: chosen.slot, cookie };
 }
 
 /** A packet of a flow that has an entry. */

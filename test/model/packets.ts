@@ -111,6 +111,11 @@ function makeBytes(given: Packet): Uint8Array {
   return cut;
 }
 
+/** Bytes behind the IP header of the whole that a piece is cut from. */
+export function datagramBytes(given: Packet): number {
+  return bytesOf({ ...given, fragment: null }).length - ipHeaderBytes(given);
+}
+
 const PAYLOAD = Uint8Array.from({ length: 9000 }, (_, i) => i);
 
 function datagram(given: Packet): Uint8Array {

@@ -1,5 +1,5 @@
 /** What becomes of datagrams that come from targets: rules W2 to W5, E1. */
-import { classify, isTooBig, keyWithoutPorts } from './classify.js';
+import { classify, isTooBig, keyWithoutTrain } from './classify.js';
 import { parted } from './cookie.js';
 import { type Flow, touch } from './flows.js';
 import type { Key } from './key.js';
@@ -35,11 +35,11 @@ function judge(state: State, returned: Returned): Outcome {
   state.count('packetsFromTargets');
   const index = [...state.endpoints].find(([, { id }]) => id === endpointId)?.[0];
   if (index === undefined) return drop('unknown_endpoint');
-  const found = classify(state, packet, index);
+  const found = classify(state, packet, index, 'returned');
   if (found.error !== null) return drop(found.error);
   const ecn = decapsulatedEcn(packet.ecn, outerEcn);
   if (ecn === null) return drop('ecn_not_capable');
-  const key = found.key === 'unknown' ? keyWithoutPorts(state, packet, index) : (found.key as Key);
+  const key = found.key === 'unknown' ? keyWithoutTrain(state, packet, index) : (found.key as Key);
   const refused = judgeFlow(state, returned, key, from, index);
   if (refused !== null) return drop(refused);
   if (isTooBig(state, packet, index)) return drop('inner_too_big');
@@ -81,7 +81,7 @@ function wrongCookie(
   return justLeft ? null : 'wrong_target';
 }
 
-/** W5. */
+/** W5, I5. */
 function judgeUnknown(
   state: State,
   returned: Returned,
@@ -90,10 +90,10 @@ function judgeUnknown(
   endpoint: number,
 ): string | null {
   const { packet, cookie } = returned;
-  if (packet.quote !== null) return 'icmp_no_flow';
   const own = from.slot === parted(cookie).slot;
   const good = own && state.learning() && state.isGood(cookie, endpoint, state.hash(key));
-  if (!good) return 'no_flow';
+  if (!good) return packet.quote === null ? 'no_flow' : 'icmp_no_flow';
+  if (packet.quote !== null) return null;
   const flow = state.insert(key, cookie, 'learnt', endpoint);
   if (flow !== null) touch(flow, packet, key.forward, false, state.now);
   return null;

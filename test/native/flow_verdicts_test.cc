@@ -248,7 +248,10 @@ TEST(later_fragments_follow_their_first_one) {
   CHECK(bench.verdict(udp4(1000), FlowVerdict::pass));
   CHECK(bench.packet(later) == Way::inspect);
   CHECK(bench.packet(first) == Way::pass);
+  bench.now_ms += 29'999;
   CHECK(bench.packet(later) == Way::pass);
+  CHECK(bench.packet(later) == Way::inspect);  // another datagram's: all of the first has come
+  CHECK(bench.packet(first) == Way::pass);
   bench.now_ms += 30'000;
   CHECK(bench.packet(later) == Way::inspect);
 }

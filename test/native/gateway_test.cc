@@ -462,11 +462,24 @@ TEST(a_tail_without_a_head_goes_with_its_addresses_and_so_does_the_rest) {
   REQUIRE(rig.batch->verdict[0] == static_cast<uint8_t>(Verdict::forward));
   const uint32_t cookie = rig.batch->cookie[0];
   CHECK(rig.come_back(rig.bytes(0), rig.batch->address[0]) == Verdict::forward);
-  CHECK(rig.trip(train.head).done);
   const Rig::Trip again = rig.trip(train.tail);
   CHECK(again.done);
   CHECK_EQ(again.cookie, cookie);
+  CHECK(rig.trip(train.head).done);
   CHECK_EQ(rig.gateway->flows(), 2);
+}
+
+TEST(a_copy_of_a_finished_datagrams_tail_waits_and_goes_after_it) {
+  Rig rig;
+  const Train train;
+  const Rig::Trip head = rig.trip(train.head);
+  REQUIRE(rig.trip(train.tail).done);
+  REQUIRE(rig.enter(train.tail) == Verdict::held);
+  rig.now_ms += gateway::kHoldMs;
+  REQUIRE(rig.gateway->take_held(*rig.batch, rig.now_ms) == 1);
+  rig.gateway->to_targets(*rig.batch, rig.now_ms);
+  CHECK_EQ(rig.batch->cookie[0], head.cookie);
+  CHECK_EQ(rig.gateway->flows(), 1);
 }
 
 TEST(order_within_a_batch_does_not_matter) {

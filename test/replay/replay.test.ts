@@ -271,6 +271,29 @@ t.test('fragments that come before their first one', async (t) => {
   }
 });
 
+t.test('an identification that is used again, tail first', async (t) => {
+  const ports = Array.from({ length: 16 }, (_, i) => 1000 + i);
+  const pieces = (port: number, id: number) => fragments4(udp(port, 1592), 800, id);
+  const frames = ports.map((port, i) => ({ at: i / 1000, bytes: udp(port) }));
+  for (let i = 0; i < ports.length; i += 2) {
+    const finished = pieces(ports[i], i);
+    const [head, tail] = pieces(ports[i + 1], i);
+    frames.push(...finished.map((bytes, k) => ({ at: 1 + i / 10 + k / 1000, bytes })));
+    frames.push(...[tail, head].map((bytes, k) => ({ at: 6 + i / 10 + k / 1000, bytes })));
+  }
+  const ordered = frames.sort((a, b) => a.at - b.at);
+  const flowOf = new Map<number, number | undefined>();
+  for (const { direction, frame, flow } of linesOf(ordered)) {
+    if (direction === 'ingress') flowOf.set(frame, flow?.id);
+  }
+  for (let i = 0; i < ordered.length - 1; i++) {
+    const { at } = ordered[i];
+    if (at < 6 || Math.round(at * 1000) % 100 === 1) continue;
+    t.equal(flowOf.get(i + 1), flowOf.get(i + 2), `the tail at ${at} s goes with its own head`);
+  }
+  t.equal(new Set(flowOf.values()).size, ports.length, 'and none is a flow of its own');
+});
+
 t.test('more flows than there is room for', async (t) => {
   const frames = Array.from({ length: 3000 }, (_, i) => ({
     at: i / 1000,
@@ -293,6 +316,23 @@ t.test('more flows than there is room for', async (t) => {
   );
   t.equal(ingress.at(-2)?.flow?.id, 1);
   t.strictSame(ingress.at(-1)?.flow?.id, null, 'those beyond have no entry, and no number');
+});
+
+t.test('an ICMP error about a connection that there is no room for', async (t) => {
+  const frames = Array.from({ length: 1100 }, (_, i) => ({ at: i / 1000, bytes: udp(1000 + i) }));
+  const [open, data] = [tcp(SYN, 50_000), tcp(ACK, 50_000, true)];
+  const about = tuplePacket(
+    { protocol: 'icmp', source: '192.0.2.254', destination: SERVER },
+    0,
+    data.subarray(0, 28),
+  );
+  about.set([3, 4], 20);
+  frames.push({ at: 2, bytes: open }, { at: 3, bytes: data }, { at: 4, bytes: about });
+  const gateway = { midStream: 'drop', limits: { flows: 1024, flowsIpv6: 1024 } } as const;
+  const lines = linesOf(frames, { gateway }).filter(({ frame }) => frame > 1100);
+  t.equal(lines.length, 6, 'all of them, there and back');
+  const [{ target, cookie }] = lines;
+  for (const line of lines) t.match(line, { verdict: 'forward', target, cookie });
 });
 
 t.test('packets to targets', async (t) => {

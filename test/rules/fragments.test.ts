@@ -5,7 +5,8 @@ import { decapsulatedEcn } from '../model/returns.js';
 import { CLIENT6, FlowRig, pieces, SERVER6, tcp, udp, type Way } from './flow-rig.js';
 
 const ROUTER = '192.0.2.1';
-const udp6 = (port?: number) => udp(port, { version: 6, source: CLIENT6, destination: SERVER6 });
+const ENDS6 = { source: CLIENT6, destination: SERVER6 };
+const udp6 = (port?: number) => udp(port, { version: 6, ...ENDS6 });
 
 t.test('F1: later fragments go where the first one of their train goes', async (t) => {
   for (const whole of [udp(), udp6()]) {
@@ -13,11 +14,11 @@ t.test('F1: later fragments go where the first one of their train goes', async (
     const { head, tail } = pieces(whole);
     const flow = rig.trip(whole);
     t.equal(rig.trip(head).cookie, flow.cookie);
+    rig.now += 29_999;
     t.equal(rig.trip(tail).cookie, flow.cookie);
     t.equal(rig.gateway.flows, 1);
-    rig.now += 29_999;
-    t.match(rig.send(tail), { verdict: 'forward', cookie: flow.cookie });
-    rig.now += 1;
+    rig.trip(head);
+    rig.now += 30_000;
     t.match(rig.send(tail), { verdict: 'held' }, 'a train lives 30 s');
   }
 });
@@ -58,9 +59,9 @@ t.test('F2: not longer than 50 ms; then its train goes without ports', async (t)
   rig.now += 50;
   const [given] = rig.takeHeld();
   t.match(given, { verdict: 'forward', isNew: true });
+  t.match(rig.send(tail), { verdict: 'forward', cookie: given.cookie }, 'and so does the rest');
   const first = rig.send(head);
   t.not(first.cookie, given.cookie);
-  t.match(rig.send(tail), { verdict: 'forward', cookie: given.cookie }, 'and so does the rest');
 });
 
 t.test('F2: at most 64 wait', async (t) => {
@@ -132,6 +133,71 @@ t.test('F7: fragments open no connection', async (t) => {
   t.equal(rig.gateway.counters().flowsPickedUp, 1);
 });
 
+t.test('F8: a train is over when its datagram is complete', async (t) => {
+  for (const kind of [udp, (port: number) => udp(port, { version: 6, ...ENDS6 })]) {
+    const rig = new FlowRig(t);
+    const [first, second] = [kind(1), kind(2)].map((whole) => ({
+      ...pieces(whole),
+      flow: rig.trip(whole),
+    }));
+    rig.trip(first.head);
+    t.equal(rig.trip(first.tail).cookie, first.flow.cookie);
+    rig.now += 5_000;
+    // The identification is used again, and the tail overtakes.
+    t.match(rig.send(second.tail), { verdict: 'held' });
+    t.equal(rig.trip(second.head).cookie, second.flow.cookie);
+    const [freed] = rig.takeHeld();
+    t.match(freed, { verdict: 'forward', cookie: second.flow.cookie });
+    t.equal(rig.gateway.flows, 2);
+  }
+});
+
+t.test('F8: not before, and in any order', async (t) => {
+  const rig = new FlowRig(t);
+  const whole = udp(50_000, { payload: 60 });
+  const flow = rig.trip(whole);
+  const piece = (offset: number, length: number, more = true) => ({
+    ...whole,
+    fragment: { id: 7, offset, length, more },
+  });
+  const [head, middle, tail] = [piece(0, 24), piece(24, 16), piece(40, 28, false)];
+  for (const rest of [
+    [middle, tail],
+    [tail, middle],
+    [tail, tail, piece(24, 8), piece(24, 24)],
+  ]) {
+    rig.trip(head);
+    for (const sent of rest) t.equal(rig.trip(sent).cookie, flow.cookie);
+    t.match(rig.send(tail), { verdict: 'held' }, 'complete');
+    // A copy is what it was when nothing else comes.
+    rig.now += 50;
+    t.match(rig.takeHeld(), [{ verdict: 'forward', cookie: flow.cookie }]);
+  }
+  rig.trip(head);
+  rig.trip(tail);
+  t.match(rig.send(tail), { verdict: 'forward' }, 'a hole');
+});
+
+t.test('F8: what is returned finds its flow in any order', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp());
+  const [first, last] = [rig.send(head), rig.send(tail)];
+  for (const way of [last, last, first, last]) t.equal(rig.back(way), 'forward');
+  t.match(rig.send(tail), { verdict: 'held' }, 'and begins nothing that enters');
+});
+
+t.test('F8: of a train that was given up', async (t) => {
+  const rig = new FlowRig(t);
+  const { head, tail } = pieces(udp());
+  rig.send(tail);
+  rig.now += 50;
+  const [alone] = rig.takeHeld();
+  const flow = rig.send(head);
+  t.not(flow.cookie, alone.cookie);
+  rig.trip(head);
+  t.equal(rig.trip(tail).cookie, flow.cookie, 'the next datagram goes as one');
+});
+
 t.test('I1: ICMP errors go with the packet they quote, in both directions', async (t) => {
   for (const whole of [udp(), tcp(), udp6()]) {
     const rig = new FlowRig(t);
@@ -162,6 +228,40 @@ t.test('I2: they create, refresh and move no flow', async (t) => {
   rig.wait(60_000);
   t.equal(rig.gateway.flows, 0);
   t.equal(rig.back(about), 'icmp_no_flow');
+});
+
+t.test('I5: about a connection that is carried without an entry they go by its row', async (t) => {
+  const rig = new FlowRig(t, { limits: { flows: 1024, flowsIpv6: 1024 } });
+  const error = errorAbout(tcp(ACK), ROUTER, 48);
+  t.match(rig.send(error), { verdict: 'drop', reason: 'icmp_no_flow' }, 'nothing is carried so');
+  for (let port = 0; rig.gateway.counters().packetsUntracked === 0; port++) {
+    rig.trip(tcp(SYN, 1 + port));
+    rig.trip(tcp(ACK, 1 + port));
+  }
+  const connection = rig.send(tcp(SYN, 50_000));
+  const [flows, untracked] = [rig.gateway.flows, rig.gateway.counters().packetsUntracked];
+  for (const quote of [tcp(ACK), reversed(tcp(ACK))]) {
+    const about = rig.send(errorAbout(quote, ROUTER, 48));
+    t.match(about, { verdict: 'forward', cookie: connection.cookie, target: connection.target });
+    t.equal(rig.back(about), 'forward');
+    t.equal(rig.back(about, { cookie: about.cookie ^ 1 }), 'icmp_no_flow', 'its tag is looked at');
+  }
+  const after = rig.gateway.counters();
+  t.same([rig.gateway.flows, after.packetsUntracked], [flows, untracked], 'it leaves nothing');
+});
+
+t.test('I5: and while learning, before a packet of its connection has come', async (t) => {
+  const rig = new FlowRig(t, { midStream: 'auto' });
+  for (const quote of [tcp(ACK), udp(), udp6()]) {
+    const router = quote.version === 4 ? ROUTER : '2001:db8:ffff::1';
+    const about = rig.send(errorAbout(quote, router, 48));
+    t.match(about, { verdict: 'forward' });
+    t.equal(rig.back(about), 'forward');
+    t.equal(rig.send(quote).cookie, about.cookie, 'where its connection goes');
+  }
+  rig.group.deregister('10.0.1.10', '10.0.1.11');
+  rig.group.update({ deregistrationDelaySeconds: 0 });
+  t.match(rig.send(errorAbout(tcp(ACK, 7), ROUTER, 48)), { reason: 'no_targets' });
 });
 
 t.test('I3: a quoted later fragment goes with its train', async (t) => {

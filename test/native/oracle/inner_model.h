@@ -20,6 +20,7 @@ struct ModelInner {
   size_t transport = 0;
   uint32_t fragment_id = 0;
   uint32_t fragment_offset = 0;
+  size_t fragment_length = 0;
   int version = 0;
   int protocol = 0;
   int source_port = 0;
@@ -29,6 +30,7 @@ struct ModelInner {
   int icmp_code = 0;
   bool first = false;
   bool later = false;
+  bool more = false;
   bool ports = false;
   bool icmp_error = false;
 };
@@ -88,7 +90,11 @@ inline ModelInner ipv4(const std::vector<uint8_t>& p) {
   const bool more = p[6] / 32 % 2 == 1;
   out.first = more && out.fragment_offset == 0;
   out.later = out.fragment_offset != 0;
-  if (out.first || out.later) out.fragment_id = p[4] * 256u + p[5];
+  if (out.first || out.later) {
+    out.fragment_id = p[4] * 256u + p[5];
+    out.fragment_length = out.total - out.transport;
+    out.more = more;
+  }
   if (out.later) {
     const bool attack = out.protocol == 6 && out.fragment_offset == 8;
     return attack ? refused(DropReason::inner_bad_fragment) : out;
@@ -125,6 +131,10 @@ inline ModelInner ipv6(const std::vector<uint8_t>& p) {
         for (size_t i = 4; i < 8; ++i) out.fragment_id = out.fragment_id * 256 + p[at + i];
       }
       out.transport += 8;
+      if (out.first || out.later) {
+        out.fragment_length = out.total - out.transport;
+        out.more = p[at + 3] % 2 == 1;
+      }
     } else {
       const size_t size = out.protocol == 51 ? (p[at + 1] + 2u) * 4 : (p[at + 1] + 1u) * 8;
       if (out.total - at < size) return refused(cut);
@@ -162,6 +172,9 @@ inline const char* inner_difference(const ModelInner& model, const wire::InnerPa
   if (packet.protocol != model.protocol) return "protocol";
   if (packet.fragment_id != model.fragment_id) return "fragment_id";
   if (packet.fragment_offset != model.fragment_offset) return "fragment_offset";
+  const bool quote = (extra_flags & wire::kQuote) != 0;
+  if (packet.fragment_length != (quote ? 0 : model.fragment_length)) return "fragment_length";
+  if (packet.more_fragments != (!quote && model.more)) return "more_fragments";
   if (packet.source_port != model.source_port) return "source_port";
   if (packet.destination_port != model.destination_port) return "destination_port";
   if (packet.tcp_flags != model.tcp_flags) return "tcp_flags";
