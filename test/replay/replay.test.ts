@@ -282,7 +282,7 @@ t.test('an identification that is used again, tail first', async (t) => {
     frames.push(...[tail, head].map((bytes, k) => ({ at: 6 + i / 10 + k / 1000, bytes })));
   }
   const ordered = frames.sort((a, b) => a.at - b.at);
-  const flowOf = new Map<number, number | undefined>();
+  const flowOf = new Map<number, number | null | undefined>();
   for (const { direction, frame, flow } of linesOf(ordered)) {
     if (direction === 'ingress') flowOf.set(frame, flow?.id);
   }
