@@ -79,24 +79,18 @@ export interface NativeDecodedFrame {
   error: { reason: string; layer: string; offset: number; needed: number; had: number } | null;
 }
 
-/** Where the IP packet is that a captured frame carries. */
-export interface NativeLocatedPacket {
-  /** First byte of its IP header. */
-  offset: number;
-  /** Where it ends at the latest, as the frame was on the wire; maybe behind what was captured. */
-  end: number;
-  /** Of a GENEVE packet with all three gateway options. */
-  endpointId: bigint | null;
-  /** Why a GENEVE packet has no IP packet inside; then `offset` and `end` mean nothing. */
-  reason: string | null;
-}
-
+/** Capture files. `file` is all of it, or a window: its first bytes, later those from `unread` on. */
 export interface NativeCaptureReader {
   /**
-   * null at the end or where the file is cut: see `error()` then. `data` is a view of the file's
-   * bytes. Throws only where their buffer was transferred or resized meanwhile.
+   * null at the end or where the file is cut: see `error()` then; undefined where the window ends in
+   * front of the next frame's end. `data` is a view of the window's bytes. Throws only where their buffer
+   * was transferred or resized meanwhile.
    */
-  next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null;
+  next(): { data: Uint8Array; length: number; timeNs: bigint; link: number } | null | undefined;
+  /** Bytes of the window that were not read: the next one begins with them. */
+  unread(): number;
+  /** The next window; `last` where it reaches the end of the file. */
+  feed(file: Uint8Array, last: boolean): void;
   /** "" or a sentence saying where the file is cut. */
   error(): string;
 }

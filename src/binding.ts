@@ -22,7 +22,6 @@ import type {
   NativeCaptureReader,
   NativeDecodedFrame,
   NativeFlowTable,
-  NativeLocatedPacket,
   NativePacketBatch,
 } from './binding-codec.js';
 
@@ -353,6 +352,7 @@ export interface NativeBinding {
   /** Throws an Error whose message is a sentence where the bytes are no capture file. */
   CaptureReader: new (
     file: Uint8Array,
+    whole: boolean,
   ) => NativeCaptureReader;
   /** A pcap file's 24 bytes (nanoseconds) for a link type. */
   captureHeader(link: number): Uint8Array;
@@ -365,8 +365,8 @@ export interface NativeBinding {
     port: number,
   ): NativeDecodedFrame;
   /**
-   * The IP packet that a frame carries: the inner one of a GENEVE packet (UDP to `port`), else its own;
-   * null where it carries none.
+   * Finds the IP packet that a frame carries: the inner one of a GENEVE packet (UDP to `port`), else its
+   * own. 0: it is in `locatedWords`; 1: there is none; 2: the link type is not known.
    */
   locatePacket(
     frame: Uint8Array,
@@ -374,7 +374,15 @@ export interface NativeBinding {
     link: number,
     optionClass: number,
     port: number,
-  ): NativeLocatedPacket | null;
+  ): number;
+  /** What the last `locatePacket` found; see native/node/captured_packet.cc and src/replay/frames.ts. */
+  locatedWords: Uint32Array;
+  /**
+   * Writes segment `k` of a TCP or UDP packet, cut into `segment` bytes of payload each, with lengths and
+   * checksums of its own; returns its bytes, 0 where there is none. `out` has room for 65,535 bytes or
+   * for the packet.
+   */
+  cutPacket(packet: Uint8Array, segment: number, k: number, out: Uint8Array): number;
   /** Base header and options as bytes. */
   encodeGeneve(header: {
     protocolType: number;

@@ -140,6 +140,7 @@ export {
   NO_FLOW,
   type Stickiness,
 } from './packet/flow-table.js';
+export { LINK_TYPES } from './packet/links.js';
 export {
   DROP_REASONS,
   type DropReason,

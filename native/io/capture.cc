@@ -20,6 +20,8 @@ constexpr size_t kPcapHeaderBytes = 24;
 constexpr size_t kPcapRecordBytes = 16;
 constexpr size_t kBlockFrameBytes = 12;     // type, length, length again
 constexpr uint32_t kLinkMask = 0x03ffffff;  // above it: how long the frame check sequence is
+// No capture has longer records: one that says so is not waited for.
+constexpr uint64_t kRecordBytesMax = uint64_t{64} << 20;
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
 
 enum BlockType : uint32_t {
@@ -42,7 +44,7 @@ std::string hex(uint32_t value) {
   return text;
 }
 
-std::string cut_sentence(const std::string& what, size_t at, uint64_t needed, size_t had) {
+std::string cut_sentence(const std::string& what, uint64_t at, uint64_t needed, size_t had) {
   return what + " at byte " + std::to_string(at) + ": expected " + std::to_string(needed) +
          " bytes, the file has " + std::to_string(had) + " more";
 }
@@ -64,9 +66,31 @@ bool CaptureReader::fail(std::string sentence) {
   return false;
 }
 
+// Of what begins here and does not end in the window.
+bool CaptureReader::cut(const std::string& what, uint64_t needed) {
+  if (needed > kRecordBytesMax) {
+    return fail(what + at_byte() + ": expected at most " + std::to_string(kRecordBytesMax) +
+                " bytes, received " + std::to_string(needed));
+  }
+  if (last_) return fail(cut_sentence(what, before_ + at_, needed, bytes_ - at_));
+  wants_more_ = true;
+  return false;
+}
+
+void CaptureReader::feed(const uint8_t* data, size_t bytes, bool last) {
+  before_ += at_;
+  data_ = data;
+  bytes_ = bytes;
+  at_ = 0;
+  last_ = last;
+  wants_more_ = false;
+}
+
+std::string CaptureReader::at_byte() const { return " at byte " + std::to_string(before_ + at_); }
+
 std::string CaptureReader::frame_name() const { return "frame " + std::to_string(frames_ + 1); }
 
-bool CaptureReader::open(const uint8_t* data, size_t bytes, CaptureReader* out,
+bool CaptureReader::open(const uint8_t* data, size_t bytes, bool whole, CaptureReader* out,
                          std::string* error) {
   *out = CaptureReader();
   out->data_ = data;
@@ -86,13 +110,16 @@ bool CaptureReader::open(const uint8_t* data, size_t bytes, CaptureReader* out,
     // The first section has to be whole: without it there is no byte order.
     Block block;
     if (!out->next_block(&block)) return refuse(out->error_);
+    out->last_ = whole;
     return true;
   }
   for (const bool swapped : {false, true}) {
     const uint32_t native = swap_if(swapped, magic);
     if (native != kMagicMicro && native != kMagicNano) continue;
     out->swapped_ = swapped;
-    return out->open_pcap(native, error) || refuse(*error);
+    if (!out->open_pcap(native, error)) return refuse(*error);
+    out->last_ = whole;
+    return true;
   }
   if ((magic & 0xffff) == 0x8b1f) {
     return refuse("not a capture file: it is compressed (gzip); expected pcap or pcapng");
@@ -120,7 +147,10 @@ bool CaptureReader::open_pcap(uint32_t magic, std::string* error) {
 }
 
 bool CaptureReader::next(CapturedFrame* out) {
-  if (at_ == bytes_) return false;
+  if (at_ == bytes_) {
+    wants_more_ = !last_;
+    return false;
+  }
   if (!pcapng_) return next_record(out);
   while (at_ < bytes_) {
     Block block;
@@ -131,18 +161,17 @@ bool CaptureReader::next(CapturedFrame* out) {
       return true;
     }
   }
+  wants_more_ = !last_;
   return false;
 }
 
 bool CaptureReader::next_record(CapturedFrame* out) {
   const size_t left = bytes_ - at_;
-  if (left < kPcapRecordBytes) {
-    return fail(cut_sentence(frame_name() + " (record header)", at_, kPcapRecordBytes, left));
-  }
+  if (left < kPcapRecordBytes) return cut(frame_name() + " (record header)", kPcapRecordBytes);
   const uint8_t* record = data_ + at_;
   const uint32_t captured = u32(record + 8);
   if (captured > left - kPcapRecordBytes) {
-    return fail(cut_sentence(frame_name(), at_, uint64_t{kPcapRecordBytes} + captured, left));
+    return cut(frame_name(), uint64_t{kPcapRecordBytes} + captured);
   }
   // The fraction may be a second or more in a damaged file; it is added as it stands.
   const uint64_t unit = interfaces_[0].exponent == 9 ? 1 : 1000;
@@ -161,28 +190,32 @@ bool CaptureReader::next_record(CapturedFrame* out) {
 bool CaptureReader::next_block(Block* out) {
   const size_t left = bytes_ - at_;
   const uint8_t* block = data_ + at_;
-  if (left < kBlockFrameBytes)
-    return fail(cut_sentence("pcapng block", at_, kBlockFrameBytes, left));
+  if (left < kBlockFrameBytes) return cut("pcapng block", kBlockFrameBytes);
   const bool section = load<uint32_t>(block) == kMagicSection;
+  // Until the block is whole, and this comes by again.
+  const bool swapped_before = swapped_;
   if (section) {
     const auto mark = load<uint32_t>(block + 8);
     if (mark != kByteOrderMark && mark != __builtin_bswap32(kByteOrderMark)) {
-      return fail("pcapng section at byte " + std::to_string(at_) + ": expected byte-order mark " +
+      return fail("pcapng section" + at_byte() + ": expected byte-order mark " +
                   hex(kByteOrderMark) + ", received " + hex(mark));
     }
     swapped_ = mark != kByteOrderMark;
   }
   const uint32_t length = u32(block + 4);
   if (length < kBlockFrameBytes || length % 4 != 0) {
-    return fail("pcapng block at byte " + std::to_string(at_) +
+    return fail("pcapng block" + at_byte() +
                 ": expected a length that is a multiple of 4 and at least 12, received " +
                 std::to_string(length));
   }
-  if (length > left) return fail(cut_sentence("pcapng block", at_, length, left));
+  if (length > left) {
+    swapped_ = swapped_before;
+    return cut("pcapng block", length);
+  }
   const uint32_t trailer = u32(block + length - 4);
   if (trailer != length) {
-    return fail("pcapng block at byte " + std::to_string(at_) + ": expected its length " +
-                std::to_string(length) + " again at the end, received " + std::to_string(trailer));
+    return fail("pcapng block" + at_byte() + ": expected its length " + std::to_string(length) +
+                " again at the end, received " + std::to_string(trailer));
   }
   out->type = u32(block);
   out->body = block + 8;
@@ -196,13 +229,12 @@ bool CaptureReader::next_block(Block* out) {
 bool CaptureReader::start_section(const Block& block) {
   constexpr size_t kSectionBytes = 16;
   if (block.length < kSectionBytes) {
-    return fail("pcapng section at byte " + std::to_string(at_) + ": expected a body of " +
+    return fail("pcapng section" + at_byte() + ": expected a body of " +
                 std::to_string(kSectionBytes) + " bytes, received " + std::to_string(block.length));
   }
   const uint16_t major = u16(block.body + 4);
   if (major != 1) {
-    return fail("pcapng version at byte " + std::to_string(at_) + ": expected 1, received " +
-                std::to_string(major));
+    return fail("pcapng version" + at_byte() + ": expected 1, received " + std::to_string(major));
   }
   interfaces_.clear();
   return true;
@@ -211,7 +243,7 @@ bool CaptureReader::start_section(const Block& block) {
 bool CaptureReader::add_interface(const Block& block) {
   constexpr size_t kInterfaceBytes = 8;
   if (block.length < kInterfaceBytes) {
-    return fail("pcapng interface at byte " + std::to_string(at_) + ": expected a body of " +
+    return fail("pcapng interface" + at_byte() + ": expected a body of " +
                 std::to_string(kInterfaceBytes) + " bytes, received " +
                 std::to_string(block.length));
   }

@@ -1,6 +1,7 @@
 // Contract: capture files. Reads pcap (micro- and nanoseconds, both byte orders) and pcapng
 // (both byte orders, several interfaces, time resolutions, Enhanced and Simple Packet Blocks and
-// the obsolete Packet Block); writes pcap. Works on memory: the caller maps or reads the file.
+// the obsolete Packet Block); writes pcap. Works on memory: the caller reads the file, as a whole
+// or in windows.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +21,19 @@ struct CapturedFrame {
 
 class CaptureReader {
  public:
-  // The memory must outlive the reader. `*error` is a sentence where it is no capture file.
-  static bool open(const uint8_t* data, size_t bytes, CaptureReader* out, std::string* error);
+  // The memory must outlive the reader, or be replaced by feed(). `*error` is a sentence where it
+  // is no capture file. Unless `whole` these are its first bytes, with all of the pcap header or of
+  // the first pcapng block.
+  static bool open(const uint8_t* data, size_t bytes, bool whole, CaptureReader* out,
+                   std::string* error);
   // The next frame; false at the end or where the file is cut or damaged (then error() is not
-  // empty, and what came before was good). After false it stays false.
+  // empty, and what came before was good). After that it stays false. False with wants_more(): the
+  // file goes on behind the window.
   bool next(CapturedFrame* out);
+  bool wants_more() const { return wants_more_; }
+  // The file's bytes from the first unread() ones of the window on; `last`: up to its end.
+  void feed(const uint8_t* data, size_t bytes, bool last);
+  size_t unread() const { return bytes_ - at_; }
   const std::string& error() const { return error_; }
 
  private:
@@ -49,6 +58,8 @@ class CaptureReader {
   bool add_interface(const Block& block);
   bool read_packet(const Block& block, CapturedFrame* out, bool* is_packet);
   bool fail(std::string sentence);
+  bool cut(const std::string& what, uint64_t needed);
+  std::string at_byte() const;
   std::string frame_name() const;
 
   uint16_t u16(const uint8_t* from) const;
@@ -58,11 +69,14 @@ class CaptureReader {
   const uint8_t* data_ = nullptr;
   size_t bytes_ = 0;
   size_t at_ = 0;
+  uint64_t before_ = 0;  // bytes of the file in front of the window
   uint64_t frames_ = 0;
   std::vector<Interface> interfaces_;
   std::string error_;
   bool swapped_ = false;
   bool pcapng_ = false;
+  bool last_ = true;  // the window reaches the end of the file
+  bool wants_more_ = false;
 };
 
 // Appends a pcap file's header, or one record (nanosecond resolution), to `out`. Seconds are kept

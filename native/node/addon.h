@@ -21,7 +21,8 @@ struct AddonData {
   // wrapped here.
   Napi::FunctionReference appliance_batch;
   std::unique_ptr<ApplianceBatch> constructing;
-  std::shared_ptr<uint32_t[]> geneve_words;  // what decodeGeneve answers
+  std::shared_ptr<uint32_t[]> geneve_words;   // what decodeGeneve answers
+  std::shared_ptr<uint32_t[]> located_words;  // what locatePacket answers
   std::shared_ptr<LentMemory> lent = std::make_shared<LentMemory>();
   std::shared_ptr<BatchRegistry> batches = std::make_shared<BatchRegistry>();
 };
@@ -36,6 +37,7 @@ napi_value target_table_class(napi_env env);
 napi_value capture_reader_class(napi_env env);
 
 void add_capture_functions(napi_env env, ObjectBuilder& exports);
+void add_captured_packet_functions(napi_env env, ObjectBuilder& exports);
 void add_codec_functions(napi_env env, ObjectBuilder& exports);
 void add_socket_functions(napi_env env, ObjectBuilder& exports);
 void add_filter_functions(napi_env env, ObjectBuilder& exports);

@@ -85,6 +85,7 @@ napi_value init(napi_env env, napi_value exports) {
       .value("TargetTable", target_table_class(env))
       .value("CaptureReader", capture_reader_class(env));
   add_capture_functions(env, properties);
+  add_captured_packet_functions(env, properties);
   add_codec_functions(env, properties);
   add_socket_functions(env, properties);
   add_filter_functions(env, properties);

@@ -1,4 +1,5 @@
-// Capture files: a reader over bytes that JavaScript holds, and the parts of a pcap file to write.
+// Capture files: a reader over bytes that JavaScript holds (the file, or one window of it after the
+// other), and the parts of a pcap file to write.
 #include "io/capture.h"
 #include "node/addon.h"
 #include "node/class_wrap.h"
@@ -16,16 +17,25 @@ struct CaptureReader {
   Bytes file;
 };
 
+// Another window takes its place.
+bool keep(const Napi::CallbackInfo& info, napi_value file) {
+  napi_property_descriptor property = {};
+  property.utf8name = kFile;
+  property.value = file;
+  property.attributes = static_cast<napi_property_attributes>(napi_writable | napi_configurable);
+  return napi_define_properties(info.Env(), info.This(), 1, &property) == napi_ok;
+}
+
 std::unique_ptr<CaptureReader> construct(const Napi::CallbackInfo& info) {
   const napi_env env = info.Env();
   auto self = std::make_unique<CaptureReader>();
-  ObjectBuilder properties(env);
+  bool whole;
   if (!read_bytes(env, info[0], kFile, &self->file) ||
-      !properties.value(kFile, info[0]).define_on(info.This())) {
+      !read_boolean(env, info[1], "whole", &whole) || !keep(info, info[0])) {
     return nullptr;
   }
   std::string error;
-  if (!io::CaptureReader::open(self->file.data, self->file.size, &self->native, &error)) {
+  if (!io::CaptureReader::open(self->file.data, self->file.size, whole, &self->native, &error)) {
     napi_throw_error(env, "ERR_CAPTURE", error.c_str());
     return nullptr;
   }
@@ -63,13 +73,36 @@ napi_value next(const Napi::CallbackInfo& info, CaptureReader& self) {
   napi_value file;
   if (!check_file(info, self, &file)) return nullptr;
   io::CapturedFrame frame;
-  if (!self.native.next(&frame)) return null_value(env);
+  if (!self.native.next(&frame)) return self.native.wants_more() ? nullptr : null_value(env);
   ObjectBuilder out(env);
   return out.value("data", view_of(env, file, self.file, frame))
       .number("length", frame.length)
       .bigint("timeNs", frame.time_ns)
       .number("link", frame.link)
       .finish();
+}
+
+napi_value unread(const Napi::CallbackInfo& info, CaptureReader& self) {
+  return number_value(info.Env(), static_cast<double>(self.native.unread()));
+}
+
+napi_value feed(const Napi::CallbackInfo& info, CaptureReader& self) {
+  const napi_env env = info.Env();
+  Bytes window;
+  bool last;
+  if (!read_bytes(env, info[0], kFile, &window) || !read_boolean(env, info[1], "last", &last)) {
+    return nullptr;
+  }
+  if (window.size < self.native.unread()) {
+    throw_range_error(env, "file: expected at least the " + std::to_string(self.native.unread()) +
+                               " bytes that were not read, received " +
+                               std::to_string(window.size));
+    return nullptr;
+  }
+  if (!keep(info, info[0])) return nullptr;
+  self.file = window;
+  self.native.feed(window.data, window.size, last);
+  return nullptr;
 }
 
 napi_value error(const Napi::CallbackInfo& info, CaptureReader& self) {
@@ -110,6 +143,8 @@ napi_value capture_record(const Napi::CallbackInfo& info) {
 napi_value capture_reader_class(napi_env env) {
   return define_class<CaptureReader, construct>(env, {
                                                          method<CaptureReader, next>("next"),
+                                                         method<CaptureReader, unread>("unread"),
+                                                         method<CaptureReader, feed>("feed"),
                                                          method<CaptureReader, error>("error"),
                                                      });
 }

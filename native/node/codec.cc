@@ -140,7 +140,7 @@ napi_value decode_frame(const Napi::CallbackInfo& info) {
   uint16_t port;
   if (!copy_bytes(env, info[0], "frame", &bytes) ||
       !read_number(env, info[1], "wireLength", bytes.size(), 0xffffffff, &wire_length) ||
-      !read_number(env, info[2], "link", 0, 0xffff, &link) ||
+      !read_number(env, info[2], "link", 0, 0xffffffff, &link) ||
       !read_number(env, info[3], "optionClass", 0, 0xffff, &option_class) ||
       !read_number(env, info[4], "port", 0, 0xffff, &port)) {
     return nullptr;
@@ -163,53 +163,6 @@ napi_value decode_frame(const Napi::CallbackInfo& info) {
       .value("inner", inner_value(env, frame, data))
       .value("error", error_value(env, error))
       .finish();
-}
-
-// The IP packet that a frame carries: inside of GENEVE where it is a GENEVE packet, else its own.
-// What may be wrong with the packet itself is left to whoever takes it.
-napi_value locate_packet(const Napi::CallbackInfo& info) {
-  const napi_env env = info.Env();
-  Bytes bytes;
-  uint32_t wire_length;
-  uint32_t link;
-  uint16_t option_class;
-  uint16_t port;
-  if (!read_bytes(env, info[0], "frame", &bytes) ||
-      !read_number(env, info[1], "wireLength", bytes.size, 0xffffffff, &wire_length) ||
-      !read_number(env, info[2], "link", 0, 0xffff, &link) ||
-      !read_number(env, info[3], "optionClass", 0, 0xffff, &option_class) ||
-      !read_number(env, info[4], "port", 0, 0xffff, &port)) {
-    return nullptr;
-  }
-  Frame frame;
-  const wire::ParseError error =
-      wire::parse_frame(bytes.data, bytes.size, wire_length, link, option_class, port, &frame);
-  const bool cut_link = !error.ok() && frame.network_offset == Frame::kAbsent;
-  if (frame.network_offset == Frame::kAbsent && !cut_link) return null_value(env);
-
-  double offset = cut_link ? static_cast<double>(bytes.size) : frame.network_offset;
-  double end = wire_length;
-  base::DropReason reason = base::DropReason::none;
-  if (frame.is_geneve) {
-    if (frame.geneve.control) {
-      reason = base::DropReason::geneve_control;
-    } else if (frame.inner.source != nullptr) {
-      const auto at = static_cast<size_t>(frame.inner.source - bytes.data);
-      offset = static_cast<double>(at - (frame.inner.version == 4 ? 12 : 8));
-      end = frame.datagram_end;
-    } else {
-      reason = error.ok() ? base::DropReason::geneve_bad_protocol : error.reason;
-    }
-  }
-  ObjectBuilder out(env);
-  out.number("offset", offset).number("end", end);
-  if (frame.has_gateway_options) {
-    out.bigint("endpointId", frame.gateway.endpoint_id);
-  } else {
-    out.null("endpointId");
-  }
-  if (reason == base::DropReason::none) return out.null("reason").finish();
-  return out.text("reason", base::kDropReasonTexts[static_cast<uint32_t>(reason)].name).finish();
 }
 
 // A decoded header as words that JavaScript views: objects would cost ten times the decoding.
@@ -400,7 +353,6 @@ napi_value flow_key(const Napi::CallbackInfo& info) {
 
 void add_codec_functions(napi_env env, ObjectBuilder& exports) {
   exports.value("decodeFrame", plain_function<decode_frame>(env, "decodeFrame"))
-      .value("locatePacket", plain_function<locate_packet>(env, "locatePacket"))
       .value("encodeGeneve", plain_function<encode_geneve>(env, "encodeGeneve"))
       .value("decodeGeneve", plain_function<decode_geneve>(env, "decodeGeneve"))
       .value("geneveWords", geneve_words_value(env))

@@ -30,6 +30,13 @@ bool is_ip(uint16_t ether_type) {
   return ether_type == kEtherTypeIpv4 || ether_type == kEtherTypeIpv6;
 }
 
+// LINKTYPE_NULL and LINKTYPE_LOOP: AF_INET is 2 everywhere, AF_INET6 differs between the BSDs. All
+// of them are below 256, so the number says itself in which byte order it stands.
+bool is_ip_family(uint32_t family) {
+  if (family > 0xffff) family = __builtin_bswap32(family);
+  return family == 2 || family == 24 || family == 28 || family == 30;
+}
+
 // Walks the link header. `*ip` is where the IP packet starts, or Frame::kAbsent where it is none.
 ParseError parse_link(const Walk& walk, Link link, uint32_t* ip) {
   *ip = Frame::kAbsent;
@@ -37,6 +44,10 @@ ParseError parse_link(const Walk& walk, Link link, uint32_t* ip) {
   uint32_t header = 0;
   uint16_t ether_type = 0;
   switch (link) {
+    case Link::bsd_null:
+    case Link::bsd_loop:
+      header = 4;
+      break;
     case Link::raw_ip:
     case Link::raw_ip_bsd:
     case Link::ipv4:
@@ -58,6 +69,10 @@ ParseError parse_link(const Walk& walk, Link link, uint32_t* ip) {
   }
   if (walk.captured < header) {
     return {DropReason::outer_truncated, Layer::frame, 0, header, walk.captured};
+  }
+  if (header == 4) {
+    if (is_ip_family(base::load_be32(walk.data))) *ip = header;
+    return {};
   }
   ether_type = base::load_be16(walk.data + (link == Link::linux_cooked ? 14 : 0));
   for (uint32_t tags = 0; ether_type == 0x8100 || ether_type == 0x88a8; ++tags, header += 4) {
@@ -220,6 +235,8 @@ ParseError parse_outer(Walk* walk, uint32_t offset) {
 
 bool link_supported(uint32_t link) {
   switch (static_cast<Link>(link)) {
+    case Link::bsd_null:
+    case Link::bsd_loop:
     case Link::ethernet:
     case Link::raw_ip:
     case Link::raw_ip_bsd:

@@ -13,9 +13,11 @@ namespace gwlb::wire {
 
 // Link types of capture files (LINKTYPE_ values).
 enum class Link : uint16_t {
+  bsd_null = 0,  // 4 bytes of address family, in the byte order of the machine that captured
   ethernet = 1,
-  raw_ip = 101,
   raw_ip_bsd = 12,
+  raw_ip = 101,
+  bsd_loop = 108,  // the same in network byte order
   linux_cooked = 113,
   linux_cooked2 = 276,
   ipv4 = 228,

@@ -2,6 +2,7 @@
 import { checkInteger, GatewayError, invalidArgument } from '../errors.js';
 import { type CapturedFrame, readCapture } from '../packet/capture.js';
 import { type DecodedFrame, decodeFrame } from '../packet/codec.js';
+import { LINK_TYPES, UnknownLinks } from '../packet/links.js';
 import { DROP_REASONS, protocolName } from '../packet/names.js';
 import { Output } from './output.js';
 
@@ -95,19 +96,28 @@ export async function decode(file: string, given: DecodeArguments): Promise<numb
   const optionClass = numberArgument('--option-class', given.optionClass, 0, 0xffff);
   const line = given.json ? frameJson : frameText;
   const output = new Output();
+  const unknown = new UnknownLinks();
   let number = 0;
+  let found = false;
   try {
     const capture = readCapture(file);
     for (const frame of capture) {
       number += 1;
       const { link, length: wireLength, data } = frame;
+      if (!LINK_TYPES.has(link)) unknown.add(link);
       const packet = decodeFrame(data, { link, wireLength, optionClass, port });
       if (packet === null) continue;
+      found = true;
       if (!(await output.print(line(number, frame, packet)))) return 0;
     }
     if (!(await output.flush())) return 0;
-    if (capture.error === null) return 0;
-    console.error(`gwlb: ${file}: ${capture.error} (after frame ${number})`);
+    const none = `no GENEVE packet (UDP to port ${port}) in ${number} frames`;
+    if (capture.error !== null) {
+      console.error(`gwlb: ${file}: ${capture.error} (after frame ${number})`);
+    }
+    const said = unknown.error ?? (found || capture.error !== null ? null : none);
+    if (said !== null) console.error(`gwlb: ${file}: ${said}`);
+    if (said === null && capture.error === null) return 0;
   } catch (error) {
     if (!(error instanceof GatewayError) || error.code !== 'ERR_GWLB_CAPTURE') throw error;
     console.error(`gwlb: ${error.message}`);

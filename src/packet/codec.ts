@@ -277,7 +277,7 @@ export interface DecodedFrame {
 }
 
 export interface DecodeFrameOptions {
-  /** Link type of the capture (LINKTYPE_): 1 Ethernet, 101 raw IP, 113 Linux cooked, … Default 1. */
+  /** Link type of the capture (LINKTYPE_), one of `LINK_TYPES` if it is to be read. Default 1, Ethernet. */
   link?: number;
   /** Bytes the frame had on the wire. Default: as many as are given. */
   wireLength?: number;
@@ -289,7 +289,7 @@ export interface DecodeFrameOptions {
 
 /**
  * Reads a captured frame: link, outer IP and UDP, GENEVE, inner packet. Returns null where it is no
- * GENEVE packet. Never throws for what the bytes are: `error` says what is wrong with them.
+ * GENEVE packet, or its link type is none of `LINK_TYPES`. Never throws for what the bytes are: `error` says what is wrong with them.
  */
 export function decodeFrame(
   frame: Uint8Array,
@@ -301,7 +301,7 @@ export function decodeFrame(
   const decoded = binding.decodeFrame(
     frame,
     checkInteger('options.wireLength', given.wireLength ?? length, length, 0xffffffff),
-    checkInteger('options.link', given.link ?? 1, 0, 0xffff),
+    checkInteger('options.link', given.link ?? 1, 0, 0xffffffff),
     checkInteger('options.optionClass', given.optionClass ?? OPTION_CLASS_AWS, 0, 0xffff),
     checkInteger('options.port', given.port ?? GENEVE_PORT, 1, 0xffff),
   );

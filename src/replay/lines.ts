@@ -1,8 +1,11 @@
 /** What a replay tells: a line a packet and direction, and a summary. */
 import { DROP_REASONS, type DropReason } from '../packet/names.js';
 
-/** Why a packet did not go on: a reason of the gateway, or `not_ip` for a frame without an IP packet. */
-export type ReplayReason = DropReason | 'not_ip';
+/**
+ * Why a packet did not go on: a reason of the gateway, `not_ip` for a frame without an IP packet, or
+ * `unknown_link` for one of a link type that is not read.
+ */
+export type ReplayReason = DropReason | 'not_ip' | 'unknown_link';
 
 /**
  * `forward`: sent to the target, or out by its endpoint. `drop`. `reset`: dropped and answered with a
@@ -108,6 +111,7 @@ export function lineText(line: ReplayLine): string {
 }
 
 function reasonText(reason: ReplayReason): string {
+  if (reason === 'unknown_link') return 'the link type of the frame is not read';
   return reason === 'not_ip' ? 'the frame has no IP packet' : DROP_REASONS[reason];
 }
 

@@ -6,6 +6,7 @@ import type { Endpoint } from '../gateway/endpoint.js';
 import { type BatchEndpointOptions, Gateway, type GatewayOptions } from '../gateway/gateway.js';
 import { parseEndpointId } from '../packet/address.js';
 import { type CapturedFrame, type CaptureReader, readCapture } from '../packet/capture.js';
+import { UnknownLinks } from '../packet/links.js';
 import { SimulatedClock } from './clock.js';
 import {
   applyEvent,
@@ -21,6 +22,7 @@ import {
 } from './events.js';
 import { type FrameFormat, packetOf } from './frames.js';
 import { countLine, emptySummary, type ReplayLine, type ReplaySummary } from './lines.js';
+import { SegmentSizes } from './segments.js';
 import { Simulation } from './simulation.js';
 
 export interface ReplayOptions {
@@ -106,6 +108,8 @@ export class Replay implements Iterable<ReplayLine> {
   readonly #world: World;
   readonly #events: readonly TimedEvent[];
   readonly #capture: CaptureReader;
+  readonly #sizes = new SegmentSizes();
+  readonly #unknown = new UnknownLinks();
   #begun = false;
 
   /** @internal Use `replay`. */
@@ -116,9 +120,12 @@ export class Replay implements Iterable<ReplayLine> {
     this.#capture = readCapture(options.capture);
   }
 
-  /** After the last line: null, or a sentence that says where the capture is cut or wrong. */
+  /**
+   * After the last line: null, or a sentence that says where the capture is cut or wrong, or which link
+   * types of it are not read.
+   */
   get error(): string | null {
-    return this.#capture.error;
+    return this.#capture.error ?? this.#unknown.error;
   }
 
   /** Throws `ERR_GWLB_IN_USE` where it was gone over before. */
@@ -134,6 +141,7 @@ export class Replay implements Iterable<ReplayLine> {
       this.#world.simulation.start();
       yield* this.#lines(this.#world);
     } finally {
+      this.#capture.return();
       this.#world.close();
     }
   }
@@ -171,6 +179,7 @@ export class Replay implements Iterable<ReplayLine> {
     const content = packetOf(frame, world.format);
     if ('refused' in content) {
       const { refused: reason } = content;
+      if (reason === 'unknown_link') this.#unknown.add(frame.link);
       const nowhere = { flow: null, target: null, cookie: null } as const;
       world.emit(
         { frame: number, time, direction: 'ingress', ...nowhere, verdict: 'drop', reason },
@@ -178,10 +187,12 @@ export class Replay implements Iterable<ReplayLine> {
       );
       return;
     }
-    const { bytes, endpointId } = content;
+    const size = content.bytes.length;
+    const endpoint = world.endpointFor(content.endpointId);
     this.summary.packets += 1;
-    this.summary.bytes += bytes.length;
-    world.simulation.enter({ frame: number, time, bytes, endpoint: world.endpointFor(endpointId) });
+    this.summary.bytes += size;
+    const { first: bytes, rest } = this.#sizes.carried(content, endpoint.mtu);
+    world.simulation.enter({ frame: number, time, bytes, rest, size, endpoint });
   }
 }
 

@@ -14,8 +14,12 @@ export interface Arrival {
   frame: number;
   /** Seconds since the first frame, as its line says it. */
   time: number;
-  /** From its IP header on. */
+  /** From its IP header on; of many segments that were captured as one the first. */
   bytes: Uint8Array;
+  /** The other segments. */
+  rest: Iterable<Uint8Array>;
+  /** Bytes of what was captured as one. */
+  size: number;
   endpoint: Endpoint;
 }
 
@@ -108,9 +112,9 @@ export class Simulation {
     this.#release();
   }
 
-  #refuse({ frame, time, bytes }: Arrival, reason: ReplayReason): void {
+  #refuse({ frame, time, size }: Arrival, reason: ReplayReason): void {
     const told = { ...NOTHING, verdict: 'drop', reason } as const;
-    this.#parts.emit({ frame, time, direction: 'ingress', flow: null, ...told }, bytes.length);
+    this.#parts.emit({ frame, time, direction: 'ingress', flow: null, ...told }, size);
   }
 
   #run(toNs: bigint): void {
@@ -155,7 +159,7 @@ export class Simulation {
 
   /** What became of the packet in the batch. */
   #settle(arrival: Arrival): void {
-    const { frame, time, bytes } = arrival;
+    const { frame, time, size } = arrival;
     const batch = this.#out;
     const verdict = batch.verdict[0];
     if (verdict === Verdict.held) {
@@ -175,11 +179,20 @@ export class Simulation {
       cookie: forwarded ? batch.cookie[0] : null,
     };
     const reason = reasonOf(batch);
-    this.#parts.emit(
-      { direction: 'ingress', ...told, verdict: verdictOf(batch), reason },
-      bytes.length,
-    );
-    if (forwarded) this.#return({ ...told, flow: flow && { ...flow, new: false } }, bytes.length);
+    this.#parts.emit({ direction: 'ingress', ...told, verdict: verdictOf(batch), reason }, size);
+    if (!forwarded) return;
+    const back = this.#return();
+    const line = { ...told, flow: flow && { ...flow, new: false }, direction: 'return' } as const;
+    this.#parts.emit({ ...line, verdict: verdictOf(back), reason: reasonOf(back) }, size);
+    for (const segment of arrival.rest) this.#carry(segment, arrival.endpoint);
+  }
+
+  /** A segment after the first: it goes where that went. */
+  #carry(segment: Uint8Array, endpoint: Endpoint): void {
+    this.#out.clear();
+    this.#out.add(segment);
+    this.#parts.gateway.toTargets(this.#out, endpoint, milliseconds(this.#nowNs));
+    if (this.#out.verdict[0] === Verdict.forward) this.#return();
   }
 
   #flowOf({ bytes, endpoint }: Arrival, isNew: boolean): ReplayLine['flow'] {
@@ -196,9 +209,9 @@ export class Simulation {
     return { id: opened?.id ?? null, key, new: isNew };
   }
 
-  /** The target sends the packet back as it came. */
-  #return(told: Omit<ReplayLine, 'direction' | 'verdict' | 'reason'>, bytes: number): void {
-    const { gateway, sent, emit } = this.#parts;
+  /** The target sends the packet back as it came; the batch that it came back in. */
+  #return(): PacketBatch {
+    const { gateway, sent } = this.#parts;
     const packet = this.#out.bytes(0);
     sent?.(packet, this.#nowNs);
     const back = this.#back;
@@ -209,8 +222,7 @@ export class Simulation {
     back.block.set(packet.subarray(16, 20), at + 12);
     back.block.set(packet.subarray(12, 16), at + 16);
     gateway.fromTargets(back, milliseconds(this.#nowNs));
-    const line = { ...told, verdict: verdictOf(back), reason: reasonOf(back) };
-    emit({ ...line, direction: 'return' }, bytes);
+    return back;
   }
 }
 

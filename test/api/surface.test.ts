@@ -36,6 +36,7 @@ t.test('exports', async (t) => {
     'INNER_BYTES_MIN',
     'InspectedBatch',
     'InspectedPacket',
+    'LINK_TYPES',
     'NO_FLOW',
     'Packet',
     'PacketBatch',

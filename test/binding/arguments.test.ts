@@ -168,7 +168,7 @@ const table = new binding.FlowTable(4, 1024, 1000, new Uint8Array(16));
 const targetTable = new binding.TargetTable(twoTargets(), null);
 const key = new Uint8Array(16);
 const entry = table.insert(key, 1, 0);
-const reader = new binding.CaptureReader(binding.captureHeader(1));
+const reader = new binding.CaptureReader(binding.captureHeader(1), true);
 
 /** Good arguments where a field has few good values would be refused as a duplicate or the like. */
 const CALLS: Call[] = [
@@ -232,7 +232,7 @@ const CALLS: Call[] = [
     [
       { accepts: (value) => types.isUint8Array(value) && value.buffer instanceof ArrayBuffer },
       integer(36, U32),
-      integer(0, 0xffff),
+      integer(0, U32),
       integer(0, 0xffff),
       integer(0, 0xffff),
     ],
@@ -243,11 +243,17 @@ const CALLS: Call[] = [
     [
       { accepts: (value) => types.isUint8Array(value) && value.buffer instanceof ArrayBuffer },
       integer(36, U32),
-      integer(0, 0xffff),
+      integer(0, U32),
       integer(0, 0xffff),
       integer(0, 0xffff),
     ],
   ),
+  plain(
+    'cutPacket',
+    [udpPacket(), 8, 0, new Uint8Array(65_535)],
+    [bytes(), integer(1, 0xffff), integer(0, U32), bytes(65_535)],
+  ),
+  method(reader, 'feed', [binding.captureHeader(1), true], [bytes(), boolean]),
   plain('decodeGeneve', [gatewayHeader(1n, 1), 0x0108], [bytes(), integer(0, 0xffff)]),
   plain(
     'encodeGeneve',

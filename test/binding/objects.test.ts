@@ -64,7 +64,7 @@ t.test('properties of native objects cannot be changed', async (t) => {
 const batch = new binding.PacketBatch(2, 2240);
 const gateway = new binding.Gateway(gatewayConfig());
 const table = new binding.FlowTable(4, 1024, 1000, new Uint8Array(16));
-const reader = new binding.CaptureReader(binding.captureHeader(1));
+const reader = new binding.CaptureReader(binding.captureHeader(1), true);
 
 function methods(Class: {
   name: string;

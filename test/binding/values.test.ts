@@ -2,6 +2,7 @@
 import t from 'tap';
 import { binding } from '../../src/binding.js';
 import { readGeneve } from '../../src/packet/geneve-words.js';
+import { LINK_TYPES } from '../../src/packet/links.js';
 import { gatewayHeader, twoTargets, udpPacket } from './fixtures.js';
 
 const NONE = 0xffffffff;
@@ -79,7 +80,7 @@ t.test('captures', async (t) => {
       binding.captureRecord(frame, 2000 + i, 1_700_000_000_000_000_001n + BigInt(i)),
     ),
   ]);
-  const reader = new binding.CaptureReader(file);
+  const reader = new binding.CaptureReader(file, true);
   for (const [i, frame] of frames.entries()) {
     const read = reader.next();
     t.match(read, { length: 2000 + i, timeNs: 1_700_000_000_000_000_001n + BigInt(i), link: 101 });
@@ -89,7 +90,7 @@ t.test('captures', async (t) => {
   t.equal(reader.next(), null);
   t.equal(reader.error(), '');
 
-  const cut = new binding.CaptureReader(file.subarray(0, file.length - 5));
+  const cut = new binding.CaptureReader(file.subarray(0, file.length - 5), true);
   const read = [cut.next(), cut.next(), cut.next()];
   t.strictSame(
     read.map((frame) => frame !== null),
@@ -98,7 +99,7 @@ t.test('captures', async (t) => {
   t.ok(cut.error().length > 10, cut.error());
 
   for (const bytes of [new Uint8Array(0), new Uint8Array(3), new Uint8Array(100).fill(7)]) {
-    t.throws(() => new binding.CaptureReader(bytes), { name: 'Error', message: /.{10}/ });
+    t.throws(() => new binding.CaptureReader(bytes, true), { name: 'Error', message: /.{10}/ });
   }
 });
 
@@ -107,7 +108,7 @@ t.test('a capture whose memory goes away is not read', async (t) => {
     Buffer.concat([binding.captureHeader(1), binding.captureRecord(udpPacket(), 36, 0n)]),
   );
   const file = new Uint8Array(bytes);
-  const reader = new binding.CaptureReader(file);
+  const reader = new binding.CaptureReader(file, true);
   structuredClone(file.buffer, { transfer: [file.buffer] });
   t.throws(() => reader.next(), TypeError);
 
@@ -119,7 +120,7 @@ t.test('a capture whose memory goes away is not read', async (t) => {
   const resizable = new Resizable(bytes.length, { maxByteLength: 4096 });
   const tracking = new Uint8Array(resizable);
   tracking.set(bytes);
-  const other = new binding.CaptureReader(tracking);
+  const other = new binding.CaptureReader(tracking, true);
   resizable.resize(24);
   t.throws(() => other.next(), TypeError);
 });
@@ -283,24 +284,36 @@ t.test('the packet of a frame', async (t) => {
   const outer = udpPacket(40000, 6081, payload.length);
   outer.set(payload, 28);
   outer.fill(0, 26, 28);
-  const locate = (frame: Uint8Array, link = 101, wire = frame.length, port = 6081) =>
-    binding.locatePacket(frame, wire, link, CLASS, port);
+  const locate = (frame: Uint8Array, link = 101, wire = frame.length, port = 6081) => {
+    binding.locatedWords.fill(0);
+    const found = binding.locatePacket(frame, wire, link, CLASS, port);
+    const [offset, reason, length, zero, headers, transport, protocol] = binding.locatedWords;
+    const endpoint = [...binding.locatedWords.subarray(8, 11)];
+    const { name } = binding.dropReasons[reason];
+    return { found, offset, reason: name, length, zero, headers, transport, protocol, endpoint };
+  };
   const end = outer.length;
-  t.strictSame(locate(outer), { offset: 68, end, endpointId: 5n, reason: null }, 'inside');
-  t.strictSame(locate(outer, 101, end, 6082), { offset: 0, end, endpointId: null, reason: null });
+  const none = { found: 0, reason: 'none', zero: 0 };
+  const udp = { headers: 28, transport: 20, protocol: 17 };
+  const length = end - 68;
+  t.strictSame(locate(outer), { ...none, offset: 68, length, ...udp, endpoint: [1, 5, 0] });
+  const all = { ...none, offset: 0, length: end, ...udp, endpoint: [0, 0, 0] };
+  t.strictSame(locate(outer, 101, end, 6082), all);
   const ethernet = Buffer.concat([Buffer.alloc(12), Buffer.from([0x08, 0x00]), outer]);
-  t.match(locate(ethernet, 1), { offset: 82, end: end + 14, endpointId: 5n });
-  t.match(locate(ethernet, 1, end + 20), { end: end + 14 }, 'Ethernet padding is no part of it');
+  t.match(locate(ethernet, 1), { offset: 82, length, endpoint: [1, 5, 0] });
+  t.match(locate(ethernet, 1, end + 20), { length }, 'Ethernet padding is no part of it');
   const arp = Buffer.concat([Buffer.alloc(12), Buffer.from([0x08, 0x06]), Buffer.alloc(28)]);
-  t.equal(locate(arp, 1), null, 'no IP');
-  t.equal(locate(outer, 147), null, 'a link type that is not known');
+  t.match(locate(arp, 1), { found: 1 }, 'no IP');
+  t.match(locate(outer, 147), { found: 2 }, 'a link type that is not known');
+  t.match(locate(outer, 0xffffffff), { found: 2 });
   t.match(locate(outer.subarray(0, 80), 101, end), { reason: 'inner_truncated' });
-  t.match(locate(arp.subarray(0, 9), 1), { offset: 9, end: 9, reason: null }, 'a cut link header');
-  t.match(
-    locate(outer.subarray(0, 90), 101, end),
-    { offset: 68, end, reason: null },
-    'captured in part',
-  );
+  const cutLink = { ...none, offset: 9, length: 0, headers: 0 };
+  t.match(locate(arp.subarray(0, 9), 1), cutLink, 'a cut link header');
+  const part = { ...none, offset: 68, length, headers: 0 };
+  t.match(locate(outer.subarray(0, 90), 101, end), part, 'captured in part');
+  const zero = Buffer.from(inner);
+  zero.writeUInt16BE(0, 2);
+  t.match(locate(zero), { zero: 1, length: inner.length, ...udp });
 
   const control = Buffer.from(outer);
   control[29] |= 0x80;
@@ -311,4 +324,27 @@ t.test('the packet of a frame', async (t) => {
   const protocol = Buffer.from(outer);
   protocol.writeUInt16BE(0x0806, 30);
   t.match(locate(protocol), { reason: 'geneve_bad_protocol' });
+});
+
+t.test('every link type that is read has its name', async (t) => {
+  for (const link of [...Array(512).keys(), 65_536, 0x03ffffff]) {
+    const known = binding.locatePacket(new Uint8Array(64), 64, link, CLASS, 6081) !== 2;
+    t.equal(known, LINK_TYPES.has(link), `link type ${link}`);
+  }
+});
+
+t.test('a capture in windows', async (t) => {
+  const frame = udpPacket();
+  const file = Buffer.concat([binding.captureHeader(1), binding.captureRecord(frame, 36, 7n)]);
+  const reader = new binding.CaptureReader(file.subarray(0, 50), false);
+  t.equal(reader.next(), undefined, 'the frame is not there yet');
+  t.equal(reader.unread(), 26);
+  t.throws(() => reader.feed(file.subarray(24, 49), false), RangeError, 'less than there was');
+  const rest = Uint8Array.from(file.subarray(24));
+  reader.feed(rest, false);
+  t.match(reader.next(), { data: frame, timeNs: 7n });
+  t.equal(reader.next(), undefined);
+  reader.feed(new Uint8Array(0), true);
+  t.equal(reader.next(), null);
+  t.equal(reader.error(), '');
 });

@@ -198,6 +198,43 @@ t.test('a file that is cut, or no capture, is said to be', async (t) => {
   t.equal(decode(file).status, 1, 'cut inside of a record');
 });
 
+t.test('link types: NULL and LOOP are read, others named', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'gwlb-decode-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const tuple = { protocol: 'udp', source: '10.0.0.1:40000', destination: '10.0.0.2:6081' };
+  const datagram = tuplePacket(tuple, 0, encodeGeneve({ vni: 7 }));
+  const capture = (link: number, ...frames: Uint8Array[]) => {
+    const file = join(folder, 'in.pcap');
+    using writer = new PcapWriter(file, { link: link & 0xffff });
+    for (const frame of frames) writer.write(frame, 0n);
+    writer.close();
+    const bytes = readFileSync(file);
+    bytes.writeUInt32LE(link, 20);
+    writeFileSync(file, bytes);
+    return decode(file, '--json');
+  };
+  for (const [link, family] of [
+    [0, [2, 0, 0, 0]],
+    [108, [0, 0, 0, 2]],
+  ] as const) {
+    const { status, stdout } = capture(link, Buffer.concat([Buffer.from(family), datagram]));
+    t.equal(status, 0);
+    t.match(JSON.parse(stdout), { geneve: { vni: 7 } });
+  }
+  for (const link of [147, 65_540]) {
+    const { status, stdout, stderr } = capture(link, datagram, datagram);
+    t.match({ status, stdout }, { status: 1, stdout: '' });
+    t.match(
+      stderr,
+      new RegExp(`in\\.pcap: link type ${link} \\(2 frames\\) is not read: expected`),
+    );
+  }
+  const plain = tuplePacket({ ...tuple, destination: '10.0.0.2:53' });
+  const none = capture(101, plain);
+  t.match({ status: none.status, stdout: none.stdout }, { status: 1, stdout: '' });
+  t.match(none.stderr, /in\.pcap: no GENEVE packet \(UDP to port 6081\) in 1 frames\n$/);
+});
+
 t.test('a reader that has seen enough ends it quietly', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'gwlb-decode-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));

@@ -152,7 +152,7 @@ void check_written(const std::vector<CapturedFrame>& frames) {
   for (const CapturedFrame& frame : frames) gwlb::io::write_capture_record(&file, frame);
   CaptureReader reader;
   std::string error;
-  FUZZ_CHECK(CaptureReader::open(file.data(), file.size(), &reader, &error));
+  FUZZ_CHECK(CaptureReader::open(file.data(), file.size(), true, &reader, &error));
   CapturedFrame again;
   for (const CapturedFrame& frame : frames) {
     FUZZ_CHECK(reader.next(&again));
@@ -163,13 +163,46 @@ void check_written(const std::vector<CapturedFrame>& frames) {
   FUZZ_CHECK(!reader.next(&again) && reader.error().empty());
 }
 
+// In windows that end anywhere, each in memory of its own, it is the same file.
+void check_windows(const uint8_t* data, size_t size, const std::vector<CapturedFrame>& frames,
+                   const std::string& error) {
+  constexpr size_t kFirst = 64;
+  size_t end = std::min(size, kFirst);
+  size_t step = size % 61 + 1;
+  std::vector<uint8_t> window(data, data + end);
+  CaptureReader reader;
+  std::string refused;
+  if (!CaptureReader::open(window.data(), window.size(), end == size, &reader, &refused)) return;
+  size_t read = 0;
+  CapturedFrame frame;
+  for (;;) {
+    while (reader.next(&frame)) {
+      FUZZ_CHECK(read < frames.size());
+      const CapturedFrame& expected = frames[read++];
+      FUZZ_CHECK(frame.captured == expected.captured && frame.length == expected.length);
+      FUZZ_CHECK(frame.link == expected.link && frame.time_ns == expected.time_ns);
+      FUZZ_CHECK(std::equal(frame.data, frame.data + frame.captured, expected.data));
+    }
+    if (!reader.wants_more()) break;
+    FUZZ_CHECK(end < size);
+    const size_t from = end - reader.unread();
+    end = std::min(size, end + step);
+    step *= 2;
+    std::vector<uint8_t> next(data + from, data + end);
+    reader.feed(next.data(), next.size(), end == size);
+    window.swap(next);
+  }
+  FUZZ_CHECK(reader.error() == error);
+  FUZZ_CHECK(read == frames.size());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Model model = model_capture(data, size);
   CaptureReader reader;
   std::string error;
-  const bool opened = CaptureReader::open(data, size, &reader, &error);
+  const bool opened = CaptureReader::open(data, size, true, &reader, &error);
   FUZZ_CHECK(opened == model.opened);
   FUZZ_CHECK(opened == error.empty());
   if (!opened) return 0;
@@ -187,6 +220,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FUZZ_CHECK(frames.size() == model.frames.size());
   FUZZ_CHECK(reader.error().empty() == model.clean);
   FUZZ_CHECK(!reader.next(&frame));
+  check_windows(data, size, frames, reader.error());
   check_written(frames);
   return 0;
 }

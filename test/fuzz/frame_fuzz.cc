@@ -8,6 +8,7 @@
 #include "test/fuzz/fuzz.h"
 #include "test/native/oracle/geneve_model.h"
 #include "test/native/oracle/inner_model.h"
+#include "wire/captured.h"
 #include "wire/frame.h"
 
 namespace {
@@ -16,7 +17,7 @@ using namespace gwlb;
 using base::DropReason;
 using wire::Frame;
 
-constexpr uint32_t kLinks[] = {1, 101, 12, 113, 276, 228, 229, 999};
+constexpr uint32_t kLinks[] = {1, 101, 12, 113, 276, 228, 229, 999, 0, 108};
 
 bool inside(uint32_t offset, size_t size) { return offset == Frame::kAbsent || offset < size; }
 
@@ -78,6 +79,30 @@ void check_plain(const std::vector<uint8_t>& f, const Frame& frame, const wire::
   FUZZ_CHECK(test::inner_difference(model, frame.inner, f.data() + inner)[0] == '\0');
 }
 
+// The frame's bytes as a packet of a host with segmentation offload: its segments have all of its
+// payload, and none more than there is room for.
+void check_segments(const std::vector<uint8_t>& packet, size_t missing) {
+  const auto size = static_cast<uint32_t>(packet.size());
+  const wire::CapturedPacket read =
+      wire::read_captured(packet.data(), size, size + static_cast<uint32_t>(missing));
+  FUZZ_CHECK(read.length <= size + missing && read.headers <= read.length);
+  std::vector<uint8_t> whole = packet;
+  whole.resize(read.length);
+  size_t payload = 0;
+  const auto segment = static_cast<uint32_t>(missing % 1500 + 1);
+  for (uint32_t k = 0; k < 100; ++k) {
+    std::vector<uint8_t> to(std::min<size_t>(whole.size(), 0xffff));
+    const uint32_t bytes =
+        wire::write_captured_segment(whole.data(), read.length, segment, k, to.data());
+    if (bytes == 0) {
+      FUZZ_CHECK(k == 0 || payload == read.length - read.headers);
+      break;
+    }
+    FUZZ_CHECK(bytes <= to.size() && bytes <= read.headers + segment);
+    payload += std::min(segment, read.length - read.headers - k * segment);
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -89,6 +114,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const wire::ParseError error = wire::parse_frame(
       bytes.data(), bytes.size(), bytes.size() + missing, link, 0x0108, 6081, &frame);
   check_always(frame, error, bytes.size());
+  check_segments(bytes, missing);
   if (link == 1 && missing == 0 && is_plain(bytes)) check_plain(bytes, frame, error);
 
   // Half the capture never shows more than the whole.

@@ -1,5 +1,7 @@
 #include "io/capture.h"
 
+#include <memory>
+
 #include "test/native/wire_rig.h"
 
 namespace gwlb::test {
@@ -88,11 +90,41 @@ struct Read {
   std::vector<Bytes> bytes;
 };
 
+// What is read of the file when it comes in windows of which none ends where a record does, if it
+// can be avoided.
+void check_windows(const Bytes& file, const Read& whole, size_t step) {
+  size_t end = std::min<size_t>(file.size(), 64);
+  auto window = std::make_unique<Exact>(Bytes(file.begin(), file.begin() + end));
+  CaptureReader reader;
+  std::string error;
+  REQUIRE(CaptureReader::open(window->data(), window->size(), end == file.size(), &reader, &error));
+  size_t n = 0;
+  CapturedFrame frame;
+  for (;;) {
+    while (reader.next(&frame)) {
+      REQUIRE(n < whole.frames.size());
+      CHECK_EQ(frame.time_ns, whole.frames[n].time_ns);
+      CHECK_EQ(frame.length, whole.frames[n].length);
+      CHECK_EQ(frame.link, whole.frames[n].link);
+      CHECK(Bytes(frame.data, frame.data + frame.captured) == whole.bytes[n++]);
+    }
+    if (!reader.wants_more()) break;
+    REQUIRE(end < file.size());
+    const size_t from = end - reader.unread();
+    end = std::min(file.size(), end + step);
+    auto next = std::make_unique<Exact>(Bytes(file.begin() + from, file.begin() + end));
+    reader.feed(next->data(), next->size(), end == file.size());
+    window = std::move(next);
+  }
+  CHECK_EQ(n, whole.frames.size());
+  CHECK_EQ(reader.error(), whole.error);
+}
+
 Read read(const Bytes& file) {
   Exact exact(file);
   CaptureReader reader;
   Read out;
-  out.opened = CaptureReader::open(exact.data(), exact.size(), &reader, &out.error);
+  out.opened = CaptureReader::open(exact.data(), exact.size(), true, &reader, &out.error);
   if (!out.opened) return out;
   CapturedFrame frame;
   while (reader.next(&frame)) {
@@ -102,6 +134,7 @@ Read read(const Bytes& file) {
   }
   CHECK(!reader.next(&frame));
   out.error = reader.error();
+  for (const size_t step : {1, 7, 100}) check_windows(file, out, step);
   return out;
 }
 
@@ -378,6 +411,20 @@ TEST(written_files_read_back) {
         hex("4d3cb2a1 0200 0400 00000000 00000000 00000400 65000000"));
 }
 
+TEST(a_record_longer_than_any_is_refused_in_windows) {
+  Bytes file = pcap(false, kNano) + record(false, 1, 2, kData, 5);
+  put32(file, 24 + 8, 0xffffff7f);  // 2,147,483,647 in the file's order
+  Exact exact(file);
+  CaptureReader reader;
+  CapturedFrame frame;
+  std::string error;
+  REQUIRE(CaptureReader::open(exact.data(), exact.size(), false, &reader, &error));
+  CHECK(!reader.next(&frame));
+  CHECK(!reader.wants_more());
+  CHECK(reader.error().find("frame 1 at byte 24: expected at most 67108864 bytes") == 0);
+  CHECK(!reader.next(&frame));
+}
+
 TEST(a_reader_can_be_opened_again) {
   Exact one(pcap(false, kNano) + record(false, 1, 2, kData, 5));
   Exact two(section(true) + interface(true, 101) + enhanced(true, 0, 1, kData, 5));
@@ -385,13 +432,13 @@ TEST(a_reader_can_be_opened_again) {
   CapturedFrame frame;
   std::string error;
   for (int i = 0; i < 2; ++i) {
-    REQUIRE(CaptureReader::open(one.data(), one.size(), &reader, &error));
+    REQUIRE(CaptureReader::open(one.data(), one.size(), true, &reader, &error));
     CHECK(reader.next(&frame));
     CHECK_EQ(frame.link, 1);
-    REQUIRE(CaptureReader::open(two.data(), two.size(), &reader, &error));
+    REQUIRE(CaptureReader::open(two.data(), two.size(), true, &reader, &error));
     CHECK(reader.next(&frame));
     CHECK_EQ(frame.link, 101);
-    CHECK(!CaptureReader::open(two.data(), 3, &reader, &error));
+    CHECK(!CaptureReader::open(two.data(), 3, true, &reader, &error));
     CHECK(!reader.next(&frame));
   }
 }

@@ -101,7 +101,9 @@ TEST(every_link_type) {
   };
   for (const Row& row :
        {Row{Link::ethernet, kEthernet}, Row{Link::raw_ip, {}}, Row{Link::raw_ip_bsd, {}},
-        Row{Link::ipv4, {}}, Row{Link::linux_cooked, cooked}, Row{Link::linux_cooked2, cooked2}}) {
+        Row{Link::ipv4, {}}, Row{Link::linux_cooked, cooked}, Row{Link::linux_cooked2, cooked2},
+        Row{Link::bsd_null, hex("02000000")}, Row{Link::bsd_null, hex("00000002")},
+        Row{Link::bsd_loop, hex("00000002")}}) {
     CHECK(wire::link_supported(static_cast<uint32_t>(row.link)));
     const Parsed got = parse(row.header + ip, row.link);
     CHECK(got.error.ok());
@@ -114,8 +116,20 @@ TEST(every_link_type) {
       CHECK(part.error.needed > part.error.had);
     }
   }
-  for (const uint32_t link : {0u, 105u, 147u, 0x10001u, 0xffffffffu}) {
+  for (const uint32_t link : {2u, 105u, 147u, 0x10000u, 0x10001u, 0xffffffffu}) {
     CHECK(!wire::link_supported(link));
+  }
+}
+
+TEST(address_families_of_the_bsds) {
+  const Bytes six = ipv6(1, 2, 17, udp_packet(kGeneve + inner()));
+  for (const Bytes& family : {hex("18000000"), hex("1c000000"), hex("0000001e")}) {
+    CHECK_EQ(parse(family + six, Link::bsd_null).frame.ip_offset, 4);
+  }
+  for (const Bytes& family : {hex("07000000"), hex("00000000"), hex("02020000")}) {
+    const Parsed got = parse(family + gateway_packet(), Link::bsd_null);
+    CHECK(got.error.ok());
+    CHECK_EQ(got.frame.network_offset, Frame::kAbsent);
   }
 }
 

@@ -119,22 +119,6 @@ t.test('what does not go on has a reason', async (t) => {
   t.strictSame(fates(linesOf([frames[0]], { targets: [], targetGroup: { failOpen: true } })), [
     '-  bypass ',
   ]);
-  t.strictSame(
-    fates(
-      linesOf([
-        {
-          at: 0,
-          bytes: tuplePacket(
-            { protocol: 'udp', source: `${CLIENT}:1`, destination: `${SERVER}:2` },
-            undefined,
-            new Uint8Array(20_000),
-          ),
-        },
-      ]),
-    ),
-    ['-  drop inner_too_big'],
-    'larger than any packet slot',
-  );
 });
 
 t.test('frames: link types, VLAN tags, what is no IP', async (t) => {
@@ -162,7 +146,28 @@ t.test('frames: link types, VLAN tags, what is no IP', async (t) => {
   );
   t.equal(lines.at(-3)?.flow, null);
   const cooked = Buffer.concat([Buffer.alloc(14), Buffer.from([0x08, 0x00]), udp()]);
+  for (const [link, family] of [
+    [0, [2, 0, 0, 0]],
+    [0, [0, 0, 0, 2]],
+    [108, [0, 0, 0, 2]],
+  ] as const) {
+    const loop = Buffer.concat([Buffer.from(family), udp()]);
+    t.match(fates(linesOf(captureOf([{ at: 0, bytes: loop }], link)))[0], /^1 new forward/);
+  }
   t.match(fates(linesOf(captureOf([{ at: 0, bytes: cooked }], 113)))[0], /^1 new forward/);
+});
+
+t.test('a link type that is not read is named', async (t) => {
+  const capture = captureOf([{ at: 0, bytes: udp() }], 147);
+  const unknown = replay({ capture });
+  t.strictSame(fates([...unknown]), ['-  drop unknown_link']);
+  t.strictSame(unknown.summary.drops, { unknown_link: 1 });
+  t.match(unknown.error, /^link type 147 \(1 frame\) is not read: expected one of 0 NULL, 1 Eth/);
+  const high = Buffer.from(capture);
+  high.writeUInt32LE(65_540, 20);
+  const wide = replay({ capture: high });
+  t.strictSame(fates([...wide]), ['-  drop unknown_link']);
+  t.match(wide.error, /^link type 65540 \(1 frame\)/);
 });
 
 t.test('cut packets are padded with zeros: headers count as far as they are there', async (t) => {
