@@ -39,7 +39,7 @@ uint32_t share_of(uint32_t flows, uint32_t workers) {
 
 }  // namespace
 
-GatewayEngine::GatewayEngine() : has_device_(base::kEndpointsMax) {}
+GatewayEngine::GatewayEngine() : devices_(base::kEndpointsMax) {}
 GatewayEngine::~GatewayEngine() { stop(); }
 
 io::OsError GatewayEngine::start(const GatewayEngineConfig& config,
@@ -135,7 +135,7 @@ io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& 
   if (index >= base::kEndpointsMax) {
     return {EINVAL, "add_tun", "endpoint index " + std::to_string(index)};
   }
-  if (has_device_[index]) {
+  if (devices_[index].tun != nullptr) {
     return {EEXIST, "add_tun", config.name + " at endpoint index " + std::to_string(index)};
   }
   if (config.mtu > packet_bytes_max_) {
@@ -149,40 +149,69 @@ io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& 
   std::unique_ptr<io::Tun> opened;
   io::OsError error = io::Tun::open(device, &opened);
   if (!error.ok()) return error;
-  const std::string name = opened->name();
+  device.name = opened->name();
   offloads_.tun = opened->offloads();
-  const std::shared_ptr<io::Tun> tun = std::move(opened);
 
   // Every worker knows the endpoint before any reads its first packet, which may cross at once.
   gateway::EndpointSpec spec = endpoint;
   spec.kind = gateway::EndpointKind::tun;
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, spec); });
+  devices_[index] = {device, std::move(opened)};
+  error = attach(index, devices_[index].tun);
+  if (!error.ok()) {
+    remove_endpoint(index);
+    error.detail = device.name;
+    return error;
+  }
+  *device_name = device.name;
+  return {};
+}
+
+io::OsError GatewayEngine::attach(uint16_t index, const std::shared_ptr<io::Tun>& tun) {
+  io::OsError error;
   std::mutex mutex;
   on_workers([&](GatewayWorker& worker) {
     const io::OsError refused = worker.add_queue(index, tun);
     const std::lock_guard<std::mutex> lock(mutex);
     if (error.ok()) error = refused;
   });
-  has_device_[index] = true;
-  if (!error.ok()) {
-    remove_endpoint(index);
-    error.detail = name;
-    return error;
-  }
-  *device_name = name;
-  return {};
+  return error;
+}
+
+std::optional<io::LinkState> GatewayEngine::device_state(uint16_t index) const {
+  if (index >= devices_.size() || devices_[index].tun == nullptr) return std::nullopt;
+  return devices_[index].tun->state();
+}
+
+io::OsError GatewayEngine::restore_tun(uint16_t index) {
+  if (stopped_) return {ESHUTDOWN, "restore_tun", ""};
+  const std::optional<io::LinkState> state = device_state(index);
+  if (!state) return {EINVAL, "restore_tun", "endpoint index " + std::to_string(index)};
+  Device& device = devices_[index];
+  if (*state == io::LinkState::up) return {};
+  if (*state == io::LinkState::down) return device.tun->set_up();
+  // One that was moved away ends with its descriptors, unless it is persistent.
+  on_workers([&](GatewayWorker& worker) { worker.remove_queue(index); });
+  std::unique_ptr<io::Tun> opened;
+  io::OsError error = io::Tun::open(device.config, &opened);
+  if (!error.ok()) return error;
+  offloads_.tun = opened->offloads();
+  device.tun = std::move(opened);
+  error = attach(index, device.tun);
+  if (!error.ok()) device.tun->lose();
+  return error;
 }
 
 void GatewayEngine::add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint) {
   GWLB_ASSERT(index < base::kEndpointsMax);
-  if (has_device_[index]) remove_endpoint(index);
+  if (devices_[index].tun != nullptr) remove_endpoint(index);
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, endpoint); });
 }
 
 void GatewayEngine::remove_endpoint(uint16_t index) {
   GWLB_ASSERT(index < base::kEndpointsMax);
-  has_device_[index] = false;
   on_workers([&](GatewayWorker& worker) { worker.remove_queue(index); });
+  devices_[index] = {};
   on_workers([&](GatewayWorker& worker) { worker.gateway().remove_endpoint(index); });
 }
 
@@ -321,6 +350,7 @@ void GatewayEngine::stop() {
   for (const auto& worker : workers_) worker->ask_stop();
   for (const auto& worker : workers_) worker->join();
   for (const auto& worker : workers_) worker->finish();
+  for (Device& device : devices_) device = {};
   sender_.reset();
 }
 

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,11 @@ class GatewayEngine {
   // packet slots take (the gateway's mtu, and never below 1,834), ESHUTDOWN after stop().
   io::OsError add_tun(uint16_t index, const gateway::EndpointSpec& endpoint,
                       const io::TunConfig& tun, std::string* device_name);
+  // How the device of an endpoint is now; nothing where it has none.
+  std::optional<io::LinkState> device_state(uint16_t index) const;
+  // Makes a device that is gone again, sets up one that is down; the endpoint's flows live on. What
+  // may go wrong is as with add_tun.
+  io::OsError restore_tun(uint16_t index);
   // Endpoints without a device: kind geneve. Replaces what the index was.
   void add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint);
   void remove_endpoint(uint16_t index);
@@ -94,9 +100,9 @@ class GatewayEngine {
   gateway::Counters& counters(uint32_t worker);
   uint32_t drain_events(gateway::FlowEvent* out, uint32_t max);  // of all workers
   uint64_t now_ms() const;  // the clock the workers give to the core (CLOCK_MONOTONIC)
-  // True once a worker met a lasting I/O error; `*error` is the first one. A worker whose socket
-  // failed takes no more packets in; a device that was lost (deleted by somebody else) only takes
-  // its endpoint with it: packets to it are dropped as endpoint_has_no_device.
+  // True once a worker's socket failed for good; `*error` is the first one. That worker takes no
+  // more packets in. A device that was lost only takes its endpoint with it (device_state): packets
+  // to it are dropped as endpoint_has_no_device.
   bool failed(io::OsError* error) const;
 
   // Joins the workers, sends on what was between them, closes sockets and devices; idempotent.
@@ -107,6 +113,7 @@ class GatewayEngine {
   GatewayEngine();
   void on_workers(const std::function<void(GatewayWorker&)>& command);
   io::OsError open(const GatewayEngineConfig& config);
+  io::OsError attach(uint16_t index, const std::shared_ptr<io::Tun>& tun);
   io::OsError open_sockets(const GatewayEngineConfig& config,
                            std::vector<std::unique_ptr<io::UdpReceiver>>* receivers);
 
@@ -114,7 +121,12 @@ class GatewayEngine {
   std::unique_ptr<batch::PacketBatch> own_batch_;  // of send_datagram, like the next
   std::unique_ptr<io::UdpSendScratch> own_scratch_;
   std::vector<std::unique_ptr<GatewayWorker>> workers_;
-  std::vector<bool> has_device_;  // by endpoint index
+  // What an endpoint's device was made with, and the device; null: none.
+  struct Device {
+    io::TunConfig config;
+    std::shared_ptr<io::Tun> tun;
+  };
+  std::vector<Device> devices_;  // by endpoint index
   bool offload_ = false;
   Offloads offloads_;
   uint32_t packet_bytes_max_ = 0;

@@ -137,7 +137,7 @@ void GatewayWorker::read_devices() {
       process(PacketKind::ingress);
     }
     if (!error.ok()) {
-      lose_device(endpoint, error);
+      lose_device(endpoint);
     } else if (more) {
       device.hot = true;
       hot_[kept++] = endpoint;

@@ -71,6 +71,7 @@ class GatewayWorker {
   gateway::Gateway& gateway() { return *gateway_; }  // counters and events; the rest by commands
 
   // --- the worker's thread (commands) ---
+  // Instead of the one it has, if any.
   io::OsError add_queue(uint16_t endpoint, std::shared_ptr<io::Tun> tun);
   void remove_queue(uint16_t endpoint);
   // Keeps the headers of packets that enter; null: none any more.
@@ -117,7 +118,7 @@ class GatewayWorker {
   void count_overflows();
   void count_drops(const bool* selected);
   void fail(const io::OsError& error);
-  void lose_device(uint16_t endpoint, const io::OsError& error);
+  void lose_device(uint16_t endpoint);
   void stop_reading();
   io::OsError watch(int fd, uint64_t source);
   void unwatch(int fd);

@@ -143,9 +143,12 @@ io::OsError GatewayWorker::watch(int fd, uint64_t source) {
 void GatewayWorker::unwatch(int fd) { epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr); }
 
 io::OsError GatewayWorker::add_queue(uint16_t endpoint, std::shared_ptr<io::Tun> tun) {
+  remove_queue(endpoint);
   io::TunQueue& queue = tun->queue(config_.index);
-  const io::OsError error = watch(queue.fd(), endpoint);
-  if (!error.ok()) return error;
+  if (queue.readable()) {
+    const io::OsError error = watch(queue.fd(), endpoint);
+    if (!error.ok()) return error;
+  }
   devices_[endpoint].queue = &queue;
   devices_[endpoint].tun = std::move(tun);
   return {};
@@ -159,10 +162,11 @@ void GatewayWorker::remove_queue(uint16_t endpoint) {
   device.tun.reset();
 }
 
-void GatewayWorker::lose_device(uint16_t endpoint, const io::OsError& error) {
-  unwatch(devices_[endpoint].queue->fd());
-  devices_[endpoint].queue = nullptr;
-  fail(error);
+void GatewayWorker::lose_device(uint16_t endpoint) {
+  Device& device = devices_[endpoint];
+  unwatch(device.queue->fd());
+  device.queue = nullptr;
+  device.tun->lose();
 }
 
 void GatewayWorker::fail(const io::OsError& error) {

@@ -1,10 +1,8 @@
 #include "io/tun.h"
 
 #include <fcntl.h>
-#include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
-#include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -14,6 +12,7 @@
 #include <cstring>
 
 #include "base/assert.h"
+#include "io/netlink.h"
 #include "io/netns.h"
 #include "io/vnet_header.h"
 #include "wire/inner.h"
@@ -65,20 +64,6 @@ OsError configure(int socket_fd, const std::string& name, const TunConfig& confi
   return {};
 }
 
-// A device has a carrier while somebody holds a queue of it.
-bool has_carrier(const std::string& name) {
-  const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (control < 0) return false;
-  ethtool_value link{};
-  link.cmd = ETHTOOL_GLINK;
-  ifreq request;
-  set_name(&request, name);
-  request.ifr_data = reinterpret_cast<char*>(&link);
-  const bool carrier = ioctl(control, SIOCETHTOOL, &request) == 0 && link.data != 0;
-  close(control);
-  return carrier;
-}
-
 // One descriptor of the device; `*name` becomes the one the kernel gave it.
 OsError open_queue(int flags, std::string* name, std::unique_ptr<TunQueue>* out) {
   const int fd = open(kTunPath, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -96,12 +81,18 @@ OsError open_queue(int flags, std::string* name, std::unique_ptr<TunQueue>* out)
   return {};
 }
 
-// The kernel lets anybody add queues to a device with several: two gateways would share its packets
-// without a word. So the first queue makes the device, or finds it without a holder.
-OsError open_first_of_several(int flags, std::string* name, std::unique_ptr<TunQueue>* out) {
-  OsError error = open_queue(flags | IFF_MULTI_QUEUE | IFF_TUN_EXCL, name, out);
-  if (error.number != EBUSY || has_carrier(*name)) return error;
-  return open_queue(flags | IFF_MULTI_QUEUE, name, out);
+// Whether the device is made or found with several queues. The kernel lets anybody add queues to
+// such a device: two gateways would share its packets without a word, so that one with a holder is
+// refused.
+OsError find_device(const std::string& name, const TunConfig& config, bool* several) {
+  *several = config.queues > 1 || config.lifetime == TunLifetime::persistent;
+  LinkInfo link;
+  // A pattern such as "gwlb%d" names no device yet. What cannot be asked the kernel tells later.
+  if (!find_link(name, &link).ok()) return {};
+  if (link.kind != "tun") return {EINVAL, "ioctl(TUNSETIFF)", name};
+  if (link.queues > 0) return {EBUSY, "ioctl(TUNSETIFF)", name};
+  *several = link.multi_queue;
+  return {};
 }
 
 // What the device shall leave to us: as much as the kernel knows of.
@@ -171,8 +162,8 @@ struct TunQueue::Writer {
   uint8_t headers[wire::kSegmentHeadersMax];  // of a run's first packet, as they were
 };
 
-TunQueue::TunQueue(int fd, std::string name, bool vnet)
-    : fd_(fd), name_(std::move(name)), vnet_(vnet) {}
+TunQueue::TunQueue(int fd, std::string name, bool vnet, bool readable)
+    : fd_(fd), name_(std::move(name)), vnet_(vnet), readable_(readable) {}
 TunQueue::~TunQueue() { close(fd_); }
 
 void TunQueue::set_offloads(const TunOffloads& offloads) {
@@ -300,27 +291,44 @@ OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
   }
   std::unique_ptr<Tun> tun(new Tun());
   tun->name_ = config.name;
-  const int flags = config.offload ? IFF_VNET_HDR : 0;
   OsError error = in_netns(config.netns, [&]() -> OsError {
-    for (uint32_t i = 0; i < config.queues; ++i) {
-      std::unique_ptr<TunQueue> queue;
-      OsError refused = config.queues == 1 ? open_queue(flags, &tun->name_, &queue)
-                        : i == 0           ? open_first_of_several(flags, &tun->name_, &queue)
-                                 : open_queue(flags | IFF_MULTI_QUEUE, &tun->name_, &queue);
-      if (!refused.ok()) return refused;
-      // The device's, whichever queue is asked.
-      if (i == 0) tun->offloads_ = ask_offloads(queue->fd(), config.offload);
-      queue->set_offloads(tun->offloads_);
-      tun->queues_.push_back(std::move(queue));
-    }
-    const int control = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (control < 0) return last_error("socket", tun->name_);
-    OsError refused = configure(control, tun->name_, config);
-    close(control);
-    return refused;
+    OsError refused = tun->open_queues(config);
+    if (!refused.ok()) return refused;
+    tun->control_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (tun->control_ < 0) return last_error("socket", tun->name_);
+    refused = configure(tun->control_, tun->name_, config);
+    if (!refused.ok()) return refused;
+    return tun->set_lifetime(config.lifetime);
   });
   if (error.ok()) *out = std::move(tun);
   return error;
+}
+
+OsError Tun::open_queues(const TunConfig& config) {
+  bool several;
+  OsError error = find_device(name_, config, &several);
+  if (!error.ok()) return error;
+  const int flags = (config.offload ? IFF_VNET_HDR : 0) | (several ? IFF_MULTI_QUEUE : 0);
+  for (uint32_t i = 0; i < config.queues; ++i) {
+    std::unique_ptr<TunQueue> queue;
+    if (i == 0 || several) {
+      error = open_queue(flags, &name_, &queue);
+      if (!error.ok()) return error;
+    } else {
+      const int fd = fcntl(queues_[0]->fd(), F_DUPFD_CLOEXEC, 0);
+      if (fd < 0) return last_error("dup", name_);
+      queue = std::make_unique<TunQueue>(fd, name_, config.offload, false);
+    }
+    // The device's, whichever queue is asked.
+    if (i == 0) offloads_ = ask_offloads(queue->fd(), config.offload);
+    queue->set_offloads(offloads_);
+    queues_.push_back(std::move(queue));
+  }
+  return {};
+}
+
+Tun::~Tun() {
+  if (control_ >= 0) close(control_);
 }
 
 }  // namespace gwlb::io

@@ -3,6 +3,7 @@
 // of the system call and of the whole network stack behind it by dozens.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,12 +15,22 @@
 
 namespace gwlb::io {
 
+// What becomes of a device when nobody holds it any more.
+enum class TunLifetime : uint8_t {
+  as_found,    // one that existed stays if it did before; one that is made goes
+  persistent,  // it stays, and with it the routes that lead into it
+  held,        // it goes, also one that was persistent
+};
+
 struct TunConfig {
   std::string name;  // "gwlbe0"; at most 15 bytes; made if it does not exist; "": the kernel's
   std::string netns;
   uint32_t mtu = 8500;  // 68..kInnerBytesMax
-  uint32_t queues = 1;  // above 1: IFF_MULTI_QUEUE
-  bool up = true;       // set the link up
+  // As many as are asked for, each for a thread of its own. One that existed without
+  // IFF_MULTI_QUEUE has one queue in the kernel: the first reads it, all write to it.
+  uint32_t queues = 1;
+  TunLifetime lifetime = TunLifetime::as_found;
+  bool up = true;  // set the link up
   // Super-packets both ways (IFF_VNET_HDR; TSO, and USO from Linux 6.2 on), as far as the kernel
   // has them. A batch that receives needs slots of kSlotStrideTrain then.
   bool offload = false;
@@ -33,12 +44,14 @@ struct TunOffloads {
 
 class TunQueue {
  public:
-  TunQueue(int fd, std::string name, bool vnet);
+  // `readable`: packets come by it; the others only write.
+  TunQueue(int fd, std::string name, bool vnet, bool readable = true);
   ~TunQueue();
   TunQueue(const TunQueue&) = delete;
   TunQueue& operator=(const TunQueue&) = delete;
 
   int fd() const { return fd_; }
+  bool readable() const { return readable_; }
 
   // Appends packets to the batch from slot batch.count on until the device has none, the batch is
   // full, or (super-packets) what was read would no longer be in the cache when it is sent; each
@@ -67,19 +80,38 @@ class TunQueue {
   int fd_;
   std::string name_;
   bool vnet_;  // a VnetHeader goes in front of each packet
+  bool readable_;
   TunOffloads offloads_;
   std::unique_ptr<Writer> writer_;  // with offloads
 };
 
+enum class LinkState : uint8_t {
+  up,
+  down,  // set down by somebody: packets neither enter nor leave
+  gone,  // deleted, or moved to another network namespace
+};
+
 class Tun {
  public:
-  // Creates the device, or attaches to a persistent one that exists; sets MTU and link state where
-  // they differ (so a device prepared by an administrator needs no privilege). A device it has to
-  // set up is given no IPv6 link-local address: nothing but routed traffic shall enter by it.
-  // Errors: ENOENT from open "/dev/net/tun" (module not there), EPERM from ioctl (needs
-  // CAP_NET_ADMIN), EBUSY (somebody else has the device open), EINVAL and ENAMETOOLONG for a name
-  // the kernel refuses; those of in_netns.
+  // Creates the device, or attaches to a persistent one that exists, whatever made it; sets MTU and
+  // link state where they differ (so a device prepared by an administrator needs no privilege). A
+  // device it has to set up is given no IPv6 link-local address: nothing but routed traffic shall
+  // enter by it. Errors: ENOENT from open "/dev/net/tun" (module not there), EPERM from ioctl
+  // (needs CAP_NET_ADMIN), EBUSY (somebody else has the device open), EINVAL and ENAMETOOLONG for a
+  // name the kernel refuses; those of in_netns.
   static OsError open(const TunConfig& config, std::unique_ptr<Tun>* out);
+  // Takes away a persistent device. Errors: ENODEV for no such device, EINVAL for one of another
+  // kind, EBUSY for one that somebody holds; those of open.
+  static OsError remove(const std::string& name, const std::string& netns);
+  ~Tun();
+  Tun(const Tun&) = delete;
+
+  // Of the moment; any thread may ask.
+  LinkState state() const;
+  // Sets it up again. Errors: EPERM (needs CAP_NET_ADMIN), ENODEV.
+  OsError set_up();
+  // A queue met a lasting error: from now on it is gone.
+  void lose() { lost_.store(true, std::memory_order_release); }
 
   // The device goes away with its last queue, unless it is persistent.
   const std::string& name() const { return name_; }  // as the kernel named it
@@ -89,7 +121,12 @@ class Tun {
 
  private:
   Tun() = default;
+  OsError open_queues(const TunConfig& config);
+  OsError set_lifetime(TunLifetime lifetime);
+
   std::string name_;
+  int control_ = -1;  // a socket in the device's namespace
+  std::atomic<bool> lost_{false};
   TunOffloads offloads_;
   std::vector<std::unique_ptr<TunQueue>> queues_;
 };

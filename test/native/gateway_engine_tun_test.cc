@@ -1,4 +1,6 @@
 // The gateway engine's TUN endpoints, in network namespaces of their own.
+#include <linux/if_tun.h>
+
 #include <map>
 
 #include "test/native/engine_rig.h"
@@ -80,11 +82,10 @@ TEST(a_lost_device_takes_only_its_endpoint_along) {
   }
   Bytes datagram;
   REQUIRE(appliance->receive(&datagram));
-  io::OsError error;
-  CHECK(!engine->failed(&error));
+  CHECK(engine->device_state(0) == io::LinkState::up);
+  CHECK(!engine->device_state(1));
   CHECK(netns.run([] { CHECK(delete_link("gwlbt0")); }));
-  CHECK(eventually([&] { return engine->failed(&error); }));
-  CHECK_EQ(io::sentence(error), "read gwlbt0: File descriptor in bad state (EBADFD)");
+  CHECK(engine->device_state(0) == io::LinkState::gone);
   REQUIRE(appliance->send(datagram, kGateway, engine->port()));
   const Account account{*engine};
   CHECK(eventually([&] { return account.drops(DropReason::endpoint_has_no_device) == 1; }));
@@ -93,8 +94,75 @@ TEST(a_lost_device_takes_only_its_endpoint_along) {
   REQUIRE(appliance->receive(&datagram));
   REQUIRE(appliance->send(datagram, kGateway, engine->port()));
   CHECK(peer->receive(&datagram));
+  io::OsError error;
+  CHECK(!engine->failed(&error));
   engine->remove_endpoint(0);
   CHECK(engine->add_tun(0, tun_endpoint(), tun_in(netns), &name).ok());
+}
+
+// What returns for the first packet after its device was lost, made again, or set down and up.
+void restored(uint32_t workers, io::TunLifetime lifetime, bool deleted) {
+  PrivateNetns netns;
+  CHECK(netns.run([] { CHECK(set_link_up("lo")); }));
+  auto engine = started(config_for(workers, netns.path()));
+  REQUIRE(engine != nullptr);
+  EchoAppliance appliance(&netns, engine->port());
+  engine->set_targets(one_target(appliance.port()));
+  io::TunConfig config = tun_in(netns);
+  config.lifetime = lifetime;
+  std::string name;
+  REQUIRE(engine->add_tun(0, tun_endpoint(), config, &name).ok());
+  const auto carries = [&](uint32_t number) {
+    TunSide side(netns, "gwlbt0");
+    Bytes back;
+    // Until the kernel has seen the new carrier it drops what is sent.
+    return side.open() && eventually([&] {
+             return side.enter(numbered(1, number)) && side.leave(&back) &&
+                    back == numbered(1, number);
+           });
+  };
+  CHECK(carries(1));
+  for (uint32_t round = 0; round < 3; ++round) {
+    CHECK(netns.run([&] { CHECK(deleted ? delete_link("gwlbt0") : set_link_down("gwlbt0")); }));
+    CHECK(engine->device_state(0) == (deleted ? io::LinkState::gone : io::LinkState::down));
+    CHECK_EQ(io::sentence(engine->restore_tun(0)), "");
+    CHECK(engine->device_state(0) == io::LinkState::up);
+    CHECK(carries(2 + round));
+  }
+  CHECK_EQ(io::sentence(engine->restore_tun(0)), "");
+  CHECK_EQ(engine->restore_tun(1).number, EINVAL);
+  // The flow has lived on.
+  const Account account{*engine};
+  CHECK_EQ(account.count(GatewayCounter::flows_new), 1u);
+  engine->stop();
+  CHECK(!engine->device_state(0));
+  CHECK_EQ(engine->restore_tun(0).number, ESHUTDOWN);
+  CHECK(netns.run(
+      [&] { CHECK_EQ(link_mtu("gwlbt0") > 0, lifetime == io::TunLifetime::persistent); }));
+}
+
+TEST(a_lost_device_is_made_again) {
+  PrivateNetns netns;
+  if (!can_make_tun(netns)) SKIP(kNoTun);
+  restored(1, io::TunLifetime::as_found, true);
+  restored(2, io::TunLifetime::persistent, true);
+}
+TEST(a_device_that_is_down_is_set_up_again) {
+  PrivateNetns netns;
+  if (!can_make_tun(netns)) SKIP(kNoTun);
+  restored(2, io::TunLifetime::as_found, false);
+}
+
+// As `ip tuntap add` makes it: one queue, which the first worker reads for all.
+TEST(a_device_with_one_queue_serves_two_workers) {
+  PrivateNetns netns;
+  if (!can_make_tun(netns)) SKIP(kNoTun);
+  std::unique_ptr<io::Tun> made;
+  io::TunConfig config = tun_in(netns);
+  CHECK(io::Tun::open(config, &made).ok());
+  CHECK_EQ(ioctl(made->queue(0).fd(), TUNSETPERSIST, 1), 0);
+  made.reset();
+  tun_carries(netns, 2);
 }
 
 TEST(devices_come_and_go) {

@@ -125,16 +125,19 @@ inline int open_descriptors() {
 }
 
 // In the current namespace.
-inline bool set_link_up(const char* name) {
+inline bool set_link(const char* name, bool up) {
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ifreq request{};
   std::strncpy(request.ifr_name, name, IFNAMSIZ - 1);
   bool done = ioctl(fd, SIOCGIFFLAGS, &request) == 0;
-  request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
+  const int flags = up ? request.ifr_flags | IFF_UP : request.ifr_flags & ~IFF_UP;
+  request.ifr_flags = static_cast<short>(flags);
   done = done && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
   close(fd);
   return done;
 }
+inline bool set_link_up(const char* name) { return set_link(name, true); }
+inline bool set_link_down(const char* name) { return set_link(name, false); }
 inline bool set_address(const char* name, uint32_t address, uint32_t mask) {
   const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   ifreq request{};

@@ -228,7 +228,120 @@ TEST(a_device_with_several_queues_is_not_shared_but_a_prepared_one_is_taken) {
   second = open_tun(config_in(netns, "gwlbt0", 2));
   REQUIRE(second != nullptr);
   CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 2), &first).number, EBUSY);
-  CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 1), &first).number, EINVAL);
+  CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 1), &first).number, EBUSY);
+  // Also one that somebody holds but has set down.
+  CHECK(netns.run([] { CHECK(set_link_down("gwlbt0")); }));
+  CHECK_EQ(io::Tun::open(config_in(netns, "gwlbt0", 2), &first).number, EBUSY);
+}
+
+// A device as it was left by another number of workers, or by `ip tuntap add` without multi_queue.
+void other_queues(uint32_t made, uint32_t taken, io::TunLifetime lifetime) {
+  PrivateNetns netns;
+  io::TunConfig config = config_in(netns, "gwlbt0", made);
+  auto first = open_tun(config);
+  REQUIRE(first != nullptr);
+  if (lifetime == io::TunLifetime::as_found) {
+    REQUIRE(ioctl(first->queue(0).fd(), TUNSETPERSIST, 1) == 0);
+  } else {
+    first.reset();
+    config.lifetime = lifetime;
+    first = open_tun(config);
+  }
+  first.reset();
+  auto tun = open_tun(config_in(netns, "gwlbt0", taken));
+  REQUIRE(tun != nullptr);
+  CHECK_EQ(tun->queues(), taken);
+  CHECK(tun->queue(0).readable());
+  std::unique_ptr<PlainUdp> client;
+  CHECK(netns.run([&] {
+    CHECK(set_address("gwlbt0", 0x0a090001, 0xffffff00));
+    client = std::make_unique<PlainUdp>(0x0a090001);
+  }));
+  auto batch = PacketBatch::create(64, base::kSlotStrideJumbo);
+  uint32_t got = 0;
+  for (int k = 0; k < 500 && got == 0; ++k, usleep(1000)) {
+    // Until the kernel has seen the new carrier it drops what is sent.
+    if (k % 10 == 0) REQUIRE(client->send(Bytes(40, 7), 0x0a090002, 4242));
+    for (uint32_t q = 0; q < taken && got == 0; ++q) {
+      if (!tun->queue(q).readable()) continue;
+      io::OsError error;
+      got = receive(tun->queue(q), *batch, 0, &error);
+    }
+  }
+  REQUIRE(got == 1);
+  // Every queue writes.
+  turn_round(batch->packet(0));
+  for (uint32_t q = 0; q < taken; ++q) {
+    CHECK(send(tun->queue(q), *batch, 0));
+    Bytes back;
+    CHECK(client->receive(&back));
+    CHECK(back == Bytes(40, 7));
+  }
+}
+
+TEST(a_prepared_device_has_any_number_of_queues) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  other_queues(1, 3, io::TunLifetime::as_found);
+  other_queues(3, 1, io::TunLifetime::as_found);
+  other_queues(1, 3, io::TunLifetime::persistent);
+  other_queues(3, 1, io::TunLifetime::persistent);
+}
+
+TEST(a_persistent_device_stays_until_it_is_taken_away) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  const auto there = [&] {
+    bool found = false;
+    netns.run([&] { found = link_mtu("gwlbt0") > 0; });
+    return found;
+  };
+  io::TunConfig config = config_in(netns, "gwlbt0");
+  config.lifetime = io::TunLifetime::persistent;
+  auto tun = open_tun(config);
+  CHECK_EQ(io::Tun::remove("gwlbt0", netns.path()).number, EBUSY);
+  tun.reset();
+  CHECK(there());
+  tun = open_tun(config_in(netns, "gwlbt0"));
+  tun.reset();
+  CHECK(there());
+  config.lifetime = io::TunLifetime::held;
+  tun = open_tun(config);
+  tun.reset();
+  CHECK(!there());
+  config.lifetime = io::TunLifetime::persistent;
+  open_tun(config);
+  CHECK(there());
+  CHECK_EQ(io::sentence(io::Tun::remove("gwlbt0", netns.path())), "");
+  CHECK(!there());
+  CHECK_EQ(io::Tun::remove("gwlbt0", netns.path()).number, ENODEV);
+  CHECK_EQ(io::Tun::remove("lo", netns.path()).number, EINVAL);
+}
+
+TEST(a_refused_persistent_device_is_not_left_behind) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  io::TunConfig config = config_in(netns, "gwlbt0");
+  config.lifetime = io::TunLifetime::persistent;
+  config.mtu = 8501;
+  std::unique_ptr<io::Tun> tun;
+  CHECK_EQ(io::Tun::open(config, &tun).number, EINVAL);
+  CHECK(netns.run([] { CHECK_EQ(link_mtu("gwlbt0"), -1); }));
+}
+
+TEST(a_device_tells_how_it_is) {
+  PrivateNetns netns;
+  if (!can_make(netns)) SKIP(kNoTun);
+  auto tun = open_tun(config_in(netns, "gwlbt0", 2));
+  REQUIRE(tun != nullptr);
+  CHECK(tun->state() == io::LinkState::up);
+  CHECK(netns.run([] { CHECK(set_link_down("gwlbt0")); }));
+  CHECK(tun->state() == io::LinkState::down);
+  CHECK_EQ(io::sentence(tun->set_up()), "");
+  CHECK(tun->state() == io::LinkState::up);
+  CHECK(netns.run([] { CHECK(delete_link("gwlbt0")); }));
+  CHECK(tun->state() == io::LinkState::gone);
+  CHECK(!tun->set_up().ok());
 }
 
 TEST(the_kernel_names_a_device_and_takes_it_away) {
