@@ -116,6 +116,46 @@ export interface NativeTun {
   name: string;
   netns: string;
   mtu: number;
+  /** When nobody holds it any more: 0 as it was found (a new one goes), 1 it stays, 2 it goes. */
+  lifetime: 0 | 1 | 2;
+}
+
+/** `gone`: deleted, or moved to another network namespace. */
+export type NativeDeviceState = 'up' | 'down' | 'gone';
+
+/** A route as rtnetlink has it; none of the local table. */
+export interface NativeRoute {
+  version: 4 | 6;
+  /** RTN_UNICAST 1, RTN_BLACKHOLE 6, RTN_UNREACHABLE 7, RTN_PROHIBIT 8, RTN_THROW 9, … */
+  type: number;
+  /** 254: main. */
+  table: number;
+  metric: number;
+  /** RTPROT_KERNEL 2: made for an address of the device. */
+  protocol: number;
+  /** 4 or 16 bytes. */
+  prefix: Uint8Array;
+  bits: number;
+  /** Devices it leads to; several for a multipath route. */
+  devices: string[];
+}
+
+export interface NativeRouteRule {
+  version: 4 | 6;
+  /** FR_ACT_TO_TBL 1, FR_ACT_BLACKHOLE 6, FR_ACT_UNREACHABLE 7, FR_ACT_PROHIBIT 8. */
+  action: number;
+  priority: number;
+  table: number;
+  /** Device that packets enter by; '' for any. */
+  input: string;
+}
+
+export interface NativeRoutingTables {
+  routes: NativeRoute[];
+  /** In the order they are tried. */
+  rules: NativeRouteRule[];
+  /** False: there are more than 65,536 routes; these are the first. */
+  complete: boolean;
 }
 
 export interface NativeExplanation {
@@ -262,6 +302,10 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   offloads(): { udpGso: boolean; udpGro: boolean; tunTso: boolean; tunUso: boolean };
   /** Returns the device's name. */
   addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): string;
+  /** How the device of an endpoint is now; null where it has none. */
+  deviceState(index: number): NativeDeviceState | null;
+  /** Makes it again where it is gone, sets it up where it is down; flows live on. */
+  restoreTun(index: number): void;
   addEndpoint(index: number, endpoint: NativeEndpoint): void;
   nowMs(): number;
   /** Sends a datagram of up to 2,112 bytes, from outer source port number `source` (modulo); whether it went. */
@@ -408,6 +452,10 @@ export interface NativeBinding {
   /** A non-blocking, unconnected IPv4 TCP socket made inside a network namespace; returns its file
    *  descriptor, which the caller owns. Throws system errors. */
   openTcpSocket(netns: string): number;
+  /** Takes away a persistent TUN device that nobody holds. Throws system errors. */
+  removeTun(name: string, netns: string): void;
+  /** The routes and rules of a network namespace ('': the current one). Throws system errors. */
+  readRoutes(netns: string): NativeRoutingTables;
 }
 
 const require = createRequire(import.meta.url);

@@ -14,6 +14,7 @@ Examples:
   gwlb demo                                a whole topology on this machine, explained as it runs
   gwlb check gateway.yaml                  every mistake of a configuration, with its place
   gwlb run gateway.yaml                    the gateway as a foreground service
+  gwlb device remove gwlbe0                take away a device that a stopped gateway left
   gwlb appliance --listen 10.0.1.10        an appliance that passes everything, to test a gateway with
   gwlb decode capture.pcap                 the GENEVE packets of a capture, one line each
   gwlb explain tcp 203.0.113.9:52144 10.0.2.10:443
@@ -48,6 +49,7 @@ function declare(program: Command, done: Done): void {
     .addHelpText('after', EXAMPLES);
   declareDemo(program, done);
   declareService(program, done);
+  declareDevice(program, done);
   declareAppliance(program, done);
   declareDecode(program, done);
   declareControl(program, done);
@@ -75,6 +77,11 @@ function declareService(program: Command, done: Done): void {
     .argument('<config>', 'configuration file (YAML)')
     .option('--record <seconds>', 'keep the headers of packets, and events, of the last seconds')
     .option('--record-dir <folder>', 'where SIGUSR2 and anomalies write them to', '.')
+    .option(
+      '--remove-devices',
+      'take the TUN devices away at the end, and the routes with them',
+      false,
+    )
     .addHelpText(
       'after',
       '\nSIGTERM and SIGINT stop it; SIGHUP reads the file again: targets, policy, endpoints, idle\n' +
@@ -92,6 +99,20 @@ function declareService(program: Command, done: Done): void {
     .action(async (path: string) => {
       const { check } = await import('./cli/check.js');
       done(check(path));
+    });
+}
+
+function declareDevice(program: Command, done: Done): void {
+  program
+    .command('device')
+    .description('TUN devices that a gateway left behind')
+    .command('remove')
+    .description('take away a TUN device that no gateway holds, and the routes into it')
+    .argument('<name>', 'name of the device')
+    .option('--netns <name>', 'network namespace of the device')
+    .action(async (name: string, options) => {
+      const { removeDevice } = await import('./cli/device.js');
+      done(removeDevice(name, options));
     });
 }
 

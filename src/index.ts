@@ -65,6 +65,7 @@ export type {
   GatewayTotals,
   TargetCounters,
 } from './gateway/counters.js';
+export type { DeviceEvent, DeviceState, DeviceStatus, TunOptions } from './gateway/device.js';
 export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
 export type {
   Candidate,

@@ -21,7 +21,7 @@ void read_multipath(const uint8_t* data, size_t bytes, Route* route) {
     rtnexthop hop;
     std::memcpy(&hop, data, sizeof hop);
     if (hop.rtnh_len < sizeof hop || hop.rtnh_len > bytes) return;
-    route->devices.push_back(static_cast<uint32_t>(hop.rtnh_ifindex));
+    route->links.push_back(static_cast<uint32_t>(hop.rtnh_ifindex));
     const size_t step = RTNH_ALIGN(hop.rtnh_len);
     if (step >= bytes) return;
     data += step;
@@ -51,7 +51,7 @@ bool read_route(const nlmsghdr& message, Route* route) {
         std::memcpy(route->prefix.data(), data, std::min(bytes, route->prefix.size()));
         break;
       case RTA_OIF:
-        route->devices.push_back(attribute_u32(data, bytes));
+        route->links.push_back(attribute_u32(data, bytes));
         break;
       case RTA_MULTIPATH:
         read_multipath(data, bytes, route);
@@ -105,12 +105,28 @@ OsError read_family(uint8_t family, RoutingTables* out) {
   return error.number == EOPNOTSUPP ? OsError{} : error;
 }
 
+OsError read_devices(RoutingTables* out) {
+  const ifinfomsg any{};
+  NetlinkRequest request(RTM_GETLINK, NLM_F_DUMP, &any, sizeof any);
+  return ask_netlink(request, "links", [out](const nlmsghdr& message) {
+    ifinfomsg link;
+    std::memcpy(&link, NLMSG_DATA(&message), sizeof link);
+    read_attributes(message, sizeof link, [&](uint16_t type, const uint8_t* data, size_t bytes) {
+      if (type != IFLA_IFNAME) return;
+      const char* text = reinterpret_cast<const char*>(data);
+      out->devices[static_cast<uint32_t>(link.ifi_index)].assign(text, strnlen(text, bytes));
+    });
+    return true;
+  });
+}
+
 }  // namespace
 
 OsError read_routes(const std::string& netns, RoutingTables* out) {
   *out = {};
   return in_netns(netns, [out]() -> OsError {
-    OsError error = read_family(AF_INET, out);
+    OsError error = read_devices(out);
+    if (error.ok()) error = read_family(AF_INET, out);
     if (error.ok() && out->complete) error = read_family(AF_INET6, out);
     std::stable_sort(
         out->rules.begin(), out->rules.end(),

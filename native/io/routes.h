@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ struct Route {
   uint8_t prefix_bits = 0;  // 0: default route
   uint8_t protocol = 0;     // RTPROT_KERNEL: the kernel made it for an address of the device
   std::array<uint8_t, 16> prefix{};  // network order; IPv4 in the first four bytes
-  std::vector<uint32_t> devices;     // interface indices; several for a multipath route
+  std::vector<uint32_t> links;       // interface indices; several for a multipath route
 };
 
 struct RouteRule {
@@ -31,8 +32,9 @@ struct RouteRule {
 };
 
 struct RoutingTables {
-  std::vector<Route> routes;     // without those of the local table
+  std::vector<Route> routes;    // without those of the local table
   std::vector<RouteRule> rules;  // in the order they are tried
+  std::map<uint32_t, std::string> devices;  // names by interface index
   bool complete = true;          // false: there were more routes than kRoutesMax
 };
 

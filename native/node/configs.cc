@@ -241,10 +241,16 @@ bool read_endpoint(napi_env env, napi_value value, gateway::EndpointKind kind,
 
 bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
   Fields fields;
-  return Fields::open(env, value, "tun", &fields) &&
-         fields.text("name", kDeviceNameBytesMax, &out->name) &&
-         fields.text("netns", kNamespaceBytesMax, &out->netns) &&
-         fields.number("mtu", kMtuMin, base::kInnerBytesMax, &out->mtu);
+  uint8_t lifetime;
+  if (!Fields::open(env, value, "tun", &fields) ||
+      !fields.text("name", kDeviceNameBytesMax, &out->name) ||
+      !fields.text("netns", kNamespaceBytesMax, &out->netns) ||
+      !fields.number("mtu", kMtuMin, base::kInnerBytesMax, &out->mtu) ||
+      !fields.number("lifetime", 0, 2, &lifetime)) {
+    return false;
+  }
+  out->lifetime = static_cast<io::TunLifetime>(lifetime);
+  return true;
 }
 
 bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,

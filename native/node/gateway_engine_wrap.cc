@@ -94,6 +94,26 @@ napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return nullptr;
 }
 
+napi_value device_state(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  const napi_env env = info.Env();
+  uint16_t index;
+  if (!read_endpoint_index(env, info[0], &index)) return nullptr;
+  const std::optional<io::LinkState> state = self.native->device_state(index);
+  if (!state) return null_value(env);
+  constexpr const char* kNames[] = {"up", "down", "gone"};
+  return text_value(env, kNames[static_cast<size_t>(*state)]);
+}
+
+napi_value restore_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  uint16_t index;
+  if (!read_endpoint_index(info.Env(), info[0], &index) || !running(info.Env(), self)) {
+    return nullptr;
+  }
+  const io::OsError error = self.native->restore_tun(index);
+  if (!error.ok()) throw_system_error(info.Env(), error);
+  return nullptr;
+}
+
 napi_value offloads(const Napi::CallbackInfo& info, GatewayEngine& self) {
   const engine::Offloads& granted = self.native->offloads();
   ObjectBuilder out(info.Env());
@@ -283,6 +303,8 @@ napi_value gateway_engine_class(napi_env env) {
       env, {
                method<GatewayEngine, set_targets>("setTargets"),
                method<GatewayEngine, add_tun>("addTun"),
+               method<GatewayEngine, device_state>("deviceState"),
+               method<GatewayEngine, restore_tun>("restoreTun"),
                method<GatewayEngine, offloads>("offloads"),
                method<GatewayEngine, add_endpoint>("addEndpoint"),
                method<GatewayEngine, remove_endpoint>("removeEndpoint"),

@@ -48,6 +48,7 @@ namespace {
   X(EPROTONOSUPPORT, "protocol not supported")            \
   X(EOPNOTSUPP, "operation not supported")                \
   X(EAFNOSUPPORT, "address family not supported")         \
+  X(EBADFD, "the device was deleted or closed")           \
   X(EADDRINUSE, "address already in use")                 \
   X(EADDRNOTAVAIL, "address not available")               \
   X(ENETDOWN, "network is down")                          \

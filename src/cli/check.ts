@@ -1,5 +1,21 @@
 /** `gwlb check`. */
 import { loadConfig, problemLine } from '../daemon/config.js';
+import type { EndpointConfig } from '../daemon/config-types.js';
+import { bypasses, bypassText, RouteReader } from '../daemon/devices.js';
+
+/** Where packets would go around devices that are here already. */
+function warnOfBypasses(path: string, endpoints: readonly EndpointConfig[]): void {
+  const places = endpoints.map(({ tun, netns = null }) => {
+    const device = typeof tun === 'object' ? tun.name : (tun ?? null);
+    return { device, netns };
+  });
+  for (const bypass of bypasses(places, new RouteReader())) {
+    const at = places.findIndex(
+      ({ device, netns }) => device === bypass.device && netns === bypass.netns,
+    );
+    console.error(`${path}: warning: endpoints[${at}].tun: ${bypassText(bypass)}`);
+  }
+}
 
 /** Prints every problem of the file, and what is correct but lacks something; returns the exit code. */
 export function check(path: string): number {
@@ -12,6 +28,7 @@ export function check(path: string): number {
     console.error(problemLine(path, { ...place, message: `warning: ${message}` }));
   }
   const { gateway, targetGroup, endpoints } = loaded.config;
+  warnOfBypasses(path, endpoints);
   const count = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;
   console.log(
     `${path}: correct: gateway ${gateway.name} on ${gateway.address}:${gateway.port}, target group ` +

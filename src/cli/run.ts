@@ -13,6 +13,8 @@ export interface RunArguments {
   /** Seconds to keep for a replay. */
   record?: string;
   recordDir: string;
+  /** TUN devices go with the gateway, also those that an earlier run left. */
+  removeDevices: boolean;
 }
 
 const RECORD_SECONDS_MAX = 3600;
@@ -72,6 +74,17 @@ class Recording {
   }
 }
 
+/** The same with devices that end with it. */
+function withoutDevices(config: Config): Config {
+  const endpoints = config.endpoints.map((endpoint) => {
+    const { tun } = endpoint;
+    if (tun === undefined) return endpoint;
+    const name = typeof tun === 'string' ? tun : tun.name;
+    return { ...endpoint, tun: { name, persistent: false } };
+  });
+  return { ...config, endpoints };
+}
+
 /** Resolves with the exit code, when it was stopped. */
 export async function run(path: string, given: RunArguments, version: string): Promise<number> {
   const loaded = loadConfig(path);
@@ -80,7 +93,10 @@ export async function run(path: string, given: RunArguments, version: string): P
     return 2;
   }
   const recording = Recording.of(given, loaded.config);
-  const prepared = (config: Config) => recording?.withKeys(config) ?? config;
+  const prepared = (read: Config) => {
+    const config = given.removeDevices ? withoutDevices(read) : read;
+    return recording?.withKeys(config) ?? config;
+  };
   const log = makeLogger(loaded.config.log.level);
   const stopped = untilStopped();
   let service: Service | null = null;

@@ -302,7 +302,13 @@ function keysOf({ hashKey, cookieKey }: { hashKey?: unknown; cookieKey?: unknown
 function endpointOf(given: EndpointConfig, netns: string | null): EndpointConfig {
   const common = { ...given, zone: given.zone ?? 'default' };
   if (common.tun !== undefined) {
-    return { ...common, netns: common.netns === undefined ? netns : common.netns };
+    const tun = typeof common.tun === 'string' ? { name: common.tun } : common.tun;
+    return {
+      ...common,
+      // Over a restart the routes into it stay, so that nothing goes around the gateway meanwhile.
+      tun: { ...tun, persistent: tun.persistent ?? true },
+      netns: common.netns === undefined ? netns : common.netns,
+    };
   }
   const geneve = { ...common.geneve };
   return {

@@ -3,6 +3,7 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { ProbeEvent } from '../control/events.js';
 import type { TargetState } from '../control/health.js';
 import type { GatewayCounters } from '../gateway/counters.js';
+import type { DeviceEvent } from '../gateway/device.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { FlowLogTotals } from './flow-log.js';
 import type { Readiness } from './readiness.js';
@@ -43,6 +44,10 @@ export class GatewayMetrics {
   readonly #gateway: GatewayLoadBalancer;
   readonly #checks: Histogram<'zone' | 'result'>;
   readonly #onProbe = (event: ProbeEvent) => this.#observe(event);
+  readonly #losses: Counter<'endpoint' | 'zone'>;
+  readonly #onDevice = ({ endpoint: { id, zone }, state }: DeviceEvent) => {
+    if (state !== 'up') this.#losses.inc({ endpoint: id, zone });
+  };
   /** One reading of the counters for all metrics of a scrape. */
   #counters: GatewayCounters;
 
@@ -79,7 +84,14 @@ export class GatewayMetrics {
       buckets: CHECK_SECONDS,
       registers,
     });
+    this.#losses = new Counter({
+      name: 'gwlb_endpoint_device_losses_total',
+      help: 'How often the TUN device of the endpoint was lost or set down.',
+      labelNames: ['endpoint', 'zone'],
+      registers,
+    });
     gateway.targetGroup.on('probe', this.#onProbe);
+    gateway.on('device', this.#onDevice);
   }
 
   /** Everything in the Prometheus text format. */
@@ -90,6 +102,7 @@ export class GatewayMetrics {
 
   close(): void {
     this.#gateway.targetGroup.off('probe', this.#onProbe);
+    this.#gateway.off('device', this.#onDevice);
   }
 
   #observe({ target, ok, durationMs, failure }: ProbeEvent): void {
@@ -225,6 +238,21 @@ export class GatewayMetrics {
           labels: { endpoint, zone },
           value: ready ? 1 : 0,
         })),
+    );
+    this.#addDevices();
+  }
+
+  #addDevices(): void {
+    this.#gauge(
+      'gwlb_endpoint_device_up',
+      'Whether the TUN device of the endpoint is there and up (1) or not (0).',
+      ['endpoint', 'zone'],
+      () =>
+        this.#gateway.endpoints().flatMap((endpoint) => {
+          const status = this.#gateway.deviceStatus(endpoint);
+          const value = status?.state === 'up' ? 1 : 0;
+          return status ? [{ labels: { endpoint: endpoint.id, zone: endpoint.zone }, value }] : [];
+        }),
     );
   }
 

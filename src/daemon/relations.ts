@@ -124,10 +124,12 @@ function endpointProblems(
     ({ id }) => parseEndpointId(id),
     (i, first) => add(i, ['id'], `expected an id of its own, received that of endpoints[${first}]`),
   );
-  const deviceOf = ({ tun, netns }: Given) =>
-    typeof tun === 'string'
-      ? JSON.stringify([tun, (netns === undefined ? gateway.netns : netns) ?? ''])
+  const deviceOf = ({ tun, netns }: Given) => {
+    const name = typeof tun === 'string' ? tun : mapping(tun).name;
+    return typeof name === 'string'
+      ? JSON.stringify([name, (netns === undefined ? gateway.netns : netns) ?? ''])
       : null;
+  };
   repeats(endpoints, deviceOf, (i, first) =>
     add(i, ['tun'], `expected a device of its own, received that of endpoints[${first}]`),
   );

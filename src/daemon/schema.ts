@@ -7,8 +7,9 @@ import { z } from 'zod';
 import { checkTarget, checkTargetGroup } from '../control/options.js';
 import { TargetGroup } from '../control/target-group.js';
 import { checkOneOf, checkString, GatewayError, invalidArgument, withoutField } from '../errors.js';
+import { checkTun } from '../gateway/device.js';
 import { checkEndpoint } from '../gateway/endpoint.js';
-import { checkGeneve, checkListen, checkTunName } from '../gateway/gateway-load-balancer.js';
+import { checkGeneve, checkListen } from '../gateway/gateway-load-balancer.js';
 import { checkReportInterval } from '../gateway/options.js';
 import { parseSocketAddress } from '../packet/address.js';
 import { checkNetns } from '../packet/lifecycle.js';
@@ -18,14 +19,16 @@ import { readKey } from './keys.js';
 
 type Given = Record<string, unknown>;
 
-/** A value that `check` throws a GatewayError about. */
-function value(check: (value: unknown) => unknown) {
+/** A value that `check` throws a GatewayError about, of a key of `field` where it is a mapping. */
+function value(check: (value: unknown) => unknown, field = '') {
   return z.unknown().superRefine((given, context) => {
     try {
       check(given);
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error;
-      context.addIssue({ code: 'custom', message: withoutField(error) });
+      const inner = field && error.field?.startsWith(`${field}.`);
+      const path = inner ? [error.field?.slice(field.length + 1) ?? ''] : [];
+      context.addIssue({ code: 'custom', message: withoutField(error), path });
     }
   });
 }
@@ -160,7 +163,7 @@ const endpoint = z.strictObject({
   id: value((id) => checkEndpoint('endpoint', { id: id ?? null })),
   zone: value((zone) => checkEndpoint('endpoint', { zone })).optional(),
   mtu: value((mtu) => checkEndpoint('endpoint', { mtu })).optional(),
-  tun: value((tun) => checkTunName('tun', tun)).optional(),
+  tun: value((tun) => checkTun('tun', tun), 'tun').optional(),
   netns: value((netns) => checkNetns('netns', netns)).optional(),
   geneve: z
     .strictObject({

@@ -3,11 +3,13 @@ import { isDeepStrictEqual } from 'node:util';
 import type { HealthEvent } from '../control/events.js';
 import { TargetGroup } from '../control/target-group.js';
 import { GatewayError, withoutField } from '../errors.js';
+import type { Endpoint } from '../gateway/endpoint.js';
 import { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { Config, EndpointConfig, FlowLogConfig } from './config-types.js';
 import { controlResources } from './control-resources.js';
 import { CONTROL_CONNECTIONS_MAX, ControlServer } from './control-server.js';
 import { connectionsFor, descriptors, shortage } from './descriptors.js';
+import { DeviceReport } from './device-report.js';
 import { FlowLog } from './flow-log.js';
 import { ImpededChecks } from './impeded.js';
 import type { Logger } from './log.js';
@@ -45,8 +47,8 @@ export class Service {
   #server: MetricsServer | null = null;
   #control: ControlServer | null = null;
   #flowLog: FlowLog | null = null;
+  readonly #devices: DeviceReport;
   #config: Config;
-  #failure: Error | null = null;
   #reloading: Promise<unknown> = Promise.resolve();
 
   /** Opens everything; nothing is left open where it rejects. */
@@ -91,6 +93,7 @@ export class Service {
     this.#version = version;
     this.#metrics = new GatewayMetrics(gateway, version);
     this.#metrics.readiness = () => this.readiness();
+    this.#devices = new DeviceReport(gateway, log);
     group.on('health', (event) => this.#tellHealth(event));
     group.on('register', ({ target: { id, zone, weight } }) =>
       log.info({ event: 'target_registered', target: id, zone, weight }, 'target registered'),
@@ -106,14 +109,13 @@ export class Service {
       impeded.seen(probe);
     });
     gateway.on('error', (error) => {
-      this.#failure ??= error;
       log.error({ event: 'failed', code: error.code, error: error.message }, 'forwarding failed');
     });
   }
 
-  /** Why forwarding failed, in whole or in part; null while all is well. */
+  /** Why it does not forward, in whole or in part; null while all is well. */
   get failure(): Error | null {
-    return this.#failure;
+    return this.gateway.failure;
   }
 
   /** Whether each endpoint can forward, now. */
@@ -121,7 +123,8 @@ export class Service {
     const { crossZone } = this.gateway;
     const { failOpen } = this.#group;
     const policy = { crossZone, failOpen };
-    return readinessOf(this.gateway.endpoints(), this.#group.targets(), policy, () => []);
+    const obstacles = (endpoint: Endpoint) => this.#devices.obstacles(endpoint);
+    return readinessOf(this.gateway.endpoints(), this.#group.targets(), policy, obstacles);
   }
 
   /**
@@ -209,9 +212,11 @@ export class Service {
       this.gateway.rotateCookieKey(cookieKey && { key: cookieKey });
     }
     for (const id of removed) {
+      const { device } = this.gateway.endpoint(id) ?? { device: null };
       await this.gateway.removeEndpoint(id);
-      this.#log.info({ event: 'endpoint_removed', endpoint: id }, 'endpoint removed');
+      this.#log.info({ event: 'endpoint_removed', endpoint: id, device }, 'endpoint removed');
     }
+    await this.#devices.restore();
   }
 
   async #create(options: EndpointConfig, at: number): Promise<void> {
@@ -227,7 +232,7 @@ export class Service {
     if (!metrics) return;
     const source = {
       text: () => this.#metrics.text(),
-      failure: () => this.#failure,
+      failure: () => this.failure,
       readiness: () => this.readiness(),
     };
     const connections = this.#connections(METRICS_CONNECTIONS_MAX);
@@ -252,7 +257,7 @@ export class Service {
       gateway: this.gateway,
       version: this.#version,
       startedAt: Date.now(),
-      failure: () => this.#failure,
+      failure: () => this.failure,
       readiness: () => this.readiness(),
     });
     this.#control = await ControlServer.listen(
@@ -264,7 +269,10 @@ export class Service {
 
   /** Targets tell when they change; what else there is, is looked at. */
   #watchReadiness(): void {
-    const look = () => this.#watch.look(this.readiness());
+    const look = () => {
+      this.#watch.look(this.readiness());
+      this.#devices.look();
+    };
     this.#group.on('change', look);
     this.#looking = setInterval(look, READINESS_MS).unref();
     look();
@@ -272,6 +280,7 @@ export class Service {
 
   async #close(): Promise<void> {
     if (this.#looking) clearInterval(this.#looking);
+    this.#devices.close();
     await this.#control?.close();
     await this.#server?.close();
     this.#metrics.close();

@@ -18,6 +18,7 @@ import { checkKey } from '../packet/flow-table.js';
 import { type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
+import type { DeviceEvent } from './device.js';
 import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
 import { type Explanation, explanationOf } from './explain.js';
 import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
@@ -41,10 +42,12 @@ export interface GatewayEvents {
   /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
   flow: [FlowEvent];
   /**
-   * A socket or device cannot be read any more, such as one that somebody deleted; emitted for the
-   * first one. What else there is goes on: close the gateway unless that is enough.
+   * A socket cannot be read any more (once), or a device that was lost cannot be made again (once for
+   * each loss; it is tried again and again). What else there is goes on.
    */
   error: [GatewayError];
+  /** The device of an endpoint was lost, set down, or is back. */
+  device: [DeviceEvent];
   /** It was closed. */
   close: [];
 }

@@ -18,6 +18,7 @@ import { formatIpv4, formatMac, parseIpv4, parseMac } from '../packet/address.js
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
 import { GatewayControl } from './control.js';
+import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './device.js';
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
 import {
   BASE_KEYS,
@@ -71,8 +72,8 @@ interface EndpointOptionsBase {
 
 /** An endpoint that is a TUN device: kernel routes that lead into it lead to the gateway. */
 export interface TunEndpointOptions extends EndpointOptionsBase {
-  /** Name of the device, 1–15 bytes. It is made if it does not exist, and set up. */
-  tun: string;
+  /** The device, or its name alone. */
+  tun: string | TunOptions;
   /** Named network namespace of the device. Default: the gateway's. */
   netns?: string | null;
   geneve?: never;
@@ -130,7 +131,8 @@ export class GatewayLoadBalancer extends GatewayControl {
   readonly #engine: NativeGatewayEngine;
   readonly #alive: KeepAlive;
   readonly #offAbort: () => void;
-  #failed = false;
+  readonly #devices: DeviceWatch;
+  #failure: GatewayError | null = null;
 
   /**
    * Opens the sockets and starts to forward. Nothing is left open where it rejects: with a
@@ -173,6 +175,10 @@ export class GatewayLoadBalancer extends GatewayControl {
       (address, port, source, bytes) => engine.sendDatagram(address, port, source, bytes),
     );
     this.#engine = engine;
+    this.#devices = new DeviceWatch(engine, {
+      changed: (event) => this.emit('device', event),
+      failed: (error) => this.emit('error', error),
+    });
     this.name = checked.name;
     this.address = formatIpv4(checked.udp.address);
     this.port = engine.port;
@@ -210,8 +216,32 @@ export class GatewayLoadBalancer extends GatewayControl {
       : this.#createTun(settings, given.tun, given.netns);
   }
 
+  /** How the device of an endpoint is; null for one of another kind. Throws `ERR_GWLB_UNKNOWN_ENDPOINT`. */
+  deviceStatus(endpoint: Endpoint | string): DeviceStatus | null {
+    return this.#devices.status(this.findEndpoint('endpoint', endpoint));
+  }
+
   /**
-   * Removes an endpoint and its device; packets of its flows are dropped from now on. Rejects with
+   * Makes the device of an endpoint again where it is gone, and sets it up where it is down; flows live
+   * on. What is gone it makes again by itself too, as long as it is allowed to. Rejects with
+   * `ERR_GWLB_UNKNOWN_ENDPOINT`, or what the system says.
+   */
+  async restoreDevice(endpoint: Endpoint | string): Promise<void> {
+    this.checkOpen();
+    const known = this.findEndpoint('endpoint', endpoint);
+    if (known.kind === 'tun') this.#devices.restore(known);
+  }
+
+  /**
+   * Why it does not forward as it should: a socket that failed for good, or a device that is not up.
+   * Null while all is well, and again when a device is back.
+   */
+  get failure(): GatewayError | null {
+    return this.#failure ?? this.#devices.error;
+  }
+
+  /**
+   * Removes an endpoint and, unless it is persistent, its device; packets of its flows are dropped from now on. Rejects with
    * `ERR_GWLB_UNKNOWN_ENDPOINT`.
    */
   async removeEndpoint(endpoint: Endpoint | string): Promise<void> {
@@ -293,13 +323,13 @@ export class GatewayLoadBalancer extends GatewayControl {
   }
 
   #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Endpoint {
-    const name = checkTunName('endpoint.tun', tun);
+    const { name, lifetime } = checkTun('endpoint.tun', tun);
     const space = netns === undefined ? (this.netns ?? '') : checkNetns('endpoint.netns', netns);
     const mtu = settings.mtu || this.mtu;
     return this.addEndpoint(settings, (index, zone) => {
       const native = { id: settings.id, zone, mtu: settings.mtu };
       try {
-        const device = this.#engine.addTun(index, native, { name, netns: space, mtu });
+        const device = this.#engine.addTun(index, native, { name, netns: space, mtu, lifetime });
         return { kind: 'tun', device, netns: space || null, peer: null };
       } catch (error) {
         const where = space && ` in network namespace ${space}`;
@@ -352,14 +382,15 @@ export class GatewayLoadBalancer extends GatewayControl {
   #look(): void {
     this.samplePeaks(performance.now());
     this.#checkFailure();
+    this.#devices.look(this.endpoints());
   }
 
   #checkFailure(): void {
-    const failure = this.#failed ? null : this.#engine.failure();
+    const failure = this.#failure === null ? this.#engine.failure() : null;
     if (failure === null) return;
-    this.#failed = true;
     const error = Object.assign(new Error(failure.detail || 'a worker had to stop'), failure);
-    this.emit('error', systemError(error, `go on reading ${failure.detail}`, 'options'));
+    this.#failure = systemError(error, `go on reading ${failure.detail}`, 'options');
+    this.emit('error', this.#failure);
   }
 }
 
@@ -416,15 +447,6 @@ export function checkListen(options: unknown): CheckedListen {
     workers: checkInteger('options.workers', given.workers ?? 1, 1, WORKERS_MAX),
     signal: checkSignal('options.signal', given.signal),
   };
-}
-
-/** Name of a TUN device, as the kernel takes it. */
-export function checkTunName(field: string, tun: unknown): string {
-  return checkString(field, tun, {
-    pattern: /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
-    max: 15,
-    expected: 'a device name of 1–15 characters without spaces, "/", ":" and "%"',
-  });
 }
 
 /** The options of a GENEVE peer, checked. */

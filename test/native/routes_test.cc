@@ -54,21 +54,23 @@ TEST(routes_and_rules_are_read) {
   CHECK_EQ(plain->metric, 5u);
   CHECK_EQ(plain->prefix[0], 10);
   CHECK_EQ(plain->prefix[1], 9);
-  REQUIRE(plain->devices.size() == 1);
-  CHECK_EQ(plain->devices[0], d0);
+  REQUIRE(plain->links.size() == 1);
+  CHECK_EQ(plain->links[0], d0);
   const io::Route* hole = find(tables, 100, 16, RTN_BLACKHOLE);
   REQUIRE(hole != nullptr);
   CHECK_EQ(hole->metric, 900u);
   const io::Route* both = find(tables, 70000, 0, RTN_UNICAST);
   REQUIRE(both != nullptr);
-  REQUIRE(both->devices.size() == 2);
-  CHECK_EQ(both->devices[1], d1);
+  REQUIRE(both->links.size() == 2);
+  CHECK_EQ(both->links[1], d1);
   const io::Route* six = find(tables, 100, 32, RTN_UNICAST);
   REQUIRE(six != nullptr);
   CHECK_EQ(six->version, 6);
   CHECK_EQ(six->prefix[0], 0xfd);
   for (const io::Route& route : tables.routes) CHECK(route.table != RT_TABLE_LOCAL);
 
+  CHECK_EQ(tables.devices[d0], "d0");
+  CHECK_EQ(tables.devices[d1], "d1");
   REQUIRE(!tables.rules.empty());
   bool seen = false;
   uint32_t before = 0;

@@ -1,0 +1,176 @@
+/** TUN devices of endpoints: their options, how they are, and making them again. */
+import type { NativeGatewayEngine, NativeTun } from '../binding.js';
+import { checkBoolean, checkOptions, checkString, GatewayError } from '../errors.js';
+import { systemError } from '../packet/lifecycle.js';
+import type { Endpoint } from './endpoint.js';
+
+export interface TunOptions {
+  /** Name of the device, 1–15 bytes. It is made if it does not exist, and set up. Required. */
+  name: string;
+  /**
+   * True: the device outlives the gateway, its crash too, and with it the routes that lead into it, so
+   * that nothing goes around the gateway meanwhile; `gwlb device remove` takes it away. False: it goes
+   * with its endpoint, also one that was persistent before. Default: one that existed stays as it
+   * was, one that is made goes with its endpoint.
+   */
+  persistent?: boolean;
+}
+
+/**
+ * How the device of an endpoint is. `down`: somebody set it down. `gone`: it was deleted, or moved to
+ * another network namespace. Packets neither enter nor leave by either.
+ */
+export type DeviceState = 'up' | 'down' | 'gone';
+
+export interface DeviceStatus {
+  readonly state: DeviceState;
+  /** Since when it has been so, milliseconds since 1970; of the moment it was noticed. */
+  readonly since: number;
+  /** What is wrong and what to do; null while it is up. */
+  readonly error: GatewayError | null;
+}
+
+/** A device was lost, set down, or is back. */
+export interface DeviceEvent {
+  readonly endpoint: Endpoint;
+  readonly previous: DeviceState;
+  readonly state: DeviceState;
+  /** What is wrong and what to do; null where it is up again. */
+  readonly error: GatewayError | null;
+  /** Milliseconds since 1970. */
+  readonly time: number;
+}
+
+/** Name of a TUN device, as the kernel takes it. */
+export function checkTunName(field: string, name: unknown): string {
+  return checkString(field, name, {
+    pattern: /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
+    max: 15,
+    expected: 'a device name of 1–15 characters without spaces, "/", ":" and "%"',
+  });
+}
+
+/** The option `tun` of an endpoint: a name alone, or with what belongs to it. */
+export function checkTun(field: string, tun: unknown): Pick<NativeTun, 'name' | 'lifetime'> {
+  if (typeof tun !== 'object' || tun === null) {
+    return { name: checkTunName(field, tun), lifetime: 0 };
+  }
+  const given = checkOptions(field, tun, ['name', 'persistent']);
+  const name = checkTunName(`${field}.name`, given.name);
+  if (given.persistent === undefined) return { name, lifetime: 0 };
+  return { name, lifetime: checkBoolean(`${field}.persistent`, given.persistent) ? 1 : 2 };
+}
+
+type Devices = Pick<NativeGatewayEngine, 'deviceState' | 'restoreTun'>;
+
+export interface DeviceListener {
+  changed(event: DeviceEvent): void;
+  /** A device is gone and cannot be made again, for now; once for each loss. */
+  failed(error: GatewayError): void;
+}
+
+/** Between two tries to make a device again. */
+const RETRY_MS = 2_000;
+
+interface Watched {
+  status: DeviceStatus;
+  retryAt: number;
+  told: boolean;
+}
+
+/** Looks after the devices of a gateway's endpoints: tells what becomes of them, makes lost ones again. */
+export class DeviceWatch {
+  readonly #engine: Devices;
+  readonly #listener: DeviceListener;
+  readonly #watched = new Map<Endpoint, Watched>();
+
+  constructor(engine: Devices, listener: DeviceListener) {
+    this.#engine = engine;
+    this.#listener = listener;
+  }
+
+  /** Null for an endpoint without a device. */
+  status(endpoint: Endpoint): DeviceStatus | null {
+    return endpoint.kind === 'tun' ? this.#of(endpoint).status : null;
+  }
+
+  /** What is wrong with the first device that is not up; null while all are. */
+  get error(): GatewayError | null {
+    for (const { status } of this.#watched.values()) if (status.error) return status.error;
+    return null;
+  }
+
+  look(endpoints: readonly Endpoint[]): void {
+    const known = new Set(endpoints);
+    for (const endpoint of this.#watched.keys()) {
+      if (!known.has(endpoint)) this.#watched.delete(endpoint);
+    }
+    for (const endpoint of endpoints) if (endpoint.kind === 'tun') this.#lookAt(endpoint);
+  }
+
+  /** Makes it again, or sets it up. Throws what the system says. */
+  restore(endpoint: Endpoint): void {
+    try {
+      this.#engine.restoreTun(endpoint.index);
+    } catch (error) {
+      const what = `make TUN device ${placeOf(endpoint)} work again`;
+      throw systemError(error, what, 'endpoint');
+    }
+    this.#note(endpoint, 'up');
+  }
+
+  #of(endpoint: Endpoint): Watched {
+    let watched = this.#watched.get(endpoint);
+    if (!watched) {
+      const status = { state: 'up', since: Date.now(), error: null } as const;
+      watched = { status, retryAt: 0, told: false };
+      this.#watched.set(endpoint, watched);
+    }
+    return watched;
+  }
+
+  #lookAt(endpoint: Endpoint): void {
+    const state = this.#engine.deviceState(endpoint.index);
+    if (state === null) return;
+    this.#note(endpoint, state);
+    // Setting a device down is somebody's decision, losing one nobody's.
+    const watched = this.#of(endpoint);
+    if (state !== 'gone' || Date.now() < watched.retryAt) return;
+    watched.retryAt = Date.now() + RETRY_MS;
+    try {
+      this.restore(endpoint);
+    } catch (error) {
+      watched.status = { ...watched.status, error: error as GatewayError };
+      if (watched.told) return;
+      watched.told = true;
+      this.#listener.failed(error as GatewayError);
+    }
+  }
+
+  #note(endpoint: Endpoint, state: DeviceState): void {
+    const watched = this.#of(endpoint);
+    const { state: previous } = watched.status;
+    if (state === previous) return;
+    const time = Date.now();
+    const error = state === 'up' ? null : lossOf(endpoint, state);
+    watched.status = { state, since: time, error };
+    watched.retryAt = 0;
+    watched.told = false;
+    this.#listener.changed({ endpoint, previous, state, error, time });
+  }
+}
+
+function placeOf({ device, netns }: Endpoint): string {
+  return netns === null ? `${device}` : `${device} in network namespace ${netns}`;
+}
+
+function lossOf(endpoint: Endpoint, state: 'down' | 'gone'): GatewayError {
+  const what =
+    state === 'gone'
+      ? 'is gone (deleted, or moved to another network namespace)'
+      : `is set down: set it up again (ip link set ${endpoint.device} up)`;
+  return new GatewayError(
+    'ERR_GWLB_DEVICE',
+    `TUN device ${placeOf(endpoint)} ${what}; packets neither enter nor leave by ${endpoint.id}`,
+  );
+}
