@@ -95,6 +95,11 @@ async function buildVpc(lab: Lab): Promise<void> {
 /** The route tables, once the endpoint devices are there. */
 async function connectEndpoints(lab: Lab): Promise<void> {
   await lab.ip('vpc', [
+    // Behind each route into an endpoint one that ends packets: without the device nothing passes uninspected.
+    'route add blackhole 10.0.2.0/24 metric 4294967295 table 100',
+    'route add blackhole 10.0.3.0/24 metric 4294967295 table 100',
+    'route add blackhole default metric 4294967295 table 101',
+    'route add blackhole default metric 4294967295 table 102',
     // Ingress (edge association): what comes from the internet for the application subnets.
     'route add 10.0.2.0/24 dev gwlbe-a table 100',
     'route add 10.0.3.0/24 dev gwlbe-b table 100',

@@ -38,7 +38,7 @@ export interface DeviceEvent {
   /** What is wrong and what to do; null where it is up again. */
   readonly error: GatewayError | null;
   /** Milliseconds since 1970. */
-  readonly time: number;
+  readonly at: number;
 }
 
 /** Name of a TUN device, as the kernel takes it. */
@@ -151,12 +151,12 @@ export class DeviceWatch {
     const watched = this.#of(endpoint);
     const { state: previous } = watched.status;
     if (state === previous) return;
-    const time = Date.now();
+    const at = Date.now();
     const error = state === 'up' ? null : lossOf(endpoint, state);
-    watched.status = { state, since: time, error };
+    watched.status = { state, since: at, error };
     watched.retryAt = 0;
     watched.told = false;
-    this.#listener.changed({ endpoint, previous, state, error, time });
+    this.#listener.changed({ endpoint, previous, state, error, at });
   }
 }
 

@@ -360,6 +360,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),
     method(gatewayEngine, 'addEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
     method(gatewayEngine, 'removeEndpoint', [1], [INDEX]),
+    method(gatewayEngine, 'deviceState', [1], [INDEX]),
     method(
       gatewayEngine,
       'setIdleTimeouts',
@@ -398,7 +399,12 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     const kinds = [
       INDEX,
       ENDPOINT,
-      object({ name: text(15), netns: text(4096), mtu: integer(68, 8500) }),
+      object({
+        name: text(15),
+        netns: text(4096),
+        mtu: integer(68, 8500),
+        lifetime: integer(0, 2),
+      }),
     ];
     const good = [2, plainEndpoint(), { name: 'gwlbtest%d', netns: '', mtu: 1500, lifetime: 0 }];
     const add = gatewayEngine.addTun.bind(gatewayEngine) as (...given: unknown[]) => unknown;
@@ -406,6 +412,23 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
       t.throws(() => add(...given), { name: /^(TypeError|RangeError)$/ }, where);
     }
     t.throws(() => add(2, peerEndpoint(), good[2]), TypeError, 'a device and a peer');
+    const restore = gatewayEngine.restoreTun.bind(gatewayEngine) as (given: unknown) => unknown;
+    for (const [where, given] of wrongArguments([1], [INDEX], OBJECTS)) {
+      t.throws(() => restore(given[0]), { name: /^(TypeError|RangeError)$/ }, where);
+    }
+    t.throws(() => restore(1), { code: 'EINVAL' }, 'no device');
+  });
+
+  t.test('devices and routes are asked for by text', async (t) => {
+    const remove = binding.removeTun as (...given: unknown[]) => unknown;
+    for (const [where, given] of wrongArguments(['a', ''], [text(15), text(4096)], OBJECTS)) {
+      t.throws(() => remove(...given), { name: /^(TypeError|RangeError)$/ }, where);
+    }
+    const routes = binding.readRoutes as (...given: unknown[]) => unknown;
+    for (const [where, given] of wrongArguments([''], [text(4096)], OBJECTS)) {
+      t.throws(() => routes(...given), { name: /^(TypeError|RangeError)$/ }, where);
+    }
+    t.throws(() => routes('no-such-namespace'), { code: 'ENOENT' });
   });
 
   t.test('what is no batch of this engine is not released', async (t) => {

@@ -65,10 +65,8 @@ function start(...more: string[]): Running {
 
 const ask = async (path: string) => (await fetch(`http://127.0.0.1:9464${path}`)).text();
 
-/** Whether a packet that a route leads into the device comes back by it, and so to its sender. */
+/** Whether a packet that a route leads into the device is inspected and comes out of it again. */
 async function carries(): Promise<boolean> {
-  // The gateway returns it by the device it came from, with its source unchanged: "martian" to a
-  // sender of this host, unless it is taken for one of its own.
   const before = await packetsOut();
   await runIn('gw', 'ping', ['-c', '1', '-W', '1', '10.9.1.1']);
   return (await packetsOut()) > before;

@@ -234,6 +234,21 @@ const WRONG: [string, string, string | RegExp][] = [
     'endpoints[0].geneve.peer',
     /not a target's/,
   ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: { name: a, persistent: maybe } }]`,
+    'endpoints[0].tun.persistent',
+    'expected true or false, received "maybe"',
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: { name: a/b } }]`,
+    'endpoints[0].tun.name',
+    /^expected a device name/,
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001, tun: { name: a } }, { id: vpce-00000000000000002, tun: a }]`,
+    'endpoints[1].tun',
+    /^expected a device of its own/,
+  ],
   [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
 ];
 
