@@ -284,12 +284,39 @@ t.test('TUN endpoints, in a network namespace', async (t) => {
   t.equal(ip('-n', netns, 'link', 'show', 'gwlbe0'), null, 'the device is gone');
   await gateway.createEndpoint({ zone: 'a', tun: 'gwlbe0' });
   const lost = await gateway.createEndpoint({ zone: 'a', tun: 'gwlbe1' });
-  const told = once(gateway, 'error');
+  t.match(gateway.deviceStatus(lost), { state: 'up', error: null });
+  const seen: { state: string; message: string | undefined }[] = [];
+  gateway.on('device', ({ endpoint: { id }, state, error }) => {
+    if (id === lost.id) seen.push({ state, message: error?.message });
+  });
   ip('-n', netns, 'link', 'delete', 'gwlbe1');
-  const [error] = await told;
-  t.match(error, { name: 'GatewayError', message: /gwlbe1/ });
-  t.equal(gateway.closed, false, 'the other device is still served');
+  await until(() => seen.length === 2, 'lost and made again');
+  t.match(seen, [
+    { state: 'gone', message: /TUN device gwlbe1 .* is gone/ },
+    { state: 'up', message: undefined },
+  ]);
+  t.equal(gateway.failure, null);
+  ip('-n', netns, 'link', 'set', 'gwlbe1', 'down');
+  await until(() => seen.length === 3, 'set down');
+  t.match(gateway.failure, { code: 'ERR_GWLB_DEVICE', message: /gwlbe1/ });
+  t.match(gateway.deviceStatus(lost.id), { state: 'down', error: gateway.failure });
+  await gateway.restoreDevice(lost);
+  t.equal(seen.length, 4, 'told at once');
+  t.equal(gateway.failure, null);
+  t.match(ip('-n', netns, 'link', 'show', 'gwlbe1'), /[<,]UP[,>]/);
   await gateway.removeEndpoint(lost);
+  t.throws(() => gateway.deviceStatus(lost), { code: 'ERR_GWLB_UNKNOWN_ENDPOINT' });
+
+  const kept = await gateway.createEndpoint({ tun: { name: 'gwlbe2', persistent: true } });
+  await gateway.removeEndpoint(kept);
+  t.ok(ip('-n', netns, 'link', 'show', 'gwlbe2'), 'it outlives its endpoint');
+  const short = await gateway.createEndpoint({ tun: { name: 'gwlbe2', persistent: false } });
+  await gateway.removeEndpoint(short);
+  t.equal(ip('-n', netns, 'link', 'show', 'gwlbe2'), null);
+  await t.rejects(
+    gateway.createEndpoint({ tun: { name: 'gwlbe2', keep: true } as never }),
+    named('endpoint.tun.keep'),
+  );
   await gateway.close();
   t.equal(ip('-n', netns, 'link', 'show', 'gwlbe0'), null);
 });
