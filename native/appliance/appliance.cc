@@ -56,6 +56,7 @@ DropReason open_packet(uint8_t* payload, uint32_t length, uint8_t outer_tos, uin
   out->header_bytes = ip_offset;
   out->vni = header.vni;
   out->length = out->inner.total_length;
+  out->tail = length - ip_offset - out->length;
   return wire::carry_congestion(payload + ip_offset, outer_tos) ? DropReason::none
                                                                 : DropReason::ecn_not_capable;
 }
@@ -115,7 +116,7 @@ bool Appliance::take(PacketBatch& batch, Appliance& from, PacketBatch& source, u
   const Opened& there = from.opened_[i];
   GWLB_ASSERT(there.is_open());
   const uint32_t n = batch.count;
-  const uint32_t bytes = there.header_bytes + there.length;
+  const uint32_t bytes = there.header_bytes + there.length + there.tail;
   if (n == batch.capacity() || bytes > batch.slot_bytes()) return false;
   batch.reset(n, bytes);
   ++batch.count;
@@ -155,6 +156,7 @@ bool Appliance::rewrite(PacketBatch& batch, uint32_t i, const uint8_t* bytes, ui
   }
   opened.inner = inner;
   opened.length = length;
+  opened.tail = 0;
   opened.rewritten = true;
   batch.offset[i] = opened.offset;
   batch.length[i] = length;
@@ -171,7 +173,7 @@ void Appliance::close(PacketBatch& batch, uint16_t gateway_port) {
       batch.drop(i, DropReason::appliance_verdict);
     } else {
       batch.offset[i] = opened.offset - opened.header_bytes;
-      batch.length[i] = opened.length + opened.header_bytes;
+      batch.length[i] = opened.header_bytes + opened.length + opened.tail;
       batch.source_port[i] = opened.port;
       batch.port[i] = gateway_port;
       batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);

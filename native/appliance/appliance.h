@@ -3,7 +3,7 @@
 // outer addresses swapped, ports kept, the whole GENEVE header as received (RFC 8926 §3.3; the
 // behaviour of AWS's own appliances).
 //
-//   slot:  headroom | GENEVE base, options [, Ethernet] | inner IP packet | room to grow
+//   slot:  headroom | GENEVE base, options [, Ethernet] | inner IP packet | tail | room to grow
 //                   ^ as received; never written          ^ offset, length between open and close
 //
 // The received header stays where it is, in front of the inner packet, so a returned packet cannot
@@ -32,6 +32,7 @@ struct Opened {
   uint32_t offset = 0;        // of the inner IP packet in the batch's block
   uint32_t vni = 0;
   uint32_t length = 0;                               // of it: its IP total length
+  uint32_t tail = 0;                                 // bytes behind it, such as Ethernet padding
   uint16_t port = 0;                                 // outer source port as received
   base::DropReason reason = base::DropReason::none;  // final; close() does not undo it
   bool rewritten = false;
@@ -55,13 +56,13 @@ class Appliance {
  public:
   explicit Appliance(const ApplianceConfig& config) : config_(config) {}
 
-  // UDP payloads in: batch.offset/length then locate the inner IP packet (bytes behind its total
-  // length, such as Ethernet padding, are left out and not returned). Protocol type IPv4 or IPv6
-  // carries the packet itself, 0x6558 an Ethernet frame with up to two VLAN tags around it; a frame
-  // that is not IP (ARP) is dropped as geneve_bad_protocol. The outer congestion mark is carried
-  // over to the inner packet (RFC 6040; gateways send none). What cannot be opened is dropped with
-  // its reason; what the receiver dropped stays so. `address` and `port` (outer source) stay as
-  // received.
+  // UDP payloads in: batch.offset/length then locate the inner IP packet (without the bytes behind
+  // its total length, which nobody is shown; they are returned as they came unless it is
+  // rewritten). Protocol type IPv4 or IPv6 carries the packet itself, 0x6558 an Ethernet frame with
+  // up to two VLAN tags around it; a frame that is not IP (ARP) is dropped as geneve_bad_protocol.
+  // The outer congestion mark is carried over to the inner packet (RFC 6040; gateways send none).
+  // What cannot be opened is dropped with its reason; what the receiver dropped stays so. `address`
+  // and `port` (outer source) stay as received.
   void open(batch::PacketBatch& batch);
   const Opened& opened(uint32_t i) const { return opened_[i]; }
 
@@ -76,9 +77,9 @@ class Appliance {
 
   // Replaces the inner packet's bytes (which may overlap them). False, and nothing changes, where
   // packet i is not open, the bytes are no IP packet of exactly `length` bytes, or they do not fit
-  // the slot. opened(i).inner then describes the new packet. A packet of the other IP version also
-  // changes the protocol type (or the frame's EtherType), the only bytes of the received header
-  // that ever change.
+  // the slot. opened(i).inner then describes the new packet; the old one's tail is gone. A packet
+  // of the other IP version also changes the protocol type (or the frame's EtherType), the only
+  // bytes of the received header that ever change.
   bool rewrite(batch::PacketBatch& batch, uint32_t i, const uint8_t* bytes, uint32_t length);
 
   // For every packet whose verdict is neither drop nor moved: offset/length grow back over the

@@ -158,14 +158,20 @@ TEST(other_option_classes_can_be_configured) {
   CHECK(other.returned(tencent) == tencent);
 }
 
-TEST(bytes_behind_the_ip_packet_are_left_out) {
+TEST(bytes_behind_the_ip_packet_are_not_shown_but_returned) {
   Bench bench;
-  const Bytes sent = geneve(0x6558, test::gateway_options(1)) + ethernet(0x0800) +
-                     ipv4(1, 2, 17, test::udp(1, 2, 0));
-  bench.open(sent + Bytes(18, 0));
+  const Bytes header = geneve(0x6558, test::gateway_options(1)) + ethernet(0x0800);
+  const Bytes padded = header + ipv4(1, 2, 17, test::udp(1, 2, 0)) + Bytes(18, 0xa5);
+  bench.open(padded);
   CHECK_EQ(bench.batch->length[0], 28u);
   bench.close();
-  CHECK(bench.bytes() == sent);
+  CHECK(bench.bytes() == padded);
+
+  bench.open(padded);
+  const Bytes longer = ipv4(1, 2, 17, test::udp(1, 2, 30));
+  CHECK(bench.rewrite(longer));
+  bench.close();
+  CHECK(bench.bytes() == header + longer);
 }
 
 struct Malformed {
