@@ -125,6 +125,7 @@ bool Appliance::take(PacketBatch& batch, Appliance& from, PacketBatch& source, u
   batch.address[n] = source.address[i];
   batch.port[n] = source.port[i];
   batch.tos[n] = source.tos[i];
+  if (batch.paths != nullptr && source.paths != nullptr) batch.paths[n] = source.paths[i];
 
   Opened& here = opened_[n];
   here = there;

@@ -20,6 +20,8 @@ namespace gwlb::appliance {
   X(packets_returned, "packets returned to the gateway")                                    \
   X(bytes_returned, "bytes of them, inner packet")                                          \
   X(packets_rewritten, "packets returned with changed contents")                            \
+  X(packets_other_port,                                                                     \
+    "packets sent from the receiving port, since the one that they came from is not to be had") \
   X(packets_inspected, "packets shown to the inspector")                                    \
   X(packets_unmatched, "packets returned because the inspector's filter is not about them") \
   X(packets_untracked,                                                                      \

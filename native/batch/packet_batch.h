@@ -57,6 +57,14 @@ enum PacketFlags : uint8_t {
   kWasHeld = 4,      // this packet was held by the gateway and is counted already
 };
 
+// Between which outer addresses a datagram came: IPv6, or IPv4 mapped into it (RFC 4291 §2.5.5.2).
+struct OuterPath {
+  uint8_t local[16];
+  uint8_t peer[16];
+  uint32_t interface;  // its index, where one of them is link-local; else 0
+  bool operator==(const OuterPath&) const = default;
+};
+
 class PacketBatch {
  public:
   // `capacity` 1..kBatchPacketsMax; `stride` a multiple of 64 above kHeadroom. Null where memory is
@@ -136,6 +144,8 @@ class PacketBatch {
     verdict[i] = static_cast<uint8_t>(Verdict::drop);
     reason[i] = static_cast<uint8_t>(why);
   }
+  // From now on the receiver writes paths[i], and what sends answers by it.
+  void keep_paths() { paths.reset(new OuterPath[capacity_]()); }
   bool pending(uint32_t i) const { return verdict[i] == static_cast<uint8_t>(Verdict::pending); }
 
   // Packets in use; slots 0..count-1.
@@ -152,6 +162,8 @@ class PacketBatch {
   uint16_t packets[base::kBatchPacketsMax];
   uint16_t segment[base::kBatchPacketsMax];
   uint16_t headers[base::kBatchPacketsMax];
+  // Null where `address` says all: the socket has one IPv4 address.
+  std::unique_ptr<OuterPath[]> paths;
 
   // Where each descriptor array starts in the block, for the JavaScript view.
   struct FieldLayout {

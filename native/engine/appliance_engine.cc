@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "engine/appliance_worker.h"
+#include "io/netns.h"
 
 namespace gwlb::engine {
 
@@ -41,18 +42,22 @@ io::OsError ApplianceEngine::Worker::start() {
   if (!error.ok()) return error;
   port_ = receiver_->port();
   receives_trains_ = receiver_->trains();
-  error = io::UdpSender::open(udp, receiver_.get(), &sender_);
-  if (error.number == EADDRINUSE || error.number == EACCES) {
-    // No source port is free here. A gateway takes answers from any port: send from our own.
-    udp.source_port_count = 0;
-    error = io::UdpSender::open(udp, receiver_.get(), &sender_);
-  }
+  error = io::UdpReturner::open(udp, *receiver_, config_.return_ports, &returner_);
   if (!error.ok()) return error;
-  sends_trains_ = sender_->trains();
+  if (udp.keeps_paths()) direct_->keep_paths();
+  sends_trains_ = returner_->trains();
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0) return {errno, "eventfd", ""};
   if (config_.inspect && !set_inspect(true, {})) return out_of_memory();
 
+  // A thread begins in the network namespace of the one that makes it: so this one can open further
+  // sockets without the privilege to enter.
+  error = io::in_netns(udp.netns, [this] { return start_thread(); });
+  running_ = error.ok();
+  return error;
+}
+
+io::OsError ApplianceEngine::Worker::start_thread() {
   // Signals are the process's business, not this thread's.
   sigset_t all;
   sigset_t before;
@@ -62,7 +67,6 @@ io::OsError ApplianceEngine::Worker::start() {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (refused != 0) return {refused, "pthread_create", ""};
   pthread_setname_np(thread_, "gwlb-appliance");
-  running_ = true;
   return {};
 }
 
@@ -72,7 +76,7 @@ void ApplianceEngine::Worker::stop() {
   stop_.store(true);
   wake();
   pthread_join(thread_, nullptr);
-  sender_.reset();
+  returner_.reset();
   receiver_.reset();
 }
 
@@ -85,6 +89,7 @@ bool ApplianceEngine::Worker::create_loads() {
   std::vector<ApplianceLoad> loads(config_.batches + kWaitingLoads);
   for (ApplianceLoad& load : loads) {
     if (!load.create(base::kBatchPacketsMax, stride, config_.appliance)) return false;
+    if (config_.udp.keeps_paths()) load.batch->keep_paths();
   }
   loads_ = std::move(loads);
   flows_ = std::move(flows);

@@ -31,10 +31,11 @@ namespace gwlb::engine {
 
 struct ApplianceEngineConfig {
   appliance::ApplianceConfig appliance;
-  // With the gateway's own source_port_base and _count a packet goes back from the port it came
-  // from (R6). Packets of other ports go out by the receiving socket.
   io::UdpConfig udp;
   uint16_t gateway_port = 6081;  // where returned packets go (R6); not 0
+  // Sockets for the ports that packets came from, so that they go back from them (R6):
+  // 1..UdpReturner::kSocketsMax.
+  uint32_t return_ports = 4096;
   std::vector<appliance::DropRule> drop;
   uint32_t batches =
       16;             // of kBatchPacketsMax packets, in flight with the inspector; 1..kBatchesMax

@@ -214,10 +214,8 @@ void ApplianceEngine::Worker::hand_over() {
 // Sends what is left of a batch, and counts what became of its packets.
 void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance) {
   appliance.close(batch, config_.gateway_port);
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    batch.source_port[i] = sender_->index_of_port(batch.source_port[i]);
-  }
-  sender_->send(batch, nullptr, scratch_);
+  uint32_t other_port = 0;
+  returner_->send(batch, scratch_, &other_port);
 
   Sums returned;
   uint64_t rewritten = 0;
@@ -234,6 +232,7 @@ void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance) {
   }
   counters_.add(ApplianceCounter::bytes_returned, returned.bytes);
   counters_.add(ApplianceCounter::packets_rewritten, rewritten);
+  counters_.add(ApplianceCounter::packets_other_port, other_port);
   counters_.add(ApplianceCounter::packets_returned, returned.packets);
 }
 

@@ -13,6 +13,7 @@
 #include "appliance/counters.h"
 #include "engine/appliance_engine.h"
 #include "engine/number_ring.h"
+#include "io/udp_returner.h"
 
 namespace gwlb::engine {
 
@@ -21,6 +22,7 @@ class ApplianceEngine::Worker {
   Worker(const ApplianceEngineConfig& config, std::function<void()> ready)
       : config_(config),
         tell_(std::move(ready)),
+        scratch_(config.return_ports),
         order_(config.batches + kWaitingLoads),
         ready_(config.batches),
         returned_(config.batches) {}
@@ -73,6 +75,7 @@ class ApplianceEngine::Worker {
     static_cast<Worker*>(self)->run();
     return nullptr;
   }
+  io::OsError start_thread();
   void run();
   bool settings_changed() const { return applied_version_ != version_.load(); }
   bool may_read() const;
@@ -106,7 +109,7 @@ class ApplianceEngine::Worker {
   const std::function<void()> tell_;
   appliance::Counters counters_;
   std::unique_ptr<io::UdpReceiver> receiver_;
-  std::unique_ptr<io::UdpSender> sender_;
+  std::unique_ptr<io::UdpReturner> returner_;
   pthread_t thread_ = {};
   bool running_ = false;  // control thread's
   int wake_ = -1;

@@ -26,7 +26,10 @@ namespace gwlb::io {
 // to compute itself. It needs CAP_NET_RAW, cannot fragment and cannot use GSO. 16 sockets save 14 %
 // at worst, but spread flows over 16 ports, too few for an appliance's receive queues.
 struct UdpConfig {
-  uint32_t address = 0;  // host order; local address
+  uint32_t address = 0;  // host order; local address; 0: all IPv4 addresses
+  // With `ipv6` this one instead; all zero: all addresses, IPv4 too. Receiving alone.
+  bool ipv6 = false;
+  uint8_t address6[16] = {};
   uint16_t port = 6081;  // receives here
   std::string netns;
   uint16_t source_port_base = 32768;
@@ -41,6 +44,11 @@ struct UdpConfig {
   bool offload = false;
   // A longer datagram is dropped (receive_truncated) although its slot would take it; 0: none is.
   uint32_t datagram_bytes_max = 0;
+
+  // Whether answers need to know which way a datagram came.
+  bool keeps_paths() const { return ipv6 || address == 0; }
+  // To one of 16 bytes, mapped where it is IPv4.
+  void set_address(const uint8_t (&mapped)[16]);
 };
 
 // The receiving socket of one worker. Not thread-safe.
@@ -60,7 +68,8 @@ class UdpReceiver {
   OsError share();
 
   // Fills the batch from slot 0 (at most its capacity, non-blocking): offset, length, address,
-  // port, tos; count. A datagram larger than a slot is in the batch as a drop (receive_truncated),
+  // port, tos, and its path where the batch keeps them (address is 0 for an IPv6 peer); count. A
+  // datagram larger than a slot is in the batch as a drop (receive_truncated),
   // which the caller counts. Returns packets received, these included; 0 when there were none;
   // `*error` for a lasting failure (untouched otherwise). Errors that the network left on the
   // socket (an ICMP port unreachable, for example) are cleared and ignored.
@@ -93,11 +102,13 @@ class UdpReceiver {
   void take_overflows(uint32_t now);
   bool receive_messages(batch::PacketBatch& batch, OsError* error);
   void read_control(uint32_t m);
+  void read_peer(uint32_t m, bool with_path, uint32_t* address, uint16_t* port);
   uint32_t spread(batch::PacketBatch& batch, uint32_t m, uint32_t datagrams);
   bool place_message(batch::PacketBatch& batch);
 
   int fd_ = -1;
   uint16_t port_ = 0;
+  bool ipv6_ = false;
   bool trains_ = false;
   bool more_ = false;
   uint32_t datagram_bytes_max_ = 0;
@@ -107,17 +118,27 @@ class UdpReceiver {
   std::unique_ptr<Scratch> scratch_;
 };
 
-// The memory one thread needs to send; about 120 KiB. One per sending thread, for any number of
-// senders.
+// The memory one thread needs to send; about 140 KiB. One per sending thread, for any number of
+// senders of at most so many sockets each.
 class UdpSendScratch {
  public:
-  UdpSendScratch();
+  explicit UdpSendScratch(uint32_t sockets_max = base::kSourcePortsMax);
   ~UdpSendScratch();
 
  private:
   friend class UdpSender;
   struct Memory;
   std::unique_ptr<Memory> memory_;
+};
+
+// Sockets to send from, by number.
+struct UdpSockets {
+  static constexpr uint16_t kNone = 0xffff;  // the fallback's number
+  const int* fds = nullptr;
+  uint32_t count = 0;
+  int fallback = -1;  // of a batch with paths: bound to more than one address
+  bool fallback_ipv6 = false;
+  bool trains = false;
 };
 
 struct UdpPeer {
@@ -130,8 +151,7 @@ struct UdpPeer {
 class UdpSender {
  public:
   // Binds source_port_count sockets to source_port_base + i; a port that is taken is left out, none
-  // at all is the error. With a `receiver` its socket is the fallback of index_of_port(), or, with
-  // source_port_count 0, the only socket (required then).
+  // at all is the error. With source_port_count 0 the receiver's socket is the only one.
   static OsError open(const UdpConfig& config, const UdpReceiver* receiver,
                       std::unique_ptr<UdpSender>* out);
   ~UdpSender();
@@ -140,11 +160,6 @@ class UdpSender {
 
   uint16_t sockets() const { return static_cast<uint16_t>(fds_.size()); }  // that could be bound
   uint16_t source_port(uint16_t index) const { return ports_[index]; }
-
-  // The value of batch.source_port[i] that sends from this port: an appliance returns from the port
-  // a packet came from. Ports outside the set (or taken) go out by the receiving socket, if the
-  // sender was opened with one.
-  uint16_t index_of_port(uint16_t port) const;
 
   // Sends every packet of the batch whose verdict is forward, reply or bypass and whose entry in
   // `selected` is true (null: all) to address:port, from socket source_port[i] % sockets(), in as
@@ -159,6 +174,11 @@ class UdpSender {
   // one: the path's MTU), its packets go one by one.
   uint32_t send(batch::PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const;
 
+  // The same from other sockets, which are `count` or fewer of the scratch's. A batch with paths
+  // answers by them.
+  static uint32_t send_from(const UdpSockets& sockets, batch::PacketBatch& batch,
+                            const bool* selected, UdpSendScratch& scratch);
+
   // Whose hosts answered with ICMP port unreachable since this was asked last, each once, up to
   // `max`; what did not fit is told the next time, unless the kernel had no room to keep it. One
   // system call where there is nothing. For one thread at a time, besides those that send.
@@ -168,17 +188,13 @@ class UdpSender {
 
  private:
   class Sending;
-  static constexpr uint16_t kNotInSet = 0xffff;
   UdpSender() = default;
   OsError bind_set(const UdpConfig& config);
 
   bool trains_ = false;
-  uint16_t port_base_ = 0;
   std::vector<int> fds_;
-  std::vector<uint16_t> ports_;      // of fds_
-  std::vector<uint16_t> by_offset_;  // port - port_base_ -> index, or kNotInSet
-  int fallback_ = -1;                // the receiver's socket, duplicated
-  int errors_ = -1;                  // epoll over the errors of the set
+  std::vector<uint16_t> ports_;  // of fds_
+  int errors_ = -1;              // epoll over the errors of the set
 };
 
 }  // namespace gwlb::io

@@ -16,7 +16,9 @@
 namespace gwlb::io {
 namespace {
 
-constexpr uint32_t kControlBytes = 3 * CMSG_SPACE(sizeof(uint32_t));  // TOS, overflows, segment
+// TOS of either family, overflows, segment; which address was asked.
+constexpr uint32_t kControlBytes =
+    4 * CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo));
 // Slots asked for at a time where trains come, which would not stay in the cache together.
 constexpr uint32_t kTrainSlotsMin = 3;
 // A socket keeps one pending error, cleared by the call that returns it; a host that sends more of
@@ -24,13 +26,29 @@ constexpr uint32_t kTrainSlotsMin = 3;
 constexpr uint32_t kPendingErrorsMax = 8;
 
 OsError bound_port(int fd, const std::string& detail, uint16_t* port) {
-  sockaddr_in local{};
+  SocketAddress local{};
   socklen_t bytes = sizeof local;
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&local), &bytes) != 0) {
-    return last_error("getsockname", detail);
-  }
-  *port = ntohs(local.sin_port);
+  if (getsockname(fd, &local.any, &bytes) != 0) return last_error("getsockname", detail);
+  const bool ipv6 = local.any.sa_family == AF_INET6;
+  *port = ntohs(ipv6 ? local.ipv6.sin6_port : local.ipv4.sin_port);
   return {};
+}
+
+bool is_link_local(const uint8_t (&address)[16]) {
+  return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
+}
+
+// What a message is to say about the way it came.
+OsError ask_for_path(int fd, const UdpConfig& config, const std::string& detail) {
+  if (!config.ipv6) {
+    if (set_option(fd, IPPROTO_IP, IP_PKTINFO, 1)) return {};
+    return last_error("setsockopt(IP_PKTINFO)", detail);
+  }
+  if (!set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1)) {
+    return last_error("setsockopt(IPV6_RECVTCLASS)", detail);
+  }
+  if (set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)) return {};
+  return last_error("setsockopt(IPV6_RECVPKTINFO)", detail);
 }
 
 }  // namespace
@@ -38,7 +56,7 @@ OsError bound_port(int fd, const std::string& detail, uint16_t* port) {
 struct UdpReceiver::Scratch {
   mmsghdr headers[base::kBatchPacketsMax];
   iovec vectors[base::kBatchPacketsMax];
-  sockaddr_in sources[base::kBatchPacketsMax];
+  SocketAddress sources[base::kBatchPacketsMax];
   alignas(cmsghdr) uint8_t control[base::kBatchPacketsMax][kControlBytes];
 
   // What the last call brought and the batch has no packets of yet.
@@ -48,6 +66,7 @@ struct UdpReceiver::Scratch {
   uint32_t segment = 0;  // bytes of each datagram of it but the last; 0: it is one
   uint32_t gap = 0;      // bytes between them
   uint8_t tos = 0;
+  batch::OuterPath path = {};  // where paths are kept, but for the peer
   // How many datagrams a message had, of late.
   uint32_t train = 1;
 };
@@ -68,7 +87,7 @@ UdpReceiver::~UdpReceiver() {
 
 OsError UdpReceiver::open(const UdpConfig& config, std::unique_ptr<UdpReceiver>* out) {
   std::unique_ptr<UdpReceiver> receiver(new UdpReceiver());
-  const std::string detail = address_text(config.address, config.port);
+  const std::string detail = address_text(config, config.port);
   OsError error =
       in_netns(config.netns, [&] { return open_udp_socket(config, detail, &receiver->fd_); });
   if (!error.ok()) return error;
@@ -80,11 +99,14 @@ OsError UdpReceiver::open(const UdpConfig& config, std::unique_ptr<UdpReceiver>*
   if (!set_option(fd, IPPROTO_IP, IP_RECVTOS, 1)) {
     return last_error("setsockopt(IP_RECVTOS)", detail);
   }
+  receiver->ipv6_ = config.ipv6;
+  if (config.keeps_paths()) error = ask_for_path(fd, config, detail);
+  if (!error.ok()) return error;
   receiver->datagram_bytes_max_ =
       config.datagram_bytes_max != 0 ? config.datagram_bytes_max : ~uint32_t{0};
   receiver->trains_ = config.offload && set_option(fd, IPPROTO_UDP, kUdpGro, 1);
   if (config.reuse_port) error = receiver->share();
-  if (error.ok()) error = bind_udp_socket(fd, config.address, config.port);
+  if (error.ok()) error = bind_udp_socket(fd, config, config.port);
   if (error.ok()) error = bound_port(fd, detail, &receiver->port_);
   if (error.ok()) *out = std::move(receiver);
   return error;
@@ -158,12 +180,41 @@ void UdpReceiver::read_control(uint32_t m) {
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
     if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
       s.tos = *CMSG_DATA(c);
+    } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS) {
+      s.tos = static_cast<uint8_t>(base::load<int>(CMSG_DATA(c)));
+    } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+      // Of a broadcast the address to answer from.
+      const auto info = base::load<in_pktinfo>(CMSG_DATA(c));
+      map_address(ntohl(info.ipi_spec_dst.s_addr), s.path.local);
+    } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+      const auto info = base::load<in6_pktinfo>(CMSG_DATA(c));
+      std::memcpy(s.path.local, &info.ipi6_addr, sizeof s.path.local);
+      s.path.interface = is_link_local(s.path.local) ? info.ipi6_ifindex : 0;
     } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
       take_overflows(base::load<uint32_t>(CMSG_DATA(c)));
     } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == kUdpGro) {
       s.segment = base::load<uint32_t>(CMSG_DATA(c));
     }
   }
+}
+
+// Who sent message m: the IPv4 address, 0 where it has none; in s.path where it is asked for.
+void UdpReceiver::read_peer(uint32_t m, bool with_path, uint32_t* address, uint16_t* port) {
+  Scratch& s = *scratch_;
+  const SocketAddress& source = s.sources[m];
+  if (!ipv6_) {
+    *address = ntohl(source.ipv4.sin_addr.s_addr);
+    *port = ntohs(source.ipv4.sin_port);
+    if (with_path) map_address(*address, s.path.peer);
+    return;
+  }
+  uint8_t peer[16];
+  std::memcpy(peer, &source.ipv6.sin6_addr, sizeof peer);
+  *address = is_mapped(peer) ? base::load_be32(peer + sizeof kMappedPrefix) : 0;
+  *port = ntohs(source.ipv6.sin6_port);
+  if (!with_path) return;
+  std::memcpy(s.path.peer, peer, sizeof peer);
+  if (is_link_local(peer)) s.path.interface = source.ipv6.sin6_scope_id;
 }
 
 // Moves the datagrams of message m apart, the last one first. Returns the bytes between them.
@@ -184,18 +235,18 @@ uint32_t UdpReceiver::spread(batch::PacketBatch& batch, uint32_t m, uint32_t dat
 bool UdpReceiver::place_message(batch::PacketBatch& batch) {
   Scratch& s = *scratch_;
   const uint32_t m = s.message;
+  uint32_t address;
+  uint16_t port;
+  const bool with_path = batch.paths != nullptr;
+  if (s.taken == 0) read_control(m);
+  read_peer(m, with_path, &address, &port);
   if (s.taken == 0) {
-    read_control(m);
     const uint32_t all = s.segment == 0 ? 1 : (s.headers[m].msg_len + s.segment - 1) / s.segment;
     if (batch.count + all > batch.capacity() && batch.count != 0) return false;
-    s.gap = all > 1 && spread_ && spread_(ntohl(s.sources[m].sin_addr.s_addr))
-                ? spread(batch, m, all)
-                : 0;
+    s.gap = all > 1 && spread_ && spread_(address) ? spread(batch, m, all) : 0;
   }
   const uint32_t bytes = s.headers[m].msg_len;
   const uint32_t slot = batch.slot_offset(m);
-  const uint32_t address = ntohl(s.sources[m].sin_addr.s_addr);
-  const uint16_t port = ntohs(s.sources[m].sin_port);
   do {
     const uint32_t i = batch.count++;
     const uint32_t left = bytes - s.taken;
@@ -209,6 +260,7 @@ bool UdpReceiver::place_message(batch::PacketBatch& batch) {
     batch.address[i] = address;
     batch.port[i] = port;
     batch.tos[i] = s.tos;
+    if (with_path) batch.paths[i] = s.path;
     if ((s.headers[m].msg_hdr.msg_flags & MSG_TRUNC) != 0 || length > datagram_bytes_max_) {
       batch.drop(i, base::DropReason::receive_truncated);
     }

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "base/assert.h"
 #include "io/udp.h"
@@ -56,13 +57,42 @@ bool refuses_train(int number) {
 struct alignas(cmsghdr) TrainControl {
   uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
 };
+struct alignas(cmsghdr) SourceControl {
+  uint8_t bytes[CMSG_SPACE(sizeof(in6_pktinfo))];
+};
+
+// Has a message sent from `local`, by a socket of more than one address.
+template <class Info>
+size_t write_source(int level, int type, const Info& info, SourceControl* out) {
+  cmsghdr header{};
+  header.cmsg_level = level;
+  header.cmsg_type = type;
+  header.cmsg_len = CMSG_LEN(sizeof info);
+  std::memcpy(out->bytes, &header, sizeof header);
+  std::memcpy(out->bytes + CMSG_LEN(0), &info, sizeof info);
+  return CMSG_SPACE(sizeof info);
+}
+size_t write_source(const batch::OuterPath& path, bool ipv6, SourceControl* out) {
+  if (ipv6) {
+    in6_pktinfo info{};
+    std::memcpy(&info.ipi6_addr, path.local, sizeof path.local);
+    info.ipi6_ifindex = path.interface;
+    return write_source(IPPROTO_IPV6, IPV6_PKTINFO, info, out);
+  }
+  in_pktinfo info{};
+  std::memcpy(&info.ipi_spec_dst, path.local + sizeof kMappedPrefix, sizeof info.ipi_spec_dst);
+  return write_source(IPPROTO_IP, IP_PKTINFO, info, out);
+}
 
 }  // namespace
 
 struct UdpSendScratch::Memory {
+  explicit Memory(uint32_t sockets_max) : first(sockets_max + 1, kEnd), last(sockets_max + 1) {}
+
   mmsghdr headers[kMessages];
-  sockaddr_in destinations[kMessages];
+  SocketAddress destinations[kMessages];
   TrainControl controls[kMessages];
+  SourceControl sources[kMessages];
   // Of message k: its first packet, and how many packets, or segments of that one super-packet.
   uint16_t packet[kMessages];
   uint16_t segments[kMessages];
@@ -70,21 +100,21 @@ struct UdpSendScratch::Memory {
   uint16_t next[base::kBatchPacketsMax];     // the next packet of the same socket
   uint16_t sockets[base::kBatchPacketsMax];  // in use, in the order of their first packets
   uint16_t lost[base::kBatchPacketsMax];     // segments of a super-packet that were refused
-  // By socket: its first and last packet. `first` is kEnd between calls.
-  uint16_t first[base::kSourcePortsMax + 1];
-  uint16_t last[base::kSourcePortsMax + 1];
+  // By socket, the fallback behind all others: its first and last packet. `first` is kEnd between
+  // calls.
+  std::vector<uint16_t> first;
+  std::vector<uint16_t> last;
   uint8_t segment_headers[kHeaderBytes];
   uint32_t train_bytes_max = kTrainPayloadMax;  // of a train's segments
   uint32_t train_pause = 0;                     // calls until that is forgotten
 };
 
-UdpSendScratch::UdpSendScratch() : memory_(new Memory()) {
-  std::memset(memory_->first, 0xff, sizeof memory_->first);
+UdpSendScratch::UdpSendScratch(uint32_t sockets_max) : memory_(new Memory(sockets_max)) {
   for (uint32_t k = 0; k < kMessages; ++k) {
     msghdr& header = memory_->headers[k].msg_hdr;
-    memory_->destinations[k].sin_family = AF_INET;
+    memory_->destinations[k].ipv4.sin_family = AF_INET;
     header.msg_name = &memory_->destinations[k];
-    header.msg_namelen = sizeof memory_->destinations[k];
+    header.msg_namelen = sizeof memory_->destinations[k].ipv4;
     cmsghdr control{};
     control.cmsg_level = IPPROTO_UDP;
     control.cmsg_type = kUdpSegment;
@@ -104,7 +134,16 @@ class UdpSender::Sending {
     if (m_.train_pause != 0 && --m_.train_pause == 0) m_.train_bytes_max = kTrainPayloadMax;
   }
 
-  void begin_socket(int fd) { fd_ = fd; }
+  void begin_socket(int fd) {
+    fd_ = fd;
+    names_source_ = false;
+  }
+  // One that is bound to more addresses than a packet may come from.
+  void begin_fallback(int fd, bool ipv6) {
+    fd_ = fd;
+    names_source_ = batch_.paths != nullptr;
+    ipv6_ = ipv6;
+  }
 
   void add(uint16_t i) {
     m_.lost[i] = 0;
@@ -164,16 +203,41 @@ class UdpSender::Sending {
   // An empty message to where packet i goes.
   uint32_t open_message(uint16_t i) {
     const uint32_t k = messages_++;
-    m_.destinations[k].sin_addr.s_addr = htonl(batch_.address[i]);
-    m_.destinations[k].sin_port = htons(batch_.port[i]);
     msghdr& header = m_.headers[k].msg_hdr;
     header.msg_iov = m_.vectors + vectors_;
     header.msg_iovlen = 0;
     header.msg_control = nullptr;
     header.msg_controllen = 0;
+    if (batch_.paths == nullptr) {
+      m_.destinations[k].ipv4.sin_addr.s_addr = htonl(batch_.address[i]);
+      m_.destinations[k].ipv4.sin_port = htons(batch_.port[i]);
+    } else {
+      follow_path(k, i);
+    }
     m_.packet[k] = i;
     m_.segments[k] = 0;
     return k;
+  }
+
+  void follow_path(uint32_t k, uint16_t i) {
+    const batch::OuterPath& path = batch_.paths[i];
+    msghdr& header = m_.headers[k].msg_hdr;
+    // A socket of one address has that address's family.
+    const bool ipv6 = names_source_ ? ipv6_ : !is_mapped(path.peer);
+    header.msg_namelen =
+        write_address(path.peer, batch_.port[i], path.interface, ipv6, &m_.destinations[k]);
+    if (!names_source_) return;
+    header.msg_control = m_.sources[k].bytes;
+    header.msg_controllen = write_source(path, ipv6_, &m_.sources[k]);
+  }
+
+  bool goes_same_way(uint32_t k, uint16_t i) const {
+    if (batch_.paths != nullptr) {
+      const uint16_t j = m_.packet[k];
+      return batch_.paths[j] == batch_.paths[i] && batch_.port[j] == batch_.port[i];
+    }
+    return m_.destinations[k].ipv4.sin_addr.s_addr == htonl(batch_.address[i]) &&
+           m_.destinations[k].ipv4.sin_port == htons(batch_.port[i]);
   }
 
   void make_train(uint32_t k, uint32_t segment_bytes) {
@@ -194,13 +258,15 @@ class UdpSender::Sending {
 
   // Into the last message, if that is a train's beginning.
   bool join_train(uint16_t i) {
-    if (!trains_ || messages_ == 0 || train_segment_ == 0 || vectors_ == kVectors) return false;
+    if (!trains_ || names_source_ || messages_ == 0 || train_segment_ == 0 ||
+        vectors_ == kVectors) {
+      return false;
+    }
     const uint32_t k = messages_ - 1;
     const uint32_t length = batch_.length[i];
     if (length > train_segment_ || train_segment_ > m_.train_bytes_max || length == 0 ||
         train_bytes_ + length > kTrainPayloadMax || m_.segments[k] == kTrainSegmentsMax ||
-        m_.destinations[k].sin_addr.s_addr != htonl(batch_.address[i]) ||
-        m_.destinations[k].sin_port != htons(batch_.port[i])) {
+        !goes_same_way(k, i)) {
       return false;
     }
     m_.vectors[vectors_++] = {batch_.packet(i), length};
@@ -301,6 +367,8 @@ class UdpSender::Sending {
   UdpSendScratch::Memory& m_;
   const bool trains_;
   int fd_ = -1;
+  bool names_source_ = false;  // each message says which address it is sent from
+  bool ipv6_ = false;          // of the socket that needs that
   uint32_t messages_ = 0;
   uint32_t vectors_ = 0;
   uint32_t header_bytes_ = 0;
@@ -311,13 +379,19 @@ class UdpSender::Sending {
 };
 
 uint32_t UdpSender::send(PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const {
+  return send_from({fds_.data(), sockets(), -1, false, trains_}, batch, selected, scratch);
+}
+
+uint32_t UdpSender::send_from(const UdpSockets& sockets, PacketBatch& batch, const bool* selected,
+                              UdpSendScratch& scratch) {
   UdpSendScratch::Memory& m = *scratch.memory_;
-  const uint32_t sockets = this->sockets();
+  GWLB_ASSERT(sockets.count < m.first.size());
+  const uint32_t fallback = sockets.count;
   uint32_t used = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
     if ((selected != nullptr && !selected[i]) || !leaves(batch.verdict[i])) continue;
-    const bool outside = fallback_ >= 0 && batch.source_port[i] == kNotInSet;
-    const uint32_t socket = outside ? base::kSourcePortsMax : batch.source_port[i] % sockets;
+    const bool outside = sockets.fallback >= 0 && batch.source_port[i] == UdpSockets::kNone;
+    const uint32_t socket = outside ? fallback : batch.source_port[i] % sockets.count;
     m.next[i] = kEnd;
     if (m.first[socket] == kEnd) {
       m.first[socket] = static_cast<uint16_t>(i);
@@ -327,10 +401,14 @@ uint32_t UdpSender::send(PacketBatch& batch, const bool* selected, UdpSendScratc
     }
     m.last[socket] = static_cast<uint16_t>(i);
   }
-  Sending sending(batch, m, trains_);
+  Sending sending(batch, m, sockets.trains);
   for (uint32_t g = 0; g < used; ++g) {
     const uint32_t socket = m.sockets[g];
-    sending.begin_socket(socket == base::kSourcePortsMax ? fallback_ : fds_[socket]);
+    if (socket == fallback) {
+      sending.begin_fallback(sockets.fallback, sockets.fallback_ipv6);
+    } else {
+      sending.begin_socket(sockets.fds[socket]);
+    }
     for (uint16_t i = m.first[socket]; i != kEnd; i = m.next[i]) sending.add(i);
     sending.flush();
     m.first[socket] = kEnd;

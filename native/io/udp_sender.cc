@@ -1,6 +1,5 @@
 #include <fcntl.h>
 #include <linux/errqueue.h>
-#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
 #include <sys/epoll.h>
@@ -23,13 +22,6 @@ constexpr int kErrorQueueBytes = 16 << 10;
 // Sockets, and errors of each, that one call of drain_unreachable() looks at.
 constexpr int kErrorSocketsMax = 64;
 constexpr uint32_t kErrorsMax = 16;
-
-// What is sent to a sending socket is refused before it takes memory.
-bool refuse_input(int fd) {
-  sock_filter refuse = BPF_STMT(BPF_RET | BPF_K, 0);
-  sock_fprog program{1, &refuse};
-  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0;
-}
 
 // Reads one error of a socket. False where there is none; `*peer` has port 0 where it is no ICMP
 // port unreachable.
@@ -60,7 +52,6 @@ bool read_error(int fd, UdpPeer* peer) {
 
 UdpSender::~UdpSender() {
   for (const int fd : fds_) close(fd);
-  if (fallback_ >= 0) close(fallback_);
   if (errors_ >= 0) close(errors_);
 }
 
@@ -75,19 +66,19 @@ OsError UdpSender::bind_set(const UdpConfig& config) {
     OsError error = open_udp_socket(config, detail, &fd);
     if (fd >= 0) fds_.push_back(fd);
     if (!error.ok()) return error;
-    if (!refuse_input(fd)) return last_error("setsockopt(SO_ATTACH_FILTER)", detail);
+    error = refuse_input(fd, detail);
+    if (!error.ok()) return error;
     if (!set_option(fd, IPPROTO_IP, IP_RECVERR, 1)) {
       return last_error("setsockopt(IP_RECVERR)", detail);
     }
     set_option(fd, SOL_SOCKET, SO_RCVBUF, kErrorQueueBytes);
-    error = bind_udp_socket(fd, config.address, port);
+    error = bind_udp_socket(fd, config, port);
     epoll_event errors{};  // errors alone, which are always reported
     errors.data.fd = fd;
     if (error.ok() && epoll_ctl(errors_, EPOLL_CTL_ADD, fd, &errors) != 0) {
       return last_error("epoll_ctl", detail);
     }
     if (error.ok()) {
-      by_offset_[i] = static_cast<uint16_t>(ports_.size());
       ports_.push_back(port);
       continue;
     }
@@ -110,31 +101,17 @@ OsError UdpSender::open(const UdpConfig& config, const UdpReceiver* receiver,
   }
   GWLB_ASSERT(count > 0 || receiver != nullptr);
   std::unique_ptr<UdpSender> sender(new UdpSender());
-  sender->port_base_ = config.source_port_base;
-  sender->by_offset_.assign(count, kNotInSet);
-  if (receiver != nullptr) {
+  if (count == 0) {
     const int fd = fcntl(receiver->fd(), F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return last_error("fcntl", address_text(config.address, receiver->port()));
-    if (count == 0) {
-      sender->fds_.push_back(fd);
-      sender->ports_.push_back(receiver->port());
-    } else {
-      sender->fallback_ = fd;
-    }
+    sender->fds_.push_back(fd);
+    sender->ports_.push_back(receiver->port());
   }
   OsError error;
   if (count > 0) error = in_netns(config.netns, [&] { return sender->bind_set(config); });
-  // Segments of 0 bytes mean none: asked for only to learn whether the kernel knows the option.
-  sender->trains_ =
-      error.ok() && config.offload && set_option(sender->fds_.front(), IPPROTO_UDP, kUdpSegment, 0);
+  sender->trains_ = error.ok() && config.offload && has_trains(sender->fds_.front());
   if (error.ok()) *out = std::move(sender);
   return error;
-}
-
-uint16_t UdpSender::index_of_port(uint16_t port) const {
-  const uint32_t offset = static_cast<uint32_t>(port) - port_base_;
-  if (offset < by_offset_.size() && by_offset_[offset] != kNotInSet) return by_offset_[offset];
-  return fallback_ >= 0 ? kNotInSet : 0;
 }
 
 uint32_t UdpSender::drain_unreachable(UdpPeer* out, uint32_t max) const {

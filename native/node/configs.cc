@@ -3,6 +3,8 @@
 #include <bitset>
 #include <cstring>
 
+#include "io/udp_returner.h"
+
 namespace gwlb::node {
 namespace {
 
@@ -164,7 +166,6 @@ bool read_udp_config(const Fields& fields, io::UdpConfig* out) {
   return fields.number("address", 0, kUint32Max, &out->address) &&
          fields.number("port", 0, 65535, &out->port) &&
          fields.text("netns", kNamespaceBytesMax, &out->netns) &&
-         read_source_ports(fields, 0, &out->source_port_base, &out->source_port_count) &&
          fields.number("receiveBufferBytes", 0, kBufferBytesMax, &out->receive_buffer_bytes) &&
          fields.number("sendBufferBytes", 0, kBufferBytesMax, &out->send_buffer_bytes) &&
          fields.number("ttl", 1, 255, &out->ttl) && fields.boolean("offloads", &out->offload);
@@ -176,14 +177,24 @@ bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayE
   return Fields::open(env, value, "config", &fields) &&
          read_gateway_config(fields, &out->gateway) && fields.object("udp", &udp) &&
          read_udp_config(udp, &out->udp) &&
+         read_source_ports(udp, 0, &out->udp.source_port_base, &out->udp.source_port_count) &&
          fields.number("workers", 1, base::kWorkersMax, &out->workers);
+}
+
+// Null: the IPv4 address counts.
+static bool read_address6(const Fields& udp, io::UdpConfig* out) {
+  napi_value address;
+  if (!udp.get("address6", &address)) return false;
+  out->ipv6 = !is_nullish(udp.env(), address);
+  return !out->ipv6 || udp.bytes("address6", out->address6, sizeof out->address6);
 }
 
 bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngineConfig* out) {
   Fields fields;
   Fields udp;
   return Fields::open(env, value, "config", &fields) && fields.object("udp", &udp) &&
-         read_udp_config(udp, &out->udp) &&
+         read_udp_config(udp, &out->udp) && read_address6(udp, &out->udp) &&
+         fields.number("returnPorts", 1, io::UdpReturner::kSocketsMax, &out->return_ports) &&
          fields.number("optionClass", 0, 65535, &out->appliance.option_class) &&
          fields.number("gatewayPort", 1, 65535, &out->gateway_port) &&
          fields.number("batches", 1, engine::ApplianceEngine::kBatchesMax, &out->batches) &&

@@ -32,39 +32,6 @@ TEST(passes_thousands_of_packets_through) {
   CHECK_EQ(all_drops(*engine), 0u);
 }
 
-TEST(ports_outside_the_set_go_by_the_receiving_socket) {
-  GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.udp.source_port_count = 2;
-  const auto engine = start(config);
-  REQUIRE(engine);
-  Bytes bytes;
-  uint16_t port = 0;
-  for (uint16_t source = 0; source < kSourcePorts; ++source) {
-    gateway.send(numbered(source, 1), engine->port(), source);
-    REQUIRE(gateway.receive(&bytes, &port));
-    CHECK_EQ(port, source < 2 ? kSourceBase + source : engine->port());
-    CHECK(bytes == numbered(source, 1));
-  }
-}
-
-TEST(taken_source_ports_do_not_keep_it_from_working) {
-  GatewaySide gateway;
-  std::vector<int> taken;
-  for (uint16_t i = 0; i < kSourcePorts; ++i) {
-    taken.push_back(udp_socket(own_address(2), static_cast<uint16_t>(kSourceBase + i)));
-  }
-  const auto engine = start(config_for(gateway));
-  for (const int fd : taken) ::close(fd);
-  REQUIRE(engine);
-  Bytes bytes;
-  uint16_t port = 0;
-  gateway.send(numbered(3, 1), engine->port(), 3);
-  REQUIRE(gateway.receive(&bytes, &port));
-  CHECK_EQ(port, engine->port());
-  CHECK(bytes == numbered(3, 1));
-}
-
 TEST(address_in_use_is_an_error_and_leaves_nothing) {
   GatewaySide gateway;
   ApplianceEngineConfig config = config_for(gateway);

@@ -106,8 +106,6 @@ inline ApplianceEngineConfig config_for(const GatewaySide& gateway) {
   ApplianceEngineConfig config;
   config.udp.address = own_address(2);
   config.udp.port = 0;
-  config.udp.source_port_base = kSourceBase;
-  config.udp.source_port_count = kSourcePorts;
   config.gateway_port = gateway.port();
   return config;
 }
