@@ -1,12 +1,11 @@
 /** Types of the appliance in the addon, whose engine hands batches to an inspector. See binding.ts. */
 import type { NativeBatch } from './binding-codec.js';
 
-export interface NativeUdpConfig {
+/** The receiving socket. */
+export interface NativeSocketConfig {
   address: number;
   port: number;
   netns: string;
-  sourcePortBase: number;
-  sourcePortCount: number;
   receiveBufferBytes: number;
   sendBufferBytes: number;
   ttl: number;
@@ -68,7 +67,9 @@ export interface NativeApplianceBatch extends NativeBatch {
 }
 
 export interface NativeApplianceConfig {
-  udp: NativeUdpConfig;
+  /** `address6`, 16 bytes, instead of `address` where it is not null. */
+  udp: NativeSocketConfig & { address6: Uint8Array | null };
+  returnPorts: number;
   optionClass: number;
   gatewayPort: number;
   batches: number;

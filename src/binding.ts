@@ -16,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import type {
   NativeApplianceConfig,
   NativeApplianceEngine,
-  NativeUdpConfig,
+  NativeSocketConfig,
 } from './binding-appliance.js';
 import type {
   NativeCaptureReader,
@@ -26,6 +26,12 @@ import type {
 } from './binding-codec.js';
 
 export type * from './binding-appliance.js';
+
+export interface NativeUdpConfig extends NativeSocketConfig {
+  sourcePortBase: number;
+  /** 0: everything is sent from the receiving socket. */
+  sourcePortCount: number;
+}
 
 export interface NativeGatewayConfig {
   /** 16 bytes each. */
@@ -355,6 +361,7 @@ export interface NativeBinding {
     weightUnit: number;
     workers: number;
     sourcePorts: number;
+    returnPorts: number;
     flowsMin: number;
     flowsMax: number;
   };

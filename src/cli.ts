@@ -120,7 +120,7 @@ function declareAppliance(program: Command, done: Done): void {
   program
     .command('appliance')
     .description('run an appliance that passes packets, to test a gateway with')
-    .option('--listen <address>', 'own IPv4 address', '127.0.0.1')
+    .option('--listen <address>', 'own address; 0.0.0.0 or :: for all', '127.0.0.1')
     .option('--port <port>', 'UDP port that GENEVE is received on', '6081')
     .option('--health-port <port>', 'TCP port that answers health checks, or off', '80')
     .option(

@@ -41,6 +41,9 @@ export const WORKERS_MAX: number = native.workers;
 /** Most sockets that give flows different outer source ports. */
 export const SOURCE_PORTS_MAX: number = native.sourcePorts;
 
+/** Most sockets that an appliance returns packets from. */
+export const RETURN_PORTS_MAX: number = native.returnPorts;
+
 /** Least and most flows of a flow table, per address family. */
 export const FLOWS_MIN: number = native.flowsMin;
 export const FLOWS_MAX: number = native.flowsMax;

@@ -14,24 +14,24 @@
 namespace gwlb::appliance {
 
 // X(name, sentence)
-#define GWLB_APPLIANCE_COUNTERS(X)                                                          \
-  X(packets_received, "datagrams received from gateways")                                   \
-  X(bytes_received, "bytes of them, inner packet")                                          \
-  X(packets_returned, "packets returned to the gateway")                                    \
-  X(bytes_returned, "bytes of them, inner packet")                                          \
-  X(packets_rewritten, "packets returned with changed contents")                            \
-  X(packets_other_port,                                                                     \
+#define GWLB_APPLIANCE_COUNTERS(X)                                                              \
+  X(packets_received, "datagrams received from gateways")                                       \
+  X(bytes_received, "bytes of them, inner packet")                                              \
+  X(packets_returned, "packets returned to the gateway")                                        \
+  X(bytes_returned, "bytes of them, inner packet")                                              \
+  X(packets_rewritten, "packets returned with changed contents")                                \
+  X(packets_other_port,                                                                         \
     "packets sent from the receiving port, since the one that they came from is not to be had") \
-  X(packets_inspected, "packets shown to the inspector")                                    \
-  X(packets_unmatched, "packets returned because the inspector's filter is not about them") \
-  X(packets_untracked,                                                                      \
-    "packets with the inspector whose flow found no room: no verdict on it lasts")          \
-  X(flows_passed, "verdicts to pass a flow that took effect")                               \
-  X(flows_dropped, "verdicts to drop a flow that took effect")                              \
-  X(flows_ended, "verdicts on flows that ended: idle, closed, or opened anew")              \
-  X(flow_packets_passed, "packets returned by their flow's verdict")                        \
-  X(flow_bytes_passed, "bytes of them, inner packet")                                       \
-  X(flow_packets_dropped, "packets dropped by their flow's verdict")                        \
+  X(packets_inspected, "packets shown to the inspector")                                        \
+  X(packets_unmatched, "packets returned because the inspector's filter is not about them")     \
+  X(packets_untracked,                                                                          \
+    "packets with the inspector whose flow found no room: no verdict on it lasts")              \
+  X(flows_passed, "verdicts to pass a flow that took effect")                                   \
+  X(flows_dropped, "verdicts to drop a flow that took effect")                                  \
+  X(flows_ended, "verdicts on flows that ended: idle, closed, or opened anew")                  \
+  X(flow_packets_passed, "packets returned by their flow's verdict")                            \
+  X(flow_bytes_passed, "bytes of them, inner packet")                                           \
+  X(flow_packets_dropped, "packets dropped by their flow's verdict")                            \
   X(flow_bytes_dropped, "bytes of them, inner packet")
 
 enum class ApplianceCounter : uint32_t {

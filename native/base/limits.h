@@ -74,6 +74,9 @@ inline constexpr uint32_t kWorkersMax = 64;
 // Bound sockets that give flows different outer source ports.
 inline constexpr uint32_t kSourcePortsMax = 1024;
 
+// Ports that an appliance has a socket for at a time: about 3 KB of the kernel's memory each.
+inline constexpr uint32_t kReturnPortsMax = 32'768;
+
 // Flow-table capacity, per address family.
 inline constexpr uint32_t kFlowsMin = 1024;
 inline constexpr uint32_t kFlowsMax = 1u << 27;

@@ -34,7 +34,7 @@ struct ApplianceEngineConfig {
   io::UdpConfig udp;
   uint16_t gateway_port = 6081;  // where returned packets go (R6); not 0
   // Sockets for the ports that packets came from, so that they go back from them (R6):
-  // 1..UdpReturner::kSocketsMax.
+  // 1..kReturnPortsMax.
   uint32_t return_ports = 4096;
   std::vector<appliance::DropRule> drop;
   uint32_t batches =

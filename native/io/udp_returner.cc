@@ -41,7 +41,7 @@ UdpReturner::~UdpReturner() {
 
 OsError UdpReturner::open(const UdpConfig& config, const UdpReceiver& receiver,
                           uint32_t sockets_max, std::unique_ptr<UdpReturner>* out) {
-  GWLB_ASSERT(sockets_max >= 1 && sockets_max <= kSocketsMax);
+  GWLB_ASSERT(sockets_max >= 1 && sockets_max <= base::kReturnPortsMax);
   std::unique_ptr<UdpReturner> self(new UdpReturner());
   self->config_ = config;
   self->own_port_ = receiver.port();

@@ -24,12 +24,11 @@ namespace gwlb::io {
 // after kRetryMs; meanwhile its packets go out by the receiving socket, which is counted.
 class UdpReturner {
  public:
-  static constexpr uint32_t kSocketsMax = 32'768;
   static constexpr uint32_t kRetryMs = 1000;
 
   // Opens nothing yet but a second descriptor of the receiving socket. To be used on one thread,
-  // which is in the network namespace of the configuration. `sockets_max` (1..kSocketsMax) is cut
-  // to a quarter of the descriptors that the process may have.
+  // which is in the network namespace of the configuration. `sockets_max` (1..kReturnPortsMax) is
+  // cut to a quarter of the descriptors that the process may have.
   static OsError open(const UdpConfig& config, const UdpReceiver& receiver, uint32_t sockets_max,
                       std::unique_ptr<UdpReturner>* out);
   ~UdpReturner();

@@ -45,7 +45,8 @@ bool has_trains(int fd);
 OsError refuse_input(int fd, const std::string& detail);
 
 // A non-blocking UDP socket of the current network namespace with the configuration's TTL, DF and
-// send buffer, of its address's family; IPv6 takes IPv4 too. `*fd` is the caller's, also on an error (-1: none).
+// send buffer, of its address's family; IPv6 takes IPv4 too. `*fd` is the caller's, also on an
+// error (-1: none).
 OsError open_udp_socket(const UdpConfig& config, const std::string& detail, int* fd);
 
 // To the configuration's address, and to this port of it. `interface` where it is link-local.

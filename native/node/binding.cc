@@ -27,6 +27,7 @@ napi_value limits_value(napi_env env) {
       .number("weightUnit", base::kWeightUnit)
       .number("workers", base::kWorkersMax)
       .number("sourcePorts", base::kSourcePortsMax)
+      .number("returnPorts", base::kReturnPortsMax)
       .number("flowsMin", base::kFlowsMin)
       .number("flowsMax", base::kFlowsMax)
       .finish();

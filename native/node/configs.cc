@@ -3,8 +3,6 @@
 #include <bitset>
 #include <cstring>
 
-#include "io/udp_returner.h"
-
 namespace gwlb::node {
 namespace {
 
@@ -194,7 +192,7 @@ bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngi
   Fields udp;
   return Fields::open(env, value, "config", &fields) && fields.object("udp", &udp) &&
          read_udp_config(udp, &out->udp) && read_address6(udp, &out->udp) &&
-         fields.number("returnPorts", 1, io::UdpReturner::kSocketsMax, &out->return_ports) &&
+         fields.number("returnPorts", 1, base::kReturnPortsMax, &out->return_ports) &&
          fields.number("optionClass", 0, 65535, &out->appliance.option_class) &&
          fields.number("gatewayPort", 1, 65535, &out->gateway_port) &&
          fields.number("batches", 1, engine::ApplianceEngine::kBatchesMax, &out->batches) &&

@@ -9,12 +9,12 @@ import {
   invalidArgument,
 } from '../errors.js';
 import { HttpServer } from '../http/server.js';
-import { FLOWS_MAX, FLOWS_MIN, SOURCE_PORTS_MAX } from '../limits.js';
-import { formatIpv4, parseIpv4 } from '../packet/address.js';
+import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../limits.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { DropReason } from '../packet/names.js';
 import type { UdpOffloads } from '../packet/offloads.js';
+import { checkApplianceAddress, hostText } from '../packet/own-address.js';
 import { checkDropRule, type DropRule } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
 import { InspectedBatch } from './inspected-batch.js';
@@ -34,6 +34,12 @@ export interface ApplianceLimits {
   flows?: number;
   /** The same of IPv6 (about 115 bytes each). Default a quarter of `flows`. */
   flowsIpv6?: number;
+  /**
+   * Source ports of gateways for which a socket is open at a time, so that packets go back from the port
+   * that they came from: 1–32768, at most a quarter of the descriptors that the process may have. The
+   * one that was used longest ago gives way. Default 4,096.
+   */
+  returnPorts?: number;
 }
 
 export interface ApplianceIdleTimeout {
@@ -52,7 +58,10 @@ export interface InspectOptions {
 }
 
 export interface ApplianceOptions {
-  /** Own IPv4 address: GENEVE is received and returned on it. Required. */
+  /**
+   * Own address: GENEVE is received and returned on it. `'0.0.0.0'` is all IPv4 addresses, `'::'` all
+   * addresses of either version; a packet is returned from the one that it was sent to. Required.
+   */
   address: string;
   /** UDP port that GENEVE is received on, 1–65535. Default 6081. */
   port?: number;
@@ -68,11 +77,6 @@ export interface ApplianceOptions {
   /** UDP port that packets are returned to, 1–65535. Default 6081. */
   gatewayPort?: number;
   /**
-   * The gateway's source ports: packets go back from the port they came from where it is one of
-   * these, otherwise from `port`. Default `{ base: 32768, count: 256 }`, that of our gateway.
-   */
-  sourcePorts?: { base?: number; count?: number };
-  /**
    * Use what the kernel has to receive and send many datagrams at once (UDP generic receive and
    * segmentation offload); `Appliance.offloads` tells. Default true.
    */
@@ -84,7 +88,7 @@ export interface ApplianceOptions {
    * it did not decide (true). Default false.
    */
   failOpen?: boolean;
-  /** Room for verdicts on flows. */
+  /** Room for verdicts on flows, and for return ports. */
   limits?: ApplianceLimits;
   /** After how long without packets a verdict on a flow ends. */
   idleTimeout?: ApplianceIdleTimeout;
@@ -104,6 +108,11 @@ export interface ApplianceCounters {
   bytesReturned: number;
   /** Packets returned with changed contents. */
   packetsRewritten: number;
+  /**
+   * Packets returned from the own port, since the one that they came from is not to be had: another program
+   * has it, or it needs a privilege (`CAP_NET_BIND_SERVICE`, below 1024).
+   */
+  packetsOtherPort: number;
   /** Packets shown to the inspector. */
   packetsInspected: number;
   /** Packets that the inspector's filter is not about. */
@@ -141,6 +150,7 @@ export interface ApplianceEvents {
 export type Inspector = (packets: InspectedBatch) => void | PromiseLike<void>;
 
 const BATCHES = 16;
+const RETURN_PORTS = 4096;
 const FAILURE_POLL_MS = 500;
 const SOCKET_BUFFER_BYTES = 8 << 20;
 
@@ -200,7 +210,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     try {
       this.#engine = new binding.ApplianceEngine(checked.config, () => this.#work());
     } catch (error) {
-      const where = `${checked.address}:${udp.port}${udp.netns && ` in network namespace ${udp.netns}`}`;
+      const where = `${hostText(checked.address)}:${udp.port}${udp.netns && ` in network namespace ${udp.netns}`}`;
       throw systemError(error, `listen on ${where}`, 'options');
     }
     this.address = checked.address;
@@ -357,7 +367,6 @@ function checkAppliance(options: unknown): CheckedAppliance {
     'healthCheck',
     'optionClass',
     'gatewayPort',
-    'sourcePorts',
     'offloads',
     'drop',
     'failOpen',
@@ -365,23 +374,17 @@ function checkAppliance(options: unknown): CheckedAppliance {
     'idleTimeout',
     'signal',
   ]);
-  const address = parseIpv4(given.address);
-  if (address === null) throw invalidArgument('options.address', 'an IPv4 address', given.address);
+  const address = checkApplianceAddress('options.address', given.address);
   const netns = checkNetns('options.netns', given.netns ?? null);
   const drop = given.drop ?? [];
   if (!Array.isArray(drop)) throw invalidArgument('options.drop', 'an array of rules', drop);
-  const ports = checkOptions('options.sourcePorts', given.sourcePorts ?? {}, ['base', 'count']);
-  const base = checkInteger('options.sourcePorts.base', ports.base ?? 32_768, 1, 65_535);
-  const countMax = Math.min(SOURCE_PORTS_MAX, 65_536 - base);
-  const count = checkInteger('options.sourcePorts.count', ports.count ?? 256, 0, countMax);
   return {
     config: {
       udp: {
-        address,
+        address: address.ipv4,
+        address6: address.ipv6,
         port: checkInteger('options.port', given.port ?? 6081, 1, 65_535),
         netns,
-        sourcePortBase: base,
-        sourcePortCount: count,
         receiveBufferBytes: SOCKET_BUFFER_BYTES,
         sendBufferBytes: SOCKET_BUFFER_BYTES,
         ttl: 255,
@@ -391,10 +394,10 @@ function checkAppliance(options: unknown): CheckedAppliance {
       gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),
       batches: BATCHES,
       inspect: false,
-      ...checkFlows(given.limits ?? {}, given.idleTimeout ?? {}),
+      ...checkLimits(given.limits ?? {}, given.idleTimeout ?? {}),
       drop: drop.map((rule, i) => checkDropRule(`options.drop[${i}]`, rule)),
     },
-    address: formatIpv4(address),
+    address: address.text,
     health: checkHealth('options.healthCheck', given.healthCheck ?? {}, netns),
     failOpen: checkBoolean('options.failOpen', given.failOpen ?? false),
     signal: checkSignal('options.signal', given.signal),
@@ -412,15 +415,17 @@ function checkInspect(options: unknown): CaptureFilter {
   throw invalidArgument('options.filter', 'an expression or a CaptureFilter', filter);
 }
 
-function checkFlows(limits: unknown, timeout: unknown) {
-  const room = checkOptions('options.limits', limits, ['flows', 'flowsIpv6']);
+function checkLimits(limits: unknown, timeout: unknown) {
+  const room = checkOptions('options.limits', limits, ['flows', 'flowsIpv6', 'returnPorts']);
   const field = 'options.limits.flows';
   const flows = checkInteger(field, room.flows ?? 65_536, FLOWS_MIN, FLOWS_MAX);
   const quarter = Math.max(FLOWS_MIN, Math.floor(flows / 4));
   const idle = checkOptions('options.idleTimeout', timeout, ['tcpSeconds', 'otherSeconds']);
   const seconds = (key: 'tcpSeconds' | 'otherSeconds', otherwise: number): number =>
     checkInteger(`options.idleTimeout.${key}`, idle[key] ?? otherwise, 1, 6000);
+  const ports = room.returnPorts ?? RETURN_PORTS;
   return {
+    returnPorts: checkInteger('options.limits.returnPorts', ports, 1, RETURN_PORTS_MAX),
     flowsIpv4: flows,
     flowsIpv6: checkInteger(`${field}Ipv6`, room.flowsIpv6 ?? quarter, FLOWS_MIN, FLOWS_MAX),
     tcpIdleMs: seconds('tcpSeconds', 350) * 1000,
@@ -468,7 +473,7 @@ async function listenHealth(
       });
     });
   } catch (error) {
-    const action = `answer health checks on ${address}:${health.port}`;
+    const action = `answer health checks on ${hostText(address)}:${health.port}`;
     throw systemError(error, action, 'options');
   }
   return http;

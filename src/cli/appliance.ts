@@ -2,6 +2,7 @@
 import { Appliance } from '../appliance/appliance.js';
 import { type DropRule, parseDropRule } from '../appliance/drop-rule.js';
 import { GatewayError, invalidArgument, withoutField } from '../errors.js';
+import { hostText } from '../packet/own-address.js';
 import { numberArgument } from './decode.js';
 import { untilStopped } from './signals.js';
 
@@ -71,7 +72,7 @@ export async function appliance(given: ApplianceArguments): Promise<number> {
   const tell = (): void => console.log(countersText(running));
   process.on('SIGUSR1', tell);
   const health = healthCheck ? `health checks on port ${healthCheck.port}` : 'no health checks';
-  console.log(`gwlb appliance ready on ${running.address}:${running.port}, ${health}`);
+  console.log(`gwlb appliance ready on ${hostText(running.address)}:${running.port}, ${health}`);
   const failure = await Promise.race([stopped.then(() => null), failed]);
   await running.close();
   tell();

@@ -9,7 +9,7 @@ import {
   invalidArgument,
 } from '../errors.js';
 import { NAME_LENGTH_MAX, WEIGHT_MAX } from '../limits.js';
-import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
+import { formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
 import { checkHealthCheck, type HealthCheck, type HealthCheckOptions } from './health-options.js';
 
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
@@ -276,17 +276,11 @@ function checkMac(field: string, value: unknown, inner: 'ip' | 'ethernet'): stri
   return formatMac(bytes);
 }
 
-/** Not "this network" (RFC 791), multicast (RFC 5771) or reserved (RFC 1112). */
-function isUnicast(address: number): boolean {
-  const first = address >>> 24;
-  return first !== 0 && first < 224;
-}
-
 /** One target; `port` is the group's. */
 export function checkTarget(value: unknown, port: number, field: string): CheckedTarget {
   const given = checkOptions(field, value, TARGET_KEYS);
   const number = parseIpv4(given.address);
-  if (number === null || !isUnicast(number)) {
+  if (number === null || !isUnicastIpv4(number)) {
     throw invalidArgument(`${field}.address`, 'a unicast IPv4 address', given.address);
   }
   const target = {

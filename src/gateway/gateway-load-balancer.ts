@@ -14,19 +14,14 @@ import {
   invalidArgument,
 } from '../errors.js';
 import { NAME_LENGTH_MAX, WORKERS_MAX } from '../limits.js';
-import { formatIpv4, formatMac, parseIpv4, parseMac } from '../packet/address.js';
+import { formatIpv4, formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
+import { checkGatewayAddress } from '../packet/own-address.js';
 import { GatewayControl } from './control.js';
 import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './device.js';
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
-import {
-  BASE_KEYS,
-  type BaseSettings,
-  checkAddress,
-  checkBase,
-  type GatewayBaseOptions,
-} from './options.js';
+import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
 
 export interface ListenOptions extends GatewayBaseOptions {
@@ -419,7 +414,7 @@ const LISTEN_KEYS = [
 /** The options of `listen`, checked. */
 export function checkListen(options: unknown): CheckedListen {
   const given = checkOptions('options', options, LISTEN_KEYS);
-  const address = checkAddress('options.address', given.address);
+  const address = checkGatewayAddress('options.address', given.address);
   const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
   const base = checkBase('options', given, address, port);
   const own = base.targetGroup.targets().find((target) => target.address === given.address);
@@ -454,7 +449,9 @@ export function checkGeneve(field: string, value: unknown): NonNullable<NativeEn
   const keys = ['peer', 'port', 'vni', 'inner', 'sourceMac', 'destinationMac'] as const;
   const given = checkOptions(field, value, keys);
   const peer = parseIpv4(given.peer);
-  if (peer === null) throw invalidArgument(`${field}.peer`, 'an IPv4 address', given.peer);
+  if (peer === null || !isUnicastIpv4(peer)) {
+    throw invalidArgument(`${field}.peer`, 'a unicast IPv4 address', given.peer);
+  }
   const inner = given.inner ?? 'ip';
   if (inner !== 'ip' && inner !== 'ethernet') {
     throw invalidArgument(`${field}.inner`, '"ip" or "ethernet"', inner);

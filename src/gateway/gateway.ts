@@ -9,15 +9,10 @@ import {
 } from '../errors.js';
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
+import { checkGatewayAddress } from '../packet/own-address.js';
 import { GatewayControl } from './control.js';
 import { checkEndpoint, type Endpoint } from './endpoint.js';
-import {
-  BASE_KEYS,
-  checkAddress,
-  checkBase,
-  type GatewayBaseOptions,
-  type SourcePorts,
-} from './options.js';
+import { BASE_KEYS, checkBase, type GatewayBaseOptions, type SourcePorts } from './options.js';
 
 /** Each packet's descriptor says its endpoint. */
 const NO_ENDPOINT = 0xffff;
@@ -66,7 +61,7 @@ export class Gateway extends GatewayControl {
       throw invalidArgument('options.address', 'an IPv4 address with outerHeaders', undefined);
     }
     const address =
-      given.address === undefined ? 0 : checkAddress('options.address', given.address);
+      given.address === undefined ? 0 : checkGatewayAddress('options.address', given.address);
     const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
     const settings = checkBase('options', given, address, port);
     const native = new binding.Gateway({ ...settings.config, outerHeaders });

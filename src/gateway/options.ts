@@ -18,7 +18,7 @@ import {
   INNER_BYTES_MIN,
   SOURCE_PORTS_MAX,
 } from '../limits.js';
-import { parseIpv4, parseMac } from '../packet/address.js';
+import { parseMac } from '../packet/address.js';
 import { checkKey } from '../packet/flow-table.js';
 
 export interface IdleTimeout {
@@ -276,11 +276,4 @@ function checkAttachmentId(field: string, value: unknown): bigint {
     throw invalidArgument(field, 'a bigint of 64 bits', value);
   }
   return value;
-}
-
-/** An own IPv4 address in host order. */
-export function checkAddress(field: string, value: unknown): number {
-  const address = parseIpv4(value);
-  if (address === null) throw invalidArgument(field, 'an IPv4 address', value);
-  return address;
 }

@@ -31,6 +31,12 @@ export function parseIpv4(text: unknown): number | null {
   return ((a << 24) | (b << 16) | (c << 8) | d) >>> 0;
 }
 
+/** Not "this network" (RFC 791), multicast (RFC 5771) or reserved (RFC 1112). */
+export function isUnicastIpv4(address: number): boolean {
+  const first = address >>> 24;
+  return first !== 0 && first < 224;
+}
+
 /** Unsigned 32-bit number in host order to dotted text. */
 export function formatIpv4(address: number): string {
   return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;

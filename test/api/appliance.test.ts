@@ -165,7 +165,7 @@ t.test('what is wrong is named, and nothing is left behind', async (t) => {
       ...expected,
     });
   };
-  await wrong({ address: '::1' }, named('options.address'));
+  await wrong({ address: '::ffff:127.0.0.1' }, named('options.address'));
   await wrong({ port: 70_000 }, named('options.port'));
   await wrong({ healthCheck: { port: 0 } }, named('options.healthCheck.port'));
   await wrong({ healthCheck: { path: 'x' } }, named('options.healthCheck.path'));

@@ -128,6 +128,7 @@ t.test('names agree with native code', async (t) => {
       'packetsReturned',
       'bytesReturned',
       'packetsRewritten',
+      'packetsOtherPort',
       'packetsInspected',
       'packetsUnmatched',
       'packetsUntracked',

@@ -63,20 +63,21 @@ const GATEWAY_FIELDS = {
   events: integer(0, 2 ** 20),
 };
 
-const UDP = object({
+const UDP = {
   address: integer(0, U32),
   port: integer(0, 65535),
   netns: text(4096),
-  sourcePortBase: integer(1, 65535),
-  sourcePortCount: integer(0, 1024),
   receiveBufferBytes: integer(0, 2 ** 30),
   sendBufferBytes: integer(0, 2 ** 30),
   ttl: integer(1, 255),
   offloads: boolean,
-});
+};
+
+const PORTS = { sourcePortBase: integer(1, 65535), sourcePortCount: integer(0, 1024) };
 
 const APPLIANCE = object({
-  udp: UDP,
+  udp: object({ ...UDP, address6: optional(bytes(16)) }),
+  returnPorts: integer(1, 32_768),
   optionClass: integer(0, 0xffff),
   gatewayPort: integer(1, 65535),
   batches: integer(1, 256),
@@ -354,7 +355,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
       construction(
         'GatewayEngine',
         [{ ...gatewayConfig(), udp: udpConfig(), workers: 1 }],
-        [object({ ...GATEWAY_FIELDS, udp: UDP, workers: integer(1, 64) })],
+        [object({ ...GATEWAY_FIELDS, udp: object({ ...UDP, ...PORTS }), workers: integer(1, 64) })],
       ),
     ),
     method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),

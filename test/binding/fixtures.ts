@@ -68,7 +68,8 @@ export function udpConfig(): NativeUdpConfig {
 
 export function applianceConfig(): NativeApplianceConfig {
   return {
-    udp: udpConfig(),
+    udp: { ...udpConfig(), address6: null },
+    returnPorts: 64,
     optionClass: 0x0108,
     gatewayPort: 6081,
     batches: 2,

@@ -197,19 +197,21 @@ t.test('worker threads have a class of their own each', async (t) => {
 t.test('system errors', { skip: await socketsRefused() }, async (t) => {
   const engine = new binding.ApplianceEngine(applianceConfig(), () => {});
   t.teardown(() => engine.stop());
-  const udp = { ...udpConfig(), port: engine.port };
-  t.throws(() => new binding.ApplianceEngine({ ...applianceConfig(), udp }, () => {}), {
+  const config = applianceConfig();
+  const udp = { ...config.udp, port: engine.port };
+  t.throws(() => new binding.ApplianceEngine({ ...config, udp }, () => {}), {
     code: 'EADDRINUSE',
     syscall: 'bind',
     detail: `127.0.0.1:${engine.port}`,
     message: `bind 127.0.0.1:${engine.port}: address already in use`,
   });
-  t.throws(() => new binding.GatewayEngine({ ...gatewayConfig(), udp, workers: 1 }), {
+  const taken = { ...udpConfig(), port: engine.port };
+  t.throws(() => new binding.GatewayEngine({ ...gatewayConfig(), udp: taken, workers: 1 }), {
     code: 'EADDRINUSE',
     syscall: 'bind',
   });
-  const away = { ...udpConfig(), address: 0xcb007109 };
-  t.throws(() => new binding.ApplianceEngine({ ...applianceConfig(), udp: away }, () => {}), {
+  const away = { ...config.udp, address: 0xcb007109 };
+  t.throws(() => new binding.ApplianceEngine({ ...config, udp: away }, () => {}), {
     code: 'EADDRNOTAVAIL',
     detail: '203.0.113.9:0',
   });

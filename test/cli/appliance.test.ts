@@ -145,7 +145,7 @@ t.test('an address in use is told in a sentence', async (t) => {
 });
 
 const WRONG: [string[], string][] = [
-  [['--listen', 'nope'], 'gwlb: --listen: expected an IPv4 address, received "nope"'],
+  [['--listen', 'nope'], 'gwlb: --listen: expected a unicast address of this host ('],
   [['--port', '0'], 'gwlb: --port: expected 1–65535, received 0'],
   [['--port', 'x'], 'gwlb: --port: expected a number 1–65535, received "x"'],
   [['--health-port', '70000'], 'gwlb: --health-port: expected 1–65535, received 70000'],

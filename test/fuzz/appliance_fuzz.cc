@@ -152,7 +152,8 @@ struct Bench {
   bool dropped() const { return batch->verdict[1] == static_cast<uint8_t>(Verdict::drop); }
 };
 
-// What has to be in slot 1 after close(); empty where it has to be dropped for its header or packet.
+// What has to be in slot 1 after close(); empty where it has to be dropped for its header or
+// packet.
 Bytes expected_of(const Bytes& datagram, const Model& model) {
   if (model.version == 0) return {};
   gwlb::wire::InnerPacket inner;

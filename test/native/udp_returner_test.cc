@@ -226,7 +226,8 @@ int udp6(uint16_t* port) {
   return fd;
 }
 
-// From this port of ::1 to ::1 and back, from `expected`: the same one as far as it is free by then.
+// From this port of ::1 to ::1 and back, from `expected`: the same one as far as it is free by
+// then.
 void check_port6(Echo& echo, uint16_t port, bool is_free, uint16_t expected) {
   uint16_t back_port = 0;
   const int back = udp6(&back_port);
