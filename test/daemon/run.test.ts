@@ -152,7 +152,11 @@ const GATEWAY = 'gateway: { address: 10.0.0.1 }\n';
 const WRONG: [string, string, string | RegExp][] = [
   ['{}', 'gateway', 'expected a mapping of keys, received nothing'],
   ['gateway: { adress: 10.0.0.1, address: 10.0.0.1 }', 'gateway.adress', /did you mean address\?/],
-  ['gateway: {}', 'gateway.address', 'expected a unicast IPv4 address of this host, received nothing'],
+  [
+    'gateway: {}',
+    'gateway.address',
+    'expected a unicast IPv4 address of this host, received nothing',
+  ],
   [`${GATEWAY}${GATEWAY}`, 'gateway', 'expected the key once, received it again'],
   [
     `${GATEWAY}targetGroup: { healthCheck: { intervalSeconds: 5, timeoutSeconds: 9 } }`,
