@@ -3,10 +3,14 @@
  * The `gwlb` command: reads arguments and loads the module of the one command that is asked for. Exit
  * codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.
  */
+import './cli/hold-signals.js';
+
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { declareControl } from './cli/declare-control.js';
+import { IS_SERVICE } from './cli/hold-signals.js';
+import { leaveSoon } from './daemon/signals.js';
 import { GatewayError, TOO_MANY_FILES } from './errors.js';
 
 const EXAMPLES = `
@@ -255,4 +259,5 @@ const ARGUMENT_ERRORS = new Set<string>([
 const started = process.argv[1];
 if (started !== undefined && realpathSync(started) === fileURLToPath(import.meta.url)) {
   process.exitCode = await main(process.argv.slice(2)).catch(report);
+  if (IS_SERVICE) leaveSoon();
 }

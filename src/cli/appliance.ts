@@ -1,10 +1,10 @@
 /** `gwlb appliance`: passes packets, drops what rules say; for testing gateways. */
 import { Appliance } from '../appliance/appliance.js';
 import { type DropRule, parseDropRule } from '../appliance/drop-rule.js';
+import { onSignal, untilStopped } from '../daemon/signals.js';
 import { GatewayError, invalidArgument, withoutField } from '../errors.js';
 import { hostText } from '../packet/own-address.js';
 import { numberArgument } from './decode.js';
-import { untilStopped } from './signals.js';
 
 export interface ApplianceArguments {
   listen: string;
@@ -70,13 +70,13 @@ export async function appliance(given: ApplianceArguments): Promise<number> {
     running.once('error', resolve);
   });
   const tell = (): void => console.log(countersText(running));
-  process.on('SIGUSR1', tell);
+  const offSignal = onSignal('SIGUSR1', tell);
   const health = healthCheck ? `health checks on port ${healthCheck.port}` : 'no health checks';
   console.log(`gwlb appliance ready on ${hostText(running.address)}:${running.port}, ${health}`);
   const failure = await Promise.race([stopped.then(() => null), failed]);
   await running.close();
   tell();
-  process.off('SIGUSR1', tell);
+  offSignal();
   if (failure !== null) throw failure;
   return 0;
 }

@@ -5,9 +5,9 @@ import { type Config, loadConfig, problemLine } from '../daemon/config.js';
 import { type Logger, makeLogger } from '../daemon/log.js';
 import { Recorder } from '../daemon/recorder.js';
 import { Service } from '../daemon/service.js';
+import { onSignal, untilStopped } from '../daemon/signals.js';
 import { invalidArgument } from '../errors.js';
 import { numberArgument } from './decode.js';
-import { untilStopped } from './signals.js';
 
 export interface RunArguments {
   /** Seconds to keep for a replay. */
@@ -27,7 +27,6 @@ class Recording {
   #recorder: Recorder | null = null;
   /** The configuration in force. */
   config: Config;
-  readonly #onSignal = () => this.#recorder?.write('SIGUSR2');
 
   /** Null where nothing is to be recorded. Throws what is wrong with an argument. */
   static of(given: RunArguments, config: Config): Recording | null {
@@ -45,8 +44,6 @@ class Recording {
     this.config = config;
     this.#seconds = seconds;
     this.#directory = directory;
-    // From now on, since it would end the program otherwise.
-    process.on('SIGUSR2', this.#onSignal);
   }
 
   /**
@@ -68,8 +65,11 @@ class Recording {
     });
   }
 
+  write(): void {
+    this.#recorder?.write('SIGUSR2');
+  }
+
   close(): void {
-    process.off('SIGUSR2', this.#onSignal);
     this.#recorder?.close();
   }
 }
@@ -99,14 +99,7 @@ export async function run(path: string, given: RunArguments, version: string): P
   };
   const log = makeLogger(loaded.config.log.level);
   const stopped = untilStopped();
-  let service: Service | null = null;
-  let hangUps = 0;
-  const reload = (): void => {
-    // Before the start is over the file is read once more, then.
-    if (service === null) {
-      hangUps += 1;
-      return;
-    }
+  const reload = (service: Service): void => {
     service.reopenLogs();
     const again = loadConfig(path);
     if (again.ok) {
@@ -115,11 +108,16 @@ export async function run(path: string, given: RunArguments, version: string): P
       });
     } else service.refuse(again.problems.map((problem) => problemLine(path, problem)));
   };
-  process.on('SIGHUP', reload);
+  const write = (): void => {
+    if (recording) recording.write();
+    else log.warn({ event: 'no_recording' }, 'nothing is recorded: that takes --record SECONDS');
+  };
   try {
-    service = await Service.start(prepared(loaded.config), log, version);
+    const service = await Service.start(prepared(loaded.config), log, version);
     recording?.start(service, log);
-    if (hangUps > 0) reload();
+    // What came before the start was over: the file is read once more.
+    onSignal('SIGHUP', () => reload(service));
+    onSignal('SIGUSR2', write);
     const signal = await stopped;
     await service.stop(signal);
     return service.failure === null ? 0 : 1;
@@ -130,7 +128,6 @@ export async function run(path: string, given: RunArguments, version: string): P
     console.error(`gwlb: ${message}`);
     return 1;
   } finally {
-    process.off('SIGHUP', reload);
     recording?.close();
   }
 }

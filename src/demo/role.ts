@@ -1,4 +1,6 @@
 /** Entry of the demo's processes: `node role.js gateway|appliance|client|balancer|application|…`. */
+import { holdSignals } from '../daemon/signals.js';
+
 const ROLES: Record<string, () => Promise<{ start(): void }>> = {
   gateway: () => import('./role-gateway.js'),
   appliance: () => import('./role-appliance.js'),
@@ -8,6 +10,7 @@ const ROLES: Record<string, () => Promise<{ start(): void }>> = {
   generator: () => import('./role-generator.js'),
 };
 
+holdSignals(['SIGUSR1', 'SIGUSR2']);
 // Ctrl-C reaches the whole process group; only the demo itself decides when its processes end.
 process.on('SIGINT', () => {});
 
