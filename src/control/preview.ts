@@ -152,7 +152,7 @@ export class Preview {
     const after = new binding.TargetTable(this.#snapshot(this.#after), before);
     const zones = this.#context.crossZone
       ? [this.#zone(null, 0, before, after)]
-      : this.#zones.names().map((name, number) => this.#zone(name, number, before, after));
+      : this.#zones.entries().map(([name, number]) => this.#zone(name, number, before, after));
     const flows = await this.#flows(after, hostNow);
     return { zones, flows, text: textOf(this.#told, zones, flows) };
   }

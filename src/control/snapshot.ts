@@ -14,36 +14,62 @@ import { weightIn } from './slow-start.js';
 export const TARGET_SEED = 0n;
 
 /**
- * Numbers for zone names, in the order they are first named; shared by the targets and endpoints of
- * one load balancer.
+ * Numbers for zone names; shared by the targets and endpoints of one load balancer. A name has its
+ * number for as long as a target has it (until the slot is free again, see `keep`) or an endpoint.
  */
 export class ZoneIndex {
   readonly #numbers = new Map<string, number>();
+  /** How many endpoints hold a name. */
+  readonly #holders = new Map<string, number>();
 
   /** A copy that lives its own life. */
   clone(): ZoneIndex {
     const copy = new ZoneIndex();
     for (const [name, number] of this.#numbers) copy.#numbers.set(name, number);
+    for (const [name, holders] of this.#holders) copy.#holders.set(name, holders);
     return copy;
   }
 
-  /** How many zones have a number. */
+  /** More than the largest number. */
   get size(): number {
-    return this.#numbers.size;
+    return Math.max(-1, ...this.#numbers.values()) + 1;
   }
 
-  /** The names; the position is the number. */
-  names(): string[] {
-    return [...this.#numbers.keys()];
+  /** The names, with their numbers. */
+  entries(): [name: string, number: number][] {
+    return [...this.#numbers];
   }
 
-  /** The zone's number; a new name takes the next one. Throws `ERR_GWLB_ENDPOINT_LIMIT`. */
+  /** The zone's number; a new name takes the lowest that is free. Throws `ERR_GWLB_ENDPOINT_LIMIT`. */
   number(name: string): number {
     const known = this.#numbers.get(name);
     if (known !== undefined) return known;
     this.checkRoom([name]);
-    this.#numbers.set(name, this.size);
-    return this.size - 1;
+    const taken = new Set(this.#numbers.values());
+    let number = 0;
+    while (taken.has(number)) number++;
+    this.#numbers.set(name, number);
+    return number;
+  }
+
+  /** `number`, for an endpoint: the name is kept until it is released as often as it was held. */
+  hold(name: string): number {
+    const number = this.number(name);
+    this.#holders.set(name, (this.#holders.get(name) ?? 0) + 1);
+    return number;
+  }
+
+  release(name: string): void {
+    const holders = (this.#holders.get(name) ?? 0) - 1;
+    if (holders > 0) this.#holders.set(name, holders);
+    else this.#holders.delete(name);
+  }
+
+  /** Frees the numbers of all names but these and those that are held. */
+  keep(names: ReadonlySet<string>): void {
+    for (const name of this.#numbers.keys()) {
+      if (!names.has(name) && !this.#holders.has(name)) this.#numbers.delete(name);
+    }
   }
 
   /** Throws `ERR_GWLB_ENDPOINT_LIMIT` where these zones would not all get a number. */

@@ -323,11 +323,12 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
 
   /**
    * @internal For load balancers: what the data plane decides by. Zones that are new get their number from
-   * `zones`. With `crossZone` a zone without a healthy target may use those of the others.
+   * `zones`, and those that nobody has any more give theirs back. With `crossZone` a zone without a healthy target may use those of the others.
    */
   snapshot(zones: ZoneIndex, crossZone: boolean): NativeTargets {
     this.#zones = zones;
     this.#crossZone = crossZone;
+    zones.keep(this.#registry.zones());
     return snapshotOf(this.#registry, zones, crossZone, this.#runtime.now());
   }
 

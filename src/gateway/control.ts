@@ -350,16 +350,19 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
         { field: 'endpoint.id' },
       );
     }
-    const zones = this.#zones.size;
-    const zone = this.#zones.number(settings.zone);
-    if (this.#zones.size > zones) this.#publish();
     const now = performance.now();
     const index = this.#indices.allocate(now);
     if (index < 0) throw tooManyEndpoints(this.#endpoints.size);
     let fields: OtherFields;
     try {
+      const zone = this.#holdZone(settings.zone);
       this.#counters.startEndpoint(index);
-      fields = open(index, zone);
+      try {
+        fields = open(index, zone);
+      } catch (error) {
+        this.#releaseZone(settings.zone);
+        throw error;
+      }
     } catch (error) {
       this.#indices.release(index, now, true);
       throw error;
@@ -379,6 +382,21 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.#native.removeEndpoint(endpoint.index);
     this.#endpoints.delete(endpoint.id);
     this.#indices.release(endpoint.index, performance.now(), packetsIn === 0);
+    this.#releaseZone(endpoint.zone);
+  }
+
+  /** The data plane knows no endpoint in a zone that its targets do not have. */
+  #holdZone(name: string): number {
+    const zones = this.#zones.size;
+    const zone = this.#zones.hold(name);
+    if (this.#zones.size > zones) this.#publish();
+    return zone;
+  }
+
+  #releaseZone(name: string): void {
+    this.#zones.release(name);
+    // Frees its number where nobody has it any more.
+    this.#publish();
   }
 
   /** @internal The clock that packets are given, whole milliseconds. */

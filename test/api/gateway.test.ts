@@ -1,6 +1,7 @@
 /** The embedded gateway: batches through the core, and the appliance played by the test. */
 import fc from 'fast-check';
 import t from 'tap';
+import { FLOWS_POLL_MS } from '../../src/control/registry.js';
 import {
   type Endpoint,
   type FlowEvent,
@@ -13,6 +14,7 @@ import {
   tuplePacket,
   Verdict,
 } from '../../src/index.js';
+import { World } from '../control/group-rig.js';
 
 const ENDPOINT_ID = 'vpce-0123456789abcdef0';
 const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };
@@ -47,6 +49,28 @@ function hex(bytes: Uint8Array): string {
 function returned(batch: PacketBatch, i: number): [Uint8Array, number] {
   return [batch.bytes(i).slice(), batch.address[i]];
 }
+
+t.test('zones come and go, more of them than there may be at a time', async (t) => {
+  const world = new World();
+  const options = { healthCheck: false, deregistrationDelaySeconds: 0 } as const;
+  const group = new TargetGroup(options, world);
+  const gateway = gatewayFor(t, { targetGroup: group });
+  const stays = { address: '10.0.2.1', zone: 'stays' };
+  const own = gateway.createEndpoint({ zone: 'stays' });
+  const goesTo = (endpoint: Endpoint) => gateway.explain(TCP, { endpoint }).target?.address;
+  for (let i = 0; i < 200; i++) {
+    const zone = `zone-${i}`;
+    group.setTargets([stays, { address: '10.0.1.10', zone }]);
+    const endpoint = gateway.createEndpoint({ zone });
+    if (goesTo(endpoint) !== '10.0.1.10' || goesTo(own) !== '10.0.2.1') t.fail(zone);
+    if (i % 2 === 0) gateway.removeEndpoint(endpoint);
+    group.setTargets([stays]);
+    // Nobody's flows are left: the slot is free, and its zone with it.
+    world.advance(2 * FLOWS_POLL_MS);
+    if (i % 2 === 1) gateway.removeEndpoint(endpoint);
+  }
+  t.equal(goesTo(own), '10.0.2.1');
+});
 
 t.test('a packet there, through the appliance, and back', async (t) => {
   const gateway = gatewayFor(t);

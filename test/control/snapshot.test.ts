@@ -20,10 +20,39 @@ t.test("a target's identity never changes between releases", async (t) => {
   t.equal(targetIdentity('10.0.1.10:6081'), 0x20386214eab7b01n);
 });
 
+t.test('a zone that nobody has any more gives its number back', async (t) => {
+  const zones = new ZoneIndex();
+  t.same(
+    ['a', 'b', 'c'].map((name) => zones.number(name)),
+    [0, 1, 2],
+  );
+  t.same([zones.hold('c'), zones.hold('c'), zones.hold('d')], [2, 2, 3]);
+  zones.keep(new Set(['a']));
+  t.same(zones.entries(), [
+    ['a', 0],
+    ['c', 2],
+    ['d', 3],
+  ]);
+  t.equal(zones.size, 4, 'numbers stay where they are');
+  t.equal(zones.number('e'), 1, 'the lowest free one');
+  zones.release('c');
+  zones.release('d');
+  zones.keep(new Set());
+  t.same(zones.entries(), [['c', 2]], 'it was held twice');
+  zones.release('c');
+  const copy = zones.clone();
+  zones.keep(new Set());
+  t.equal(zones.size, 0);
+  t.same(copy.entries(), [['c', 2]]);
+});
+
 t.test('zones are numbered in the order they are named', async (t) => {
   const zones = new ZoneIndex();
   t.same([zones.number('b'), zones.number('a'), zones.number('b')], [0, 1, 0]);
-  t.same(zones.names(), ['b', 'a']);
+  t.same(zones.entries(), [
+    ['b', 0],
+    ['a', 1],
+  ]);
   for (let i = 2; i < ZONES_MAX; i++) t.equal(zones.number(`z${i}`), i);
   zones.checkRoom(['a', 'b']);
   try {

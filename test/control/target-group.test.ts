@@ -353,7 +353,7 @@ t.test('registering: 4,096 targets and no more; what the load balancer cannot ha
     if (address === '10.0.0.9') throw invalidArgument(field, 'another address', address);
   };
   const zones = new ZoneIndex();
-  for (let i = 0; i < ZONES_MAX; i++) zones.number(`z${i}`);
+  for (let i = 0; i < ZONES_MAX; i++) zones.hold(`z${i}`);
   group.attach({ ...HOST, checkTarget: refused });
   group.snapshot(zones, false);
   said();
@@ -447,6 +447,7 @@ t.test('a target shows itself', async (t) => {
     state: 'unused',
     reason: 'Target.NotInUse',
     description: 'No load balancer uses the target group.',
+    impeded: null,
     since: world.time,
   };
   t.same(JSON.parse(JSON.stringify(target)), shown);
