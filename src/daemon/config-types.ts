@@ -7,6 +7,7 @@ import type {
   IdleTimeout,
   ListenerTcpReset,
   MidStream,
+  SourcePorts,
 } from '../gateway/options.js';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -25,6 +26,7 @@ export interface GatewayConfig {
   idleTimeout: Required<IdleTimeout>;
   limits: GatewayLimits;
   midStream: MidStream;
+  sourcePorts: Required<SourcePorts>;
   cookieCheck: 'lenient' | 'strict';
   promotion: 'return' | 'ingress';
   pathMtuDiscovery: boolean;
@@ -36,6 +38,7 @@ export interface GatewayConfig {
 
 export interface TargetGroupConfig extends TargetGroupOptions {
   name: string;
+  scope: NonNullable<TargetGroupOptions['scope']>;
   failover: NonNullable<TargetGroupOptions['failover']>;
   sendTcpReset: Required<TargetTcpReset>;
   deregistrationDelaySeconds: number;

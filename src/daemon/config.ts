@@ -256,6 +256,10 @@ function configOf(given: Given): Config {
         flowsIpv6: gateway.limits?.flowsIpv6 ?? quarter,
       },
       midStream: gateway.midStream ?? 'auto',
+      sourcePorts: {
+        base: gateway.sourcePorts?.base ?? 32_768,
+        count: gateway.sourcePorts?.count ?? 256,
+      },
       cookieCheck: gateway.cookieCheck ?? 'lenient',
       promotion: gateway.promotion ?? 'return',
       pathMtuDiscovery: gateway.pathMtuDiscovery ?? true,
@@ -269,6 +273,7 @@ function configOf(given: Given): Config {
       inner: group.inner ?? 'ip',
       optionClass: group.optionClass ?? 0x0108,
       stickiness: group.stickiness ?? '5-tuple',
+      scope: group.scope ?? 'endpoint',
       failover: group.failover ?? 'no_rebalance',
       sendTcpReset: {
         onUnhealthy: group.sendTcpReset?.onUnhealthy ?? false,

@@ -84,6 +84,13 @@ const gateway = z.strictObject({
     })
     .optional(),
   midStream: gatewayValue('midStream').optional(),
+  sourcePorts: z
+    .strictObject({
+      base: gatewayValue('sourcePorts', (base) => ({ base, count: 1 })).optional(),
+      // Whether both fit together is a relation.
+      count: gatewayValue('sourcePorts', (count) => ({ base: 1, count })).optional(),
+    })
+    .optional(),
   cookieCheck: gatewayValue('cookieCheck').optional(),
   promotion: gatewayValue('promotion').optional(),
   pathMtuDiscovery: gatewayValue('pathMtuDiscovery').optional(),
@@ -143,6 +150,7 @@ const targetGroup = z.strictObject({
   destinationMac: groupValue('destinationMac', undefined, ETHERNET).optional(),
   optionClass: groupValue('optionClass').optional(),
   stickiness: groupValue('stickiness').optional(),
+  scope: groupValue('scope').optional(),
   failover: groupValue('failover').optional(),
   sendTcpReset: z
     .strictObject({

@@ -67,6 +67,9 @@ export interface ExplainOptions {
 /** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
 const INDEX_QUARANTINE_MS = 6_060_000;
 
+/** Endpoints that are looked at for a flow that entered by another one than was asked about. */
+const ELSEWHERE_MAX = 256;
+
 /** Sends from the outer source port with an index; whether it went. */
 export type SendDatagram = NativeGatewayEngine['sendDatagram'];
 
@@ -297,12 +300,23 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     const endpoint = this.#endpointFor(given.endpoint);
     return explanationOf(this.#explain(flow, endpoint.index), {
       endpoint,
+      elsewhere: this.#elsewhere(flow, endpoint),
       targetGroup: this.targetGroup,
       crossZone: this.crossZone,
       onIdleTimeout: this.#resetOnIdle,
       snapshot: this.#snapshot,
       targetOf: (slot) => this.#targetOf(slot),
     });
+  }
+
+  /** Other endpoints that have a flow of their own with this tuple. */
+  #elsewhere(flow: FlowTuple | Uint8Array, asked: Endpoint): Endpoint[] {
+    if (this.targetGroup.scope === 'gateway') return [];
+    const packet = flow instanceof Uint8Array ? flow : tuplePacket(flow, TCP_ACK);
+    const others = this.endpoints().filter((endpoint) => endpoint !== asked);
+    return others
+      .slice(0, ELSEWHERE_MAX)
+      .filter(({ index }) => this.#native.explain(packet, index, this.nowMs()).pinned);
   }
 
   #explain(flow: FlowTuple | Uint8Array, index: number): NativeExplanation {

@@ -32,7 +32,7 @@ export function textOf(explanation: Explanation, facts: Facts): string {
     lines.push(`  decided by: ${explanation.decision} (${explanation.rule})`);
   }
   if (key === '') return lines.join('\n');
-  lines.push(...flowLines(explanation, facts));
+  lines.push(...flowLines(explanation, facts), ...elsewhereLines(explanation));
   lines.push(`  hash: ${hex(hash, 16)}, row ${row} of ${rows}`);
   lines.push(...candidateLines(explanation, facts));
   lines.push(`  policy: ${policyText(explanation)}`);
@@ -82,6 +82,19 @@ function flowLines(explanation: Explanation, { owner, ownerIsThere }: Facts): st
       `${signed ? 'good' : 'of an older key'})`,
   );
   return lines;
+}
+
+/** Endpoints that are listed before the rest is only counted. */
+const ELSEWHERE_LISTED = 4;
+
+function elsewhereLines({ elsewhere }: Explanation): string[] {
+  if (elsewhere.length === 0) return [];
+  const ids = elsewhere.slice(0, ELSEWHERE_LISTED).map(({ id, zone }) => `${id} (zone ${zone})`);
+  const more = elsewhere.length > ids.length ? ` and ${elsewhere.length - ids.length} more` : '';
+  return [
+    `  elsewhere: the same tuple is a flow of its own at ${ids.join(', ')}${more}: packets of one ` +
+      'connection that enter by different endpoints need scope gateway',
+  ];
 }
 
 function former(owner: Target | null, slot: number): string {

@@ -118,6 +118,11 @@ export interface Explanation {
   probation: boolean;
   /** When the pinned flow ends. */
   idle: IdleTimer | null;
+  /**
+   * Other endpoints where the same tuple has an entry of its own: packets of one connection that enter
+   * by several of them are several flows, unless `scope` is `'gateway'`. At most 256 are looked at.
+   */
+  elsewhere: Endpoint[];
   /** Until the pinned flow ends without another packet. */
   idleLeftMs: number | null;
   /** Of a flow that moved within the last 30 s. */
@@ -174,6 +179,7 @@ function keyText(native: NativeExplanation): string {
 /** What explaining needs to know of the gateway. */
 export interface ExplainContext {
   endpoint: Endpoint;
+  elsewhere: Endpoint[];
   targetGroup: TargetGroup;
   crossZone: boolean;
   onIdleTimeout: boolean;
@@ -207,6 +213,7 @@ export function explanationOf(native: NativeExplanation, context: ExplainContext
     probation: native.probation,
     idle,
     idleLeftMs: idle?.leftMs ?? null,
+    elsewhere: context.elsewhere,
     moved: movedOf(native, context),
     candidates: native.ranked.map(({ slot, score }) => ({ target: targetOf(slot), slot, score })),
     excluded: native.version === 0 ? [] : excludedOf(facts),
@@ -309,11 +316,12 @@ function excludedOf(facts: Facts): Excluded[] {
 }
 
 function jsonOf(explanation: Explanation): Record<string, unknown> {
-  const { hash, endpoint, cookie, candidates } = explanation;
+  const { hash, endpoint, elsewhere, cookie, candidates } = explanation;
   return {
     ...explanation,
     hash: hex(hash, 16),
     endpoint: endpoint.id,
+    elsewhere: elsewhere.map(({ id }) => id),
     cookie: cookie && { ...cookie, value: hex(cookie.value, 8), tag: hex(cookie.tag, 4) },
     candidates: candidates.map((one) => ({ ...one, score: hex(one.score, 16) })),
   };

@@ -21,6 +21,7 @@ import { checkGatewayAddress } from '../packet/own-address.js';
 import { GatewayControl } from './control.js';
 import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './device.js';
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
+import { listenError } from './listen-error.js';
 import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
 
@@ -146,9 +147,7 @@ export class GatewayLoadBalancer extends GatewayControl {
         workers: checked.workers,
       });
     } catch (error) {
-      const { address, port, netns } = checked.udp;
-      const where = `${formatIpv4(address)}:${port}${netns && ` in network namespace ${netns}`}`;
-      throw systemError(error, `listen on ${where}`, 'options');
+      throw listenError(error, checked.udp);
     }
     try {
       return new GatewayLoadBalancer(PRIVATE, checked, engine);

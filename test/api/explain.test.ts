@@ -267,6 +267,35 @@ for (const policy of POLICIES) {
   }
 }
 
+t.test('a flow that lives at another endpoint is told', async (t) => {
+  const rig = new Rig(t);
+  const other = rig.gateway.createEndpoint({ zone: 'a' });
+  const asked = (tuple = TCP) => rig.gateway.explain(tuple, { endpoint: other });
+  t.match(asked(), { elsewhere: [], decision: 'new' });
+  rig.connect();
+  t.strictSame(rig.gateway.explain(TCP, { endpoint: ID }).elsewhere, [], 'not where it is');
+  for (const told of [
+    asked(),
+    asked(BACK),
+    rig.gateway.explain(tuplePacket(BACK, ACK), { endpoint: other }),
+  ]) {
+    t.strictSame(told.elsewhere, [rig.endpoint], 'either direction, tuple or packet');
+    t.notOk(told.pinned);
+    t.match(
+      told.text,
+      `elsewhere: the same tuple is a flow of its own at ${ID} (zone a): packets of`,
+    );
+    t.strictSame(JSON.parse(JSON.stringify(told)).elsewhere, [ID]);
+  }
+  t.match(asked({ ...TCP, source: '203.0.113.9:52145' }).elsewhere, [], 'another tuple');
+
+  const one = new Rig(t, { scope: 'gateway' });
+  const second = one.gateway.createEndpoint({ zone: 'a' });
+  one.connect();
+  const told = one.gateway.explain(BACK, { endpoint: second });
+  t.match(told, { pinned: true, elsewhere: [] }, 'with scope gateway it is one flow');
+});
+
 t.test('as JSON', async (t) => {
   const rig = new Rig(t);
   rig.connect();

@@ -50,6 +50,19 @@ function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
 }
 
+t.test('two gateways on one address need ports of their own to send from', async (t) => {
+  const address = '127.77.0.6';
+  await listen(t, { address });
+  await t.rejects(listen(t, { address, port: 6091 }), {
+    ...named('options.sourcePorts'),
+    code: 'ERR_GWLB_ADDRESS_IN_USE',
+    message:
+      /^options\.sourcePorts: cannot send from 127\.77\.0\.6: other sockets have all of its ports 32768–33023, /,
+  });
+  const second = await listen(t, { address, port: 6091, sourcePorts: { base: 33_024, count: 8 } });
+  t.equal(second.sourcePorts, 8);
+});
+
 t.test('there, through the appliance, and back', async (t) => {
   const gateway = await listen(t, { name: 'inspection' });
   const appliance = await applianceFor(t);

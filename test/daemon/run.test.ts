@@ -253,8 +253,35 @@ const WRONG: [string, string, string | RegExp][] = [
     'endpoints[1].tun',
     /^expected a device of its own/,
   ],
+  [
+    'gateway: { address: 10.0.0.1, sourcePorts: { base: 65000, count: 1000 } }',
+    'gateway.sourcePorts.count',
+    'expected at most 536 with base 65000, received 1000',
+  ],
+  [
+    'gateway: { address: 10.0.0.1, sourcePorts: { bas: 65000 } }',
+    'gateway.sourcePorts.bas',
+    /did you mean base\?/,
+  ],
+  [
+    `${GATEWAY}targetGroup: { scope: endpoints }`,
+    'targetGroup.scope',
+    /^expected "endpoint" or "gateway"|^expected one of/,
+  ],
   [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
 ];
+
+t.test('the scope of flows and the ports to send from, as a file has them', async (t) => {
+  const of = (text: string) => {
+    const loaded = parseConfig(text);
+    if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
+    return [loaded.config.targetGroup.scope, loaded.config.gateway.sourcePorts];
+  };
+  t.strictSame(of(GATEWAY), ['endpoint', { base: 32_768, count: 256 }]);
+  const given =
+    'gateway: { address: 10.0.0.1, sourcePorts: { base: 40000 } }\ntargetGroup: { scope: gateway }';
+  t.strictSame(of(given), ['gateway', { base: 40_000, count: 256 }]);
+});
 
 t.test('health checks as a file may have them', async (t) => {
   const checks = [
