@@ -2,7 +2,6 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type {
-  NativeExplanation,
   NativeFlowEvent,
   NativeGatewayControl,
   NativeGatewayEngine,
@@ -15,12 +14,19 @@ import type { TargetGroup } from '../control/target-group.js';
 import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
 import { ENDPOINTS_MAX } from '../limits.js';
 import { checkKey } from '../packet/flow-table.js';
-import { type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
+import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import type { DeviceEvent } from './device.js';
-import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
+import {
+  duplicateEndpoint,
+  Endpoint,
+  type EndpointSettings,
+  endpointIdText,
+  tooManyEndpoints,
+} from './endpoint.js';
 import { type Explanation, explanationOf } from './explain.js';
+import { type Ask, askElsewhere, askFlow } from './explain-ask.js';
 import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
 import {
   changeListenerAttributes,
@@ -66,9 +72,6 @@ export interface ExplainOptions {
 
 /** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
 const INDEX_QUARANTINE_MS = 6_060_000;
-
-/** Endpoints that are looked at for a flow that entered by another one than was asked about. */
-const ELSEWHERE_MAX = 256;
 
 /** Sends from the outer source port with an index; whether it went. */
 export type SendDatagram = NativeGatewayEngine['sendDatagram'];
@@ -298,32 +301,17 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.checkOpen();
     const given = checkOptions('options', options, ['endpoint']);
     const endpoint = this.#endpointFor(given.endpoint);
-    return explanationOf(this.#explain(flow, endpoint.index), {
+    const ask: Ask = (packet, index) => this.#native.explain(packet, index, this.nowMs());
+    const one = this.targetGroup.scope === 'gateway';
+    return explanationOf(askFlow(ask, flow, endpoint.index), {
       endpoint,
-      elsewhere: this.#elsewhere(flow, endpoint),
+      elsewhere: one ? [] : askElsewhere(ask, flow, this.endpoints(), endpoint),
       targetGroup: this.targetGroup,
       crossZone: this.crossZone,
       onIdleTimeout: this.#resetOnIdle,
       snapshot: this.#snapshot,
       targetOf: (slot) => this.#targetOf(slot),
     });
-  }
-
-  /** Other endpoints that have a flow of their own with this tuple. */
-  #elsewhere(flow: FlowTuple | Uint8Array, asked: Endpoint): Endpoint[] {
-    if (this.targetGroup.scope === 'gateway') return [];
-    const packet = flow instanceof Uint8Array ? flow : tuplePacket(flow, TCP_ACK);
-    const others = this.endpoints().filter((endpoint) => endpoint !== asked);
-    return others
-      .slice(0, ELSEWHERE_MAX)
-      .filter(({ index }) => this.#native.explain(packet, index, this.nowMs()).pinned);
-  }
-
-  #explain(flow: FlowTuple | Uint8Array, index: number): NativeExplanation {
-    const ask = (packet: Uint8Array) => this.#native.explain(packet, index, this.nowMs());
-    if (flow instanceof Uint8Array) return ask(flow);
-    const established = ask(tuplePacket(flow, TCP_ACK));
-    return established.pinned ? established : ask(tuplePacket(flow, TCP_SYN));
   }
 
   #endpointFor(reference: unknown): Endpoint {
@@ -357,13 +345,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   ): Endpoint {
     this.checkOpen();
     const id = endpointIdText(settings);
-    if (this.#endpoints.has(id)) {
-      throw new GatewayError(
-        'ERR_GWLB_DUPLICATE_ENDPOINT',
-        `endpoint.id: expected an id that no endpoint has, received "${id}"`,
-        { field: 'endpoint.id' },
-      );
-    }
+    if (this.#endpoints.has(id)) throw duplicateEndpoint(id);
     const now = performance.now();
     const index = this.#indices.allocate(now);
     if (index < 0) throw tooManyEndpoints(this.#endpoints.size);
@@ -510,12 +492,4 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       if (name === 'flow' && this.listenerCount('flow') === 0) this.#pump.stop();
     });
   }
-}
-
-function tooManyEndpoints(count: number): GatewayError {
-  return new GatewayError(
-    'ERR_GWLB_ENDPOINT_LIMIT',
-    `endpoint: expected at most ${ENDPOINTS_MAX} endpoints (the numbers of removed ones wait until ` +
-      `their flows have ended), received one more than the ${count} there are`,
-  );
 }
