@@ -59,6 +59,8 @@ export interface NativeGatewayConfig {
   promoteOnIngress: boolean;
   /** Answer packets that are too long with ICMP errors. */
   pathMtuDiscovery: boolean;
+  /** 0: off; 0xffff: as endpoints' and paths' MTUs say (`setPathMtu`). */
+  clampMss: number;
   /** Answer TCP packets of no flow with a RST. */
   resetOnIdle: boolean;
   /** Count packets and bytes of each flow, 32 more bytes a flow. */
@@ -252,6 +254,8 @@ export interface NativeGatewayControl {
   setIdleTimeouts(tcpMs: number, otherMs: number): void;
   setFailOpen(failOpen: boolean): void;
   setResetOnIdle(resetOnIdle: boolean): void;
+  /** The longest inner packet that the ways to targets and peers have room for; 0: not known. */
+  setPathMtu(bytes: number): void;
   /** The key before stays good for tags for `overlapMs` from now on. */
   setCookieKey(key: Uint8Array, nowMs: number, overlapMs: number): void;
   /**
@@ -273,7 +277,8 @@ export interface NativeGatewayControl {
 }
 
 export interface NativeGateway extends NativeGatewayControl {
-  setEndpoint(index: number, endpoint: NativeEndpoint): void;
+  /** `cuts`: packets that are too long and may be cut are forwarded, as if they were. */
+  setEndpoint(index: number, endpoint: NativeEndpoint & { cuts: boolean }): void;
   /**
    * Decides about `count` packets of the batch with this number, of the endpoint with this index, or
    * with 0xffff of those that batch.endpoint[i] says. Like `fromTargets`, throws a RangeError that
@@ -463,6 +468,11 @@ export interface NativeBinding {
   removeTun(name: string, netns: string): void;
   /** The routes and rules of a network namespace ('': the current one). Throws system errors. */
   readRoutes(netns: string): NativeRoutingTables;
+  /**
+   * The smallest path MTU from `source` to these addresses that the kernel knows, outer packet; 0 where
+   * none can be reached. Throws system errors.
+   */
+  pathMtu(source: number, addresses: Uint32Array, netns: string): number;
 }
 
 const require = createRequire(import.meta.url);

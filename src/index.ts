@@ -90,6 +90,7 @@ export {
 } from './gateway/gateway-load-balancer.js';
 export type { ListenerAttributes } from './gateway/listener-attributes.js';
 export type {
+  ClampMss,
   GatewayBaseOptions,
   GatewayLimits,
   IdleTimeout,

@@ -10,7 +10,8 @@
 // may hold a train: several datagrams that came in one receive, one behind the other. Then packet i
 // is not in slot i, and may only use [begin[i], end[i]) of the block. And one packet may be a
 // super-packet, which stands for packets[i] packets of segment[i] payload bytes each (the last may
-// be shorter), all with the same `headers[i]` bytes of headers; it is cut where it leaves.
+// be shorter), all with the same `headers[i]` bytes of headers; it is cut where it leaves. One that
+// stands for a single packet is that packet, and leaves in IP fragments.
 #pragma once
 
 #include <cstddef>
@@ -102,12 +103,17 @@ class PacketBatch {
     return segment[i] == 0 ? length[i] : headers[i] + uint32_t{segment[i]};
   }
   bool is_super(uint32_t i) const { return segment[i] != 0; }
+  bool is_fragmented(uint32_t i) const { return segment[i] != 0 && packets[i] == 1; }
   // Packet i stands for `count` packets from now on; its IP header is its first byte now.
   void make_super(uint32_t i, uint16_t count, uint16_t header_bytes, uint16_t segment_bytes) {
     inner[i] = offset[i];
     packets[i] = count;
     headers[i] = header_bytes;
     segment[i] = segment_bytes;
+  }
+  // Packet i leaves in fragments of so many payload bytes (wire/fragment.h).
+  void make_fragmented(uint32_t i, uint16_t header_bytes, uint16_t segment_bytes) {
+    make_super(i, 1, header_bytes, segment_bytes);
   }
   // Packet i is one packet from now on.
   void make_ordinary(uint32_t i) {

@@ -155,6 +155,7 @@ io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& 
   // Every worker knows the endpoint before any reads its first packet, which may cross at once.
   gateway::EndpointSpec spec = endpoint;
   spec.kind = gateway::EndpointKind::tun;
+  spec.cuts = true;
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, spec); });
   devices_[index] = {device, std::move(opened)};
   error = attach(index, devices_[index].tun);
@@ -205,7 +206,9 @@ io::OsError GatewayEngine::restore_tun(uint16_t index) {
 void GatewayEngine::add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint) {
   GWLB_ASSERT(index < base::kEndpointsMax);
   if (devices_[index].tun != nullptr) remove_endpoint(index);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, endpoint); });
+  gateway::EndpointSpec spec = endpoint;
+  spec.cuts = true;
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, spec); });
 }
 
 void GatewayEngine::remove_endpoint(uint16_t index) {
@@ -225,6 +228,10 @@ void GatewayEngine::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
 
 void GatewayEngine::set_fail_open(bool fail_open) {
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_fail_open(fail_open); });
+}
+
+void GatewayEngine::set_path_mtu(uint32_t bytes) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_path_mtu(bytes); });
 }
 
 void GatewayEngine::set_reset_on_idle(bool reset_on_idle) {

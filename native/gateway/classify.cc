@@ -192,7 +192,8 @@ GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, 
   }
   const DropReason reason = classify_inner(state, batch, i);
   if (reason != DropReason::none) return reason;
-  return batch.longest(i) > run.mtu ? DropReason::inner_too_big : DropReason::none;
+  if (batch.longest(i) <= run.mtu || cut_entering(state, batch, i)) return DropReason::none;
+  return DropReason::inner_too_big;
 }
 
 // Opens the inner Ethernet header, if that is what the peer is configured to send.
@@ -391,7 +392,7 @@ GWLB_HOT void prefetch(const PacketBatch& batch, uint32_t i, bool enters, bool m
 template <class Classify>
 void classify_each(Gateway::State& state, PacketBatch& batch, bool enters, Classify classify) {
   Scratch& s = state.scratch;
-  s.keys4.count = s.keys6.count = s.waiting_count = s.too_big_count = 0;
+  s.keys4.count = s.keys6.count = s.waiting_count = s.too_big_count = s.cut_count = 0;
   const uint32_t count = batch.count;
   const bool more = !state.bare_geneve;
   for (uint32_t i = 0; i < std::min(count, kAhead); ++i) prefetch(batch, i, enters, more);

@@ -23,6 +23,8 @@ namespace gwlb::gateway {
   X(packets_replied, "packets answered by the gateway itself (ICMP errors, RST)")               \
   X(resets_sent, "the RST among those answers")                                                 \
   X(packets_held, "later fragments that waited for their first one")                            \
+  X(packets_fragmented, "packets longer than the endpoint's MTU that left in fragments")        \
+  X(mss_clamped, "SYN and SYN-ACK packets whose maximum segment size was lowered (clampMss)")   \
   X(flows_new, "flows opened")                                                                  \
   X(flows_ended, "flows ended: closed, expired or evicted")                                     \
   X(flows_moved, "flows that moved to another target")                                          \

@@ -429,6 +429,9 @@ GWLB_HOT bool go_back(Gateway::State& state, PacketBatch& batch, uint32_t i, con
 template <class Key>
 GWLB_APART void decide_other(Gateway::State& state, PacketBatch& batch, uint32_t i,
                              const Seen& seen) {
+  if (state.config.clamp_mss != 0 && (seen.tcp_flags & wire::kSyn) != 0 && has_tcp_header(seen)) {
+    clamp_syn(state, batch, i);
+  }
   if (seen.role == Role::ingress) {
     decide_ingress<Key>(state, batch, i, seen);
   } else {
@@ -481,6 +484,7 @@ void decide(Gateway::State& state, PacketBatch& batch) {
       decide_one<flow::FlowKey6>(state, batch, i, seen);
     }
   }
+  if (s.cut_count != 0) count_cut(state, batch);
   count_active(state);
 }
 

@@ -59,12 +59,14 @@ inline bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32
 GWLB_HOT bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i) {
   state.run_of(batch.endpoint[i]);
   EndpointRun& run = state.run;
-  if (batch.longest(i) > run.mtu) {
+  const bool too_long = batch.longest(i) > run.mtu;
+  if (too_long && !cut_to_mtu(state, batch, i)) {
     return dropped(state, batch, i, base::DropReason::inner_too_big);
   }
   const uint32_t packets = batch.is_super(i) ? batch.packets[i] : 1;
   const uint64_t bytes = batch.is_super(i) ? batch.bytes(i) : batch.length[i];
   if (run.wraps && !wrap_for_peer(state, batch, i)) return false;
+  if (too_long) state.counters.add(GatewayCounter::packets_fragmented);
   run.packets_out += packets;
   run.bytes_out += bytes;
   return true;

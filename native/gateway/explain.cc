@@ -1,5 +1,6 @@
 // The decision for one packet, without making it.
 #include "gateway/state.h"
+#include "wire/fragment.h"
 
 namespace gwlb::gateway {
 
@@ -134,7 +135,9 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
   if (quoted && !wire::parse_icmp_quote(packet, inner, &keyed).ok()) {
     return failed(DropReason::icmp_bad_quote);
   }
-  if (inner.total_length > state.mtu_of(endpoint)) return failed(DropReason::inner_too_big);
+  const uint32_t mtu = state.mtu_of(endpoint);
+  const bool cuts = state.endpoints.at(endpoint).cuts && wire::fragment_payload(packet, mtu) != 0;
+  if (inner.total_length > mtu && !cuts) return failed(DropReason::inner_too_big);
   out.quoted = quoted;
   if (state.config.stickiness == flow::Stickiness::five_tuple &&
       (keyed.flags & wire::kLaterFragment) != 0) {

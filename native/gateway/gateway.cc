@@ -122,6 +122,8 @@ void Gateway::set_reset_on_idle(bool reset_on_idle) {
   state_->config.reset_on_idle = reset_on_idle;
 }
 
+void Gateway::set_path_mtu(uint32_t bytes) { state_->path_mtu = bytes; }
+
 void Gateway::set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms) {
   state_->previous_cookie_key = state_->config.cookie_key;
   state_->previous_cookie_key_until_ms = now_ms + overlap_ms;

@@ -48,7 +48,9 @@ struct GatewayConfig {
   Promotion promotion = Promotion::returned;
   bool path_mtu_discovery = true;  // answer what is too long with an ICMP error
   bool reset_on_idle = false;      // answer TCP packets of no flow with a RST
-  bool flow_counters = false;      // 32 more bytes a flow
+  // Of TCP connections that are opened through here: no more than this; 0: as they say.
+  uint16_t clamp_mss = 0;
+  bool flow_counters = false;  // 32 more bytes a flow
   // For embedders that put whole IP packets on the wire: also write (and expect) IPv4 and UDP.
   bool outer_headers = false;
   uint32_t address = 0;  // own address, host order; outer source with outer_headers
@@ -57,6 +59,10 @@ struct GatewayConfig {
   uint16_t source_port_count = 256;
   uint32_t events = 4096;  // flow events kept until they are drained; 0: none
 };
+
+// GatewayConfig::clamp_mss: what the endpoint's MTU and the path to targets and peers have room
+// for.
+inline constexpr uint16_t kClampMssAuto = 0xffff;
 
 // A data-path check of a target: a packet as of a flow, of an endpoint that no gateway has, with
 // the cookie slot << 20 | nonce. The target returns it like any other.
@@ -70,6 +76,8 @@ struct EndpointSpec {
   uint64_t id = 0;  // as carried in the endpoint id option
   uint16_t zone = 0;
   uint32_t mtu = 0;  // 0: the gateway's
+  // Whoever sends its packets cuts those that is_fragmented() says.
+  bool cuts = false;
   // kind geneve: the peer that is this endpoint.
   uint32_t peer = 0;
   uint16_t peer_port = 6081;
@@ -194,6 +202,9 @@ class Gateway {
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
   void set_reset_on_idle(bool reset_on_idle);
+  // The longest inner packet that fits every path to targets and peers, for kClampMssAuto; 0: not
+  // known, which is the beginning.
+  void set_path_mtu(uint32_t bytes);
   // Tags with the key before stay good until now_ms + overlap_ms.
   void set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms);
   // Every flow is reported once in about this time (`lives`); 0: never.

@@ -1,6 +1,7 @@
 // The gateway's inside, shared by the files of this folder and by nobody else.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "flow/flow_table.h"
@@ -117,6 +118,9 @@ struct Scratch {
   // Packets to be answered with an ICMP error, which may need their hash.
   uint32_t too_big_count;
   uint16_t too_big[base::kBatchPacketsMax];
+  // Packets that entered and are to leave in fragments.
+  uint32_t cut_count;
+  uint16_t cut[base::kBatchPacketsMax];
 };
 
 // What consecutive packets of one endpoint have in common, and their counts, which are added to the
@@ -125,6 +129,7 @@ struct EndpointRun {
   uint16_t endpoint = base::kNoEndpoint;  // one that exists, or none
   uint16_t scope = 0;                     // of its keys
   bool wraps = false;                     // its packets leave in GENEVE of their own
+  bool cuts = false;                      // and those that are too long in fragments
   uint32_t mtu = 0;
   uint64_t id = 0;
   uint64_t key_tail = 0;  // of packets with ports
@@ -196,6 +201,8 @@ struct Gateway::State {
   base::HashKey previous_cookie_key;
   uint64_t previous_cookie_key_until_ms = 0;  // 0: there is none
 
+  uint32_t path_mtu = 0;  // 0: not known
+
   uint32_t error_tokens = kErrorBurst;
   uint64_t error_tokens_ms = 0;
 
@@ -214,6 +221,7 @@ struct Gateway::State {
     run.endpoint = endpoint;
     run.scope = scope_of(endpoint);
     run.wraps = spec.kind == EndpointKind::geneve;
+    run.cuts = spec.cuts;
     run.mtu = mtu_of(endpoint);
     run.id = spec.id;
     run.key_tail = flow::key_tail(key_rule.kind, run.scope);
@@ -259,6 +267,14 @@ struct Gateway::State {
   uint32_t mtu_of(uint16_t endpoint) const {
     const uint32_t own = endpoints.at(endpoint).mtu;
     return own != 0 && own < config.mtu ? own : config.mtu;
+  }
+  // The most that the ends of a connection through this endpoint may tell each other. (IP and TCP
+  // headers without options, RFC 6691; a path for less than what every host takes is none.)
+  uint16_t mss_of(uint16_t endpoint, uint8_t version) const {
+    if (config.clamp_mss != kClampMssAuto) return config.clamp_mss;
+    uint32_t mtu = mtu_of(endpoint);
+    if (path_mtu != 0) mtu = std::min(mtu, std::max(path_mtu, base::kInnerBytesMin));
+    return static_cast<uint16_t>(mtu - (version == 4 ? 40 : 60));
   }
   // With one scope for all endpoints both directions may enter by different ones, and the cookie
   // has to be the same.
@@ -440,5 +456,19 @@ void answer_with_reset(Gateway::State& state, batch::PacketBatch& batch, uint32_
                        base::DropReason reason);
 // With an ICMP error that says the MTU.
 void answer_too_big(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+
+// --- fit.cc: packets that are too long for their endpoint and may leave in fragments, and how long
+// those of a connection may become ---
+
+// Packet i, a bare inner packet longer than the run's MTU, is to leave in fragments. False: it must
+// not, and nothing is done.
+bool cut_to_mtu(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+// The same of one that enters, whose fragments may come back in any order.
+bool cut_entering(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+// Counts those of cut_entering() that go on.
+void count_cut(Gateway::State& state, const batch::PacketBatch& batch);
+// Lowers the maximum segment size in packet i, a bare SYN or SYN-ACK, with
+// GatewayConfig::clamp_mss.
+void clamp_syn(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 
 }  // namespace gwlb::gateway

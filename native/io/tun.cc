@@ -15,6 +15,7 @@
 #include "io/netlink.h"
 #include "io/netns.h"
 #include "io/vnet_header.h"
+#include "wire/fragment.h"
 #include "wire/inner.h"
 #include "wire/segment.h"
 
@@ -223,7 +224,27 @@ uint32_t TunQueue::receive(PacketBatch& batch, uint16_t endpoint, bool* more, Os
   return batch.count - first;
 }
 
+// Of a packet that is longer than the device's MTU.
+void TunQueue::send_fragments(PacketBatch& batch, uint32_t i) {
+  wire::Ipv4Fragments cut;
+  const bool ok = wire::parse_fragments(batch.packet(i), batch.length[i], batch.segment[i], &cut);
+  GWLB_ASSERT(ok);
+  VnetHeader none;
+  uint8_t header[wire::kIpv4HeaderBytesMax];
+  for (uint32_t k = 0; k < cut.count; ++k) {
+    wire::write_fragment_header(cut, k, header);
+    const iovec vectors[] = {
+        {&none, sizeof none},
+        {header, wire::fragment_headers(cut, k)},
+        {const_cast<uint8_t*>(wire::fragment_payload_at(cut, k)), wire::fragment_payload(cut, k)}};
+    const int why = vnet_ ? write_all(fd_, vectors, 3) : write_all(fd_, vectors + 1, 2);
+    // Without one of them the others are of no use.
+    if (why != 0) return batch.drop(i, refusal(why));
+  }
+}
+
 void TunQueue::send_one(PacketBatch& batch, uint32_t i) {
+  if (batch.is_fragmented(i)) return send_fragments(batch, i);
   VnetHeader header;
   wire::SuperPacket super;
   if (batch.is_super(i) &&

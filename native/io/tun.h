@@ -73,6 +73,7 @@ class TunQueue {
   struct Writer;  // what putting together takes
   bool receive_one(batch::PacketBatch& batch, uint32_t i, OsError* error);
   void send_one(batch::PacketBatch& batch, uint32_t i);
+  void send_fragments(batch::PacketBatch& batch, uint32_t i);
   void send_runs(batch::PacketBatch& batch, const uint16_t* packets, uint32_t n);
   bool send_run(batch::PacketBatch& batch, const uint16_t* packets, const wire::CoalescedRun& run,
                 const uint16_t* order);

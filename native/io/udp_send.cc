@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "io/udp.h"
 #include "io/udp_socket.h"
+#include "wire/fragment.h"
 #include "wire/segment.h"
 
 namespace gwlb::io {
@@ -52,6 +53,22 @@ bool leaves(uint8_t verdict) {
 // The kernel does not send this as a train; one by one it may.
 bool refuses_train(int number) {
   return number == EINVAL || number == EMSGSIZE || number == EIO || number == EOPNOTSUPP;
+}
+
+// One of those that a packet is cut into: its headers are written, its payload lies where it did.
+struct Piece {
+  uint32_t headers;
+  const uint8_t* payload;
+  uint32_t bytes;
+};
+Piece write_piece(const wire::SuperPacket& super, uint32_t k, uint8_t* to) {
+  wire::write_segment_headers(super, k, to);
+  return {super.headers, wire::segment_payload_at(super, k), wire::segment_payload(super, k)};
+}
+Piece write_piece(const wire::Ipv4Fragments& cut, uint32_t k, uint8_t* to) {
+  wire::write_fragment_header(cut, k, to);
+  return {wire::fragment_headers(cut, k), wire::fragment_payload_at(cut, k),
+          wire::fragment_payload(cut, k)};
 }
 
 struct alignas(cmsghdr) TrainControl {
@@ -277,32 +294,47 @@ class UdpSender::Sending {
     return true;
   }
 
-  // Cuts super-packet i into trains: headers are written beside, payloads stay where they are.
+  // Cuts packet i: headers are written beside, payloads stay where they are.
   void add_super(uint16_t i) {
-    wire::SuperPacket super;
     const uint32_t prefix = batch_.inner[i] - batch_.offset[i];
-    const bool ok = wire::parse_super_packet(batch_.packet(i) + prefix, batch_.length[i] - prefix,
-                                             batch_.segment[i], &super);
-    GWLB_ASSERT(ok && prefix <= base::kHeadroom);
-    const uint32_t header = prefix + super.headers;
-    const uint32_t each = header + super.segment;
-    const bool train = trains_ && each <= m_.train_bytes_max;
+    const uint8_t* inner = batch_.packet(i) + prefix;
+    const uint32_t length = batch_.length[i] - prefix;
+    bool ok = prefix <= base::kHeadroom;
+    if (batch_.is_fragmented(i)) {
+      wire::Ipv4Fragments cut;
+      ok = ok && wire::parse_fragments(inner, length, batch_.segment[i], &cut);
+      if (ok) add_pieces(i, prefix, cut, cut.even());
+    } else {
+      wire::SuperPacket super;
+      ok = ok && wire::parse_super_packet(inner, length, batch_.segment[i], &super);
+      if (ok) add_pieces(i, prefix, super, true);
+    }
+    GWLB_ASSERT(ok);
+  }
+
+  // As trains where the pieces are `even`: all but the last of one length. What is in front of the
+  // inner packet, `prefix` bytes, is in front of each.
+  template <class Cut>
+  void add_pieces(uint16_t i, uint32_t prefix, const Cut& cut, bool even) {
+    const uint32_t header_max = prefix + cut.headers;
+    const uint32_t each = header_max + cut.segment;
+    const bool train = trains_ && even && each <= m_.train_bytes_max;
     const uint32_t fit = train ? std::min(kTrainSegmentsMax, kTrainPayloadMax / each) : 1;
-    for (uint32_t from = 0; from < super.count;) {
-      const uint32_t count = std::min<uint32_t>(std::max(fit, 1u), super.count - from);
+    for (uint32_t from = 0; from < cut.count;) {
+      const uint32_t count = std::min<uint32_t>(std::max(fit, 1u), cut.count - from);
       if (messages_ == kMessages || vectors_ + 2 * count > kVectors ||
-          header_bytes_ + count * header > kHeaderBytes) {
+          header_bytes_ + count * header_max > kHeaderBytes) {
         flush();
       }
       const uint32_t k = open_message(i);
       for (uint32_t s = from; s < from + count; ++s) {
         uint8_t* to = m_.segment_headers + header_bytes_;
         std::memcpy(to, batch_.packet(i), prefix);
-        wire::write_segment_headers(super, s, to + prefix);
+        const Piece piece = write_piece(cut, s, to + prefix);
+        const uint32_t header = prefix + piece.headers;
         header_bytes_ += header;
         m_.vectors[vectors_++] = {to, header};
-        m_.vectors[vectors_++] = {const_cast<uint8_t*>(wire::segment_payload_at(super, s)),
-                                  wire::segment_payload(super, s)};
+        m_.vectors[vectors_++] = {const_cast<uint8_t*>(piece.payload), piece.bytes};
       }
       m_.headers[k].msg_hdr.msg_iovlen = 2 * count;
       m_.segments[k] = static_cast<uint16_t>(count);
@@ -318,7 +350,8 @@ class UdpSender::Sending {
     if (batch_.is_super(i)) {
       m_.lost[i] = static_cast<uint16_t>(m_.lost[i] + count);
       batch_.drop(i, why);
-      batch_.packets[i] = m_.lost[i];
+      // A packet of which one fragment is lost is lost.
+      if (!batch_.is_fragmented(i)) batch_.packets[i] = m_.lost[i];
       return;
     }
     for (uint32_t n = 0; n < from; ++n) i = m_.next[i];

@@ -60,6 +60,7 @@ bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
       !fields.boolean("failOpen", &out->fail_open) ||
       !fields.boolean("promoteOnIngress", &promote_on_ingress) ||
       !fields.boolean("pathMtuDiscovery", &out->path_mtu_discovery) ||
+      !fields.number("clampMss", 0, 0xffff, &out->clamp_mss) ||
       !fields.boolean("resetOnIdle", &out->reset_on_idle) ||
       !fields.boolean("flowCounters", &out->flow_counters) ||
       !fields.number("events", 0, kEventsMax, &out->events)) {

@@ -140,6 +140,10 @@ bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out) {
          read_number(info.Env(), info[2], "overlapMs", 0, 0x7fffffff, &out->overlap_ms);
 }
 
+bool read_path_mtu(const Napi::CallbackInfo& info, uint32_t* bytes) {
+  return read_number(info.Env(), info[0], "pathMtu", 0, 0xffff, bytes);
+}
+
 bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out) {
   return read_number(info.Env(), info[0], "intervalMs", 0, 0x7fffffff, out);
 }

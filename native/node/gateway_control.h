@@ -33,6 +33,8 @@ struct CookieKey {
   uint32_t overlap_ms;
 };
 bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out);
+// Inner bytes, 0 for not known.
+bool read_path_mtu(const Napi::CallbackInfo& info, uint32_t* bytes);
 bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out);
 
 // previewFlows: `preview` as Gateway::preview; false where it threw.

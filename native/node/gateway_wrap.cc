@@ -28,6 +28,7 @@ struct Gateway {
   int64_t bytes;
   std::unique_ptr<gateway::Gateway> core;
   Targets targets;
+  bool cuts = false;  // some endpoint's packets are to be cut
 };
 
 std::unique_ptr<Gateway> construct(const Napi::CallbackInfo& info) {
@@ -62,10 +63,20 @@ napi_value set_targets(const Napi::CallbackInfo& info, Gateway& self) {
 napi_value set_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
   uint16_t index;
   gateway::EndpointSpec endpoint;
+  Fields fields;
   if (read_endpoint_index(info.Env(), info[0], &index) &&
-      read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint)) {
+      read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint) &&
+      Fields::open(info.Env(), info[1], "endpoint", &fields) &&
+      fields.boolean("cuts", &endpoint.cuts)) {
+    self.cuts |= endpoint.cuts;
     self.core->set_endpoint(index, endpoint);
   }
+  return nullptr;
+}
+
+napi_value set_path_mtu(const Napi::CallbackInfo& info, Gateway& self) {
+  uint32_t bytes;
+  if (read_path_mtu(info, &bytes)) self.core->set_path_mtu(bytes);
   return nullptr;
 }
 
@@ -138,6 +149,12 @@ bool read_time(const Napi::CallbackInfo& info, size_t at, uint64_t* out) {
   return read_integer(info.Env(), info[at], "nowMs", 0, kIntegerMax, out);
 }
 
+// JavaScript has packets as a whole: it does not cut them.
+void make_whole(const Gateway& self, batch::PacketBatch& batch) {
+  if (!self.cuts) return;
+  for (uint32_t i = 0; i < batch.count; ++i) batch.make_ordinary(i);
+}
+
 napi_value to_targets(const Napi::CallbackInfo& info, Gateway& self) {
   batch::PacketBatch* batch;
   uint16_t endpoint;
@@ -148,6 +165,7 @@ napi_value to_targets(const Napi::CallbackInfo& info, Gateway& self) {
   }
   if (endpoint != base::kNoEndpoint) std::fill_n(batch->endpoint, batch->count, endpoint);
   self.core->to_targets(*batch, now_ms);
+  make_whole(self, *batch);
   return nullptr;
 }
 
@@ -156,6 +174,7 @@ napi_value from_targets(const Napi::CallbackInfo& info, Gateway& self) {
   uint64_t now_ms;
   if (read_time(info, 2, &now_ms) && read_batch(info, 0, &batch)) {
     self.core->from_targets(*batch, now_ms);
+    make_whole(self, *batch);
   }
   return nullptr;
 }
@@ -223,6 +242,7 @@ napi_value gateway_class(napi_env env) {
                method<Gateway, set_idle_timeouts>("setIdleTimeouts"),
                method<Gateway, set_fail_open>("setFailOpen"),
                method<Gateway, set_reset_on_idle>("setResetOnIdle"),
+               method<Gateway, set_path_mtu>("setPathMtu"),
                method<Gateway, set_cookie_key>("setCookieKey"),
                method<Gateway, set_report_interval>("setReportInterval"),
                method<Gateway, preview_flows>("previewFlows"),

@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "io/netns.h"
+#include "io/path_mtu.h"
 #include "node/addon.h"
 
 namespace gwlb::node {
@@ -24,9 +25,29 @@ napi_value open_tcp_socket(const Napi::CallbackInfo& info) {
   return nullptr;
 }
 
+// pathMtu(source, addresses, netns)
+napi_value path_mtu(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  uint32_t source;
+  uint32_t* addresses;
+  size_t count;
+  std::string netns;
+  if (!read_number(env, info[0], "source", 0, 0xffffffff, &source) ||
+      !read_text(env, info[2], "netns", kNamespaceBytesMax, &netns) ||
+      !read_words(env, info[1], "addresses", &addresses, &count)) {
+    return nullptr;
+  }
+  uint32_t mtu = 0;
+  const io::OsError error = io::path_mtu(source, addresses, count, netns, &mtu);
+  if (error.ok()) return number_value(env, mtu);
+  throw_system_error(env, error);
+  return nullptr;
+}
+
 }  // namespace
 
 void add_socket_functions(napi_env env, ObjectBuilder& exports) {
+  exports.value("pathMtu", plain_function<path_mtu>(env, "pathMtu"));
   exports.value("openTcpSocket", plain_function<open_tcp_socket>(env, "openTcpSocket"));
 }
 

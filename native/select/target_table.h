@@ -82,8 +82,8 @@ class TargetTable {
     return zone < zones_ ? tables_[cross_zone_ ? 0 : zone].rows.get() : nullptr;
   }
 
-  // How many rows each slot has, of its zone or with cross_zone of the one table; kTargetsMax numbers.
-  // Reads every row.
+  // How many rows each slot has, of its zone or with cross_zone of the one table; kTargetsMax
+  // numbers. Reads every row.
   std::vector<uint32_t> row_counts() const;
 
   // Every slot number has an answer: one that is not in use has flags 0.

@@ -3,6 +3,7 @@ import type { HealthCheckOptions } from '../control/health-options.js';
 import type { TargetGroupOptions, TargetSpec, TargetTcpReset } from '../control/options.js';
 import type { EndpointOptions } from '../gateway/gateway-load-balancer.js';
 import type {
+  ClampMss,
   GatewayLimits,
   IdleTimeout,
   ListenerTcpReset,
@@ -30,6 +31,7 @@ export interface GatewayConfig {
   cookieCheck: 'lenient' | 'strict';
   promotion: 'return' | 'ingress';
   pathMtuDiscovery: boolean;
+  clampMss: ClampMss;
   sendTcpReset: Required<ListenerTcpReset>;
   /** Absent: random for each start. */
   hashKey?: Uint8Array;

@@ -263,6 +263,7 @@ function configOf(given: Given): Config {
       cookieCheck: gateway.cookieCheck ?? 'lenient',
       promotion: gateway.promotion ?? 'return',
       pathMtuDiscovery: gateway.pathMtuDiscovery ?? true,
+      clampMss: gateway.clampMss ?? 'off',
       sendTcpReset: { onIdleTimeout: gateway.sendTcpReset?.onIdleTimeout ?? false },
       ...keysOf(gateway),
     },

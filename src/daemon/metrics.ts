@@ -154,6 +154,12 @@ export class GatewayMetrics {
     plain('packets_replied', 'Packets answered by the gateway itself.', 'packetsReplied');
     plain('resets_sent', 'RST packets among those answers.', 'resetsSent');
     plain('packets_held', 'Later fragments that waited for their first one.', 'packetsHeld');
+    plain(
+      'packets_fragmented',
+      "Packets longer than the endpoint's MTU that left in fragments.",
+      'packetsFragmented',
+    );
+    plain('mss_clamped', 'SYN packets whose maximum segment size was lowered.', 'mssClamped');
     plain('flows_new', 'Flows opened.', 'flowsNew');
     plain('flows_ended', 'Flows closed, expired or evicted.', 'flowsEnded');
     plain('flows_moved', 'Flows that moved to another target.', 'flowsMoved');

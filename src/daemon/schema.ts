@@ -94,6 +94,7 @@ const gateway = z.strictObject({
   cookieCheck: gatewayValue('cookieCheck').optional(),
   promotion: gatewayValue('promotion').optional(),
   pathMtuDiscovery: gatewayValue('pathMtuDiscovery').optional(),
+  clampMss: gatewayValue('clampMss').optional(),
   sendTcpReset: z
     .strictObject({
       onIdleTimeout: gatewayValue('sendTcpReset', (onIdleTimeout) => ({

@@ -28,6 +28,10 @@ export interface GatewayTotals {
   resetsSent: number;
   /** Later fragments that waited for their first one. */
   packetsHeld: number;
+  /** Packets longer than the endpoint's MTU that left in fragments. */
+  packetsFragmented: number;
+  /** SYN and SYN-ACK packets whose maximum segment size was lowered (`clampMss`). */
+  mssClamped: number;
   flowsNew: number;
   /** Flows ended: closed, expired or evicted. */
   flowsEnded: number;

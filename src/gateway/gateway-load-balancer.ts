@@ -23,6 +23,7 @@ import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './dev
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
 import { listenError } from './listen-error.js';
 import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
+import { type PathWatch, watchPaths } from './path-mtu.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
 
 export interface ListenOptions extends GatewayBaseOptions {
@@ -129,6 +130,8 @@ export class GatewayLoadBalancer extends GatewayControl {
   readonly #offAbort: () => void;
   readonly #devices: DeviceWatch;
   #failure: GatewayError | null = null;
+  /** For `clampMss: 'auto'`. */
+  readonly #paths: PathWatch | null;
 
   /**
    * Opens the sockets and starts to forward. Nothing is left open where it rejects: with a
@@ -179,6 +182,8 @@ export class GatewayLoadBalancer extends GatewayControl {
     this.netns = checked.udp.netns || null;
     this.workers = checked.workers;
     this.sourcePorts = engine.sourcePorts;
+    this.#paths = watchPaths({ ...checked.base.config, ...checked.udp }, engine);
+    this.#paths?.look(this);
     this.#alive = new KeepAlive(() => this.#look(), LOOK_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
   }
@@ -375,6 +380,7 @@ export class GatewayLoadBalancer extends GatewayControl {
 
   #look(): void {
     this.samplePeaks(performance.now());
+    this.#paths?.look(this);
     this.#checkFailure();
     this.#devices.look(this.endpoints());
   }

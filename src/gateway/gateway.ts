@@ -48,6 +48,11 @@ export class Gateway extends GatewayControl {
   readonly outerHeaders: boolean;
   /** The outer UDP source ports. */
   readonly sourcePorts: Required<SourcePorts>;
+  /**
+   * @internal Whether packets that are too long and may be cut are forwarded, as by endpoints whose
+   * packets leave through sockets and devices of ours (replay). Of endpoints that are made afterwards.
+   */
+  cutsPackets = false;
   readonly #native: NativeGateway;
   #lastNow: number | null = null;
   #offsetMs = 0;
@@ -80,7 +85,8 @@ export class Gateway extends GatewayControl {
     const given = checkOptions('endpoint', options, ['id', 'zone', 'mtu']);
     const settings = checkEndpoint('endpoint', given, this.mtu);
     return this.addEndpoint(settings, (index, zone) => {
-      this.#native.setEndpoint(index, { id: settings.id, zone, mtu: settings.mtu });
+      const { id, mtu } = settings;
+      this.#native.setEndpoint(index, { id, zone, mtu, cuts: this.cutsPackets });
       return { kind: 'batch', device: null, netns: null, peer: null };
     });
   }

@@ -55,6 +55,9 @@ export interface SourcePorts {
  */
 export type MidStream = 'auto' | 'drop' | 'pickup';
 
+/** Whether and to what the maximum segment size of TCP connections is lowered. */
+export type ClampMss = 'off' | 'auto' | number | false;
+
 export interface ListenerTcpReset {
   /**
    * Answer a TCP packet of no flow that does not open one with a RST to its sender, instead of dropping
@@ -94,6 +97,13 @@ export interface GatewayBaseOptions {
    * Big (RFC 8201), at most 1000 a second. Default true; AWS does not.
    */
   pathMtuDiscovery?: boolean;
+  /**
+   * Lower the maximum segment size that SYN and SYN-ACK packets tell, IPv4 and IPv6, for paths on which
+   * ICMP errors are lost: to so many bytes, 88–8460, or with `'auto'` to what the endpoint's MTU has room
+   * for, and with a `GatewayLoadBalancer` the paths to targets and peers as the kernel knows them. It is
+   * never raised, and none is added. Default `'off'` (`false` is the same).
+   */
+  clampMss?: ClampMss;
   /** RST answers of the listener. */
   sendTcpReset?: ListenerTcpReset;
   /**
@@ -122,6 +132,7 @@ export const BASE_KEYS = [
   'cookieCheck',
   'promotion',
   'pathMtuDiscovery',
+  'clampMss',
   'sendTcpReset',
   'flowCounters',
   'attachmentId',
@@ -202,6 +213,7 @@ export function checkBase(
       failOpen: group.failOpen,
       promoteOnIngress: promotion === 'ingress',
       pathMtuDiscovery: checkBoolean(`${field}.pathMtuDiscovery`, given.pathMtuDiscovery ?? true),
+      clampMss: checkClampMss(`${field}.clampMss`, given.clampMss ?? 'off'),
       resetOnIdle: checkListenerReset(`${field}.sendTcpReset`, given.sendTcpReset ?? {}),
       flowCounters: checkBoolean(`${field}.flowCounters`, given.flowCounters ?? false),
       outerHeaders: false,
@@ -212,6 +224,19 @@ export function checkBase(
       events: EVENTS,
     },
   };
+}
+
+/** The least that Linux takes, and what fits the largest inner packet of IPv4. */
+const MSS_MIN = 88;
+const MSS_MAX = INNER_BYTES_MAX - 40;
+/** As native code says `'auto'`. */
+export const CLAMP_MSS_AUTO = 0xffff;
+
+function checkClampMss(field: string, value: unknown): number {
+  if (value === 'off' || value === false) return 0;
+  if (value === 'auto') return CLAMP_MSS_AUTO;
+  if (typeof value === 'number') return checkInteger(field, value, MSS_MIN, MSS_MAX);
+  throw invalidArgument(field, `"off", "auto" or a number of ${MSS_MIN}–${MSS_MAX} bytes`, value);
 }
 
 /** Seconds between two reports of a live flow; 0 for none. */

@@ -218,6 +218,7 @@ class World {
     this.group = makeGroup(options, clock);
     const given = { ...GATEWAY, ...keys, ...options.gateway };
     this.#gateway = new Gateway({ ...given, targetGroup: this.group, outerHeaders: true });
+    this.#gateway.cutsPackets = true;
     const endpoints = makeEndpoints(this.#gateway, options.endpoints ?? [ENDPOINT]);
     this.#endpoints = new Map(endpoints.map((e) => [parseEndpointId(e.id) ?? 0n, e]));
     [this.#first] = endpoints;

@@ -107,6 +107,8 @@ t.test('names agree with native code', async (t) => {
       'packetsReplied',
       'resetsSent',
       'packetsHeld',
+      'packetsFragmented',
+      'mssClamped',
       'flowsNew',
       'flowsEnded',
       'flowsMoved',

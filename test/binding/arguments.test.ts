@@ -53,6 +53,7 @@ const GATEWAY_FIELDS = {
   failOpen: boolean,
   promoteOnIngress: boolean,
   pathMtuDiscovery: boolean,
+  clampMss: integer(0, 0xffff),
   resetOnIdle: boolean,
   flowCounters: boolean,
   outerHeaders: boolean,
@@ -117,7 +118,10 @@ const TARGETS = object({
 });
 
 const MAC = bytes(6);
-const ENDPOINT = object({ id: bigint, zone: integer(0, 63), mtu: integer(0, 0) });
+const ENDPOINT_FIELDS = { id: bigint, zone: integer(0, 63), mtu: integer(0, 0) };
+const ENDPOINT = object(ENDPOINT_FIELDS);
+/** Of a gateway without sockets. */
+const BATCH_ENDPOINT = object({ ...ENDPOINT_FIELDS, cuts: boolean });
 const PEER = object({
   id: bigint,
   zone: integer(0, 63),
@@ -177,8 +181,8 @@ const CALLS: Call[] = [
 
   construction('Gateway', [gatewayConfig()], [object(GATEWAY_FIELDS)]),
   method(gateway, 'setTargets', [twoTargets()], [TARGETS]),
-  method(gateway, 'setEndpoint', [1, plainEndpoint()], [INDEX, ENDPOINT]),
-  method(gateway, 'setEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
+  method(gateway, 'setEndpoint', [1, { ...plainEndpoint(), cuts: true }], [INDEX, BATCH_ENDPOINT]),
+  method(gateway, 'setEndpoint', [1, { ...peerEndpoint(), cuts: true }], [INDEX, PEER]),
   method(gateway, 'removeEndpoint', [1], [INDEX]),
   method(
     gateway,
@@ -188,6 +192,7 @@ const CALLS: Call[] = [
   ),
   method(gateway, 'setFailOpen', [false], [boolean]),
   method(gateway, 'setResetOnIdle', [false], [boolean]),
+  method(gateway, 'setPathMtu', [1432], [integer(0, 0xffff)]),
   method(gateway, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
   method(gateway, 'setReportInterval', [0], [MS]),
   method(gateway, 'previewFlows', [targetTable, 0, 10], [native, integer(0, U32), integer(1, U32)]),
@@ -370,6 +375,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     ),
     method(gatewayEngine, 'setFailOpen', [false], [boolean]),
     method(gatewayEngine, 'setResetOnIdle', [false], [boolean]),
+    method(gatewayEngine, 'setPathMtu', [1432], [integer(0, 0xffff)]),
     method(gatewayEngine, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
     method(gatewayEngine, 'setReportInterval', [0], [MS]),
     method(

@@ -41,6 +41,7 @@ export function gatewayConfig(): NativeGatewayConfig {
     failOpen: false,
     promoteOnIngress: false,
     pathMtuDiscovery: true,
+    clampMss: 0,
     resetOnIdle: false,
     flowCounters: false,
     outerHeaders: false,

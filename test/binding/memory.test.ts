@@ -30,7 +30,7 @@ function fields(batch: NativePacketBatch) {
 
 function newGateway() {
   const gateway = new binding.Gateway(gatewayConfig());
-  gateway.setEndpoint(3, plainEndpoint());
+  gateway.setEndpoint(3, { ...plainEndpoint(), cuts: false });
   gateway.setTargets(twoTargets());
   return gateway;
 }

@@ -278,6 +278,19 @@ t.test('a TCP socket of this namespace', async (t) => {
   closeSync(fd);
 });
 
+t.test('the MTU of the ways to hosts', async (t) => {
+  const LOOPBACK = 0x7f000001;
+  const to = (...addresses: number[]) => binding.pathMtu(LOOPBACK, Uint32Array.from(addresses), '');
+  t.equal(to(LOOPBACK), 65_535);
+  t.equal(to(LOOPBACK, LOOPBACK + 1), 65_535);
+  t.equal(to(), 0, 'to nobody');
+  // From loopback there is no way to a host outside.
+  t.equal(to(0xc0000201), 0);
+  t.equal(to(0xc0000201, LOOPBACK), 65_535, 'those that there is a way to');
+  t.throws(() => binding.pathMtu(0xc0000201, new Uint32Array(), ''), { code: 'EADDRNOTAVAIL' });
+  t.throws(() => binding.pathMtu(LOOPBACK, new Uint32Array(), 'no-such-netns'), { code: 'ENOENT' });
+});
+
 t.test('the packet of a frame', async (t) => {
   const inner = udpPacket(1234, 53);
   const payload = Buffer.concat([gatewayHeader(5n, 6), inner]);

@@ -218,6 +218,8 @@ t.test('keys and options that are wrong', async (t) => {
     ['cookieCheck: none', 'gateway.cookieCheck', /^expected "lenient" or "strict"/],
     ['promotion: both', 'gateway.promotion', /^expected "return" or "ingress"/],
     ['pathMtuDiscovery: 1', 'gateway.pathMtuDiscovery', /^expected true or false/],
+    ['clampMss: yes', 'gateway.clampMss', /^expected "off", "auto" or a number of 88–8460/],
+    ['clampMss: 87', 'gateway.clampMss', /88/],
     [
       'sendTcpReset: { onIdleTimeout: 1 }',
       'gateway.sendTcpReset.onIdleTimeout',

@@ -65,6 +65,8 @@ coalesce = {
     'too_many': [record(k % 9) for k in range(27)], 'acknowledgment': [record(0), record(0, payload=0), record(0)],
     'congestion': [record(0, 1, 0x90)] + [record(0)] * 3 + [record(0, 1, 0x90)] + [record(0)],
     'fragment': [record(0)] * 2 + [record(0, 7, 0x2000)] + [record(0)] * 2,
+    'header_length': [record(0, 14, 0x000a, 0)],  # 60 bytes of header in a packet of 40
+    'other_version': [record(0, 14, 0x0020, 0)],
     'extension': [record(3)] * 2 + [record(3, 10, 44)] + [record(3)] * 2,
     'options': [record(0)] * 2 + [record(0, 9, 1)] + [record(0)] * 2,
     'same_options': [record(0, 8, 0x0103)] * 4, 'no_udp_sum': [record(2)] + [record(2, 13, 0x1a01)] + [record(2)],

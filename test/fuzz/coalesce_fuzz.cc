@@ -46,12 +46,18 @@ void set_fields(Bulk& packet, uint32_t odd, uint32_t value) {
   if (odd == 12) packet.window = static_cast<uint16_t>(value);
 }
 
+// Whether the packet has what its first byte says, which may be one that was changed.
+bool has_headers(const Bytes& packet, size_t transport) {
+  const size_t header = packet[0] >> 4 == 4 ? (packet[0] & 15u) * 4u : 40;
+  return packet.size() >= transport + 20 && packet.size() >= header;
+}
+
 void set_bytes(Bytes& packet, size_t transport, uint8_t protocol, uint32_t odd, uint32_t value) {
   const size_t at = (value >> 8) % packet.size();
   if (odd == 13) packet[at] ^= static_cast<uint8_t>(value);  // mostly a wrong checksum
   if (odd == 14) {
     packet[at] ^= static_cast<uint8_t>(value);
-    if (packet.size() >= transport + 20) test::fix_checksums(packet, transport, protocol);
+    if (has_headers(packet, transport)) test::fix_checksums(packet, transport, protocol);
   }
   if (odd == 15) packet.resize(value % (packet.size() + 9));
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the inner, geneve, frame and capture fuzz targets: small packets of every kind
+"""Writes the seeds of the inner, fragment, mss, geneve, frame and capture fuzz targets: small packets of every kind
 the parsers know, built here byte by byte. Run it from anywhere; it overwrites corpus/<target>/."""
 import pathlib
 import struct
@@ -87,6 +87,33 @@ filters = {
 for name, rows in filters.items():
     for packet in ('udp4', 'tcp6') if 'udp4' in inner and 'tcp6' in inner else list(inner)[:2]:
         write('filter', f'{name}-{packet}', bytes([len(rows)]) + b''.join(rows) + inner[packet])
+
+LONG = udp(53, 5353, bytes(range(256)) * 8)
+cuts = {
+    'whole': (1400, ipv4(17, LONG)), 'many': (68, ipv4(17, LONG)), 'not': (1400, ipv4(17, LONG, 0x4000)),
+    'first': (600, ipv4(17, LONG, 0x2000)), 'later': (600, ipv4(17, LONG, 0x20b9)),
+    'last': (600, ipv4(17, LONG, 0x00b9)), 'beyond': (600, ipv4(17, LONG, 0x1fff)),
+    'copied': (600, ipv4(17, LONG, options=H('0707040000000001820309940400000000000000'))),
+    'malformed': (600, ipv4(17, LONG, options=H('9409000000000000'))), 'ipv6': (1280, ipv6(17, LONG)),
+}
+for name, (mtu, packet) in cuts.items():
+    write('fragment', name, struct.pack('>HB', mtu, 0) + packet)
+
+
+def syn(options):
+    return TCP[:12] + bytes([(20 + len(options)) // 4 << 4, 2]) + TCP[14:] + options
+
+
+segments = {
+    'usual': H('020405b40402080a000000010000000001030307'), 'odd': H('01020405b4010101'),
+    'twice': H('020405b401020423280101010101'[:24]), 'low': H('02040218'), 'none': H('01030307'),
+    'cut': H('0101010101010204'), 'zero_length': H('0300020405b40000'), 'end': H('00000000020405b4'),
+}
+for name, options in segments.items():
+    for number, packet in ((1, ipv4(6, syn(options))), (2, ipv6(6, syn(options)))):
+        write('mss', f'{name}{4 if number == 1 else 6}', struct.pack('>HB', 1300, number) + packet)
+write('mss', 'fragment4', struct.pack('>HB', 1300, 1) + ipv4(6, syn(segments['usual']), 0x2000))
+write('mss', 'tiny4', struct.pack('>HB', 1300, 1) + ipv4(6, TCP[:16], 0x2000))
 
 ENDPOINT, ATTACHMENT, COOKIE = (H('0108010231e129cdc0cd8633'), H('010802020000000000000000'),
                                 H('010803013dc956ac'))

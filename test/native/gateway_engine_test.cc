@@ -6,6 +6,7 @@
 
 #include "engine/steer.h"
 #include "test/native/engine_rig.h"
+#include "test/native/oracle/fragment_model.h"
 
 namespace gwlb::test {
 namespace {
@@ -56,6 +57,43 @@ void all_comes_back(uint32_t workers) {
   io::OsError error;
   CHECK(!engine->failed(&error));
 }
+
+// A peer whose packets are longer than its endpoint's MTU and may be cut.
+void fragments_come_back(bool offload) {
+  auto config = config_for(2);
+  config.udp.offload = offload;
+  auto engine = started(config);
+  REQUIRE(engine != nullptr);
+  EchoAppliance appliance(nullptr, engine->port());
+  PlainUdp peer(kPeer);
+  engine->set_targets(one_target(appliance.port()));
+  gateway::EndpointSpec endpoint = peer_endpoint(peer.port());
+  endpoint.mtu = 1000;
+  engine->add_endpoint(3, endpoint);
+  for (uint32_t number = 0; number < 20; ++number) {
+    const Bytes packet = numbered(number % 5, number, 3000);
+    REQUIRE(peer.send(geneve(packet), kGateway, engine->port()));
+    std::vector<Bytes> back;
+    for (uint32_t k = 0; k < 4; ++k) {
+      Bytes bytes;
+      REQUIRE(peer.receive(&bytes));
+      back.emplace_back(bytes.begin() + 8, bytes.end());
+      CHECK(back.back().size() <= 1000);
+    }
+    CHECK(model_reassembled(back) == packet);
+  }
+  engine->stop();
+  const Account account{*engine};
+  CHECK_EQ(account.count(GatewayCounter::packets_in), 20u);
+  CHECK_EQ(account.count(GatewayCounter::packets_fragmented), 20u);
+  CHECK_EQ(account.count(GatewayCounter::packets_to_targets), 20u);
+  CHECK_EQ(account.count(GatewayCounter::packets_from_targets), 80u);
+  CHECK_EQ(account.count(GatewayCounter::packets_out), 80u);
+  CHECK_EQ(account.all_drops(), 0u);
+}
+
+TEST(fragments_come_back_with_trains) { fragments_come_back(true); }
+TEST(fragments_come_back_without_trains) { fragments_come_back(false); }
 
 TEST(one_worker_returns_everything_in_order) { all_comes_back(1); }
 TEST(two_workers_return_everything_in_order) { all_comes_back(2); }

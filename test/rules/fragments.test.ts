@@ -1,12 +1,23 @@
 /** Rules F, I, M and E of docs/rules.md, each by example. */
 import t from 'tap';
-import { ACK, bytesOf, errorAbout, internetChecksum, reversed, SYN } from '../model/packets.js';
+import { PacketBatch } from '../../src/index.js';
+import { VERDICTS } from '../../src/packet/names.js';
+import {
+  ACK,
+  bytesOf,
+  errorAbout,
+  internetChecksum,
+  type Packet,
+  reversed,
+  SYN,
+} from '../model/packets.js';
 import { decapsulatedEcn } from '../model/returns.js';
 import { CLIENT6, FlowRig, pieces, SERVER6, tcp, udp, type Way } from './flow-rig.js';
 
 const ROUTER = '192.0.2.1';
 const ENDS6 = { source: CLIENT6, destination: SERVER6 };
-const udp6 = (port?: number) => udp(port, { version: 6, ...ENDS6 });
+const udp6 = (port?: number, more: Partial<Packet> = {}) =>
+  udp(port, { ...more, version: 6, ...ENDS6 });
 
 t.test('F1: later fragments go where the first one of their train goes', async (t) => {
   for (const whole of [udp(), udp6()]) {
@@ -338,6 +349,88 @@ t.test(
     t.match(tooBig(silent), { verdict: 'drop', reason: 'inner_too_big' });
   },
 );
+
+/** A datagram of three pieces, for an MTU of 1000. */
+const LONG = udp(50_000, { payload: 2_500 });
+
+t.test('M2: what may be cut goes on in fragments', async (t) => {
+  const rig = new FlowRig(t, { mtu: 1000 });
+  t.match(rig.send(LONG), { verdict: 'reply', reason: 'inner_too_big' }, 'nobody would cut it');
+  rig.gateway.cutsPackets = true;
+  const endpoint = rig.gateway.createEndpoint();
+  const batch = new PacketBatch({ packets: 1 });
+  batch.add(bytesOf(LONG));
+  rig.gateway.toTargets(batch, endpoint, rig.now);
+  t.equal(VERDICTS[batch.verdict[0]], 'forward', 'as a whole: whoever sends it cuts it');
+  t.same(batch.bytes(0).subarray(40), bytesOf(LONG));
+  const explained = rig.gateway.explain(bytesOf(LONG), { endpoint });
+  t.equal(explained.dropReason, null);
+  t.match(rig.gateway.counters(), { packetsFragmented: 1, packetsToTargets: 1 });
+  for (const change of [setDontFragment, () => bytesOf(udp6(1, { payload: 2_500 }))]) {
+    batch.clear();
+    batch.add(change(bytesOf(LONG)));
+    rig.gateway.toTargets(batch, endpoint, rig.now);
+    t.equal(VERDICTS[batch.verdict[0]], 'reply', 'Fragmentation Needed, or Packet Too Big');
+    t.equal(rig.gateway.explain(change(bytesOf(LONG)), { endpoint }).dropReason, 'inner_too_big');
+  }
+  t.equal(rig.gateway.counters().packetsFragmented, 1);
+});
+
+function setDontFragment(packet: Uint8Array): Uint8Array {
+  const changed = packet.slice();
+  changed[6] |= 0x40;
+  return changed;
+}
+
+/** A SYN or SYN-ACK that tells 8,940 bytes, with its checksum. */
+function synWithMss(version: 4 | 6, flags: number): Uint8Array {
+  const ends = version === 4 ? {} : ENDS6;
+  const plain = bytesOf(tcp(flags, 50_000, { version, ...ends }));
+  const header = version === 4 ? 20 : 40;
+  const bytes = Uint8Array.of(...plain, 2, 4, 8_940 >> 8, 8_940 & 255);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(version === 4 ? 2 : 4, bytes.length - (version === 4 ? 0 : 40));
+  bytes[header + 12] = 6 << 4;
+  view.setUint16(header + 16, 0);
+  view.setUint16(header + 16, tcpChecksum(bytes, header));
+  return bytes;
+}
+
+function tcpChecksum(bytes: Uint8Array, header: number): number {
+  const length = bytes.length - header;
+  const addresses = bytes.subarray(header === 20 ? 12 : 8, header);
+  return internetChecksum(Uint8Array.of(...addresses, 0, 6, 0, length, ...bytes.subarray(header)));
+}
+
+t.test('M3: with clampMss a connection is told no more than the path has room for', async (t) => {
+  const rooms = [
+    ['off', 8_940, 8_940],
+    [false, 8_940, 8_940],
+    ['auto', 960, 940],
+    [1_220, 1_220, 1_220],
+    [8_460, 8_460, 8_460],
+  ] as const;
+  for (const [clampMss, four, six] of rooms) {
+    const rig = new FlowRig(t, { mtu: 1000, clampMss, midStream: 'pickup' });
+    const batch = new PacketBatch({ packets: 1 });
+    for (const version of [4, 6] as const) {
+      for (const flags of [SYN, SYN | ACK]) {
+        batch.clear();
+        batch.add(synWithMss(version, flags));
+        rig.gateway.toTargets(batch, rig.endpoints[0], rig.now);
+        const bytes = batch.bytes(0).slice(40);
+        const header = version === 4 ? 20 : 40;
+        t.equal((bytes[header + 22] << 8) | bytes[header + 23], version === 4 ? four : six);
+        t.equal(tcpChecksum(bytes, header), 0, 'its checksum is right');
+      }
+    }
+    t.equal(rig.gateway.counters().mssClamped, four === 8_940 ? 0 : 4);
+  }
+  for (const clampMss of ['on', true, 87, 8_461, 1_220.5, Number.NaN]) {
+    const wrong = () => new FlowRig(t, { clampMss: clampMss as 'auto' });
+    t.throws(wrong, { message: /^options\.clampMss: expected/ }, `${clampMss}`);
+  }
+});
 
 t.test('E1: congestion marks by RFC 6040; everything else inside stays', async (t) => {
   const rig = new FlowRig(t);

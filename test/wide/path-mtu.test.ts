@@ -84,19 +84,16 @@ async function tests(): Promise<void> {
 
     t.test('UDP that may be fragmented', async (t) => {
       await forget('client');
-      for (const address of [SERVER.v4, SERVER.v6]) {
-        t.equal(await knownMtu('client', address), null, 'forgotten');
-        const told = await probe<(number | string)[]>(
-          'client',
-          'again',
-          address,
-          COUNTER_PORT,
-          3000,
-        );
-        t.strictSame(told.at(-1), 3000, 'comes to fragments that fit');
-        t.ok(told.length > 1, 'after the first ones did not');
-        t.equal(await knownMtu('client', address), MTU);
-      }
+      const send = (address: string) =>
+        probe<(number | string)[]>('client', 'again', address, COUNTER_PORT, 3000);
+      t.strictSame(await send(SERVER.v4), [3000], 'the gateway cuts it, and all of it arrives');
+      t.equal(await knownMtu('client', SERVER.v4), null, 'nobody was told');
+      t.equal(fleet.gateway.counters().packetsFragmented, 2, 'there and back the first fragment');
+      t.equal(await knownMtu('client', SERVER.v6), null, 'forgotten');
+      const told = await send(SERVER.v6);
+      t.strictSame(told.at(-1), 3000, 'comes to fragments that fit');
+      t.ok(told.length > 1, 'after the first ones did not');
+      t.equal(await knownMtu('client', SERVER.v6), MTU);
     });
 
     for (const { from, to } of ENDS) {
@@ -133,6 +130,26 @@ async function tests(): Promise<void> {
     const { packetsReplied, drops } = fleet.gateway.counters();
     t.equal(packetsReplied, 0);
     t.ok(drops.inner_too_big > 0);
+  });
+
+  t.test('with clampMss TCP needs no ICMP error', async (t) => {
+    for (const clampMss of ['auto', MTU - 60] as const) {
+      const fleet = await build({ listen: { pathMtuDiscovery: false, clampMss } });
+      try {
+        const servers = await startServers('server');
+        t.teardown(() => servers.kill('SIGKILL'));
+        for (const address of [SERVER.v4, SERVER.v6]) {
+          const args = ['send', address, String(BYTES)];
+          const { sent, received } = await traffic<Transfer>('client', args, 60);
+          t.strictSame(received, sent, 'arrives as it was sent');
+        }
+        const { drops, mssClamped } = fleet.gateway.counters();
+        t.equal(drops.inner_too_big, 0, 'nothing was too long');
+        t.ok(mssClamped >= 4, 'SYN and SYN-ACK');
+      } finally {
+        await fleet.close();
+      }
+    }
   });
 }
 
