@@ -32,10 +32,10 @@ struct RouteRule {
 };
 
 struct RoutingTables {
-  std::vector<Route> routes;    // without those of the local table
-  std::vector<RouteRule> rules;  // in the order they are tried
+  std::vector<Route> routes;                // without those of the local table
+  std::vector<RouteRule> rules;             // in the order they are tried
   std::map<uint32_t, std::string> devices;  // names by interface index
-  bool complete = true;          // false: there were more routes than kRoutesMax
+  bool complete = true;                     // false: there were more routes than kRoutesMax
 };
 
 inline constexpr uint32_t kRoutesMax = 65'536;
