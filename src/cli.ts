@@ -25,6 +25,7 @@ Examples:
                                            where this flow goes in the running gateway, and why
   gwlb preview fail 10.0.1.10              which flows would move if this target failed
   gwlb status                              the running gateway at a glance
+  gwlb reload                              has it read its configuration again, and tells what changed
   gwlb replay capture.pcap                 where each packet of a capture would have gone, and why
 
 Exit codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or configuration.`;
@@ -236,7 +237,8 @@ function report(error: unknown): number {
   // Another copy of the package may have thrown it.
   if (error instanceof GatewayError || (error instanceof Error && isOurs(error))) {
     console.error(`gwlb: ${error.message}`);
-    return ARGUMENT_ERRORS.has(String((error as GatewayError).code)) ? 2 : 1;
+    const { code, field } = error as GatewayError;
+    return ARGUMENT_ERRORS.has(String(code)) || field === '--socket' ? 2 : 1;
   }
   console.error(error);
   return 1;

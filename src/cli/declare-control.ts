@@ -4,7 +4,12 @@ import type { Command } from 'commander';
 /** Gets the exit code of the command that ran. */
 type Done = (code: number) => void;
 
-function controlCommand(program: Command, name: string, description: string): Command {
+function controlCommand(
+  program: Command,
+  name: string,
+  description: string,
+  failed = 'the gateway could not answer',
+): Command {
   return program
     .command(name)
     .description(description)
@@ -18,7 +23,7 @@ function controlCommand(program: Command, name: string, description: string): Co
     .option('--json', 'print JSON', false)
     .addHelpText(
       'after',
-      '\nExit codes: 0 answered, 1 no gateway answers, 2 wrong arguments. The gateway must run with\n' +
+      `\nExit codes: 0 answered, 1 ${failed}, 2 wrong arguments, or no gateway\nanswers there. It must run with ` +
         'control.socket in its configuration; the socket is for its user and root alone.',
     );
 }
@@ -34,6 +39,11 @@ export function declareControl(program: Command, done: Done): void {
       done(await explain(protocol, source, destination, options));
     });
   declarePreview(program, done);
+  const again = 'has the running gateway read its configuration again, and tells what changed';
+  controlCommand(program, 'reload', again, 'refused: nothing changed').action(async (options) => {
+    const { reload } = await import('./reload.js');
+    done(await reload(options));
+  });
   controlCommand(program, 'status', 'the running gateway at a glance').action(async (options) => {
     const { status } = await import('./status.js');
     done(await status(options));

@@ -21,6 +21,7 @@ export async function runPreview(
 /** `changes[0].update.failover` is `failover` on the command line. */
 function aboutArgument(error: unknown): unknown {
   if (!(error instanceof GatewayError) || error.field === undefined) return error;
+  if (error.field.startsWith('--')) return error;
   const field = error.field.replace(/^changes\[0\]\.(?:\w+(?:\[0\])?\.)?/, '');
   return new GatewayError(error.code, `${field}: ${withoutField(error)}`, { field, cause: error });
 }

@@ -4,6 +4,7 @@ import { accessSync, constants } from 'node:fs';
 import { type Config, loadConfig, problemLine } from '../daemon/config.js';
 import { type Logger, makeLogger } from '../daemon/log.js';
 import { Recorder } from '../daemon/recorder.js';
+import type { ReloadResult } from '../daemon/reload.js';
 import { Service } from '../daemon/service.js';
 import { onSignal, untilStopped } from '../daemon/signals.js';
 import { invalidArgument } from '../errors.js';
@@ -99,24 +100,25 @@ export async function run(path: string, given: RunArguments, version: string): P
   };
   const log = makeLogger(loaded.config.log.level);
   const stopped = untilStopped();
-  const reload = (service: Service): void => {
+  const reload = async (service: Service): Promise<ReloadResult> => {
     service.reopenLogs();
     const again = loadConfig(path);
-    if (again.ok) {
-      void service.reload(prepared(again.config)).then((applied) => {
-        if (applied && recording) recording.config = again.config;
-      });
-    } else service.refuse(again.problems.map((problem) => problemLine(path, problem)));
+    if (!again.ok) {
+      return service.refuse(again.problems.map((problem) => problemLine(path, problem)));
+    }
+    const result = await service.reload(prepared(again.config));
+    if (result.applied && recording) recording.config = again.config;
+    return result;
   };
   const write = (): void => {
     if (recording) recording.write();
     else log.warn({ event: 'no_recording' }, 'nothing is recorded: that takes --record SECONDS');
   };
   try {
-    const service = await Service.start(prepared(loaded.config), log, version);
+    const service = await Service.start(prepared(loaded.config), log, version, reload);
     recording?.start(service, log);
     // What came before the start was over: the file is read once more.
-    onSignal('SIGHUP', () => reload(service));
+    onSignal('SIGHUP', () => void reload(service));
     onSignal('SIGUSR2', write);
     const signal = await stopped;
     await service.stop(signal);

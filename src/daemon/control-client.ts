@@ -4,6 +4,9 @@ import { type ERROR_CODES, fromSystemError, GatewayError } from '../errors.js';
 
 const TIMEOUT_MS = 10_000;
 
+/** The argument that is wrong where no gateway answers; `gwlb` ends with 2 for it, as for every other. */
+const SOCKET_ARGUMENT = '--socket';
+
 /**
  * The answer to a GET, or with a body to a POST. Rejects with the GatewayError that the gateway
  * answered, or with one that says why there is no answer.
@@ -12,8 +15,9 @@ export async function askGateway(
   socketPath: string,
   path: string,
   body?: Readonly<Record<string, unknown>>,
+  timeoutMs = TIMEOUT_MS,
 ): Promise<unknown> {
-  const { status, text } = await exchange(socketPath, path, body);
+  const { status, text } = await exchange(socketPath, path, body, timeoutMs);
   let answer: unknown;
   try {
     answer = JSON.parse(text);
@@ -30,6 +34,7 @@ function exchange(
   socketPath: string,
   path: string,
   body: Readonly<Record<string, unknown>> | undefined,
+  timeoutMs: number,
 ): Promise<{ status: number; text: string }> {
   const payload = body && JSON.stringify(body);
   return new Promise((resolve, reject) => {
@@ -38,7 +43,7 @@ function exchange(
       path,
       method: payload === undefined ? 'GET' : 'POST',
       agent: false,
-      timeout: TIMEOUT_MS,
+      timeout: timeoutMs,
       ...(payload !== undefined && {
         headers: {
           'content-type': 'application/json',
@@ -55,7 +60,7 @@ function exchange(
         resolve({ status: response.statusCode ?? 0, text });
       });
     });
-    asked.on('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS / 1000} s`)));
+    asked.on('timeout', () => asked.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
     asked.on('error', (error) => reject(noAnswer(socketPath, error)));
     asked.end(payload);
   });
@@ -66,7 +71,7 @@ function noAnswer(socketPath: string, error: NodeJS.ErrnoException): GatewayErro
     const message =
       `no gateway answers on ${socketPath}: start one whose configuration has control.socket ` +
       'set to it (gwlb run), or name the socket of one that runs (--socket, --config)';
-    return new GatewayError('ERR_GWLB_SYSTEM', message, { cause: error });
+    return new GatewayError('ERR_GWLB_SYSTEM', message, { field: SOCKET_ARGUMENT, cause: error });
   }
   if (error.code === 'EACCES') {
     const message =

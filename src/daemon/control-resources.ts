@@ -7,6 +7,7 @@ import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import type { ControlResources } from './control-server.js';
 import type { Readiness } from './readiness.js';
+import type { ReloadResult } from './reload.js';
 
 export interface ControlContext {
   gateway: GatewayLoadBalancer;
@@ -17,16 +18,19 @@ export interface ControlContext {
   failure(): Error | null;
   /** Whether each endpoint can forward. */
   readiness(): Readiness;
+  /** Has the configuration read again; absent where there is no file. */
+  reload?: (() => Promise<ReloadResult>) | undefined;
 }
 
 export function controlResources(context: ControlContext): ControlResources {
-  const { gateway } = context;
+  const { gateway, reload } = context;
   return {
     '/v1/status': { method: 'GET', answer: () => statusOf(context) },
     '/v1/targets': { method: 'GET', answer: () => targetsOf(gateway) },
     '/v1/counters': { method: 'GET', answer: () => gateway.counters() },
     '/v1/explain': { method: 'POST', answer: (body) => explain(gateway, body) },
     '/v1/preview': { method: 'POST', answer: (body) => preview(gateway, body) },
+    ...(reload && { '/v1/reload': { method: 'POST' as const, answer: reload } }),
   };
 }
 

@@ -21,7 +21,16 @@ import {
   ReadinessWatch,
   readinessOf,
 } from './readiness.js';
-import { type EndpointChanges, endpointChanges, policyOf, restartNeeded } from './reload.js';
+import {
+  type Change,
+  changesBetween,
+  type EndpointChanges,
+  endpointChanges,
+  policyOf,
+  type ReloadResult,
+  restartNeeded,
+  restartText,
+} from './reload.js';
 
 /** Calls `action`; what it throws names the keys of the file, not the options of the library. */
 async function named<T>(from: string, to: string, action: () => Promise<T> | T): Promise<T> {
@@ -35,6 +44,12 @@ async function named<T>(from: string, to: string, action: () => Promise<T> | T):
 }
 
 const READINESS_MS = 1_000;
+
+/** Changes that the line about a reload names; the rest is counted. */
+const CHANGES_LOGGED = 100;
+
+/** Has the service read its configuration again. */
+export type Reread = (service: Service) => Promise<ReloadResult>;
 
 export class Service {
   readonly gateway: GatewayLoadBalancer;
@@ -52,7 +67,12 @@ export class Service {
   #reloading: Promise<unknown> = Promise.resolve();
 
   /** Opens everything; nothing is left open where it rejects. */
-  static async start(config: Config, log: Logger, version: string): Promise<Service> {
+  static async start(
+    config: Config,
+    log: Logger,
+    version: string,
+    reread?: Reread,
+  ): Promise<Service> {
     const { targets, ...options } = config.targetGroup;
     const group = new TargetGroup(options);
     await named('targets', 'targetGroup.targets', () => group.setTargets(targets));
@@ -68,7 +88,7 @@ export class Service {
       if (config.flowLog) service.#logFlows(config.flowLog);
       for (const [at, endpoint] of config.endpoints.entries()) await service.#create(endpoint, at);
       await service.#serveMetrics();
-      await service.#answerQuestions();
+      await service.#answerQuestions(reread);
     } catch (error) {
       await service.#close();
       throw error;
@@ -127,20 +147,18 @@ export class Service {
     return readinessOf(this.gateway.endpoints(), this.#group.targets(), policy, obstacles);
   }
 
-  /**
-   * Takes over another configuration, all of it or nothing. Resolves with whether it did; what stood
-   * in the way is logged.
-   */
-  reload(next: Config): Promise<boolean> {
+  /** Takes over another configuration, all of it or nothing; what became of it is logged, too. */
+  reload(next: Config): Promise<ReloadResult> {
     const done = this.#reloading.then(() => this.#reload(next));
     this.#reloading = done;
     return done;
   }
 
   /** A reload that could not even be tried, since the file is wrong. */
-  refuse(problems: readonly string[]): void {
+  refuse(problems: readonly string[], changes: readonly Change[] = []): ReloadResult {
     this.#metrics.reloads.inc({ result: 'refused' });
     this.#log.error({ event: 'reload_refused', problems }, 'reload refused: nothing changed');
+    return { applied: false, changes, problems };
   }
 
   /** Goes on in new files where the old ones were moved away. */
@@ -158,19 +176,16 @@ export class Service {
     this.#log.info({ event: 'stopped', cause, ...summary }, 'stopped');
   }
 
-  async #reload(next: Config): Promise<boolean> {
+  async #reload(next: Config): Promise<ReloadResult> {
     const before = this.#config;
-    const restart = restartNeeded(before, next);
-    if (restart.length > 0) {
-      this.refuse(restart.map((path) => `${path}: a change needs a restart`));
-      return false;
-    }
-    const changes = endpointChanges(before, next);
+    const changes = changesBetween(before, next);
+    const restart = restartNeeded(changes);
+    if (restart.length > 0) return this.refuse(restart.map(restartText), changes);
+    const endpoints = endpointChanges(before, next);
     try {
-      await this.#apply(next, changes);
+      await this.#apply(next, endpoints);
     } catch (error) {
-      this.refuse([(error as Error).message]);
-      return false;
+      return this.refuse([(error as Error).message], changes);
     }
     this.#config = next;
     this.#log.level = next.log.level;
@@ -178,13 +193,15 @@ export class Service {
     const applied = {
       targets: next.targetGroup.targets.length,
       endpoints: next.endpoints.length,
-      endpointsAdded: changes.added.map(({ endpoint }) => endpoint.id),
-      endpointsRemoved: changes.removed,
+      endpointsAdded: endpoints.added.map(({ endpoint }) => endpoint.id),
+      endpointsRemoved: endpoints.removed,
+      changes: changes.slice(0, CHANGES_LOGGED),
+      ...(changes.length > CHANGES_LOGGED && { changesMore: changes.length - CHANGES_LOGGED }),
     };
     this.#log.info({ event: 'reloaded', ...applied }, 'reload applied');
     this.#tellShortage();
     this.#watch.look(this.readiness());
-    return true;
+    return { applied: true, changes, problems: [] };
   }
 
   /** What the system may refuse comes first, so that it can be undone; what cannot fail, last. */
@@ -250,7 +267,7 @@ export class Service {
     this.#metrics.flowLog = this.#flowLog.totals;
   }
 
-  async #answerQuestions(): Promise<void> {
+  async #answerQuestions(reread: Reread | undefined): Promise<void> {
     const { control } = this.#config;
     if (!control) return;
     const resources = controlResources({
@@ -259,6 +276,7 @@ export class Service {
       startedAt: Date.now(),
       failure: () => this.failure,
       readiness: () => this.readiness(),
+      reload: reread && (() => reread(this)),
     });
     this.#control = await ControlServer.listen(
       control.socket,

@@ -63,7 +63,7 @@ const FLOW = ['tcp', '203.0.113.9:52144', '10.0.2.10:443'];
 
 t.test('no gateway runs', async (t) => {
   const { status, stdout, stderr } = await spawned('explain', '--socket', socket, ...FLOW);
-  t.strictSame([status, stdout], [1, '']);
+  t.strictSame([status, stdout], [2, '']);
   t.match(stderr, /^gwlb: no gateway answers on .*control\.sock: start one .*\n$/);
 });
 
@@ -98,7 +98,7 @@ t.test('a gateway runs', async (t) => {
     let entry: { event: string; problems?: string[] };
     do entry = JSON.parse((await lines.next()).value);
     while (!entry.event.startsWith('reload'));
-    t.strictSame(entry.problems, ['control.socket: a change needs a restart']);
+    t.match(entry.problems, [/^control\.socket: a change needs a restart \(/]);
   });
 
   child.kill('SIGTERM');

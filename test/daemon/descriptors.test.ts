@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { connectionsFor, descriptors, shortage } from '../../src/daemon/descriptors.js';
 import { ImpededChecks } from '../../src/daemon/impeded.js';
-import { makeLogger } from '../../src/daemon/log.js';
+import { logged } from './log-rig.js';
 
 const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-files-'));
@@ -110,9 +110,8 @@ t.test('connections that say nothing take none from health checks and reloads', 
 });
 
 t.test('checks that cannot be made are told once, and that they are made again', async (t) => {
-  const entries: Record<string, unknown>[] = [];
-  const output = { on: () => output, write: (line: string) => entries.push(JSON.parse(line)) };
-  const impeded = new ImpededChecks(makeLogger('info', output as unknown as NodeJS.WriteStream));
+  const { log, entries } = logged();
+  const impeded = new ImpededChecks(log);
   const seen = (id: string, failure: 'internal' | 'timeout' | null) =>
     impeded.seen({
       target: { id, state: 'healthy' },

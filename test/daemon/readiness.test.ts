@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { parseConfig } from '../../src/daemon/config.js';
-import { makeLogger } from '../../src/daemon/log.js';
 import { type Readiness, readinessOf, zoneObstacle } from '../../src/daemon/readiness.js';
 import { Service } from '../../src/daemon/service.js';
 import { gwlb } from '../cli/rig.js';
+import { logged } from './log-rig.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-ready-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -87,22 +87,16 @@ t.test('the check of a configuration warns', async (t) => {
 });
 
 async function started(t: Test, text: string) {
-  const entries: Record<string, unknown>[] = [];
-  const output = { on: () => output, write: (line: string) => entries.push(JSON.parse(line)) };
-  const log = makeLogger('info', output as unknown as NodeJS.WriteStream);
+  const { log, entries } = logged();
   const loaded = parseConfig(text);
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems));
   const service = await Service.start(loaded.config, log, '1.2.3');
   t.teardown(() => service.stop('test'));
-  const told = () =>
-    entries.splice(0).filter(({ event }) => event === 'endpoint_readiness') as Record<
-      string,
-      unknown
-    >[];
+  const told = () => entries.splice(0).filter(({ event }) => event === 'endpoint_readiness');
   const reload = async (text: string) => {
     const again = parseConfig(text);
     if (!again.ok) throw new Error(JSON.stringify(again.problems));
-    t.equal(await service.reload(again.config), true);
+    t.match(await service.reload(again.config), { applied: true });
   };
   return { told, reload };
 }

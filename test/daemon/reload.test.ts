@@ -173,7 +173,7 @@ t.test('endpoints come and go, all of a reload or nothing', async (t) => {
     t.equal(await packetsIn(FIRST), 1);
     write({ ...first, vni: 70 }, second);
     t.match((await reload('reload_refused')).at(-1), {
-      problems: ['endpoints[0]: a change needs a restart'],
+      problems: [`endpoints[${FIRST}].geneve.vni: a change needs a restart (7 → 70)`],
     });
     t.equal((await through(one, first, target)).id, FIRST, 'it works as before');
   });

@@ -118,7 +118,8 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   writeFileSync(file, yaml([`${net}.2`]).replace('flows: 4096', 'flows: 8192'));
   child.kill('SIGHUP');
   t.strictSame((await event('reload_refused')).problems, [
-    'gateway.limits: a change needs a restart',
+    'gateway.limits.flows: a change needs a restart (4096 → 8192)',
+    'gateway.limits.flowsIpv6: a change needs a restart (1024 → 2048)',
   ]);
   t.match(await metrics(), 'gwlb_targets{zone="default",state="healthy"} 2', 'nothing changed');
   t.match(await metrics(), 'gwlb_reloads_total{result="refused"} 2');
