@@ -39,6 +39,12 @@ export interface NativeApplianceEngine {
   forgetFlows(): void;
   /** null, or why the worker stopped reading; `ready` is called then too. */
   failure(): { code: string; syscall: string; detail: string } | null;
+  /** Offline: takes a datagram in; `id`, 16 bits, names it in its outcome. */
+  put(id: number, datagram: Uint8Array): void;
+  /** Offline: goes on until only the inspector has something to do; time is `nowMs` meanwhile. */
+  pump(nowMs: number): void;
+  /** Offline: what has left since this was asked last, in the order it left. */
+  takeOutcomes(): NativeOutcome[];
   /** Idempotent; joins the worker. `ready` is not called any more. */
   stop(): void;
 }
@@ -62,8 +68,21 @@ export interface NativeApplianceBatch extends NativeBatch {
    * False where the flow is not known.
    */
   decideFlow(i: number, drop: boolean, packets: number, bytes: number): boolean;
+  /** Replaces packet i by an answer that refuses it, as `rewrite` does; false where none may be given. */
+  reject(i: number): boolean;
   /** False where the bytes are no IP packet or do not fit. Updates descriptors and details. */
   rewrite(i: number, bytes: Uint8Array): boolean;
+}
+
+export interface NativeOutcome {
+  id: number;
+  /** A code; 0: returned. */
+  reason: number;
+  shown: boolean;
+  rewritten: boolean;
+  rejected: boolean;
+  /** The datagram that was returned; empty for a drop. */
+  bytes: Uint8Array;
 }
 
 export interface NativeApplianceConfig {
@@ -74,6 +93,8 @@ export interface NativeApplianceConfig {
   gatewayPort: number;
   batches: number;
   inspect: boolean;
+  /** No sockets, no thread, no calls of `ready`: see `put` and `pump`. */
+  offline: boolean;
   flowsIpv4: number;
   flowsIpv6: number;
   tcpIdleMs: number;

@@ -387,6 +387,8 @@ export interface NativeBinding {
   };
   /** Whether a packet, from its IP header on, matches a compiled filter (native/appliance/filter.h). */
   matchFilter(filter: Uint32Array, packet: Uint8Array): boolean;
+  /** Writes the checksums of a packet; false where the bytes are no IP packet. */
+  updateChecksums(packet: Uint8Array): boolean;
   PacketBatch: new (capacity: number, stride: number) => NativePacketBatch;
   Gateway: new (config: NativeGatewayConfig) => NativeGateway;
   /** Throws system errors. */

@@ -9,15 +9,26 @@ export {
   type ApplianceLimits,
   type ApplianceOptions,
   type InspectOptions,
-  type Inspector,
 } from './appliance/appliance.js';
 export { type DropRule, parseDropRule } from './appliance/drop-rule.js';
 export { CaptureFilter } from './appliance/filter.js';
+export {
+  type FlowContextEnd,
+  FlowContexts,
+  type FlowContextsOptions,
+} from './appliance/flow-contexts.js';
 export {
   type FlowVerdictOptions,
   InspectedBatch,
   InspectedPacket,
 } from './appliance/inspected-batch.js';
+export type { Inspector } from './appliance/inspection.js';
+export {
+  type InspectorOutcome,
+  InspectorTest,
+  type InspectorTestMetadata,
+  type InspectorTestOptions,
+} from './appliance/inspector-test.js';
 export type { TargetGroupAttributes } from './control/attributes.js';
 export type {
   HealthEvent,
@@ -106,6 +117,7 @@ export {
   FLOWS_MIN,
   INNER_BYTES_MAX,
   INNER_BYTES_MIN,
+  RETURN_PORTS_MAX,
   SOURCE_PORTS_MAX,
   TARGETS_MAX,
   WEIGHT_MAX,
@@ -121,6 +133,7 @@ export {
   type PcapWriterOptions,
   readCapture,
 } from './packet/capture.js';
+export { updateChecksums } from './packet/checksums.js';
 export {
   type DecodedFrame,
   type DecodedGeneve,

@@ -5,6 +5,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "wire/answer.h"
 #include "wire/ecn.h"
 #include "wire/geneve.h"
 
@@ -90,7 +91,7 @@ void Appliance::open(PacketBatch& batch) {
       drop(batch, i, static_cast<DropReason>(batch.reason[i]));
       continue;
     }
-    opened.rewritten = false;
+    opened.rewritten = opened.rejected = false;
     opened.reason = DropReason::none;
     opened.port = batch.port[i];
     const DropReason reason =
@@ -150,6 +151,14 @@ bool Appliance::rewrite(PacketBatch& batch, uint32_t i, const uint8_t* bytes, ui
   inner.source = ip + (inner.source - bytes);
   inner.destination = ip + (inner.destination - bytes);
   std::memmove(ip, bytes, length);
+  replaced(batch, i, inner, length);
+  return true;
+}
+
+void Appliance::replaced(PacketBatch& batch, uint32_t i, const wire::InnerPacket& inner,
+                         uint32_t length) {
+  Opened& opened = opened_[i];
+  uint8_t* ip = batch.block() + opened.offset;
   if (inner.version != opened.inner.version) {
     uint8_t* type = ip - opened.header_bytes + kProtocolTypeAt;
     if (base::load_be16(type) == wire::kEtherTypeEthernet) type = ip - kEtherTypeBytes;
@@ -161,6 +170,34 @@ bool Appliance::rewrite(PacketBatch& batch, uint32_t i, const uint8_t* bytes, ui
   opened.rewritten = true;
   batch.offset[i] = opened.offset;
   batch.length[i] = length;
+}
+
+bool Appliance::reject(PacketBatch& batch, uint32_t i) {
+  GWLB_ASSERT(i < batch.count);
+  Opened& opened = opened_[i];
+  if (!opened.is_open()) return false;
+  uint8_t* ip = batch.block() + opened.offset;
+  wire::InnerPacket inner = opened.inner;
+  if (!wire::can_answer(ip, inner) ||
+      (inner.flags & (wire::kIcmpError | wire::kLaterFragment)) != 0) {
+    return false;
+  }
+  uint32_t length;
+  if (inner.protocol == wire::kTcp && (inner.flags & wire::kFirstFragment) == 0) {
+    if ((inner.tcp_flags & wire::kRst) != 0) return false;
+    length = wire::write_reset(ip, inner);
+  } else {
+    const uint32_t headers = wire::too_big_header_bytes(inner.version);
+    if (headers + inner.total_length > batch.end[i] - opened.offset) return false;
+    std::memmove(ip + headers, ip, inner.total_length);
+    inner.source += headers;
+    inner.destination += headers;
+    length = wire::write_prohibited(ip, inner);
+  }
+  const wire::ParseError error = wire::parse_inner(ip, length, &inner);
+  GWLB_ASSERT(error.ok());
+  replaced(batch, i, inner, length);
+  opened.rejected = true;
   return true;
 }
 

@@ -36,6 +36,7 @@ struct Opened {
   uint16_t port = 0;                                 // outer source port as received
   base::DropReason reason = base::DropReason::none;  // final; close() does not undo it
   bool rewritten = false;
+  bool rejected = false;
   bool is_open() const { return header_bytes != 0; }
 };
 
@@ -82,6 +83,12 @@ class Appliance {
   // bytes of the received header that ever change.
   bool rewrite(batch::PacketBatch& batch, uint32_t i, const uint8_t* bytes, uint32_t length);
 
+  // Replaces an open packet by the answer that refuses it, from its destination to its source: a
+  // RST where it is an unfragmented TCP segment, else ICMP "administratively prohibited". False,
+  // and nothing changes, where no answer may be given: to a RST, an ICMP error, a later fragment,
+  // or what is not between two hosts (RFC 1122 section 3.2.2, RFC 4443 section 2.4).
+  bool reject(batch::PacketBatch& batch, uint32_t i);
+
   // For every packet whose verdict is neither drop nor moved: offset/length grow back over the
   // GENEVE header as received; verdict forward; address stays the gateway's, port becomes 6081
   // (`gateway_port`), source_port the port it was sent from (R6: ports are not swapped). An inner
@@ -93,6 +100,10 @@ class Appliance {
   void close(batch::PacketBatch& batch, uint16_t gateway_port);
 
  private:
+  // Packet i is another one now, `length` bytes at its place, described by `inner`.
+  void replaced(batch::PacketBatch& batch, uint32_t i, const wire::InnerPacket& inner,
+                uint32_t length);
+
   ApplianceConfig config_;
   Opened opened_[base::kBatchPacketsMax];
 };

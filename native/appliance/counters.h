@@ -20,6 +20,7 @@ namespace gwlb::appliance {
   X(packets_returned, "packets returned to the gateway")                                        \
   X(bytes_returned, "bytes of them, inner packet")                                              \
   X(packets_rewritten, "packets returned with changed contents")                                \
+  X(packets_rejected, "packets returned as an answer to their sender that refuses them")        \
   X(packets_other_port,                                                                         \
     "packets sent from the receiving port, since the one that they came from is not to be had") \
   X(packets_inspected, "packets shown to the inspector")                                        \

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/assert.h"
 #include "engine/appliance_worker.h"
@@ -36,6 +37,10 @@ io::OsError ApplianceEngine::Worker::start() {
                                 config_.udp.offload ? base::kSlotStrideTrain : stride);
   opener_ = std::make_unique<Appliance>(config_.appliance);
   if (direct_ == nullptr) return out_of_memory();
+  if (config_.offline) {
+    offline_ = std::make_unique<Offline>();
+    return {};
+  }
   io::UdpConfig udp = config_.udp;
   udp.datagram_bytes_max = stride - base::kHeadroom;
   io::OsError error = io::UdpReceiver::open(udp, &receiver_);
@@ -276,6 +281,13 @@ const std::shared_ptr<uint64_t[]>& ApplianceEngine::counters() const {
   return worker_->counters().words();
 }
 bool ApplianceEngine::failed(io::OsError* error) const { return worker_->failed(error); }
+void ApplianceEngine::put(uint16_t id, std::vector<uint8_t> datagram) {
+  worker_->offline().in.push_back({id, std::move(datagram)});
+}
+void ApplianceEngine::pump(uint32_t now_ms) { worker_->pump(now_ms); }
+std::vector<Offline::Outcome> ApplianceEngine::take_outcomes() {
+  return std::exchange(worker_->offline().out, {});
+}
 void ApplianceEngine::stop() { worker_->stop(); }
 
 }  // namespace gwlb::engine

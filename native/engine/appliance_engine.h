@@ -25,6 +25,7 @@
 #include "appliance/filter.h"
 #include "appliance/flow_verdicts.h"
 #include "engine/appliance_load.h"
+#include "engine/offline.h"
 #include "io/udp.h"
 
 namespace gwlb::engine {
@@ -44,6 +45,8 @@ struct ApplianceEngineConfig {
   appliance::FlowLimits flows;
   // Of the flow tables. All zero: a random one.
   base::HashKey hash_key;
+  // No sockets and no thread: datagrams come from put(), pump() does the worker's work.
+  bool offline = false;
 };
 
 class ApplianceEngine {
@@ -100,6 +103,14 @@ class ApplianceEngine {
 
   // True once the worker had to stop reading for a lasting I/O error; `*error` says which.
   bool failed(io::OsError* error) const;
+
+  // Offline, all on one thread. Takes a datagram (UDP payload) in; `id` names it in its outcome.
+  void put(uint16_t id, std::vector<uint8_t> datagram);
+  // Goes on until there is nothing to do but for the inspector; time is `now_ms` meanwhile. Then
+  // next_batch() has what there is to look at.
+  void pump(uint32_t now_ms);
+  // What has left since this was asked last, in the order it left.
+  std::vector<Offline::Outcome> take_outcomes();
 
   // Control thread: joins the worker and closes the sockets; idempotent, at any stage. What is with
   // the inspector then counts as appliance_stopped; release() has no effect any more, but batches

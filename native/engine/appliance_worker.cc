@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/assert.h"
 
@@ -30,13 +31,14 @@ constexpr uint32_t kSweepPlaces = 2 * base::kEngineBatchPackets;
 // that is a millisecond.
 constexpr uint32_t kFillingBatches = 4;
 
-uint32_t clock_ms() {
+}  // namespace
+
+uint32_t ApplianceEngine::Worker::now_ms() const {
+  if (offline_ != nullptr) return offline_->now_ms;
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return static_cast<uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
 }
-
-}  // namespace
 
 void ApplianceEngine::Worker::run() {
   while (!stop_.load(std::memory_order_relaxed)) {
@@ -90,7 +92,7 @@ bool ApplianceEngine::Worker::read_once() {
   if (receive() == 0) return false;
   open();
   if (settings_.inspect) divert();
-  finish(*direct_, *opener_);
+  finish(*direct_, *opener_, nullptr);
   // A wake-up of the inspector costs as much as hundreds of packets: a load grows until it is full,
   // has waited for a few batches, or there is nothing to read.
   if (filling_ != kNoLoad &&
@@ -101,9 +103,14 @@ bool ApplianceEngine::Worker::read_once() {
 }
 
 uint32_t ApplianceEngine::Worker::receive() {
+  const uint32_t packets = offline_ != nullptr ? receive_offline() : receive_from_socket();
+  if (packets > 0) counters_.add(ApplianceCounter::packets_received, packets);
+  return packets;
+}
+
+uint32_t ApplianceEngine::Worker::receive_from_socket() {
   io::OsError error;
   const uint32_t packets = receiver_->receive(*direct_, &error);
-  if (packets > 0) counters_.add(ApplianceCounter::packets_received, packets);
   counters_.set_drops(DropReason::receive_overflow, receiver_->overflows());
   if (!error.ok()) fail(error);
   return packets;
@@ -131,7 +138,7 @@ void ApplianceEngine::Worker::open() {
 void ApplianceEngine::Worker::divert() {
   PacketBatch& batch = *direct_;
   FlowVerdicts& flows = *flows_;
-  flows.look_up(batch, *opener_, clock_ms());
+  flows.look_up(batch, *opener_, now_ms());
   Sums passed;
   Sums dropped;
   uint64_t unmatched = 0;
@@ -212,13 +219,19 @@ void ApplianceEngine::Worker::hand_over() {
 }
 
 // Sends what is left of a batch, and counts what became of its packets.
-void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance) {
+void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance,
+                                     const ApplianceLoad* load) {
   appliance.close(batch, config_.gateway_port);
   uint32_t other_port = 0;
-  returner_->send(batch, scratch_, &other_port);
+  if (offline_ != nullptr) {
+    send_offline(batch, appliance, load);
+  } else {
+    returner_->send(batch, scratch_, &other_port);
+  }
 
   Sums returned;
   uint64_t rewritten = 0;
+  uint64_t rejected = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
     const Opened& opened = appliance.opened(i);
     if (batch.verdict[i] == static_cast<uint8_t>(Verdict::moved)) continue;
@@ -229,9 +242,11 @@ void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance) {
     ++returned.packets;
     returned.bytes += opened.length;
     rewritten += opened.rewritten ? 1 : 0;
+    rejected += opened.rejected ? 1 : 0;
   }
   counters_.add(ApplianceCounter::bytes_returned, returned.bytes);
   counters_.add(ApplianceCounter::packets_rewritten, rewritten);
+  counters_.add(ApplianceCounter::packets_rejected, rejected);
   counters_.add(ApplianceCounter::packets_other_port, other_port);
   counters_.add(ApplianceCounter::packets_returned, returned.packets);
 }
@@ -258,7 +273,7 @@ void ApplianceEngine::Worker::finish(ApplianceLoad& load) {
     counters_.add(ApplianceCounter::flows_passed, load.flows_passed);
     counters_.add(ApplianceCounter::flows_dropped, load.flows_dropped);
   }
-  finish(batch, *load.appliance);
+  finish(batch, *load.appliance, &load);
   finished_ = load.sequence;
   for (uint32_t i = 0; i < batch.count; ++i) flows_->settle(load.flow[i], load.sequence);
 }
@@ -283,6 +298,54 @@ void ApplianceEngine::Worker::finish_in_order() {
     if (number == waiting_) waiting_ = kNoLoad;
     finish(load);
     (load.waits ? free_waiting_ : free_).push_back(number);
+  }
+}
+
+uint32_t ApplianceEngine::Worker::receive_offline() {
+  PacketBatch& batch = *direct_;
+  const uint32_t stride = config_.jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
+  batch.count = 0;
+  for (; batch.count < batch.capacity() && !offline_->in.empty(); offline_->in.pop_front()) {
+    const Offline::Datagram& datagram = offline_->in.front();
+    const uint32_t i = batch.count++;
+    const auto bytes = static_cast<uint32_t>(datagram.bytes.size());
+    const bool fits = bytes <= stride - base::kHeadroom;
+    batch.reset(i, fits ? bytes : 0);
+    batch.port[i] = datagram.id;
+    if (!fits) batch.drop(i, DropReason::receive_truncated);
+    if (fits && bytes > 0) std::memcpy(batch.packet(i), datagram.bytes.data(), bytes);
+  }
+  return batch.count;
+}
+
+void ApplianceEngine::Worker::send_offline(const PacketBatch& batch, const Appliance& appliance,
+                                           const ApplianceLoad* load) {
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (batch.verdict[i] == static_cast<uint8_t>(Verdict::moved)) continue;
+    const Opened& opened = appliance.opened(i);
+    const bool drop = batch.verdict[i] == static_cast<uint8_t>(Verdict::drop);
+    Offline::Outcome outcome = {};
+    // A returned packet has the gateway's port by now, and the one that it came from beside it.
+    outcome.id = drop ? batch.port[i] : batch.source_port[i];
+    outcome.shown = load != nullptr && !load->waits && !load->hidden[i];
+    outcome.rewritten = opened.rewritten;
+    outcome.rejected = opened.rejected;
+    if (drop) {
+      outcome.reason = static_cast<DropReason>(batch.reason[i]);
+    } else {
+      outcome.bytes.assign(batch.packet(i), batch.packet(i) + batch.length[i]);
+    }
+    offline_->out.push_back(std::move(outcome));
+  }
+}
+
+void ApplianceEngine::Worker::pump(uint32_t now_ms) {
+  offline().now_ms = now_ms;
+  for (bool worked = true; worked;) {
+    worked = take_back();
+    if (settings_changed()) apply_settings();
+    if (may_read()) worked |= read_once();
+    if (!worked && filling_ != kNoLoad) hand_over();
   }
 }
 

@@ -38,6 +38,12 @@ class ApplianceEngine::Worker {
   bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
   bool set_inspect(bool inspect, const appliance::Filter& filter);
   void forget_flows();
+  // Offline.
+  Offline& offline() {
+    GWLB_ASSERT(offline_ != nullptr);
+    return *offline_;
+  }
+  void pump(uint32_t now_ms);
   ApplianceLoad& load(int number) {
     GWLB_ASSERT(number >= 0 && static_cast<size_t>(number) < config_.batches && !loads_.empty());
     return loads_[static_cast<size_t>(number)];
@@ -81,12 +87,18 @@ class ApplianceEngine::Worker {
   bool may_read() const;
   bool read_once();
   uint32_t receive();
+  uint32_t receive_from_socket();
+  uint32_t receive_offline();
+  uint32_t now_ms() const;
   void open();
   void divert();
   void apply_settings();
   bool take_back();
   void finish_in_order();
-  void finish(batch::PacketBatch& batch, appliance::Appliance& appliance);
+  void finish(batch::PacketBatch& batch, appliance::Appliance& appliance,
+              const ApplianceLoad* load);
+  void send_offline(const batch::PacketBatch& batch, const appliance::Appliance& appliance,
+                    const ApplianceLoad* load);
   void finish(ApplianceLoad& load);
   bool put(uint32_t* current, bool waits, uint32_t i);
   uint32_t open_load(bool waits);
@@ -116,6 +128,8 @@ class ApplianceEngine::Worker {
   uint16_t port_ = 0;
   bool sends_trains_ = false;
   bool receives_trains_ = false;
+
+  std::unique_ptr<Offline> offline_;  // in place of sockets and thread
 
   // The worker's own.
   io::UdpSendScratch scratch_;

@@ -45,6 +45,13 @@ napi_value refuse(const Napi::CallbackInfo& info, ApplianceBatch&) {
   return nullptr;
 }
 
+// Packet v, which is shown, is another one now.
+void show_again(engine::ApplianceLoad& load, uint32_t v) {
+  const uint32_t i = load.shown[v];
+  load.shadow->show(v, i);
+  if (!load.hidden[i]) load.describe(v, i);
+}
+
 napi_value rewrite(const Napi::CallbackInfo& info, ApplianceBatch& self) {
   const napi_env env = info.Env();
   if (!check_lent(env, self)) return nullptr;
@@ -61,10 +68,19 @@ napi_value rewrite(const Napi::CallbackInfo& info, ApplianceBatch& self) {
   // The bytes may be a view of the packet itself; the appliance allows for that.
   appliance::Appliance& appliance = self.memory->engine->appliance(self.number);
   const bool done = appliance.rewrite(native, i, bytes.data, static_cast<uint32_t>(bytes.size));
-  if (done) {
-    load.shadow->show(v, i);
-    if (!load.hidden[i]) load.describe(v, i);
-  }
+  if (done) show_again(load, v);
+  return boolean_value(env, done);
+}
+
+napi_value reject(const Napi::CallbackInfo& info, ApplianceBatch& self) {
+  const napi_env env = info.Env();
+  if (!check_lent(env, self)) return nullptr;
+  engine::ApplianceLoad& load = self.load();
+  uint32_t v;
+  if (!read_number(env, info[0], "i", 0, load.shown_count - 1, &v)) return nullptr;
+  appliance::Appliance& appliance = self.memory->engine->appliance(self.number);
+  const bool done = appliance.reject(self.native(), load.shown[v]);
+  if (done) show_again(load, v);
   return boolean_value(env, done);
 }
 
@@ -143,6 +159,7 @@ napi_value appliance_batch_class(napi_env env) {
                method<ApplianceBatch, refuse>("setCount"),
                method<ApplianceBatch, refuse>("reset"),
                method<ApplianceBatch, rewrite>("rewrite"),
+               method<ApplianceBatch, reject>("reject"),
                method<ApplianceBatch, decide_flow>("decideFlow"),
            });
 }

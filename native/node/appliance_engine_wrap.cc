@@ -65,6 +65,7 @@ struct ApplianceEngine {
   }
 
   Ready ready;
+  bool offline = false;
   std::shared_ptr<ApplianceMemory> memory;
   struct Known {
     Napi::ObjectReference object;
@@ -81,7 +82,7 @@ std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
     return nullptr;
   }
   auto self = std::make_unique<ApplianceEngine>();
-  if (!self->ready.create(env, info[1])) {
+  if (!config.offline && !self->ready.create(env, info[1])) {
     if (!exception_pending(env)) throw_out_of_memory(env, "a thread-safe function");
     return nullptr;
   }
@@ -89,13 +90,16 @@ std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
   self->hook = std::make_unique<StopWithEnvironment>(env, ApplianceEngine::stop_hook, self.get());
   auto memory = std::make_shared<ApplianceMemory>();
   const Ready* ready = &self->ready;  // outlives the worker: see stop()
-  const io::OsError error = engine::ApplianceEngine::start(
-      config, [ready] { ready->call(); }, &memory->engine);
+  std::function<void()> tell;
+  if (!config.offline) tell = [ready] { ready->call(); };
+  const io::OsError error =
+      engine::ApplianceEngine::start(config, std::move(tell), &memory->engine);
   if (!error.ok()) {
     throw_system_error(env, error);
     return nullptr;
   }
   self->batches.resize(config.batches);
+  self->offline = config.offline;
   self->memory = std::move(memory);
 
   constexpr size_t kWords = appliance::Counters::kWords;
@@ -165,6 +169,49 @@ napi_value failure(const Napi::CallbackInfo& info, ApplianceEngine& self) {
   return failure_value(info.Env(), failed, error);
 }
 
+bool check_offline(napi_env env, const ApplianceEngine& self) {
+  if (self.offline && !self.memory->stopped) return true;
+  throw_type_error(env, "expected an engine without sockets that was not stopped");
+  return false;
+}
+
+napi_value put(const Napi::CallbackInfo& info, ApplianceEngine& self) {
+  uint16_t id;
+  Bytes bytes;
+  if (!check_offline(info.Env(), self) || !read_number(info.Env(), info[0], "id", 0, 65535, &id) ||
+      !read_bytes(info.Env(), info[1], "datagram", &bytes)) {
+    return nullptr;
+  }
+  self.memory->engine->put(id, std::vector<uint8_t>(bytes.data, bytes.data + bytes.size));
+  return nullptr;
+}
+
+napi_value pump(const Napi::CallbackInfo& info, ApplianceEngine& self) {
+  uint32_t now_ms;
+  if (check_offline(info.Env(), self) &&
+      read_number(info.Env(), info[0], "nowMs", 0, UINT32_MAX, &now_ms)) {
+    self.memory->engine->pump(now_ms);
+  }
+  return nullptr;
+}
+
+napi_value take_outcomes(const Napi::CallbackInfo& info, ApplianceEngine& self) {
+  const napi_env env = info.Env();
+  if (!check_offline(env, self)) return nullptr;
+  std::vector<napi_value> out;
+  for (const engine::Offline::Outcome& one : self.memory->engine->take_outcomes()) {
+    ObjectBuilder object(env);
+    object.number("id", one.id)
+        .number("reason", static_cast<uint32_t>(one.reason))
+        .boolean("shown", one.shown)
+        .boolean("rewritten", one.rewritten)
+        .boolean("rejected", one.rejected)
+        .value("bytes", bytes_value(env, one.bytes.data(), one.bytes.size()));
+    out.push_back(object.finish());
+  }
+  return array_value(env, out);
+}
+
 napi_value stop(const Napi::CallbackInfo&, ApplianceEngine& self) {
   self.stop();
   return nullptr;
@@ -180,6 +227,9 @@ napi_value appliance_engine_class(napi_env env) {
                method<ApplianceEngine, set_inspect>("setInspect"),
                method<ApplianceEngine, forget_flows>("forgetFlows"),
                method<ApplianceEngine, failure>("failure"),
+               method<ApplianceEngine, put>("put"),
+               method<ApplianceEngine, pump>("pump"),
+               method<ApplianceEngine, take_outcomes>("takeOutcomes"),
                method<ApplianceEngine, stop>("stop"),
            });
 }

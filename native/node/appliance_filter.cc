@@ -1,7 +1,8 @@
-// Capture filters, asked about one packet.
+// Functions of one inner packet: capture filters, checksums.
 #include "appliance/filter.h"
 #include "node/addon.h"
 #include "node/configs.h"
+#include "wire/packet_checksums.h"
 
 namespace gwlb::node {
 namespace {
@@ -18,10 +19,22 @@ napi_value match_filter(const Napi::CallbackInfo& info) {
   return boolean_value(env, ok && filter.matches(inner));
 }
 
+// updateChecksums(packet): false where the bytes are no IP packet.
+napi_value update_checksums(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  Bytes bytes;
+  if (!read_bytes(env, info[0], "packet", &bytes)) return nullptr;
+  wire::InnerPacket inner;
+  const bool ok = wire::parse_inner(bytes.data, bytes.size, &inner).ok();
+  if (ok) wire::write_checksums(bytes.data, inner);
+  return boolean_value(env, ok);
+}
+
 }  // namespace
 
 void add_filter_functions(napi_env env, ObjectBuilder& exports) {
-  exports.value("matchFilter", plain_function<match_filter>(env, "matchFilter"));
+  exports.value("matchFilter", plain_function<match_filter>(env, "matchFilter"))
+      .value("updateChecksums", plain_function<update_checksums>(env, "updateChecksums"));
 }
 
 }  // namespace gwlb::node

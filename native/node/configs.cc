@@ -197,7 +197,8 @@ bool read_appliance_config(napi_env env, napi_value value, engine::ApplianceEngi
          fields.number("optionClass", 0, 65535, &out->appliance.option_class) &&
          fields.number("gatewayPort", 1, 65535, &out->gateway_port) &&
          fields.number("batches", 1, engine::ApplianceEngine::kBatchesMax, &out->batches) &&
-         fields.boolean("inspect", &out->inspect) && read_drop_rules(fields, &out->drop) &&
+         fields.boolean("inspect", &out->inspect) && fields.boolean("offline", &out->offline) &&
+         read_drop_rules(fields, &out->drop) &&
          fields.number("flowsIpv4", base::kFlowsMin, base::kFlowsMax, &out->flows.flows_ipv4) &&
          fields.number("flowsIpv6", base::kFlowsMin, base::kFlowsMax, &out->flows.flows_ipv6) &&
          fields.number("tcpIdleMs", 1, kIdleMsMax, &out->flows.tcp_idle_ms) &&

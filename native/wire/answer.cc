@@ -62,6 +62,26 @@ uint32_t segment_length(const uint8_t* packet, const InnerPacket& inner) {
   return data + ((inner.tcp_flags & kSyn) != 0) + ((inner.tcp_flags & kFin) != 0);
 }
 
+// An ICMP error in front of the packet it quotes.
+uint32_t write_error(uint8_t* start, const InnerPacket& inner, uint8_t type, uint8_t code,
+                     uint32_t rest) {
+  const uint32_t headers = too_big_header_bytes(inner.version);
+  const uint32_t whole = inner.version == 4 ? kAnswerBytes4 : kAnswerBytes6;
+  const uint32_t quoted = std::min(inner.total_length, whole - headers);
+  const uint8_t protocol = inner.version == 4 ? kIcmp : kIcmpv6;
+  const uint32_t icmp_bytes = 8 + quoted;
+  write_ip(start, inner.version, inner.destination, inner.source, protocol, icmp_bytes);
+  uint8_t* icmp = start + ip_bytes(inner.version);
+  std::memset(icmp, 0, 4);
+  icmp[0] = type;
+  icmp[1] = code;
+  base::store_be32(icmp + 4, rest);
+  base::store_be16(icmp + 2, inner.version == 4 ? checksum_finish(checksum_add(icmp, icmp_bytes))
+                                                : transport_checksum(start + 8, start + 24, 16,
+                                                                     kIcmpv6, icmp, icmp_bytes));
+  return headers + quoted;
+}
+
 }  // namespace
 
 bool can_answer(const uint8_t* packet, const InnerPacket& inner) {
@@ -95,26 +115,13 @@ uint32_t write_reset(uint8_t* packet, const InnerPacket& inner) {
 }
 
 uint32_t write_too_big(uint8_t* start, const InnerPacket& inner, uint32_t mtu) {
-  const uint32_t headers = too_big_header_bytes(inner.version);
-  const uint32_t whole = inner.version == 4 ? kAnswerBytes4 : kAnswerBytes6;
-  const uint32_t quoted = std::min(inner.total_length, whole - headers);
-  const uint8_t protocol = inner.version == 4 ? kIcmp : kIcmpv6;
-  const uint32_t icmp_bytes = 8 + quoted;
-  write_ip(start, inner.version, inner.destination, inner.source, protocol, icmp_bytes);
-  uint8_t* icmp = start + ip_bytes(inner.version);
-  std::memset(icmp, 0, 8);
-  if (inner.version == 4) {
-    icmp[0] = 3;
-    icmp[1] = 4;
-    base::store_be16(icmp + 6, static_cast<uint16_t>(mtu));
-    base::store_be16(icmp + 2, checksum_finish(checksum_add(icmp, icmp_bytes)));
-  } else {
-    icmp[0] = 2;
-    base::store_be32(icmp + 4, mtu);
-    base::store_be16(icmp + 2,
-                     transport_checksum(start + 8, start + 24, 16, kIcmpv6, icmp, icmp_bytes));
-  }
-  return headers + quoted;
+  return inner.version == 4 ? write_error(start, inner, 3, 4, mtu & 0xffff)
+                            : write_error(start, inner, 2, 0, mtu);
+}
+
+uint32_t write_prohibited(uint8_t* start, const InnerPacket& inner) {
+  return inner.version == 4 ? write_error(start, inner, 3, 13, 0)
+                            : write_error(start, inner, 1, 1, 0);
 }
 
 }  // namespace gwlb::wire

@@ -30,4 +30,8 @@ inline uint32_t too_big_header_bytes(uint8_t version) {
 // `start` is too_big_header_bytes() in front of the packet. Returns the answer's length.
 uint32_t write_too_big(uint8_t* start, const InnerPacket& inner, uint32_t mtu);
 
+// The same with "communication administratively prohibited" (RFC 1812 section 5.2.7.1, RFC 4443
+// section 3.1).
+uint32_t write_prohibited(uint8_t* start, const InnerPacket& inner);
+
 }  // namespace gwlb::wire

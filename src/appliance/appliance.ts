@@ -1,6 +1,6 @@
 /** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
 import { EventEmitter } from 'node:events';
-import { binding, type NativeApplianceBatch, type NativeApplianceEngine } from '../binding.js';
+import { binding, type NativeApplianceEngine } from '../binding.js';
 import {
   checkBoolean,
   checkInteger,
@@ -15,9 +15,9 @@ import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../pac
 import type { DropReason } from '../packet/names.js';
 import type { UdpOffloads } from '../packet/offloads.js';
 import { checkApplianceAddress, hostText } from '../packet/own-address.js';
-import { checkDropRule, type DropRule } from './drop-rule.js';
+import { checkDropRules, type DropRule } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
-import { InspectedBatch } from './inspected-batch.js';
+import { Inspection, type Inspector } from './inspection.js';
 
 export interface ApplianceHealthCheck {
   /** TCP port that answers, 1–65535. Default 80. */
@@ -108,6 +108,8 @@ export interface ApplianceCounters {
   bytesReturned: number;
   /** Packets returned with changed contents. */
   packetsRewritten: number;
+  /** Packets returned as an answer to their sender that refuses them (`packet.reject()`). */
+  packetsRejected: number;
   /**
    * Packets returned from the own port, since the one that they came from is not to be had: another program
    * has it, or it needs a privilege (`CAP_NET_BIND_SERVICE`, below 1024).
@@ -143,13 +145,8 @@ export interface ApplianceEvents {
   close: [];
 }
 
-/**
- * Looks at packets, in batches. It may return a promise: the batch is kept until that is settled,
- * while up to 15 others go on; packets leave in the order they came.
- */
-export type Inspector = (packets: InspectedBatch) => void | PromiseLike<void>;
-
-const BATCHES = 16;
+/** Batches that an inspector may have at a time. */
+export const BATCHES = 16;
 const RETURN_PORTS = 4096;
 const FAILURE_POLL_MS = 500;
 const SOCKET_BUFFER_BYTES = 8 << 20;
@@ -180,9 +177,8 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   readonly #engine: NativeApplianceEngine;
   readonly #health: HttpServer | null;
   readonly #alive: KeepAlive;
-  readonly #batches = new WeakMap<NativeApplianceBatch, InspectedBatch>();
+  readonly #inspection: Inspection;
   readonly #offAbort: () => void;
-  #inspector: Inspector | null = null;
   #closing: Promise<void> | null = null;
 
   /**
@@ -218,6 +214,9 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.netns = udp.netns || null;
     this.healthCheck = checked.health;
     this.failOpen = checked.failOpen;
+    // Not from within the packet loop: without a listener this ends the process.
+    const tell = (error: unknown) => process.nextTick(() => this.emit('error', error));
+    this.#inspection = new Inspection(this.#engine, checked.failOpen, tell);
     this.#health = health;
     this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
@@ -259,7 +258,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     }
     if (this.closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
     this.#engine.setInspect(inspector !== null, filter.compiled());
-    this.#inspector = inspector ?? null;
+    this.#inspection.inspector = inspector ?? null;
     return this;
   }
 
@@ -270,13 +269,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
 
   /** All counters, now. They stay readable after `close`. */
   counters(): ApplianceCounters {
-    const { counters } = this.#engine;
-    const named = COUNTER_NAMES.appliance.map((name, i) => [name, Number(counters[i])]);
-    const at = binding.counterLayout.applianceDropsAt;
-    return {
-      ...(Object.fromEntries(named) as Omit<ApplianceCounters, 'drops'>),
-      drops: readDrops((code) => counters[at + code]),
-    };
+    return readCounters(this.#engine);
   }
 
   /**
@@ -295,6 +288,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   async #close(): Promise<void> {
     this.#offAbort();
     this.#alive.stop();
+    this.#inspection.stop();
     this.#engine.stop();
     await this.#health?.close();
     this.emit('close');
@@ -304,42 +298,8 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   #work(): void {
     this.#checkFailure();
     for (let native = this.#engine.next(); native !== null; native = this.#engine.next()) {
-      this.#inspectOne(native);
+      this.#inspection.show(native);
     }
-  }
-
-  #inspectOne(native: NativeApplianceBatch): void {
-    let batch = this.#batches.get(native);
-    if (!batch) {
-      batch = InspectedBatch.of(native);
-      this.#batches.set(native, batch);
-    }
-    const packets = batch;
-    try {
-      const pending = this.#inspector?.(packets);
-      if (pending && typeof pending.then === 'function') {
-        pending.then(
-          () => this.#release(native),
-          (error) => this.#failed(packets, error),
-        );
-        return;
-      }
-    } catch (error) {
-      this.#failed(packets, error);
-      return;
-    }
-    this.#release(native);
-  }
-
-  #failed(packets: InspectedBatch, error: unknown): void {
-    if (!this.closed && !this.failOpen) packets.dropAll();
-    this.#release(packets.native);
-    // Not from within the packet loop: without a listener this ends the process.
-    process.nextTick(() => this.emit('error', error));
-  }
-
-  #release(native: NativeApplianceBatch): void {
-    if (!this.closed) this.#engine.release(native);
   }
 
   #checkFailure(): void {
@@ -349,6 +309,16 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     void this.close();
     process.nextTick(() => this.emit('error', systemError(error, 'go on receiving', 'options')));
   }
+}
+
+/** An engine's counters under their names. */
+export function readCounters({ counters }: NativeApplianceEngine): ApplianceCounters {
+  const named = COUNTER_NAMES.appliance.map((name, i) => [name, Number(counters[i])]);
+  const at = binding.counterLayout.applianceDropsAt;
+  return {
+    ...(Object.fromEntries(named) as Omit<ApplianceCounters, 'drops'>),
+    drops: readDrops((code) => counters[at + code]),
+  };
 }
 
 interface CheckedAppliance {
@@ -376,8 +346,6 @@ function checkAppliance(options: unknown): CheckedAppliance {
   ]);
   const address = checkApplianceAddress('options.address', given.address);
   const netns = checkNetns('options.netns', given.netns ?? null);
-  const drop = given.drop ?? [];
-  if (!Array.isArray(drop)) throw invalidArgument('options.drop', 'an array of rules', drop);
   return {
     config: {
       udp: {
@@ -394,8 +362,9 @@ function checkAppliance(options: unknown): CheckedAppliance {
       gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),
       batches: BATCHES,
       inspect: false,
+      offline: false,
       ...checkLimits(given.limits ?? {}, given.idleTimeout ?? {}),
-      drop: drop.map((rule, i) => checkDropRule(`options.drop[${i}]`, rule)),
+      drop: checkDropRules('options.drop', given.drop ?? []),
     },
     address: address.text,
     health: checkHealth('options.healthCheck', given.healthCheck ?? {}, netns),
@@ -408,26 +377,38 @@ function checkAppliance(options: unknown): CheckedAppliance {
 const ALL_PACKETS = new CaptureFilter('');
 
 function checkInspect(options: unknown): CaptureFilter {
-  const given = checkOptions('options', options, ['filter']);
-  const filter = given.filter ?? ALL_PACKETS;
+  return checkFilter(checkOptions('options', options, ['filter']).filter);
+}
+
+/** `options.filter` of an inspector. */
+export function checkFilter(value: unknown): CaptureFilter {
+  const filter = value ?? ALL_PACKETS;
   if (filter instanceof CaptureFilter) return filter;
   if (typeof filter === 'string') return new CaptureFilter(filter);
   throw invalidArgument('options.filter', 'an expression or a CaptureFilter', filter);
 }
 
-function checkLimits(limits: unknown, timeout: unknown) {
+/** `options.limits` and `options.idleTimeout`, as native code takes them. */
+export function checkLimits(limits: unknown, timeout: unknown) {
   const room = checkOptions('options.limits', limits, ['flows', 'flowsIpv6', 'returnPorts']);
   const field = 'options.limits.flows';
   const flows = checkInteger(field, room.flows ?? 65_536, FLOWS_MIN, FLOWS_MAX);
   const quarter = Math.max(FLOWS_MIN, Math.floor(flows / 4));
-  const idle = checkOptions('options.idleTimeout', timeout, ['tcpSeconds', 'otherSeconds']);
-  const seconds = (key: 'tcpSeconds' | 'otherSeconds', otherwise: number): number =>
-    checkInteger(`options.idleTimeout.${key}`, idle[key] ?? otherwise, 1, 6000);
   const ports = room.returnPorts ?? RETURN_PORTS;
   return {
     returnPorts: checkInteger('options.limits.returnPorts', ports, 1, RETURN_PORTS_MAX),
     flowsIpv4: flows,
     flowsIpv6: checkInteger(`${field}Ipv6`, room.flowsIpv6 ?? quarter, FLOWS_MIN, FLOWS_MAX),
+    ...checkIdle(timeout),
+  };
+}
+
+/** `options.idleTimeout`. */
+export function checkIdle(timeout: unknown) {
+  const idle = checkOptions('options.idleTimeout', timeout, ['tcpSeconds', 'otherSeconds']);
+  const seconds = (key: 'tcpSeconds' | 'otherSeconds', otherwise: number): number =>
+    checkInteger(`options.idleTimeout.${key}`, idle[key] ?? otherwise, 1, 6000);
+  return {
     tcpIdleMs: seconds('tcpSeconds', 350) * 1000,
     otherIdleMs: seconds('otherSeconds', 120) * 1000,
   };

@@ -17,7 +17,7 @@ export interface DropRule {
 type NativeDropRule = NativeApplianceConfig['drop'][number];
 
 /** A rule as native code takes it. */
-export function checkDropRule(field: string, rule: unknown): NativeDropRule {
+function checkDropRule(field: string, rule: unknown): NativeDropRule {
   const given = checkOptions(field, rule, ['protocol', 'port', 'host']);
   if (Object.values(given).every((value) => value === undefined)) {
     throw invalidArgument(field, 'a protocol, a port or a host (else every packet matches)', rule);
@@ -38,6 +38,12 @@ export function checkDropRule(field: string, rule: unknown): NativeDropRule {
     throw invalidArgument(`${field}.host`, expected, given.host);
   }
   return { protocol, port, address: host?.bytes ?? null, prefix: host?.prefix ?? 0 };
+}
+
+/** A list of them. */
+export function checkDropRules(field: string, rules: unknown): NativeDropRule[] {
+  if (!Array.isArray(rules)) throw invalidArgument(field, 'an array of rules', rules);
+  return rules.map((rule, i) => checkDropRule(`${field}[${i}]`, rule));
 }
 
 interface Word {

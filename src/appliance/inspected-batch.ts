@@ -12,6 +12,7 @@ const SOURCE_WORD = 8;
 const DESTINATION_WORD = 12;
 const FIRST_FRAGMENT = 2;
 const LATER_FRAGMENT = 4;
+const ICMP_ERROR = 8;
 
 /** What only this package can give to constructors. */
 const PRIVATE = Symbol('appliance');
@@ -22,6 +23,16 @@ function checkKey(name: string, key: unknown): void {
 
 interface InspectedView extends BatchView {
   readonly native: NativeApplianceBatch;
+  /** Another number each time that the batch is handed over. */
+  readonly lease: number;
+}
+
+function givenBack(): GatewayError {
+  return new GatewayError(
+    'ERR_GWLB_CLOSED',
+    'the batch was given back to the appliance, so nothing can be said about its packets any more: an ' +
+      'inspector that decides later has to return its promise (a forgotten "return promise" or "await")',
+  );
 }
 
 /** From when on a verdict on a flow takes effect; where both are given, whichever comes first. */
@@ -40,6 +51,7 @@ export interface FlowVerdictOptions {
 export class InspectedPacket extends Packet {
   declare protected readonly view: InspectedView;
   readonly #details: Uint32Array;
+  readonly #lease: number;
   #row = 0;
 
   /** @internal */
@@ -51,6 +63,7 @@ export class InspectedPacket extends Packet {
     checkKey('InspectedPacket', key);
     super(view);
     this.#details = view.native.details;
+    this.#lease = view.lease;
   }
 
   override moveTo(index: number): this {
@@ -91,6 +104,11 @@ export class InspectedPacket extends Packet {
     return ((this.#details[this.#row] >>> 16) & LATER_FRAGMENT) !== 0;
   }
 
+  /** Whether it is an ICMP or ICMPv6 error, which is about the flow of the packet that it quotes. */
+  get isIcmpError(): boolean {
+    return ((this.#details[this.#row] >>> 16) & ICMP_ERROR) !== 0;
+  }
+
   override get sourceAddress(): number {
     return this.version === 4 ? this.#details[this.#row + SOURCE_WORD] : 0;
   }
@@ -128,6 +146,14 @@ export class InspectedPacket extends Packet {
     return this.#details[this.#row + 1] >>> 16;
   }
 
+  override get transportOffset(): number {
+    return this.#details[this.#row + 2] & 0xffff;
+  }
+
+  protected override hasNoTransportHeader(): boolean {
+    return this.isLaterFragment;
+  }
+
   /** Flow cookie, 32 bits: equal for all packets of a flow. */
   override get cookie(): number {
     return this.#details[this.#row + 3];
@@ -136,6 +162,11 @@ export class InspectedPacket extends Packet {
   /** Id of the endpoint the flow entered by, `vpce-…`; makes a new string each time. */
   get endpointId(): string {
     return formatEndpointId(this.#detail64(4));
+  }
+
+  /** @internal The same for keys, without a 64-bit number. */
+  get endpointKey(): string {
+    return `${this.#details[this.#row + 5]},${this.#details[this.#row + 4]}`;
   }
 
   /** Attachment id, 64 bits. */
@@ -148,8 +179,12 @@ export class InspectedPacket extends Packet {
     return this.view.verdict[this.index] === Verdict.drop;
   }
 
-  /** Does not return it to the gateway. */
+  /**
+   * Does not return it to the gateway. Throws `ERR_GWLB_CLOSED` where its batch was given back, as the
+   * other methods that decide do.
+   */
   drop(): void {
+    this.#checkLease();
     this.view.verdict[this.index] = Verdict.drop;
     this.view.reason[this.index] = APPLIANCE_VERDICT;
   }
@@ -165,19 +200,42 @@ export class InspectedPacket extends Packet {
     return this.#decide(false, options);
   }
 
-  /** The same, but later packets are dropped by native code; without options this one too. */
+  /**
+   * The same, but later packets are dropped by native code; without options this one too, unless it was
+   * rejected: then its sender is told.
+   */
   dropFlow(options?: FlowVerdictOptions): boolean {
-    if (options === undefined) this.drop();
+    if (options === undefined && this.view.verdict[this.index] !== Verdict.reply) this.drop();
     return this.#decide(true, options);
   }
 
   /**
+   * Refuses it, and tells its sender: instead of it goes back a TCP RST, or for everything else ICMP or
+   * ICMPv6 "administratively prohibited", from its destination. The other end is told nothing, and later
+   * packets of the flow are shown as before (`dropFlow` ends that). False where no answer may be given
+   * (RFC 1122 §3.2.2, RFC 4443 §2.4: to a RST, an ICMP error, a later fragment, multicast, or what was
+   * answered already): then it is dropped.
+   */
+  reject(): boolean {
+    this.#checkLease();
+    if (!this.view.native.reject(this.index)) {
+      this.drop();
+      return false;
+    }
+    this.view.verdict[this.index] = Verdict.reply;
+    this.moveTo(this.index);
+    return true;
+  }
+
+  /**
    * Replaces the packet by another IP packet of the same flow, which may be longer or shorter.
-   * Checksums are the caller's. Throws `ERR_GWLB_INVALID_ARGUMENT` where the bytes are no IP packet
+   * Checksums are the caller's: `updateChecksums` writes them. Throws `ERR_GWLB_INVALID_ARGUMENT` where the bytes are no IP packet
    * or do not fit.
    */
   rewrite(bytes: Uint8Array): void {
+    this.#checkLease();
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', 'a Uint8Array', bytes);
+    const said = this.view.verdict[this.index];
     if (!this.view.native.rewrite(this.index, bytes)) {
       throw new GatewayError(
         'ERR_GWLB_INVALID_ARGUMENT',
@@ -185,10 +243,16 @@ export class InspectedPacket extends Packet {
         { field: 'bytes' },
       );
     }
+    if (said === Verdict.drop) this.drop();
     this.moveTo(this.index);
   }
 
+  #checkLease(): void {
+    if (this.#lease !== this.view.lease) throw givenBack();
+  }
+
   #decide(drop: boolean, options: FlowVerdictOptions | undefined): boolean {
+    this.#checkLease();
     let packets = 0;
     let bytes = 0;
     if (options !== undefined) {
@@ -222,18 +286,20 @@ class InspectedWalk implements IterableIterator<InspectedPacket> {
   readonly #result: { done: boolean; value: InspectedPacket };
   readonly #details: Uint32Array;
   readonly #end: number;
-  readonly #giveBack: (cursor: InspectedPacket) => void;
+  readonly #lease: number;
+  readonly #keep: (cursor: InspectedPacket, lease: number) => void;
   #at = 0;
 
   constructor(
     cursor: InspectedPacket,
-    native: NativeApplianceBatch,
-    giveBack: (cursor: InspectedPacket) => void,
+    { native, lease }: InspectedView,
+    keep: (cursor: InspectedPacket, lease: number) => void,
   ) {
     this.#result = { done: false, value: cursor };
     this.#details = native.details;
     this.#end = native.count();
-    this.#giveBack = giveBack;
+    this.#lease = lease;
+    this.#keep = keep;
   }
 
   next(): IteratorResult<InspectedPacket> {
@@ -259,7 +325,7 @@ class InspectedWalk implements IterableIterator<InspectedPacket> {
   #finish(): void {
     if (this.#result.done) return;
     this.#result.done = true;
-    this.#giveBack(this.#result.value);
+    this.#keep(this.#result.value, this.#lease);
   }
 }
 
@@ -270,9 +336,12 @@ class InspectedWalk implements IterableIterator<InspectedPacket> {
 export class InspectedBatch extends Batch<InspectedPacket> {
   /** @internal */
   declare readonly native: NativeApplianceBatch;
+  /** @internal */
+  lease = 0;
+  #lent = false;
   #idle: InspectedPacket | null = null;
-  readonly #giveBack = (cursor: InspectedPacket): void => {
-    this.#idle = cursor;
+  readonly #keep = (cursor: InspectedPacket, lease: number): void => {
+    if (lease === this.lease) this.#idle = cursor;
   };
 
   /** @internal */
@@ -285,14 +354,28 @@ export class InspectedBatch extends Batch<InspectedPacket> {
     super(native);
   }
 
+  /** @internal The inspector has it from now on. */
+  lend(): void {
+    this.#lent = true;
+  }
+
+  /** @internal It has it no more; cursors that it may have kept decide nothing from now on. */
+  giveBack(): void {
+    this.#lent = false;
+    this.lease += 1;
+    this.#idle = null;
+  }
+
   override get count(): number {
     return this.native.count();
   }
 
+  /** As every batch; throws `ERR_GWLB_CLOSED` where it was given back. */
   override [Symbol.iterator](): IterableIterator<InspectedPacket> {
+    if (!this.#lent) throw givenBack();
     const cursor = this.#idle ?? this.makeCursor();
     this.#idle = null;
-    return new InspectedWalk(cursor, this.native, this.#giveBack);
+    return new InspectedWalk(cursor, this, this.#keep);
   }
 
   /** Drops every packet that is still undecided. */

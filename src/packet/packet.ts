@@ -17,10 +17,20 @@ export interface BatchView {
 
 const ETHERNET = 0x6558;
 const EXTENSIONS_MAX = 8;
+const TCP = 6;
+const UDP = 17;
 
 /** Extension headers of IPv6 that say which header follows in their first byte (RFC 8200 §4). */
 function isExtension(protocol: number): boolean {
   return protocol === 0 || protocol === 43 || protocol === 44 || protocol === 51 || protocol === 60;
+}
+
+/** Bytes of a transport header; `offsetByte` is TCP's data offset. */
+function headerBytes(protocol: number, offsetByte: number): number {
+  if (protocol === TCP) return Math.max(20, (offsetByte >>> 4) * 4);
+  if (protocol === 132) return 12;
+  const isShort = protocol === UDP || protocol === 136 || protocol === 1 || protocol === 58;
+  return isShort ? 8 : 0;
 }
 
 /**
@@ -42,6 +52,8 @@ export class Packet {
   #protocol = 0;
   #ip = 0;
   #transport = 0;
+  #next = 0;
+  #later = false;
   #end = 0;
 
   protected constructor(view: BatchView) {
@@ -141,6 +153,60 @@ export class Packet {
     return this.#port(2);
   }
 
+  /**
+   * Where in `bytes` the inner IP packet's transport header begins: behind the IP header and its
+   * extension headers. In later fragments, which have none, where their data does. 0 where the bytes are
+   * no IP packet.
+   */
+  get transportOffset(): number {
+    this.#parse();
+    return this.#next === 0 ? 0 : this.#next - this.view.offset[this.index];
+  }
+
+  /**
+   * Where in `bytes` the payload begins: behind the header of TCP, UDP, UDP-Lite (8 bytes), SCTP (12), ICMP
+   * and ICMPv6 (8); of other protocols and later fragments, and where that header is cut short, the
+   * same as `transportOffset`.
+   */
+  get payloadOffset(): number {
+    const at = this.transportOffset;
+    if (at === 0 || this.hasNoTransportHeader()) return at;
+    const { block, offset, length } = this.view;
+    const header = headerBytes(this.protocol, block[offset[this.index] + at + 12]);
+    return at + header <= length[this.index] ? at + header : at;
+  }
+
+  /**
+   * A view of the bytes behind the transport header, as far as the IP packet and a UDP datagram say that
+   * they go: what an application sent. Empty where there are none.
+   */
+  get payload(): Uint8Array {
+    const start = this.view.offset[this.index];
+    const from = start + this.payloadOffset;
+    return this.view.block.subarray(from, Math.max(from, this.#payloadEnd(start)));
+  }
+
+  /** Whether it is a later fragment, as far as that is known. */
+  protected hasNoTransportHeader(): boolean {
+    this.#parse();
+    return this.#later;
+  }
+
+  #payloadEnd(start: number): number {
+    const { block } = this.view;
+    const end = start + this.view.length[this.index];
+    if (this.version === 0) return start;
+    this.#parse();
+    const ip = this.#ip;
+    const word = (at: number): number => (block[at] << 8) | block[at + 1];
+    const total = this.version === 4 ? word(ip + 2) : 40 + word(ip + 4);
+    const packetEnd = Math.min(end, ip + total);
+    if (this.protocol !== UDP || this.hasNoTransportHeader()) return packetEnd;
+    const udp = start + this.transportOffset;
+    const datagram = udp + 8 <= packetEnd ? word(udp + 4) : 0;
+    return datagram < 8 ? packetEnd : Math.min(packetEnd, udp + datagram);
+  }
+
   #address4(at: number): number {
     this.#parse();
     if (this.#version !== 4) return 0;
@@ -174,6 +240,8 @@ export class Packet {
     this.#version = 0;
     this.#protocol = 0;
     this.#transport = 0;
+    this.#next = 0;
+    this.#later = false;
     this.#ip = this.#innerStart(start);
     const left = this.#end - this.#ip;
     const version = left > 0 ? block[this.#ip] >>> 4 : 0;
@@ -220,6 +288,8 @@ export class Packet {
   }
 
   #setTransport(at: number, later: boolean): void {
+    this.#next = Math.min(at, this.#end);
+    this.#later = later;
     if (!later && hasPorts(this.#protocol) && at + 4 <= this.#end) this.#transport = at;
   }
 }

@@ -330,5 +330,5 @@ t.test('what is wrong is named', async (t) => {
   send(udp(1000));
   await until(() => answers.length === 1, 'a packet');
   t.equal(looked, 1);
-  t.throws(() => stale?.passFlow(), { code: 'ERR_NOT_LENT' });
+  t.throws(() => stale?.passFlow(), { code: 'ERR_GWLB_CLOSED' });
 });

@@ -130,6 +130,7 @@ t.test('names agree with native code', async (t) => {
       'packetsReturned',
       'bytesReturned',
       'packetsRewritten',
+      'packetsRejected',
       'packetsOtherPort',
       'packetsInspected',
       'packetsUnmatched',

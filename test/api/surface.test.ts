@@ -28,6 +28,7 @@ t.test('exports', async (t) => {
     'Endpoint',
     'FLOWS_MAX',
     'FLOWS_MIN',
+    'FlowContexts',
     'FlowTable',
     'Gateway',
     'GatewayError',
@@ -36,12 +37,14 @@ t.test('exports', async (t) => {
     'INNER_BYTES_MIN',
     'InspectedBatch',
     'InspectedPacket',
+    'InspectorTest',
     'LINK_TYPES',
     'NO_FLOW',
     'Packet',
     'PacketBatch',
     'PcapWriter',
     'REASON_NAMES',
+    'RETURN_PORTS_MAX',
     'SOURCE_PORTS_MAX',
     'TARGETS_MAX',
     'Target',
@@ -62,6 +65,7 @@ t.test('exports', async (t) => {
     'readCapture',
     'replay',
     'tuplePacket',
+    'updateChecksums',
   ]);
 });
 
@@ -87,6 +91,10 @@ t.test('a page begins with what it is, then when not, then code', async (t) => {
 const INTERNAL = new Set([
   'constructor',
   'makeCursor',
+  'hasNoTransportHeader',
+  'endpointKey',
+  'lend',
+  'giveBack',
   'nowMs',
   'epochOffsetMs',
   'tellsFlows',

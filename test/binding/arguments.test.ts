@@ -83,6 +83,7 @@ const APPLIANCE = object({
   gatewayPort: integer(1, 65535),
   batches: integer(1, 256),
   inspect: boolean,
+  offline: boolean,
   flowsIpv4: integer(1024, 2 ** 27),
   flowsIpv6: integer(1024, 2 ** 27),
   tcpIdleMs: integer(1, 2 ** 31 - 1),

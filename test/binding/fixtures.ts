@@ -75,6 +75,7 @@ export function applianceConfig(): NativeApplianceConfig {
     gatewayPort: 6081,
     batches: 2,
     inspect: true,
+    offline: false,
     flowsIpv4: 1024,
     flowsIpv6: 1024,
     tcpIdleMs: 350_000,

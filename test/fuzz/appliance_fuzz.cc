@@ -193,6 +193,32 @@ void check_rewrite(Bench& bench, const Bytes& datagram, const Model& model, cons
   FUZZ_CHECK(bench.bytes(1) == header + bytes);
 }
 
+// An answer is a packet of its own from the other end, behind the header as received, and no longer
+// than what it may be; otherwise nothing has changed.
+void check_reject(Bench& bench, const Bytes& datagram, const Model& model) {
+  bench.open(datagram, 0);
+  const gwlb::wire::InnerPacket before = bench.appliance->opened(1).inner;
+  const size_t address_bytes = before.version == 4 ? 4 : 16;
+  const Bytes source(before.source, before.source + address_bytes);
+  const bool done = bench.appliance->reject(*bench.batch, 1);
+  const Opened& opened = bench.appliance->opened(1);
+  FUZZ_CHECK(opened.rejected == done && !bench.appliance->reject(*bench.batch, 1));
+  if (done) {
+    FUZZ_CHECK(opened.inner.version == before.version);
+    FUZZ_CHECK(std::equal(source.begin(), source.end(), opened.inner.destination));
+    FUZZ_CHECK(opened.length <= std::min(before.total_length + 48, 1280u));
+  }
+  bench.close();
+  const Bytes returned = bench.bytes(1);
+  if (!done) {
+    FUZZ_CHECK(returned == expected_of(datagram, model));
+    return;
+  }
+  FUZZ_CHECK(std::equal(datagram.begin(),
+                        datagram.begin() + static_cast<std::ptrdiff_t>(model.header_bytes),
+                        returned.begin()));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -228,5 +254,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   FUZZ_CHECK(returned == expected);
   check_rewrite(bench, datagram, model, rewrite);
+  check_reject(bench, datagram, model);
   return 0;
 }

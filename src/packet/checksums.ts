@@ -1,0 +1,29 @@
+/** Checksums of packets that were changed. */
+import { binding } from '../binding.js';
+import { GatewayError, invalidArgument } from '../errors.js';
+
+/**
+ * Writes the checksums of an IP packet in place, and returns it: the IPv4 header's, and that of TCP, UDP,
+ * ICMP or ICMPv6. Left as they are: those of a fragment (they are the whole datagram's), a UDP checksum of
+ * 0 in IPv4 (it means none), and those of other protocols. Bytes behind the packet's total length do not
+ * count. Throws `ERR_GWLB_INVALID_ARGUMENT` where the bytes are no IP packet.
+ *
+ * ```ts
+ * const bytes = packet.bytes.slice();
+ * bytes[8] -= 1;
+ * packet.rewrite(updateChecksums(bytes));
+ * ```
+ */
+export function updateChecksums(packet: Uint8Array): Uint8Array {
+  if (!(packet instanceof Uint8Array)) {
+    throw invalidArgument('packet', 'a Uint8Array', packet);
+  }
+  if (!binding.updateChecksums(packet)) {
+    throw new GatewayError(
+      'ERR_GWLB_INVALID_ARGUMENT',
+      `packet: expected a whole IP packet, received ${packet.length} bytes that are none`,
+      { field: 'packet' },
+    );
+  }
+  return packet;
+}
