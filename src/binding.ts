@@ -84,6 +84,8 @@ export interface NativeTarget {
   reset: boolean;
   /** Its deregistration delay is over. */
   gone: boolean;
+  /** Failed, and not recovered since. */
+  unhealthy: boolean;
   generation: number;
   /** In units of 1 / limits.weightUnit. */
   weight: number;
@@ -183,14 +185,14 @@ export interface NativeExplanation {
   cookie: number;
   /** The tag of the pinned flow's cookie is good: signed with the key, or the one before in its overlap. */
   cookieSigned: boolean;
-  /** 1 FIN from the low end, 2 from the high one, 4 handshake over. */
+  /** 1 FIN from the low end, 2 from the high one, 32 began with a SYN and is not established. */
   tcp: number;
   /** What decided: 0 nothing, 1 new flow by its row, 2 picked up in mid-stream by its row, 3 pinned,
    *  4 reopened by a SYN, 5 moved, 6 answered with a RST, 7 bypasses inspection. */
   rule: number;
-  /** In probation: its target has returned nothing yet. */
+  /** In probation: nothing has shown yet that both ends are there. */
   probation: boolean;
-  /** Which idle timeout: 0 TCP, 1 other, 2 closing, 3 reset. */
+  /** Which idle timeout: 0 TCP, 1 other, 2 closing, 3 reset, 4 SYN seen, 5 SYN-ACK seen. */
   idle: number;
   idleTimeoutMs: number;
   idleLeftMs: number;

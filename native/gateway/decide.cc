@@ -1,6 +1,7 @@
 // Second half of a batch: for every packet that is still pending, the flow it belongs to, that
 // flow's target, and the packet's way.
 #include "gateway/encapsulate.h"
+#include "gateway/life.h"
 #include "gateway/state.h"
 
 namespace gwlb::gateway {
@@ -13,72 +14,25 @@ using flow::kNoFlow;
 
 namespace {
 
-// Evictions come one after the other, each of a flow that nobody has seen for long: the memory of
-// the one after so many is asked for.
-constexpr uint32_t kEvictAhead = 8;
-
 void count_pin(Gateway::State& state, uint16_t slot) {
   state.counters.add(slot, TargetCounter::flows_new);
   state.counters.add(slot, TargetCounter::flows_active);
 }
 
-// The flow whose turn it is in the probation queue gives way, unless it has left the queue already.
-template <class Key>
-bool evict_oldest(Gateway::State& state) {
-  Flows<Key>& flows = Family<Key>::of(state);
-  const flow::Probation::Place place = flows.probation->pop();
-  if (!flows.probation->empty()) flows.table->prefetch(flows.probation->ahead(kEvictAhead));
-  if (!flows.table->occupied(place.index)) return false;
-  const auto& record = flows.table->at(place.index);
-  if ((record.state.flags & kProbation) == 0 || record.state.spare != place.ticket) return false;
-  end_flow(state, record.key, place.index, record.state, FlowCause::evicted);
-  flows.table->erase(place.index);
-  state.counters.add(GatewayCounter::flows_evicted);
-  state.scratch.evicted = true;
-  return true;
-}
-
-template <class Key>
-void put_on_probation(Gateway::State& state, uint32_t index, FlowState& flow) {
-  Flows<Key>& flows = Family<Key>::of(state);
-  flow.flags &= static_cast<uint8_t>(~kProbation);
-  if (flows.probation->full()) evict_oldest<Key>(state);
-  flow.flags |= kProbation;
-  flow.spare = flows.probation->push(index);
-}
-
-void confirm(FlowState& flow) {
-  if ((flow.flags & kProbation) == 0) return;
-  flow.flags &= static_cast<uint8_t>(~kProbation);
-  flow.spare = 0;
-}
-
-// An entry for a new flow, if need be that of the oldest flow in probation; kNoFlow where all of
-// them are confirmed.
-template <class Key>
-uint32_t make_entry(Gateway::State& state, const Key& key, uint64_t hash) {
-  Flows<Key>& flows = Family<Key>::of(state);
-  state.scratch.opened = true;
-  uint32_t index = flows.table->insert(key, hash);
-  for (uint32_t n = 0; index == kNoFlow && n < kEvictionTries; ++n) {
-    if (flows.probation->empty()) break;
-    if (evict_oldest<Key>(state)) index = flows.table->insert(key, hash);
-  }
-  return index;
-}
-
-// Pins the flow to its cookie's slot. The life of a connection starts afresh.
+// Pins the flow to its cookie's slot. The life of a connection starts afresh, with this packet, or
+// with the SYN that it answers.
 template <class Key>
 void pin(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key, uint32_t index,
          FlowState& flow, uint32_t cookie, FlowCause cause) {
   const uint16_t slot = cookie_slot(cookie);
+  const bool shakes = key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple) &&
+                      (cause == FlowCause::reopened || opens_tcp(state.scratch.seen[i]));
   flow.cookie = cookie;
   flow.generation = state.table->target(slot).generation;
-  flow.tcp = 0;
+  flow.tcp = shakes ? kHandshake : 0;
   flow.flags = 0;
   flow.idle = key.protocol == wire::kTcp ? kIdleTcp : kIdleOther;
-  flow.spare = 0;
-  if (cause != FlowCause::learnt) put_on_probation<Key>(state, index, flow);
+  put_on_probation<Key>(state, index, flow);
   if (FlowCounters* counted = Family<Key>::of(state).counters(index); counted != nullptr) {
     *counted = FlowCounters{};
     counted->opened_low = state.now_ms & 0xffff;
@@ -127,33 +81,11 @@ void send_to_target(Gateway::State& state, PacketBatch& batch, uint32_t i, uint3
   state.counters.add(target.slot, TargetCounter::bytes_to, bytes);
 }
 
-// TCP's life cycle, for keys that are one connection. A RST alone must not unpin a living flow
-// (it may be forged): traffic after it takes it back.
-void track_tcp(FlowState& flow, uint8_t tcp_flags, bool low_to_high, bool ingress) {
-  if ((tcp_flags & wire::kRst) != 0) {
-    flow.idle = kIdleReset;
-    return;
-  }
-  if ((tcp_flags & wire::kFin) != 0) flow.tcp |= low_to_high ? kFinFromLow : kFinFromHigh;
-  if ((tcp_flags & wire::kSyn) == 0) flow.tcp |= kHandshakeOver;
-  if ((flow.tcp & kFinFromLow) != 0 && (flow.tcp & kFinFromHigh) != 0) {
-    flow.idle = kIdleClosing;
-  } else if (flow.idle == kIdleReset && ingress) {
-    flow.idle = kIdleTcp;
-  }
+// Whether a packet speaks for its flow's life when it enters, or when its target returns it.
+bool speaks_on_entering(const Gateway::State& state) {
+  return state.config.promotion == Promotion::ingress;
 }
-
-template <class Key>
-void refresh(const Gateway::State& state, const Key& key, FlowState& flow, const Seen& seen,
-             bool ingress) {
-  flow.last_seen_ms = static_cast<uint32_t>(state.now_ms);
-  if (!has_tcp_header(seen)) return;
-  if (key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple)) {
-    track_tcp(flow, seen.tcp_flags, seen.low_to_high(), ingress);
-  } else {
-    flow.idle = kIdleTcp;
-  }
-}
+bool speaks_on_return(const Gateway::State& state) { return !speaks_on_entering(state); }
 
 void count_rejected(Gateway::State& state, const Seen& seen) {
   state.counters.add(GatewayCounter::flows_rejected);
@@ -190,18 +122,17 @@ GWLB_APART void open_flow(Gateway::State& state, PacketBatch& batch, uint32_t i)
   FlowState& flow = Family<Key>::flows(state).at(index).state;
   const FlowCause cause = picked_up ? FlowCause::picked_up : FlowCause::opened_new;
   pin(state, batch, i, key, index, flow, cookie, cause);
-  refresh(state, key, flow, seen, true);
+  refresh(state, batch, i, key, flow, seen, speaks_on_entering(state));
   if (picked_up) state.counters.add(GatewayCounter::flows_picked_up);
   send_to_target(state, batch, i, cookie, Family<Key>::of(state).counters(index));
 }
 
-// A SYN on an entry of a connection. False: the packet has been dealt with.
+// A new connection takes the place of an old one, at another target if it `chooses` one. False: no
+// target, and the packet has been dealt with.
 template <class Key>
-GWLB_SELDOM bool reopen_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key,
-                             uint32_t index, FlowState& flow) {
+GWLB_SELDOM bool replace_flow(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key,
+                              uint32_t index, FlowState& flow, bool chooses) {
   uint16_t slot = cookie_slot(flow.cookie);
-  const bool chooses = syn_chooses_again(flow, state.table->target(slot));
-  if (!chooses && (flow.tcp & kHandshakeOver) == 0) return true;  // a retransmission
   if (chooses) {
     slot = choose(state, batch, i);
     if (slot == base::kNoTarget) {
@@ -214,6 +145,34 @@ GWLB_SELDOM bool reopen_flow(Gateway::State& state, PacketBatch& batch, uint32_t
   end_flow(state, key, index, flow, FlowCause::replaced);
   pin(state, batch, i, key, index, flow,
       state.cookie_for(batch.endpoint[i], batch.hash[i], slot, incarnation), FlowCause::reopened);
+  return true;
+}
+
+// A SYN on an entry of a connection. Only its other end knows whether a connection that may be
+// alive is over: until it says so with a SYN-ACK the packet may be a stray, or forged. False: the
+// packet has been dealt with.
+template <class Key>
+GWLB_SELDOM bool take_syn(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key,
+                          uint32_t index, FlowState& flow) {
+  if (syn_chooses_again(flow, state.table->target(cookie_slot(flow.cookie)))) {
+    return replace_flow(state, batch, i, key, index, flow, true);
+  }
+  if ((flow.tcp & kHandshake) == 0) {
+    note_syn(flow, state.scratch.seen[i]);
+    return true;
+  }
+  if ((flow.tcp & kHandshakeOver) == 0) return true;  // a retransmission
+  return replace_flow(state, batch, i, key, index, flow, false);
+}
+
+template <class Key>
+GWLB_SELDOM bool take_syn_ack(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key,
+                              uint32_t index, FlowState& flow) {
+  const select::TargetSpec& target = state.table->target(cookie_slot(flow.cookie));
+  const bool chooses = (target.flags & select::kEligible) == 0;
+  const uint8_t asked = flow.tcp & (kSynFromLow | kSynFromHigh);
+  if (!replace_flow(state, batch, i, key, index, flow, chooses)) return false;
+  flow.tcp |= asked;
   return true;
 }
 
@@ -230,8 +189,7 @@ GWLB_SELDOM bool move_flow(Gateway::State& state, PacketBatch& batch, uint32_t i
   flow.cookie =
       state.cookie_for(batch.endpoint[i], batch.hash[i], slot, cookie_incarnation(flow.cookie));
   flow.generation = state.table->target(slot).generation;
-  flow.flags = static_cast<uint8_t>((flow.flags & ~kProbation) | kMoved);
-  flow.spare = moved_from(from, state.now_ms);
+  note_move<Key>(state, flow, from);
   batch.flags[i] |= batch::kFlowIsMoved;
   state.counters.add(GatewayCounter::flows_moved);
   state.counters.add(from, TargetCounter::flows_active, ~uint64_t{0});
@@ -293,8 +251,13 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i, const
   const Key& key = key_of<Key>(state, seen);
   FlowState& flow = Family<Key>::flows(state).at(index).state;
   const bool connection = key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple);
-  const bool syn = !quoted && opens_tcp(seen);
-  if (connection && syn && !reopen_flow(state, batch, i, key, index, flow)) return;
+  if (connection && !quoted) {
+    if (opens_tcp(seen)) {
+      if (!take_syn(state, batch, i, key, index, flow)) return;
+    } else if (answers_syn(flow, seen)) {
+      if (!take_syn_ack(state, batch, i, key, index, flow)) return;
+    }
+  }
 
   const select::TargetSpec& target = state.table->target(cookie_slot(flow.cookie));
   if (!quoted && takes_reset(seen) && is_refused(key, flow, target)) {
@@ -304,14 +267,14 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i, const
   if (quoted) {
     if (is_void) return decide_stray_error(state, batch, i, true);
   } else {
-    refresh(state, key, flow, seen, true);
+    refresh(state, batch, i, key, flow, seen, speaks_on_entering(state));
     if (is_void && !move_flow(state, batch, i, key, flow)) return;
-    if (state.config.promotion == Promotion::ingress && !syn) confirm(flow);
   }
   send_to_target(state, batch, i, flow.cookie, Family<Key>::of(state).counters(index));
 }
 
 // Is this the cookie of this flow, from the target that has it? spec 1.4 and 10, rows 6, 10, 11.
+template <class Key>
 DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, uint32_t i,
                         const Seen& seen, const FlowState& flow) {
   const uint32_t cookie = seen.cookie;
@@ -327,7 +290,9 @@ DropReason check_cookie(const Gateway::State& state, const PacketBatch& batch, u
     return state.config.cookie_check == CookieCheck::lenient ? DropReason::none
                                                              : DropReason::wrong_cookie;
   }
-  const bool welcome = from == slot && moved_just_now(flow, from, state.now_ms);
+  const uint32_t moved = moved_word<Key>(state, flow);
+  const bool welcome = from == slot && (flow.flags & kMoved) != 0 && moved >> 20 == from &&
+                       moved_just_now(moved, state.now_ms);
   return welcome ? DropReason::none : DropReason::wrong_target;
 }
 
@@ -360,7 +325,7 @@ GWLB_SELDOM void return_without_flow(Gateway::State& state, PacketBatch& batch, 
   if (index == kNoFlow) return leave(state, batch, i, cookie, nullptr);
   FlowState& flow = Family<Key>::flows(state).at(index).state;
   pin(state, batch, i, key, index, flow, cookie, FlowCause::learnt);
-  refresh(state, key, flow, seen, false);
+  refresh(state, batch, i, key, flow, seen, speaks_on_return(state));
   leave(state, batch, i, cookie, Family<Key>::of(state).counters(index));
 }
 
@@ -369,11 +334,12 @@ void decide_return(Gateway::State& state, PacketBatch& batch, uint32_t i, const 
   const uint32_t index = index_of<Key>(state, batch, i, seen);
   if (index == kNoFlow) return return_without_flow<Key>(state, batch, i);
   FlowState& flow = Family<Key>::flows(state).at(index).state;
-  const DropReason reason = check_cookie(state, batch, i, seen, flow);
+  const DropReason reason = check_cookie<Key>(state, batch, i, seen, flow);
   if (reason != DropReason::none) return drop(state, batch, i, reason);
   if (!seen.quoted()) {
-    if (seen.source_slot == cookie_slot(flow.cookie)) confirm(flow);
-    refresh(state, key_of<Key>(state, seen), flow, seen, false);
+    const bool witness =
+        speaks_on_return(state) && seen.source_slot == cookie_slot(flow.cookie);
+    refresh(state, batch, i, key_of<Key>(state, seen), flow, seen, witness);
   }
   leave(state, batch, i, flow.cookie, Family<Key>::of(state).counters(index));
 }

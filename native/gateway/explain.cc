@@ -1,4 +1,7 @@
 // The decision for one packet, without making it.
+#include <algorithm>
+
+#include "gateway/life.h"
 #include "gateway/state.h"
 #include "wire/fragment.h"
 
@@ -24,9 +27,13 @@ uint32_t idle_timeout(const Gateway::State& state, uint8_t idle_class) {
     case kIdleTcp:
       return state.config.tcp_idle_ms;
     case kIdleClosing:
-      return kClosingMs;
+      return base::kFinBothWaysMs;
     case kIdleReset:
-      return kResetMs;
+      return base::kResetMs;
+    case kIdleSyn:
+      return std::min(state.config.tcp_idle_ms, base::kSynSeenMs);
+    case kIdleSynAcked:
+      return std::min(state.config.tcp_idle_ms, base::kSynAckSeenMs);
     default:
       return state.config.other_idle_ms;
   }
@@ -58,6 +65,7 @@ void explain_unknown(const Gateway::State& state, const wire::InnerPacket& inner
 }
 
 // The entry as it is.
+template <class Key>
 void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uint16_t endpoint,
                    uint64_t now_ms, Explanation& out) {
   const uint32_t idle_ms = static_cast<uint32_t>(now_ms) - flow.last_seen_ms;
@@ -69,10 +77,10 @@ void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uin
   out.idle = flow.idle;
   out.idle_timeout_ms = idle_timeout(state, flow.idle);
   out.idle_left_ms = idle_ms < out.idle_timeout_ms ? out.idle_timeout_ms - idle_ms : 0;
-  const auto from = static_cast<uint16_t>(flow.spare >> 20);
-  if (!moved_just_now(flow, from, now_ms)) return;
-  out.moved_from = from;
-  out.moved_ago_ms = ((static_cast<uint32_t>(now_ms >> 6) - flow.spare) & 0xfffff) << 6;
+  const uint32_t moved = moved_word<Key>(state, flow);
+  if ((flow.flags & kMoved) == 0 || !moved_just_now(moved, now_ms)) return;
+  out.moved_from = static_cast<uint16_t>(moved >> 20);
+  out.moved_ago_ms = moved_ago_ms(moved, now_ms);
 }
 
 // What would become of a packet of this flow, as decide.cc does it.
@@ -89,7 +97,9 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
     const bool connection = key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple);
     const bool is_void = pin_is_void(flow, target);
     const bool syn = connection && !quoted && opens_tcp(inner);
-    describe_flow(state, flow, endpoint, now_ms, out);
+    constexpr uint8_t kOver = kHandshake | kHandshakeOver;
+    const bool again = syn && (flow.tcp & kOver) == kOver;
+    describe_flow<Key>(state, flow, endpoint, now_ms, out);
     if (syn && syn_chooses_again(flow, target)) {
       out.target = out.chosen;
       out.rule = Rule::reopened;
@@ -100,9 +110,7 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
       out.error = DropReason::icmp_no_flow;
     } else {
       out.target = is_void ? out.chosen : target.slot;
-      out.rule = is_void                                   ? Rule::moved
-                 : syn && (flow.tcp & kHandshakeOver) != 0 ? Rule::reopened
-                                                           : Rule::pinned;
+      out.rule = is_void ? Rule::moved : again ? Rule::reopened : Rule::pinned;
     }
   }
   if (out.error != DropReason::none || out.target != base::kNoTarget) return;

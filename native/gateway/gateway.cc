@@ -2,6 +2,7 @@
 // encapsulate.cc.
 #include "gateway/gateway.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <tuple>
@@ -109,8 +110,10 @@ void Gateway::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
   const auto set = [](auto& flows, uint32_t tcp, uint32_t other) {
     flows.set_idle(kIdleTcp, tcp);
     flows.set_idle(kIdleOther, other);
-    flows.set_idle(kIdleClosing, kClosingMs);
-    flows.set_idle(kIdleReset, kResetMs);
+    flows.set_idle(kIdleClosing, base::kFinBothWaysMs);
+    flows.set_idle(kIdleReset, base::kResetMs);
+    flows.set_idle(kIdleSyn, std::min(tcp, base::kSynSeenMs));
+    flows.set_idle(kIdleSynAcked, std::min(tcp, base::kSynAckSeenMs));
   };
   set(*state.flows4.table, tcp_ms, other_ms);
   set(*state.flows6.table, tcp_ms, other_ms);

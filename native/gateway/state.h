@@ -30,10 +30,10 @@ enum IdleClass : uint8_t {
   kIdleTcp = 0,      // tcp_idle_ms
   kIdleOther = 1,    // other_idle_ms
   kIdleClosing = 2,  // FIN both ways
-  kIdleReset = 3,    // RST seen; falls back to kIdleTcp if the connection lives on
+  kIdleReset = 3,    // RST seen; falls back to what was before if the connection lives on
+  kIdleSyn = 4,       // a SYN seen
+  kIdleSynAcked = 5,  // and the SYN-ACK that answers it
 };
-inline constexpr uint32_t kClosingMs = 15'000;
-inline constexpr uint32_t kResetMs = 10'000;
 
 // Returns of a flow's former target stay welcome for this long after it moved (spec 10, row 6).
 inline constexpr uint32_t kMovedGraceMs = 30'000;
@@ -55,13 +55,24 @@ enum TcpBits : uint8_t {
   kFinFromLow = 1,
   kFinFromHigh = 2,
   kHandshakeOver = 4,  // something other than SYN or SYN-ACK was seen
+  // Who sent a SYN: that of its handshake, or a later one that may be a stray.
+  kSynFromLow = 8,
+  kSynFromHigh = 16,
+  kHandshake = 32,  // began with a SYN, and is not established
+  kSynAcked = 64,   // with it: the SYN-ACK was seen, Probation::note is its number
 };
 
 // FlowState.flags
 enum FlowFlags : uint8_t {
   kProbation = 1,  // nobody has confirmed it; FlowState.spare is its ticket
-  kMoved = 2,      // FlowState.spare is from where and when
+  kMoved = 2,  // FlowState.spare, in probation Probation::note, is from where and when
   kRefused = 4,    // its TCP packets are answered with a RST
+  // In probation, who spoke first, whether the other end spoke then, and how often the first one
+  // did without an answer: life.cc.
+  kAskedByLow = 8,
+  kAskedByHigh = 16,
+  kAnswered = 32,
+  kAskedAgain = 64,  // counts, with the bit above it
 };
 
 // What one packet of the batch is, between classify and decide.
@@ -325,6 +336,7 @@ struct Family;
 template <>
 struct Family<flow::FlowKey4> {
   static Flows<flow::FlowKey4>& of(Gateway::State& state) { return state.flows4; }
+  static const Flows<flow::FlowKey4>& of(const Gateway::State& state) { return state.flows4; }
   static flow::FlowTable<flow::FlowKey4>& flows(const Gateway::State& state) {
     return *state.flows4.table;
   }
@@ -335,6 +347,7 @@ struct Family<flow::FlowKey4> {
 template <>
 struct Family<flow::FlowKey6> {
   static Flows<flow::FlowKey6>& of(Gateway::State& state) { return state.flows6; }
+  static const Flows<flow::FlowKey6>& of(const Gateway::State& state) { return state.flows6; }
   static flow::FlowTable<flow::FlowKey6>& flows(const Gateway::State& state) {
     return *state.flows6.table;
   }
@@ -389,16 +402,24 @@ bool takes_reset(const Packet& packet) {
 inline uint32_t moved_from(uint16_t slot, uint64_t now_ms) {
   return uint32_t{slot} << 20 | (static_cast<uint32_t>(now_ms >> 6) & 0xfffff);
 }
-inline bool moved_just_now(const flow::FlowState& flow, uint16_t from, uint64_t now_ms) {
-  if ((flow.flags & kMoved) == 0 || flow.spare >> 20 != from) return false;
-  const uint32_t ago = (static_cast<uint32_t>(now_ms >> 6) - flow.spare) & 0xfffff;
-  return ago < kMovedGraceMs >> 6;
+inline uint32_t moved_ago_ms(uint32_t moved, uint64_t now_ms) {
+  return ((static_cast<uint32_t>(now_ms >> 6) - moved) & 0xfffff) << 6;
+}
+inline bool moved_just_now(uint32_t moved, uint64_t now_ms) {
+  return moved_ago_ms(moved, now_ms) < (kMovedGraceMs & ~63u);
 }
 
-// Whether a SYN on an existing entry is a new connection that must choose a target of its own.
+// Whether a SYN on an existing entry is a new connection that must choose a target of its own: the
+// entry's is over, or was never answered, or its target is lost. A target that takes no new flows
+// but is well keeps those it has.
 inline bool syn_chooses_again(const flow::FlowState& flow, const select::TargetSpec& target) {
-  return (flow.flags & kRefused) != 0 || flow.idle == kIdleClosing || flow.idle == kIdleReset ||
-         (target.flags & select::kEligible) == 0;
+  if ((flow.flags & kRefused) != 0 || flow.idle == kIdleClosing || flow.idle == kIdleReset) {
+    return true;
+  }
+  if ((target.flags & select::kEligible) != 0) return false;
+  constexpr uint8_t kTarget = select::kRegistered | select::kGone | select::kUnhealthy;
+  constexpr uint8_t kProgress = kHandshake | kSynAcked | kHandshakeOver;
+  return (target.flags & kTarget) != select::kRegistered || (flow.tcp & kProgress) == kHandshake;
 }
 
 inline void drop(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,

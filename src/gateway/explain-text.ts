@@ -12,6 +12,8 @@ const TIMEOUTS: Record<IdleTimer['timeout'], string> = {
   other: 'idle timeout',
   closing: 'closed by FIN both ways',
   reset: 'after a RST',
+  'syn-seen': 'after a SYN that nobody has answered',
+  'syn-ack-seen': 'after a SYN-ACK that nobody has acknowledged',
 };
 
 /** `0x` and at least so many digits. */

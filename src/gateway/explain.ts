@@ -48,7 +48,10 @@ export interface Excluded {
 
 /** A TCP connection, as far as its packets showed it. */
 export interface TcpProgress {
-  /** `closing`: FIN in both directions. `reset`: RST seen, and no packet since. */
+  /**
+   * `opening`: it began with a SYN, and the end that sent it has not acknowledged a SYN-ACK yet.
+   * `closing`: FIN in both directions. `reset`: RST seen, and no packet since.
+   */
   state: 'opening' | 'established' | 'half-closed' | 'closing' | 'reset';
   /** The ends that sent a FIN, as in the key. */
   finFrom: string[];
@@ -56,8 +59,11 @@ export interface TcpProgress {
 
 /** What ends a flow that has no packets any more. */
 export interface IdleTimer {
-  /** The TCP idle timeout, that of other protocols, 15 s after FIN both ways, or 10 s after RST. */
-  timeout: 'tcp' | 'other' | 'closing' | 'reset';
+  /**
+   * The TCP idle timeout, that of other protocols, 15 s after FIN both ways, 10 s after RST, 120 s
+   * after a SYN, or 60 s after its SYN-ACK.
+   */
+  timeout: 'tcp' | 'other' | 'closing' | 'reset' | 'syn-seen' | 'syn-ack-seen';
   timeoutMs: number;
   leftMs: number;
 }
@@ -148,8 +154,8 @@ const MOVED_GRACE_MS = 30_000;
 const NO_SLOT = 0xffff;
 const FIN_FROM_LOW = 1;
 const FIN_FROM_HIGH = 2;
-const HANDSHAKE_OVER = 4;
-const IDLE = ['tcp', 'other', 'closing', 'reset'] as const;
+const HANDSHAKE = 32;
+const IDLE = ['tcp', 'other', 'closing', 'reset', 'syn-seen', 'syn-ack-seen'] as const;
 
 /** `10.0.2.10:443`, or the address alone where the key has no ports. */
 export function formatEnd(
@@ -284,7 +290,7 @@ function tcpOf(native: NativeExplanation): TcpProgress | null {
   const idle = IDLE[native.idle];
   if (idle === 'closing' || idle === 'reset') return { state: idle, finFrom };
   if (finFrom.length > 0) return { state: 'half-closed', finFrom };
-  return { state: (native.tcp & HANDSHAKE_OVER) !== 0 ? 'established' : 'opening', finFrom };
+  return { state: (native.tcp & HANDSHAKE) === 0 ? 'established' : 'opening', finFrom };
 }
 
 function idleOf(native: NativeExplanation): IdleTimer | null {

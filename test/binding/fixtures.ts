@@ -94,6 +94,7 @@ export function twoTargets(): NativeTargets {
     eligible: true,
     reset: false,
     gone: false,
+    unhealthy: false,
     generation: 0,
     weight: 1,
     identity: BigInt(slot + 1),

@@ -7,7 +7,7 @@ import {
   keyWithoutTrain,
   waitsForPorts,
 } from './classify.js';
-import { type Flow, flagsOf, isConnection, isSyn, touch } from './flows.js';
+import { answersSyn, type Flow, flagsOf, isConnection, isSyn, touch } from './flows.js';
 import { HELD_MAX, HOLD_MS, isOver } from './fragments.js';
 import type { Key } from './key.js';
 import { bytesOf, isLater, type Packet, RST, TCP } from './packets.js';
@@ -129,11 +129,10 @@ function decideError(state: State, found: Known, flow: Flow | null): Outcome {
 function decideKnown(state: State, found: Known, flow: Flow): Outcome {
   const { packet, key, endpoint } = found;
   const target = state.targets.targets.get(flow.slot);
-  if (isConnection(key) && isSyn(packet) && beginsAnew(state, flow, target)) {
-    return reopen(state, found, flow, target);
-  }
+  const replaced = isConnection(key) ? takeSyn(state, found, flow, target) : null;
+  if (replaced !== null) return replaced;
   if (isRefused(state, packet, flow, target)) return refuse(state, packet, flow);
-  touch(flow, packet, key.forward, true, state.now);
+  touchIngress(state, found, flow);
   const isVoid = state.isVoid(flow);
   if (isVoid) {
     const chosen = state.choose(endpoint, flow.hash);
@@ -141,23 +140,50 @@ function decideKnown(state: State, found: Known, flow: Flow): Outcome {
     move(state, flow, chosen, target, endpoint);
   }
   flow.told = false;
-  if (state.options.promoteOnIngress && !isSyn(packet)) flow.probation = false;
   return { ...forward(flow), moved: isVoid };
 }
 
-/** C4: the entry's connection is over, or its target would not take it now. */
+function touchIngress(state: State, { packet, key }: Known, flow: Flow): void {
+  const { promoteOnIngress } = state.options;
+  const witness = promoteOnIngress;
+  const { now } = state;
+  touch(flow, { packet, forward: key.forward, ingress: true, witness, promoteOnIngress, now });
+}
+
+/** C4: the entry's connection is over, was never answered, or its target is lost. */
 function choosesAgain(state: State, flow: Flow, target: ModelTarget | undefined): boolean {
-  const over = flow.life === 'closing' || flow.life === 'reset' || flow.refused;
-  return over || target === undefined || !state.targets.takesNewFlows(target);
+  if (flow.life === 'closing' || flow.life === 'reset' || flow.refused) return true;
+  if (target === undefined) return true;
+  if (state.targets.takesNewFlows(target)) return false;
+  const lost = target.phase === 'gone' || target.health === 'unhealthy';
+  return lost || (flow.handshake && flow.synAck === null && !flow.handshakeOver);
 }
 
-function beginsAnew(state: State, flow: Flow, target: ModelTarget | undefined): boolean {
-  return flow.established || choosesAgain(state, flow, target);
+/** C4: what becomes of a packet that opens a new connection in the entry's place; else null. */
+function takeSyn(
+  state: State,
+  found: Known,
+  flow: Flow,
+  target: ModelTarget | undefined,
+): Outcome | null {
+  const { packet, key } = found;
+  if (answersSyn(flow, packet, key.forward)) {
+    const stays = target !== undefined && state.targets.takesNewFlows(target);
+    return replace(state, found, flow, stays ? target : null);
+  }
+  if (!isSyn(packet)) return null;
+  if (choosesAgain(state, flow, target)) return replace(state, found, flow, null);
+  if (!flow.handshake) {
+    flow.synFrom.add(key.forward ? 'low' : 'high');
+    return null;
+  }
+  return flow.handshakeOver ? replace(state, found, flow, target as ModelTarget) : null;
 }
 
-function reopen(state: State, found: Known, old: Flow, target: ModelTarget | undefined): Outcome {
-  const { packet, key, endpoint } = found;
-  const chosen = choosesAgain(state, old, target) ? state.choose(endpoint, old.hash) : target;
+/** A new connection in the old one's place, at this target or at one of its own. */
+function replace(state: State, found: Known, old: Flow, target: ModelTarget | null): Outcome {
+  const { key, endpoint } = found;
+  const chosen = target ?? state.choose(endpoint, old.hash);
   if (!chosen) {
     if (!state.targets.policy.failOpen) countRejected(state, found);
     return withoutTarget(state);
@@ -166,8 +192,15 @@ function reopen(state: State, found: Known, old: Flow, target: ModelTarget | und
   const incarnation = (old.incarnation + 1) % 16;
   const cookie = state.cookie(endpoint, old.hash, chosen.slot, incarnation);
   // Its entry becomes the new one's, so there is room.
-  const flow = state.insert(key, cookie, 'reopened', endpoint) as Flow;
-  touch(flow, packet, key.forward, true, state.now);
+  const flow = state.insert({
+    key,
+    cookie,
+    cause: 'reopened',
+    endpoint,
+    handshake: true,
+  }) as Flow;
+  if (!isSyn(found.packet)) for (const end of old.synFrom) flow.synFrom.add(end);
+  touchIngress(state, found, flow);
   return { ...forward(flow), isNew: true };
 }
 
@@ -195,10 +228,9 @@ function move(
   endpoint: number,
 ): void {
   const previous = flow.slot;
-  flow.moved = { slot: previous, at: state.now };
+  if (flow.synAck === null) flow.moved = { slot: previous, at: state.now };
   flow.slot = to.slot;
   flow.cookie = state.cookie(endpoint, flow.hash, to.slot, flow.incarnation);
-  flow.probation = false;
   state.count('flowsMoved');
   const gone = from === undefined || from.phase === 'gone';
   state.tell('moved', flow, gone ? 'target-gone' : 'target-failed', endpoint, previous);
@@ -224,14 +256,16 @@ function decideFirst(state: State, found: Known): Outcome {
     return withoutTarget(state);
   }
   const cookie = state.cookie(endpoint, hash, chosen.slot, 0);
-  const flow = state.insert(key, cookie, midStream ? 'picked-up' : 'new', endpoint);
+  const handshake = isConnection(key) && isSyn(packet);
+  const cause = midStream ? 'picked-up' : 'new';
+  const flow = state.insert({ key, cookie, cause, endpoint, handshake });
   if (flow === null) {
     state.count('packetsUntracked');
     state.carryUntracked();
     return { verdict: 'forward', reason: 'none', target: chosen.slot, cookie };
   }
   if (midStream) state.count('flowsPickedUp');
-  touch(flow, packet, key.forward, true, state.now);
+  touchIngress(state, found, flow);
   return { ...forward(flow), isNew: true };
 }
 

@@ -1,7 +1,7 @@
 /** What becomes of datagrams that come from targets: rules W2 to W5, E1. */
 import { classify, isTooBig, keyWithoutTrain } from './classify.js';
 import { parted } from './cookie.js';
-import { type Flow, touch } from './flows.js';
+import { type Flow, isConnection, isSyn, touch } from './flows.js';
 import type { Key } from './key.js';
 import type { Packet } from './packets.js';
 import { drop, type Outcome, type State } from './state.js';
@@ -59,8 +59,7 @@ function judgeFlow(
   if (flow === null) return judgeUnknown(state, returned, key, from, endpoint);
   const wrong = wrongCookie(state, flow, from, cookie, endpoint);
   if (wrong !== null || packet.quote !== null) return wrong;
-  if (from.slot === flow.slot) flow.probation = false;
-  touch(flow, packet, key.forward, false, state.now);
+  touchReturn(state, packet, key, flow, from.slot === flow.slot);
   return null;
 }
 
@@ -94,9 +93,17 @@ function judgeUnknown(
   const good = own && state.learning() && state.isGood(cookie, endpoint, state.hash(key));
   if (!good) return packet.quote === null ? 'no_flow' : 'icmp_no_flow';
   if (packet.quote !== null) return null;
-  const flow = state.insert(key, cookie, 'learnt', endpoint);
-  if (flow !== null) touch(flow, packet, key.forward, false, state.now);
+  const handshake = isConnection(key) && isSyn(packet);
+  const flow = state.insert({ key, cookie, cause: 'learnt', endpoint, handshake });
+  if (flow !== null) touchReturn(state, packet, key, flow, true);
   return null;
+}
+
+function touchReturn(state: State, packet: Packet, key: Key, flow: Flow, own: boolean): void {
+  const { promoteOnIngress } = state.options;
+  const witness = own && !promoteOnIngress;
+  const { now } = state;
+  touch(flow, { packet, forward: key.forward, ingress: false, witness, promoteOnIngress, now });
 }
 
 /** RFC 6040, figure 4. Null: the packet must be dropped. */

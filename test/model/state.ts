@@ -58,6 +58,15 @@ export interface ModelEvent {
   readonly cookie: number;
 }
 
+export interface NewEntry {
+  readonly key: Key;
+  readonly cookie: number;
+  readonly cause: string;
+  readonly endpoint: number;
+  /** A connection that begins with a SYN. */
+  readonly handshake: boolean;
+}
+
 export class State {
   readonly options: GatewayModelOptions;
   readonly targets: TargetsModel;
@@ -179,8 +188,9 @@ export class State {
     return left > 0;
   }
 
-  /** A new entry; null where there is no room for it (P2, P3). What is learnt is in no probation. */
-  insert(key: Key, cookie: number, cause: string, endpoint: number): Flow | null {
+  /** A new entry; null where there is no room for it (P2, P3). */
+  insert(entry: NewEntry): Flow | null {
+    const { key, cookie, cause, endpoint, handshake } = entry;
     const table = this.tables[key.version];
     if (table.full) {
       const oldest = table.oldestInProbation();
@@ -198,15 +208,19 @@ export class State {
       lastSeen: this.now,
       finLow: false,
       finHigh: false,
-      established: false,
-      probation: cause !== 'learnt',
+      handshakeOver: false,
+      handshake,
+      synFrom: new Set(),
+      synAck: null,
+      probation: true,
+      talk: { first: null, packets: 0, answered: false },
       told: false,
       refused: false,
       moved: null,
     };
     table.flows.set(key.text, flow);
     this.count('flowsNew');
-    const overstayed = flow.probation ? table.enqueue(flow) : null;
+    const overstayed = table.enqueue(flow);
     if (overstayed !== null) this.#evict(overstayed);
     this.tell('opened', flow, cause, endpoint);
     return flow;

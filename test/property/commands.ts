@@ -55,13 +55,16 @@ export type Action =
       readonly ecn: number;
     }
   | {
-      /** Many flows at once, from neighbouring ports; then all of their targets return, or not. */
+      /**
+       * Many flows at once, from neighbouring ports; then all of their targets return, or they go on,
+       * or are answered and go on.
+       */
       readonly do: 'flood';
       readonly version: 4 | 6;
       readonly protocol: 'tcp' | 'udp';
       readonly first: number;
       readonly count: number;
-      readonly after: 'nothing' | 'return' | 'again';
+      readonly after: 'nothing' | 'return' | 'again' | 'talk';
     }
   /** Time goes by; then a sweep, or none. */
   | { readonly do: 'wait'; readonly ms: number; readonly sweep: boolean }
@@ -111,6 +114,7 @@ const FIELDS: Fields = {
     ...(['tcp', 'tcp', 'tcp', 'tcp', ...Object.keys(PROTOCOLS)] as (keyof typeof PROTOCOLS)[]),
   ),
   flags,
+  heard: fc.constantFrom(true, true, true, false),
   payload: fc.constantFrom(0, 0, 10, 520, 560, 8_480),
   ecn: fc.constantFrom(0, 0, 1, 2, 3),
   piece: fc.oneof({ weight: 6, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: piece }),
@@ -210,7 +214,9 @@ const flood = fc.record({
   protocol: fc.constantFrom('tcp' as const, 'udp' as const),
   first: fc.constantFrom(1_000, 1_100, 2_000, 3_000),
   count: fc.oneof(fc.constantFrom(64, 255, 256, 257, 700), fc.integer({ min: 1, max: 1100 })),
-  after: fc.constantFrom('nothing' as const, 'return' as const, 'again' as const),
+  after: fc.constantFrom('nothing', 'return', 'again', 'talk') as fc.Arbitrary<
+    'nothing' | 'return' | 'again' | 'talk'
+  >,
 });
 
 /** Everything that may happen but packets. */

@@ -8,7 +8,7 @@ import type { ModelTarget } from '../model/targets.js';
 import type { Action, Case, CookieSpec } from './commands.js';
 import { checkReply } from './replies.js';
 import { COOKIE_KEYS, hex, lossPolicy, type Observed, System } from './system.js';
-import { ENDPOINTS, floodPacket, packetOf, TARGETS } from './world.js';
+import { ENDPOINTS, floodAnswer, floodPacket, packetOf, TARGETS } from './world.js';
 
 /** Packets of one batch of a flood. */
 const BATCH = 200;
@@ -152,16 +152,17 @@ class Runner {
       floodPacket(version, protocol, first + i),
     );
     const before = this.#history.length;
-    const all = (flags: number) => {
+    const all = (flags: number, as = (packet: Packet) => packet) => {
       for (let i = 0; i < count; i += BATCH) {
         const part = packets.slice(i, i + BATCH);
-        this.#send(part.map((packet) => ({ packet: { ...packet, flags }, endpoint: 0 })));
+        this.#send(part.map((packet) => ({ packet: { ...as(packet), flags }, endpoint: 0 })));
       }
     };
     const tcp = protocol === 'tcp';
     all(tcp ? SYN : 0);
-    if (after === 'again') all(tcp ? ACK : 0);
-    if (after !== 'return') return;
+    if (after === 'talk') all(tcp ? SYN | ACK : 0, floodAnswer);
+    if (after === 'again' || after === 'talk') all(tcp ? ACK : 0);
+    if (after === 'nothing' || after === 'again') return;
     for (const sent of this.#history.slice(before)) this.#giveBack(unchanged(sent));
   }
 

@@ -23,7 +23,7 @@ function showAction(action: Action): string {
 }
 
 function showPacket(spec: PacketSpec): string {
-  const { version, client, port, back, protocol, flags, payload, ecn, piece, error } = spec;
+  const { version, client, port, back, protocol, flags, heard, payload, ecn, piece, error } = spec;
   const names = FLAGS.filter((_, i) => flags & (1 << i)).join('+') || 'no flags';
   const ends = [
     `client${client}${protocol in PROTOCOLS && protocol !== 'gre' ? `:${port}` : ''}`,
@@ -34,6 +34,7 @@ function showPacket(spec: PacketSpec): string {
     error && `${error.nested ? 'error about an ' : ''}error (${error.quoted} bytes quoted) about`,
     `IPv${version} ${protocol} ${ends.join('>')}`,
     protocol === 'tcp' && names,
+    protocol === 'tcp' && !heard && 'with a wrong acknowledgment',
     piece && `${piece.part} fragment of ${piece.id}`,
     piece === null && payload > 0 && `${payload} bytes`,
     ecn > 0 && `ECN ${ecn}`,

@@ -26,6 +26,13 @@ const SERVER_PORT = 443;
 
 export const PROTOCOLS = { tcp: TCP, udp: 17, gre: 47, echo: 1, sctp: 132 } as const;
 
+/** Of a client's packets, and of the server's. */
+const SEQUENCES = [0xfffffff0, 76_999];
+
+function acknowledgment({ heard, back }: PacketSpec): number {
+  return ((heard ? SEQUENCES[back ? 0 : 1] : 1_000_000) + 1) >>> 0;
+}
+
 /** A packet of the world as a command has it. */
 export interface PacketSpec {
   readonly version: 4 | 6;
@@ -36,6 +43,8 @@ export interface PacketSpec {
   readonly protocol: keyof typeof PROTOCOLS;
   /** TCP flags. */
   readonly flags: number;
+  /** Of TCP: whether it acknowledges what the other end sent, or a number of nowhere. */
+  readonly heard: boolean;
   readonly payload: number;
   readonly ecn: number;
   /** Pieces of its datagram, with the id; `whole` is an atomic fragment. */
@@ -58,8 +67,8 @@ export function packetOf(spec: PacketSpec): Packet {
     ...(withPorts && { sourcePort: CLIENT_PORTS[spec.port], destinationPort: SERVER_PORT }),
     ...(spec.protocol === 'tcp' && {
       flags: spec.flags,
-      sequence: 0xfffffff0,
-      acknowledgment: spec.flags & 0x10 ? 77_000 : 0,
+      sequence: SEQUENCES[spec.back ? 1 : 0],
+      acknowledgment: spec.flags & 0x10 ? acknowledgment(spec) : 0,
     }),
     payload: spec.piece === null ? spec.payload : 60,
     ecn: spec.ecn,
@@ -75,7 +84,15 @@ export function packetOf(spec: PacketSpec): Packet {
 export function floodPacket(version: 4 | 6, protocol: 'tcp' | 'udp', port: number): Packet {
   const source = CLIENTS[version][1];
   const ends = { source, destination: SERVER[version], destinationPort: SERVER_PORT };
-  return packet({ ...ends, protocol: PROTOCOLS[protocol], sourcePort: port });
+  const [sequence, acknowledgment] = SEQUENCES;
+  const numbers = protocol === 'tcp' ? { sequence, acknowledgment } : {};
+  return packet({ ...ends, ...numbers, protocol: PROTOCOLS[protocol], sourcePort: port });
+}
+
+/** The server's answer to it. */
+export function floodAnswer(sent: Packet): Packet {
+  const { sequence, acknowledgment } = sent;
+  return { ...reversed(sent), sequence: acknowledgment, acknowledgment: sequence };
 }
 
 function fragmentOf({ piece }: PacketSpec): Packet['fragment'] {

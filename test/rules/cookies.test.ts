@@ -21,6 +21,7 @@ t.test('W1: slot, incarnation and a keyed tag; one cookie for both directions', 
   t.equal((cookie >>> 16) & 15, 0);
   t.equal(cookie, rig.signed(tcp(SYN), slotOf(cookie), 0));
   t.equal(rig.trip(answer(SYN | ACK)).cookie, cookie);
+  t.equal(rig.trip(tcp(ACK)).cookie, cookie);
   rig.wait(300_000);
   t.equal(rig.trip(tcp(ACK)).cookie, cookie, 'for the flow’s life at its target');
 });

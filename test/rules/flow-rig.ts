@@ -148,6 +148,22 @@ export class FlowRig {
     return way;
   }
 
+  /** A connection whose handshake is over; the way of its SYN. */
+  connect(port = 50_000, endpoint = 0): Way {
+    const way = this.trip(tcp(SYN, port), endpoint);
+    this.trip(answer(SYN | ACK, port), endpoint);
+    this.trip(tcp(ACK, port), endpoint);
+    return way;
+  }
+
+  /** A question, its answer, and another question; the way of the first one. */
+  talk(question: Packet): Way {
+    const way = this.trip(question);
+    this.trip(reversed(question));
+    this.trip(question);
+    return way;
+  }
+
   /** Milliseconds go by; idle flows end. */
   wait(ms: number): void {
     this.now += ms;
@@ -199,9 +215,9 @@ export function tcp(flags: number = SYN, port = 50_000, more: Partial<Packet> = 
   });
 }
 
-/** The server's. */
+/** The server's; its numbers are those that the client's acknowledge. */
 export function answer(flags: number, port = 50_000): Packet {
-  return reversed(tcp(flags, port));
+  return { ...reversed(tcp(flags, port)), sequence: 76_999, acknowledgment: 1001 };
 }
 
 export function udp(port = 50_000, more: Partial<Packet> = {}): Packet {

@@ -1,7 +1,11 @@
 /** Rules K, C, P of docs/rules.md, each by example. */
 import t from 'tap';
-import { ACK, FIN, packet, RST, reversed, SYN } from '../model/packets.js';
+import { ACK, FIN, type Packet, packet, RST, reversed, SYN } from '../model/packets.js';
 import { answer, CLIENT, CLIENT6, FlowRig, SERVER, SERVER6, tcp, udp } from './flow-rig.js';
+
+function ends({ source, destination, sourcePort, destinationPort }: Packet) {
+  return { source, destination, sourcePort, destinationPort };
+}
 
 t.test('K1: both directions of a 5-tuple are one flow, by default', async (t) => {
   const rig = new FlowRig(t);
@@ -170,9 +174,66 @@ t.test('C4: one on an entry that is over, or whose target is, chooses anew', asy
   }
 });
 
+/** What may become of a target without its connections being over. */
+const RETIREMENTS: Record<string, (rig: FlowRig, target: string) => void> = {
+  draining: (rig, target) => void rig.group.deregister(target),
+  'weight 0': (rig, target) => void rig.group.setWeight(target, 0),
+  'as it was': () => {},
+};
+
+t.test('C4: a stray SYN leaves a living connection where it is', async (t) => {
+  for (const [name, retire] of Object.entries(RETIREMENTS)) {
+    for (const begin of ['connect', 'pick up'] as const) {
+      const rig = new FlowRig(t, { midStream: 'pickup' });
+      const { target, cookie } = begin === 'connect' ? rig.connect() : rig.trip(tcp(ACK));
+      rig.said();
+      retire(rig, target);
+      for (const sequence of [1000, 77_777]) {
+        const stays = { target, cookie, isNew: false };
+        t.match(rig.send(tcp(SYN, 50_000, { sequence })), stays, `${name}, ${begin}: the SYN`);
+        t.match(rig.send(answer(ACK)), stays, 'its other end says that it lives');
+        t.match(rig.send(tcp(ACK)), stays);
+        t.match(rig.send({ ...answer(SYN | ACK), ...ends(tcp()) }), stays, 'the wrong end');
+      }
+      t.same(rig.said(), []);
+    }
+  }
+});
+
+t.test('C4: a SYN-ACK says that there is a new connection', async (t) => {
+  for (const [name, retire] of Object.entries(RETIREMENTS)) {
+    const rig = new FlowRig(t);
+    const { target, cookie } = rig.connect();
+    rig.said();
+    retire(rig, target);
+    t.match(rig.send(tcp(SYN)), { target, cookie, isNew: false });
+    const reopened = rig.trip(answer(SYN | ACK));
+    t.equal(reopened.target === target, name === 'as it was', name);
+    t.equal((reopened.cookie >>> 16) & 15, 1, 'another incarnation');
+    t.same(rig.said(), ['ended replaced', 'opened reopened']);
+    rig.trip(tcp(ACK));
+    rig.wait(300_000);
+    t.match(rig.send(tcp(ACK)), { cookie: reopened.cookie }, 'established');
+  }
+});
+
+t.test('C4: where its target is lost the SYN alone chooses anew', async (t) => {
+  const rig = new FlowRig(t);
+  const { target } = rig.connect();
+  rig.group.setHealth(target, 'unhealthy');
+  t.match(rig.send(tcp(ACK)), { target }, 'no_rebalance');
+  const other = target === '10.0.1.10' ? '10.0.1.11' : '10.0.1.10';
+  t.match(rig.send(tcp(SYN)), { target: other, isNew: true });
+  const gone = new FlowRig(t, {}, { deregistrationDelaySeconds: 0 });
+  const before = gone.connect();
+  gone.group.deregister(before.target);
+  t.match(gone.send(tcp(ACK)), { target: before.target }, 'no_rebalance');
+  t.match(gone.send(tcp(SYN)), { isNew: true });
+});
+
 t.test('C5: after FIN in both directions the entry ends in 15 s', async (t) => {
   const rig = new FlowRig(t);
-  rig.trip(tcp(SYN));
+  rig.connect();
   rig.trip(tcp(FIN | ACK));
   rig.wait(60_000);
   t.equal(rig.gateway.flows, 1, 'half closed');
@@ -188,7 +249,7 @@ t.test('C5: after FIN in both directions the entry ends in 15 s', async (t) => {
 
 t.test('C6: after RST it ends in 10 s, unless its ends go on', async (t) => {
   const rig = new FlowRig(t);
-  rig.trip(tcp(SYN));
+  rig.connect();
   const way = rig.trip(tcp(RST));
   rig.wait(9_999);
   rig.trip(answer(ACK));
@@ -203,7 +264,7 @@ t.test('C6: after RST it ends in 10 s, unless its ends go on', async (t) => {
 
 t.test('C7: each protocol has its timeout, and every packet refreshes', async (t) => {
   const rig = new FlowRig(t);
-  rig.trip(tcp(SYN));
+  rig.connect();
   const query = rig.trip(udp());
   rig.wait(119_999);
   t.equal(rig.gateway.flows, 2);
@@ -216,6 +277,38 @@ t.test('C7: each protocol has its timeout, and every packet refreshes', async (t
   rig.wait(1);
   t.equal(rig.gateway.flows, 0, 'changes count for flows that are there');
   t.same(rig.said(), ['opened new', 'opened new', 'ended idle', 'ended idle']);
+});
+
+t.test('C7: a connection that is not established ends earlier', async (t) => {
+  const lasts = (begin: (rig: FlowRig) => void, ms: number, name: string, tcpSeconds = 350) => {
+    const rig = new FlowRig(t);
+    rig.gateway.setIdleTimeout({ tcpSeconds });
+    begin(rig);
+    rig.wait(ms - 1);
+    t.equal(rig.gateway.flows, 1, name);
+    rig.wait(1);
+    t.equal(rig.gateway.flows, 0, name);
+    t.same(rig.said().slice(-1), ['ended idle']);
+  };
+  const answered = (rig: FlowRig) => {
+    rig.trip(tcp(SYN));
+    rig.trip(answer(SYN | ACK));
+  };
+  const forged = (rig: FlowRig) => {
+    answered(rig);
+    rig.trip(tcp(ACK, 50_000, { acknowledgment: 5 }));
+  };
+  const resetAndBack = (rig: FlowRig) => {
+    answered(rig);
+    rig.trip(tcp(RST));
+    rig.trip(tcp(ACK, 50_000, { acknowledgment: 5 }));
+  };
+  lasts((rig) => void rig.trip(tcp(SYN)), 120_000, 'a SYN');
+  lasts(answered, 60_000, 'a SYN-ACK');
+  lasts(forged, 60_000, 'an acknowledgment of nothing');
+  lasts(resetAndBack, 60_000, 'a RST that was forged');
+  lasts((rig) => void rig.connect(), 350_000, 'established');
+  lasts((rig) => void rig.trip(tcp(SYN)), 90_000, 'a shorter idle timeout', 90);
 });
 
 t.test(

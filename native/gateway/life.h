@@ -1,0 +1,49 @@
+// A flow's life between its pin and its end: probation, the TCP states, what keeps it.
+#pragma once
+
+#include "gateway/state.h"
+
+namespace gwlb::gateway {
+
+// An entry for a new flow, if need be that of the oldest flow in probation; kNoFlow where all of
+// them are confirmed.
+template <class Key>
+uint32_t make_entry(Gateway::State& state, const Key& key, uint64_t hash);
+
+// The flow has just been pinned: newer flows may push it out until it is confirmed.
+template <class Key>
+void put_on_probation(Gateway::State& state, uint32_t index, flow::FlowState& flow);
+
+// What packet i, of this flow and no ICMP error, does to it: it lives on, and may be confirmed.
+// `witness`: whether the packet speaks for the flow outside of a handshake (Promotion).
+template <class Key>
+void refresh(Gateway::State& state, const batch::PacketBatch& batch, uint32_t i, const Key& key,
+             flow::FlowState& flow, const Seen& seen, bool witness);
+
+// The flow has moved from this slot.
+template <class Key>
+void note_move(Gateway::State& state, flow::FlowState& flow, uint16_t from);
+
+// FlowState.spare of a flow that moved, wherever it is kept; of others 0.
+template <class Key>
+uint32_t moved_word(const Gateway::State& state, const flow::FlowState& flow) {
+  if ((flow.flags & kMoved) == 0) return 0;
+  return (flow.flags & kProbation) == 0 ? flow.spare
+                                        : Family<Key>::of(state).probation->note(flow.spare);
+}
+
+// A SYN on an entry that says nothing yet: its connection may be alive, and it is not known whose
+// packet it is.
+inline void note_syn(flow::FlowState& flow, const Seen& seen) {
+  flow.tcp |= seen.low_to_high() ? kSynFromLow : kSynFromHigh;
+}
+
+// A SYN-ACK that answers such a SYN: there is a new connection.
+inline bool answers_syn(const flow::FlowState& flow, const Seen& seen) {
+  constexpr uint8_t kMask = wire::kSyn | wire::kAck | wire::kRst | wire::kFin;
+  const uint8_t asked = seen.low_to_high() ? kSynFromHigh : kSynFromLow;
+  return (seen.tcp_flags & kMask) == (wire::kSyn | wire::kAck) &&
+         (flow.tcp & (kHandshake | asked)) == asked;
+}
+
+}  // namespace gwlb::gateway
