@@ -84,8 +84,8 @@ export interface NativeTarget {
   reset: boolean;
   /** Its deregistration delay is over. */
   gone: boolean;
-  /** Failed, and not recovered since. */
-  unhealthy: boolean;
+  /** Neither failed nor gone, though it may take no new flows: its connections are safe there. */
+  keeps: boolean;
   generation: number;
   /** In units of 1 / limits.weightUnit. */
   weight: number;
@@ -181,6 +181,8 @@ export interface NativeExplanation {
   pinned: boolean;
   /** An ICMP error: the flow is that of the packet it quotes. */
   quoted: boolean;
+  /** A SYN on a connection that may be alive, which its other end has to answer. */
+  stray: boolean;
   forward: boolean;
   cookie: number;
   /** The tag of the pinned flow's cookie is good: signed with the key, or the one before in its overlap. */

@@ -40,8 +40,7 @@ struct GatewayRig {
   std::vector<std::unique_ptr<batch::PacketBatch>> batches;
   std::vector<test::Bytes> packets;
 
-  // `capacity` is that of each family's table; a quarter of it may be flows that no target has
-  // returned a packet of.
+  // `capacity` is that of each family's table; a quarter of it may be flows in probation.
   GatewayRig(uint32_t flows, test::Bytes (*packet)(uint32_t flow), uint32_t capacity,
              uint32_t events = 0) {
     gateway::GatewayConfig config;
@@ -73,11 +72,15 @@ struct GatewayRig {
   // Opens every flow, each confirmed by its target; leaves the batches as they came back.
   void open(uint64_t now_ms) {
     fill();
-    for (auto& batch : batches) {
-      gateway->to_targets(*batch, now_ms);
-      turn(*batch);
-      gateway->from_targets(*batch, now_ms);
-      turn(*batch);
+    for (auto& batch : batches) confirm(*gateway, *batch, now_ms);
+  }
+  // There and back until the flows of these packets are in probation no more.
+  static void confirm(gateway::Gateway& gateway, batch::PacketBatch& batch, uint64_t now_ms) {
+    for (uint32_t n = 0; n < base::kOneSidedPackets; ++n) {
+      gateway.to_targets(batch, now_ms);
+      turn(batch);
+      gateway.from_targets(batch, now_ms);
+      turn(batch);
     }
   }
   void to_targets(uint64_t now_ms) {

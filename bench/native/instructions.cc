@@ -183,9 +183,7 @@ void passes(const std::string& traffic, test::Bytes (*packet)(uint32_t)) {
         pass = fresh();
         pass->fill();
       });
-  pass->turn();
-  pass->from_targets(kNow);
-  pass->turn();
+  pass->open(kNow);
   count(
       "pass to targets " + traffic, kFlows, [&] { pass->to_targets(kNow); }, [&] { pass->fill(); });
   pass->turn();

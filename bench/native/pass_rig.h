@@ -52,9 +52,7 @@ struct PassRig {
     line_numbers.resize(packets());
     for (uint32_t i = 0; i < flows; i += kRigBatch) {
       for (uint32_t k = 0; k < kRigBatch; ++k) put_flow(*batches[0], k, (i + k) % flows);
-      gateway->to_targets(*batches[0], now_ms);
-      GatewayRig::turn(*batches[0]);
-      gateway->from_targets(*batches[0], now_ms);
+      GatewayRig::confirm(*gateway, *batches[0], now_ms);
     }
   }
 

@@ -84,8 +84,8 @@ inline constexpr uint32_t kFlowsMax = 1u << 27;
 // How long the entry of a TCP connection outlives its last packet, milliseconds, where that is not
 // the configured idle timeout (or the idle timeout, where that is shorter). The first two are those
 // of Linux (nf_conntrack_tcp_timeout_syn_sent and _syn_recv).
-inline constexpr uint32_t kSynSeenMs = 120'000;     // until the SYN is answered
-inline constexpr uint32_t kSynAckSeenMs = 60'000;   // until its client has acknowledged the answer
+inline constexpr uint32_t kSynSeenMs = 120'000;    // until the SYN is answered
+inline constexpr uint32_t kSynAckSeenMs = 60'000;  // until its client has acknowledged the answer
 inline constexpr uint32_t kFinBothWaysMs = 15'000;
 inline constexpr uint32_t kResetMs = 10'000;
 

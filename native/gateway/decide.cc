@@ -254,7 +254,7 @@ void decide_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i, const
   if (connection && !quoted) {
     if (opens_tcp(seen)) {
       if (!take_syn(state, batch, i, key, index, flow)) return;
-    } else if (answers_syn(flow, seen)) {
+    } else if (answers_syn(flow, seen.tcp_flags, seen.low_to_high())) {
       if (!take_syn_ack(state, batch, i, key, index, flow)) return;
     }
   }
@@ -337,8 +337,7 @@ void decide_return(Gateway::State& state, PacketBatch& batch, uint32_t i, const 
   const DropReason reason = check_cookie<Key>(state, batch, i, seen, flow);
   if (reason != DropReason::none) return drop(state, batch, i, reason);
   if (!seen.quoted()) {
-    const bool witness =
-        speaks_on_return(state) && seen.source_slot == cookie_slot(flow.cookie);
+    const bool witness = speaks_on_return(state) && seen.source_slot == cookie_slot(flow.cookie);
     refresh(state, batch, i, key_of<Key>(state, seen), flow, seen, witness);
   }
   leave(state, batch, i, flow.cookie, Family<Key>::of(state).counters(index));

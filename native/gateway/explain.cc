@@ -100,8 +100,10 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
     constexpr uint8_t kOver = kHandshake | kHandshakeOver;
     const bool again = syn && (flow.tcp & kOver) == kOver;
     describe_flow<Key>(state, flow, endpoint, now_ms, out);
-    if (syn && syn_chooses_again(flow, target)) {
-      out.target = out.chosen;
+    const bool answers = connection && !quoted && answers_syn(flow, inner.tcp_flags, out.forward);
+    if (answers || (syn && syn_chooses_again(flow, target))) {
+      const bool keeps = answers && (target.flags & select::kEligible) != 0;
+      out.target = keeps ? target.slot : out.chosen;
       out.rule = Rule::reopened;
     } else if (!quoted && takes_reset(inner) && is_refused(key, flow, target)) {
       out.error = DropReason::flow_refused;
@@ -111,6 +113,7 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
     } else {
       out.target = is_void ? out.chosen : target.slot;
       out.rule = is_void ? Rule::moved : again ? Rule::reopened : Rule::pinned;
+      out.stray = syn && !is_void && (flow.tcp & kHandshake) == 0;
     }
   }
   if (out.error != DropReason::none || out.target != base::kNoTarget) return;

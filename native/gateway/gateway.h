@@ -165,6 +165,7 @@ struct Explanation {
   uint16_t chosen = base::kNoTarget;  // what the row says now
   uint16_t zone = 0;
   bool pinned = false;
+  bool stray = false;          // a SYN on a connection that may be alive: it changes nothing
   bool quoted = false;         // an ICMP error: the flow is that of the packet it quotes
   bool forward = false;        // the tuple's source is the canonical low end
   uint32_t cookie = 0;         // of the pinned flow

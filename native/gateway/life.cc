@@ -165,11 +165,11 @@ void note_move(Gateway::State& state, FlowState& flow, uint16_t from) {
   flow.flags |= kMoved;
 }
 
-#define GWLB_FOR_KEY(Key)                                                                     \
-  template uint32_t make_entry<Key>(Gateway::State&, const Key&, uint64_t);                   \
-  template void put_on_probation<Key>(Gateway::State&, uint32_t, FlowState&);                 \
-  template void refresh<Key>(Gateway::State&, const PacketBatch&, uint32_t, const Key&,       \
-                             FlowState&, const Seen&, bool);                                  \
+#define GWLB_FOR_KEY(Key)                                                               \
+  template uint32_t make_entry<Key>(Gateway::State&, const Key&, uint64_t);             \
+  template void put_on_probation<Key>(Gateway::State&, uint32_t, FlowState&);           \
+  template void refresh<Key>(Gateway::State&, const PacketBatch&, uint32_t, const Key&, \
+                             FlowState&, const Seen&, bool);                            \
   template void note_move<Key>(Gateway::State&, FlowState&, uint16_t);
 GWLB_FOR_KEY(flow::FlowKey4)
 GWLB_FOR_KEY(flow::FlowKey6)

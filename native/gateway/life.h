@@ -39,10 +39,10 @@ inline void note_syn(flow::FlowState& flow, const Seen& seen) {
 }
 
 // A SYN-ACK that answers such a SYN: there is a new connection.
-inline bool answers_syn(const flow::FlowState& flow, const Seen& seen) {
+inline bool answers_syn(const flow::FlowState& flow, uint8_t tcp_flags, bool low_to_high) {
   constexpr uint8_t kMask = wire::kSyn | wire::kAck | wire::kRst | wire::kFin;
-  const uint8_t asked = seen.low_to_high() ? kSynFromHigh : kSynFromLow;
-  return (seen.tcp_flags & kMask) == (wire::kSyn | wire::kAck) &&
+  const uint8_t asked = low_to_high ? kSynFromHigh : kSynFromLow;
+  return (tcp_flags & kMask) == (wire::kSyn | wire::kAck) &&
          (flow.tcp & (kHandshake | asked)) == asked;
 }
 

@@ -27,10 +27,10 @@ namespace gwlb::gateway {
 
 // Idle classes of the flow tables.
 enum IdleClass : uint8_t {
-  kIdleTcp = 0,      // tcp_idle_ms
-  kIdleOther = 1,    // other_idle_ms
-  kIdleClosing = 2,  // FIN both ways
-  kIdleReset = 3,    // RST seen; falls back to what was before if the connection lives on
+  kIdleTcp = 0,       // tcp_idle_ms
+  kIdleOther = 1,     // other_idle_ms
+  kIdleClosing = 2,   // FIN both ways
+  kIdleReset = 3,     // RST seen; falls back to what was before if the connection lives on
   kIdleSyn = 4,       // a SYN seen
   kIdleSynAcked = 5,  // and the SYN-ACK that answers it
 };
@@ -65,7 +65,7 @@ enum TcpBits : uint8_t {
 // FlowState.flags
 enum FlowFlags : uint8_t {
   kProbation = 1,  // nobody has confirmed it; FlowState.spare is its ticket
-  kMoved = 2,  // FlowState.spare, in probation Probation::note, is from where and when
+  kMoved = 2,      // FlowState.spare, in probation Probation::note, is from where and when
   kRefused = 4,    // its TCP packets are answered with a RST
   // In probation, who spoke first, whether the other end spoke then, and how often the first one
   // did without an answer: life.cc.
@@ -417,9 +417,8 @@ inline bool syn_chooses_again(const flow::FlowState& flow, const select::TargetS
     return true;
   }
   if ((target.flags & select::kEligible) != 0) return false;
-  constexpr uint8_t kTarget = select::kRegistered | select::kGone | select::kUnhealthy;
   constexpr uint8_t kProgress = kHandshake | kSynAcked | kHandshakeOver;
-  return (target.flags & kTarget) != select::kRegistered || (flow.tcp & kProgress) == kHandshake;
+  return (target.flags & select::kKeepsFlows) == 0 || (flow.tcp & kProgress) == kHandshake;
 }
 
 inline void drop(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,

@@ -91,21 +91,20 @@ bool read_target(const Fields& fields, uint32_t zones, select::TargetSpec* out) 
   bool eligible = false;
   bool reset = false;
   bool gone = false;
-  bool unhealthy = false;
+  bool keeps = false;
   if (!fields.number("slot", 0, base::kTargetsMax - 1, &out->slot) ||
       !fields.number("zone", 0, zones - 1, &out->zone) ||
       !fields.number("address", 0, kUint32Max, &out->address) ||
       !fields.number("port", 1, 65535, &out->port) || !fields.boolean("eligible", &eligible) ||
       !fields.boolean("reset", &reset) || !fields.boolean("gone", &gone) ||
-      !fields.boolean("unhealthy", &unhealthy) ||
-      !fields.number("generation", 0, 255, &out->generation) ||
+      !fields.boolean("keeps", &keeps) || !fields.number("generation", 0, 255, &out->generation) ||
       !fields.number("weight", 1, base::kWeightMax, &out->weight) ||
       !fields.bigint("identity", &out->identity)) {
     return false;
   }
   out->flags = static_cast<uint8_t>(select::kRegistered | (eligible ? select::kEligible : 0) |
                                     (reset ? select::kResetFlows : 0) | (gone ? select::kGone : 0) |
-                                    (unhealthy ? select::kUnhealthy : 0));
+                                    (keeps ? select::kKeepsFlows : 0));
   return true;
 }
 

@@ -68,6 +68,7 @@ napi_value explanation_value(napi_env env, const gateway::Explanation& explanati
       .number("zone", explanation.zone)
       .boolean("pinned", explanation.pinned)
       .boolean("quoted", explanation.quoted)
+      .boolean("stray", explanation.stray)
       .boolean("forward", explanation.forward)
       .number("cookie", explanation.cookie)
       .boolean("cookieSigned", explanation.cookie_signed)

@@ -27,11 +27,11 @@
 namespace gwlb::select {
 
 enum TargetFlags : uint8_t {
-  kRegistered = 1,  // accepts returns from it; live flows may be pinned to it
-  kEligible = 2,    // takes new flows (healthy, or the fallback when none is)
-  kResetFlows = 4,  // TCP flows that are pinned to it get a RST on their next packet
-  kGone = 8,        // deregistered, and its delay is over; flows may still be pinned to it
-  kUnhealthy = 16,
+  kRegistered = 1,   // accepts returns from it; live flows may be pinned to it
+  kEligible = 2,     // takes new flows (healthy, or the fallback when none is)
+  kResetFlows = 4,   // TCP flows that are pinned to it get a RST on their next packet
+  kGone = 8,         // deregistered, and its delay is over; flows may still be pinned to it
+  kKeepsFlows = 16,  // neither failed nor gone, though it may take no new flows
 };
 
 struct TargetSpec {

@@ -105,7 +105,7 @@ export function snapshotOf(
     eligible: eligible.has(record),
     reset: record.reset,
     gone: record.phase === 'gone',
-    unhealthy: record.failing,
+    keeps: record.phase !== 'gone' && !record.failing,
     generation: record.generation,
     // A weight of 0 is not eligible, and native code takes none below 1.
     weight: Math.max(1, weightIn(record.step, record.weight)),

@@ -166,6 +166,10 @@ function newFlow(facts: Facts): Because {
 function pinned(facts: Facts): Because {
   const { native, owner, ownerIsThere, failover } = facts;
   if (native.quoted) return { rule: 'I1', why: 'an ICMP error follows the flow that it quotes' };
+  if (native.stray) {
+    const why = 'a SYN moves no connection that may be alive, until a SYN-ACK answers it';
+    return { rule: 'C4', why };
+  }
   const lost = !ownerIsThere || owner?.state === 'unhealthy';
   if (lost && failover === 'rebalance' && healthyOthers(facts, owner).length === 0) {
     const why = `the flow stays on its lost target: no other one of ${poolText(facts)} is healthy`;

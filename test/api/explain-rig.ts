@@ -105,6 +105,7 @@ export class Rig {
   connect(): Target {
     const target = this.send(tuplePacket(TCP, SYN)) as Target;
     this.returns();
+    this.send(tuplePacket({ ...TCP, source: TCP.destination, destination: TCP.source }, SYN | ACK));
     this.send(tuplePacket(TCP, ACK));
     return target;
   }

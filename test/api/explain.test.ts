@@ -58,12 +58,22 @@ t.test('a new flow, its entry, and its end', async (t) => {
   t.equal(opened.probation, true);
   rig.returns();
   const answered = gateway.explain(TCP);
-  t.strictSame(answered.probation, false, 'its target returned a packet');
-  t.strictSame(answered.idle, { timeout: 'tcp', timeoutMs: 350_000, leftMs: 350_000 });
+  t.strictSame(answered.probation, true, 'its target returned a packet, which says nothing');
+  t.strictSame(answered.idle, { timeout: 'syn-seen', timeoutMs: 120_000, leftMs: 120_000 });
   t.match(answered.cookie, { slot: before.target?.slot, incarnation: 0, signed: true });
 
+  rig.send(tuplePacket(BACK, SYN | ACK));
+  t.match(gateway.explain(TCP), {
+    tcp: { state: 'opening' },
+    idle: { timeout: 'syn-ack-seen', timeoutMs: 60_000 },
+  });
   rig.send(tuplePacket(TCP, ACK));
-  t.equal(gateway.explain(TCP).tcp?.state, 'established');
+  t.match(gateway.explain(TCP), {
+    probation: false,
+    tcp: { state: 'established' },
+    idle: { timeout: 'tcp', timeoutMs: 350_000 },
+  });
+  t.equal(decided(t, gateway.explain(tuplePacket(TCP, SYN))), 'pinned C4');
   rig.send(tuplePacket(TCP, FIN));
   t.strictSame(gateway.explain(TCP).tcp, { state: 'half-closed', finFrom: [TCP.source] });
   t.match(gateway.explain(TCP).text, /half-closed by 203\.0\.113\.9:52144/);

@@ -111,7 +111,7 @@ const TARGETS = object({
       eligible: boolean,
       reset: boolean,
       gone: boolean,
-      unhealthy: boolean,
+      keeps: boolean,
       generation: integer(0, 255),
       weight: integer(1, 10_000),
       identity: bigint,

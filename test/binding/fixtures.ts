@@ -94,7 +94,7 @@ export function twoTargets(): NativeTargets {
     eligible: true,
     reset: false,
     gone: false,
-    unhealthy: false,
+    keeps: true,
     generation: 0,
     weight: 1,
     identity: BigInt(slot + 1),

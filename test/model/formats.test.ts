@@ -58,7 +58,7 @@ t.test('rows are those of the addon', async (t) => {
     eligible: slot !== 4,
     reset: false,
     gone: false,
-    unhealthy: false,
+    keeps: true,
     generation: 0,
     weight,
     identity: targetIdentity(`10.0.0.${slot + 1}:6081`),

@@ -2,6 +2,7 @@
 // packet by packet with a clock the test holds.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -122,6 +123,34 @@ inline Bytes client_tcp(uint8_t flags, uint16_t port = 52144) {
 }
 inline Bytes server_tcp(uint8_t flags, uint16_t port = 52144) {
   return ipv4(kServer, kClient, 6, tcp(443, port, flags));
+}
+
+// A connection whose handshake is over; its SYN's way.
+inline Rig::Trip connect(Rig& rig, uint16_t port = 52144) {
+  const Rig::Trip syn = rig.trip(client_tcp(2, port));
+  rig.trip(server_tcp(2 | 16, port));
+  rig.trip(client_tcp(16, port));
+  return syn;
+}
+
+// The same packet of the other end; 20 or 40 bytes of IP header, ports behind it.
+inline Bytes reversed(const Bytes& packet) {
+  Bytes out = packet;
+  const size_t address = packet[0] >> 4 == 4 ? 4 : 16;
+  const size_t addresses = address == 4 ? 12 : 8;
+  std::swap_ranges(out.begin() + addresses, out.begin() + addresses + address,
+                   out.begin() + addresses + address);
+  const size_t ports = addresses + 2 * address;
+  std::swap_ranges(out.begin() + ports, out.begin() + ports + 2, out.begin() + ports + 2);
+  return out;
+}
+
+// A question, its answer, and another question; the first one's way.
+inline Rig::Trip talk(Rig& rig, const Bytes& question) {
+  const Rig::Trip trip = rig.trip(question);
+  rig.trip(reversed(question));
+  rig.trip(question);
+  return trip;
 }
 
 }  // namespace gwlb::test

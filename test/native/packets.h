@@ -67,6 +67,7 @@ inline Bytes tcp(uint16_t source, uint16_t destination, uint8_t flags, size_t pa
   put16(b, 0, source);
   put16(b, 2, destination);
   put32(b, 4, 1000);
+  if ((flags & 16) != 0) put32(b, 8, 1001);
   b[12] = 0x50;
   b[13] = flags;
   return b;

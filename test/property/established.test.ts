@@ -1,16 +1,7 @@
 /** Flows whose ends talk, in floods of whatever others may send: rules P1 to P3. */
 import fc from 'fast-check';
 import t from 'tap';
-import {
-  ACK,
-  errorAbout,
-  type Packet,
-  packet,
-  RST,
-  reversed,
-  SYN,
-  TCP,
-} from '../model/packets.js';
+import { ACK, errorAbout, type Packet, packet, RST, reversed, SYN, TCP } from '../model/packets.js';
 import { answer, FlowRig, pieces, tcp, udp, type Way } from '../rules/flow-rig.js';
 import { hold } from './hold.js';
 
@@ -52,38 +43,40 @@ type Random = (below: number) => number;
 const guess = (random: Random) => 200_000 + random(2_000_000_000);
 
 /** What a spoofer sends, one packet or a few, and what servers answer. */
-const KINDS: Record<string, (sent: (more?: Partial<Packet>) => Packet, random: Random) => Packet[]> =
-  {
-    syn: (sent) => [sent({ flags: SYN })],
-    'syn again': (sent) => [1, 2, 3].map(() => sent({ flags: SYN })),
-    'half open': (sent) => handshake(sent),
-    'guessed acknowledgment': (sent, random) => [
-      ...handshake(sent),
-      ...[1, 2, 3].map(() => sent({ flags: ACK, acknowledgment: guess(random) })),
-    ],
-    'answered by a RST': (sent) => [...handshake(sent), sent({ flags: RST, sequence: 1001 })],
-    'closed port': (sent) => [sent({ flags: SYN }), reversed(sent({ flags: RST | ACK }))],
-    'out of nowhere': (sent, random) => [
-      sent({ flags: ACK, acknowledgment: guess(random) }),
-      reversed(sent({ flags: RST })),
-    ],
-    'any flags': (sent, random) => [sent({ flags: random(64), acknowledgment: guess(random) })],
-    question: (sent) => [sent({ protocol: 17 })],
-    'one packet each way': (sent) => [sent({ protocol: 17 }), reversed(sent({ protocol: 17 }))],
-    'a long answer': (sent) => [
-      sent({ protocol: 17 }),
-      ...Array.from({ length: 6 }, () => reversed(sent({ protocol: 17, payload: 500 }))),
-    ],
-    unreachable: (sent) => [
-      sent({ protocol: 17 }),
-      errorAbout(sent({ protocol: 17 }), '192.0.2.1', 28),
-    ],
-    echo: (sent) => [portless(sent(), 1), reversed(portless(sent(), 1))],
-    tunnel: (sent) => [portless(sent(), 47)],
-    sctp: (sent) => [sent({ protocol: 132 }), reversed(sent({ protocol: 132 }))],
-    pieces: (sent) => Object.values(pieces(sent({ protocol: 17 }))),
-    'a lone piece': (sent, random) => [pieces(sent({ protocol: 17 }), random(65_536)).tail],
-  };
+const KINDS: Record<
+  string,
+  (sent: (more?: Partial<Packet>) => Packet, random: Random) => Packet[]
+> = {
+  syn: (sent) => [sent({ flags: SYN })],
+  'syn again': (sent) => [1, 2, 3].map(() => sent({ flags: SYN })),
+  'half open': (sent) => handshake(sent),
+  'guessed acknowledgment': (sent, random) => [
+    ...handshake(sent),
+    ...[1, 2, 3].map(() => sent({ flags: ACK, acknowledgment: guess(random) })),
+  ],
+  'answered by a RST': (sent) => [...handshake(sent), sent({ flags: RST, sequence: 1001 })],
+  'closed port': (sent) => [sent({ flags: SYN }), reversed(sent({ flags: RST | ACK }))],
+  'out of nowhere': (sent, random) => [
+    sent({ flags: ACK, acknowledgment: guess(random) }),
+    reversed(sent({ flags: RST })),
+  ],
+  'any flags': (sent, random) => [sent({ flags: random(64), acknowledgment: guess(random) })],
+  question: (sent) => [sent({ protocol: 17 })],
+  'one packet each way': (sent) => [sent({ protocol: 17 }), reversed(sent({ protocol: 17 }))],
+  'a long answer': (sent) => [
+    sent({ protocol: 17 }),
+    ...Array.from({ length: 6 }, () => reversed(sent({ protocol: 17, payload: 500 }))),
+  ],
+  unreachable: (sent) => [
+    sent({ protocol: 17 }),
+    errorAbout(sent({ protocol: 17 }), '192.0.2.1', 28),
+  ],
+  echo: (sent) => [portless(sent(), 1), reversed(portless(sent(), 1))],
+  tunnel: (sent) => [portless(sent(), 47)],
+  sctp: (sent) => [sent({ protocol: 132 }), reversed(sent({ protocol: 132 }))],
+  pieces: (sent) => Object.values(pieces(sent({ protocol: 17 }))),
+  'a lone piece': (sent, random) => [pieces(sent({ protocol: 17 }), random(65_536)).tail],
+};
 
 function handshake(sent: (more?: Partial<Packet>) => Packet): Packet[] {
   const synAck = { ...reversed(sent({ flags: SYN | ACK })), sequence: 50, acknowledgment: 1001 };

@@ -299,20 +299,23 @@ t.test('an identification that is used again, tail first', async (t) => {
   t.equal(new Set(flowOf.values()).size, ports.length, 'and none is a flow of its own');
 });
 
+/** Handshakes of so many connections. */
+function handshakes(count: number): { at: number; bytes: Uint8Array }[] {
+  return Array.from({ length: count }, (_, i) =>
+    [tcp(SYN, 1000 + i), tcp(SYN | ACK, 1000 + i, true), tcp(ACK, 1000 + i)].map((bytes) => ({
+      at: i / 1000,
+      bytes,
+    })),
+  ).flat();
+}
+
 t.test('more flows than there is room for', async (t) => {
-  const frames = Array.from({ length: 3000 }, (_, i) => ({
-    at: i / 1000,
-    bytes: tcp(SYN, 1000 + i),
-  }));
+  const frames = handshakes(3000);
   const gateway = { limits: { flows: 1024, flowsIpv6: 1024 } };
-  const lines = linesOf(
-    [...frames, frames[0], frames[2999]].map((f, i) => ({ ...f, at: i / 1000 })),
-    {
-      gateway,
-    },
-  );
+  const ends = [frames[2], frames[8999]].map(({ bytes }) => ({ at: 3, bytes }));
+  const lines = linesOf([...frames, ...ends], { gateway });
   const ingress = lines.filter((line) => line.direction === 'ingress');
-  t.equal(ingress.filter(({ verdict }) => verdict === 'forward').length, 3002, 'all go on');
+  t.equal(ingress.filter(({ verdict }) => verdict === 'forward').length, 9002, 'all go on');
   const numbered = ingress.filter(({ flow }) => flow?.new).map(({ flow }) => flow?.id);
   t.strictSame(
     numbered,
@@ -323,8 +326,47 @@ t.test('more flows than there is room for', async (t) => {
   t.strictSame(ingress.at(-1)?.flow?.id, null, 'those beyond have no entry, and no number');
 });
 
+t.test('a flood of half-open connections', async (t) => {
+  const flood = handshakes(1100).filter((_, i) => i % 3 < 2);
+  const ports = Array.from({ length: 8 }, (_, i) => 50_000 + i);
+  const real = ports.flatMap((port) =>
+    [tcp(SYN, port), tcp(SYN | ACK, port, true), tcp(ACK, port)].map((bytes) => ({ at: 3, bytes })),
+  );
+  const later = ports.map((port) => ({ at: 23, bytes: tcp(ACK, port) }));
+  const gateway = { midStream: 'drop', limits: { flows: 1024, flowsIpv6: 1024 } } as const;
+  const lines = linesOf([...flood, ...real, ...later], {
+    gateway,
+    events: '{"at":10,"register":{"address":"10.0.1.12","weight":1000}}',
+  }).filter(({ direction, frame }) => direction === 'ingress' && frame > 2200);
+  t.equal(lines.length, 32);
+  ports.forEach((port, i) => {
+    const [handshake, last] = [lines.slice(3 * i, 3 * i + 3), lines[24 + i]];
+    t.ok(
+      handshake.every(({ target }) => target === last.target),
+      `${port} stays`,
+    );
+    t.equal(last.flow?.id, handshake[0].flow?.id, 'and has an entry');
+    t.type(last.flow?.id, 'number');
+  });
+});
+
+t.test('a stray SYN on a connection of a target that drains', async (t) => {
+  const [syn, synAck, ack] = handshakes(1).map(({ bytes }) => bytes);
+  const frames = [
+    { at: 1, bytes: syn },
+    { at: 1.05, bytes: synAck },
+    { at: 1.1, bytes: ack },
+    { at: 11, bytes: syn },
+    { at: 11.01, bytes: tcp(ACK, 1000, true) },
+    { at: 12, bytes: ack },
+  ];
+  const [{ target }] = linesOf(frames);
+  const drained = linesOf(frames, { events: `{"at":5,"target":"${target}","deregister":true}` });
+  t.ok(drained.every((line) => line.target === target));
+});
+
 t.test('an ICMP error about a connection that there is no room for', async (t) => {
-  const frames = Array.from({ length: 1100 }, (_, i) => ({ at: i / 1000, bytes: udp(1000 + i) }));
+  const frames = handshakes(1100);
   const [open, data] = [tcp(SYN, 50_000), tcp(ACK, 50_000, true)];
   const about = tuplePacket(
     { protocol: 'icmp', source: '192.0.2.254', destination: SERVER },
@@ -334,7 +376,7 @@ t.test('an ICMP error about a connection that there is no room for', async (t) =
   about.set([3, 4], 20);
   frames.push({ at: 2, bytes: open }, { at: 3, bytes: data }, { at: 4, bytes: about });
   const gateway = { midStream: 'drop', limits: { flows: 1024, flowsIpv6: 1024 } } as const;
-  const lines = linesOf(frames, { gateway }).filter(({ frame }) => frame > 1100);
+  const lines = linesOf(frames, { gateway }).filter(({ frame }) => frame > 3300);
   t.equal(lines.length, 6, 'all of them, there and back');
   const [{ target, cookie }] = lines;
   for (const line of lines) t.match(line, { verdict: 'forward', target, cookie });

@@ -246,8 +246,7 @@ t.test('I5: about a connection that is carried without an entry they go by its r
   const error = errorAbout(tcp(ACK), ROUTER, 48);
   t.match(rig.send(error), { verdict: 'drop', reason: 'icmp_no_flow' }, 'nothing is carried so');
   for (let port = 0; rig.gateway.counters().packetsUntracked === 0; port++) {
-    rig.trip(tcp(SYN, 1 + port));
-    rig.trip(tcp(ACK, 1 + port));
+    rig.connect(1 + port);
   }
   const connection = rig.send(tcp(SYN, 50_000));
   const [flows, untracked] = [rig.gateway.flows, rig.gateway.counters().packetsUntracked];
