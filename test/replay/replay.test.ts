@@ -3,7 +3,20 @@ import t from 'tap';
 import { encodeGeneve, PcapWriter, replay, tuplePacket } from '../../src/index.js';
 import { lineJson, lineText, summaryText } from '../../src/replay/lines.js';
 import { fragments4, fragments6 } from '../support/emitted.js';
-import { ACK, CLIENT, captureOf, FIN, fates, linesOf, RST, SERVER, SYN, tcp, udp } from './rig.js';
+import {
+  ACK,
+  CLIENT,
+  captureOf,
+  FIN,
+  fates,
+  linesOf,
+  RST,
+  SERVER,
+  SYN,
+  tcp,
+  udp,
+  uncut,
+} from './rig.js';
 
 const KEY = '5-tuple tcp 10.0.2.10:443 203.0.113.9:40000';
 
@@ -98,7 +111,8 @@ t.test('time never goes back, and lines say what the capture says', async (t) =>
 });
 
 t.test('what does not go on has a reason', async (t) => {
-  const frames = [tcp(ACK), tcp(RST, 40_001), udp(1, 8480)].map((bytes, i) => ({ at: i, bytes }));
+  const packets = [tcp(ACK), tcp(RST, 40_001), uncut(udp(1, 8480))];
+  const frames = packets.map((bytes, i) => ({ at: i, bytes }));
   const lines = linesOf(frames, { gateway: { midStream: 'drop' } });
   t.strictSame(fates(lines), [
     '-  drop tcp_not_syn',
@@ -115,6 +129,9 @@ t.test('what does not go on has a reason', async (t) => {
     '-  drop tcp_not_syn',
     '-  drop inner_too_big',
   ]);
+  const long = linesOf([{ at: 0, bytes: udp(1, 8480) }]);
+  t.match(fates(long), [/^1 new forward/], 'live it would go on in fragments');
+  t.equal(long.length, 2, 'and come back');
   t.strictSame(fates(linesOf([frames[0]], { targets: [] })), ['-  drop no_targets']);
   t.strictSame(fates(linesOf([frames[0]], { targets: [], targetGroup: { failOpen: true } })), [
     '-  bypass ',

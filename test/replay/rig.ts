@@ -47,6 +47,13 @@ export function udp(clientPort = 40_000, size = 0): Uint8Array {
   return tuplePacket(flow, undefined, new Uint8Array(size).fill(0x5a));
 }
 
+/** The packet, with Don't Fragment: one that is too long then cannot go on in pieces. */
+export function uncut(packet: Uint8Array): Uint8Array {
+  const changed = packet.slice();
+  changed[6] |= 0x40;
+  return changed;
+}
+
 /** All lines of a replay of frames. */
 export function linesOf(
   frames: readonly Frame[] | Uint8Array,
