@@ -175,7 +175,15 @@ class Probe {
 }
 
 /** Errors of this host that say nothing about the target. */
-const INTERNAL = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM', 'EADDRNOTAVAIL']);
+const INTERNAL = new Set([
+  'EMFILE',
+  'ENFILE',
+  'ENOBUFS',
+  'ENOMEM',
+  'EADDRNOTAVAIL',
+  // A packet filter of this host forbids it.
+  'EPERM',
+]);
 
 const CONNECTION: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'connection refused',

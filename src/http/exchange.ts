@@ -15,6 +15,8 @@ const LINGER_BYTES = 1 << 20;
 export class Exchange extends Duplex {
   /** Whether its answer has begun. */
   answered = false;
+  /** Called when its socket is closed. */
+  onDestroy: () => void = () => {};
   readonly #socket: Socket;
   readonly #writeMs: number;
   /** Read, and not yet the parser's. */
@@ -83,6 +85,7 @@ export class Exchange extends Duplex {
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     clearTimeout(this.#timer);
     this.#socket.destroy();
+    this.onDestroy();
     done(error);
   }
 

@@ -33,7 +33,7 @@ export interface HttpService {
 }
 
 export interface HttpLimits {
-  /** Open connections; more are closed at once. */
+  /** Open connections; another one ends the oldest. */
   connections: number;
   /** Bytes of a body; 0 where no request has one. */
   bodyBytes: number;
@@ -80,12 +80,14 @@ export class HttpServer {
     });
     // A client may end its side first; it still wants its answer.
     this.server = createServer({ allowHalfOpen: true }, (socket) => {
+      // Who waits longest goes: connections that are held for their own sake keep nobody else out.
+      const [oldest] = this.#open;
+      if (this.#open.size >= limits.connections) oldest?.destroy();
       const exchange = new Exchange(socket, limits.requestMs ?? 5_000, limits.writeMs ?? 10_000);
       this.#open.add(exchange);
-      exchange.once('close', () => this.#open.delete(exchange));
+      exchange.onDestroy = () => this.#open.delete(exchange);
       parser.emit('connection', exchange);
     });
-    this.server.maxConnections = limits.connections;
   }
 
   /** Stops listening and ends every connection. */
