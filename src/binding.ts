@@ -470,6 +470,14 @@ export interface NativeBinding {
   /** A non-blocking, unconnected IPv4 TCP socket made inside a network namespace; returns its file
    *  descriptor, which the caller owns. Throws system errors. */
   openTcpSocket(netns: string): number;
+  /**
+   * Every thread of the process becomes the user ('': stays who it is), keeps of its capabilities those
+   * whose bits are set (numbers of linux/capability.h), and gets no others any more. Throws system
+   * errors: ENOENT for an unknown user, EPERM.
+   */
+  limitPrivileges(capabilities: bigint, user: string): void;
+  /** Those that this thread has. */
+  permittedCapabilities(): bigint;
   /** Takes away a persistent TUN device that nobody holds. Throws system errors. */
   removeTun(name: string, netns: string): void;
   /** The routes and rules of a network namespace ('': the current one). Throws system errors. */

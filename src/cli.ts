@@ -82,6 +82,8 @@ function declareService(program: Command, done: Done): void {
     .argument('<config>', 'configuration file (YAML)')
     .option('--record <seconds>', 'keep the headers of packets, and events, of the last seconds')
     .option('--record-dir <folder>', 'where SIGUSR2 and anomalies write them to', '.')
+    .option('--user <name>', 'become this user before anything is opened')
+    .option('--no-drop-privileges', 'keep every privilege that it was started with')
     .option(
       '--remove-devices',
       'take the TUN devices away at the end, and the routes with them',

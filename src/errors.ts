@@ -185,10 +185,14 @@ interface SystemError extends Error {
   path?: unknown;
 }
 
+// Not by setcap: every script of every user would have what node has.
 const WAY_ROUND =
-  'run as root, grant it (setcap {cap}+ep $(which node)) or run inside a user namespace (unshare -Urn)';
+  'run as root, give it to this service alone (AmbientCapabilities={cap} in its unit) or run inside a ' +
+  'user namespace (unshare -Urn)';
 
-const ANY_WAY_ROUND = 'run as root, or grant node the capability that the action needs (setcap)';
+const ANY_WAY_ROUND =
+  'run as root, or give this service alone the capability that the action needs (AmbientCapabilities= ' +
+  'in its unit)';
 
 /** EMFILE, told where it happens. */
 export const TOO_MANY_FILES =
@@ -197,10 +201,10 @@ export const TOO_MANY_FILES =
 
 const PERMISSIONS = {
   file: 'the user of this process may not: see owner and mode of the file and its folders (ls -ld)',
-  tun: `CAP_NET_ADMIN is needed for a TUN device: ${WAY_ROUND.replace('{cap}', 'cap_net_admin')}`,
+  tun: `CAP_NET_ADMIN is needed for a TUN device: ${WAY_ROUND.replace('{cap}', 'CAP_NET_ADMIN')}`,
   bind:
-    'CAP_NET_BIND_SERVICE is needed for ports below 1024: run as root, grant it ' +
-    '(setcap cap_net_bind_service+ep $(which node)), take a port of 1024 or above, or lower ' +
+    'CAP_NET_BIND_SERVICE is needed for ports below 1024: run as root, give it to this service alone ' +
+    '(AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit), take a port of 1024 or above, or lower ' +
     'net.ipv4.ip_unprivileged_port_start',
   netns:
     'CAP_SYS_ADMIN is needed to enter a network namespace: run as root, or start the program ' +

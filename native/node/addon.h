@@ -40,6 +40,7 @@ void add_capture_functions(napi_env env, ObjectBuilder& exports);
 void add_captured_packet_functions(napi_env env, ObjectBuilder& exports);
 void add_codec_functions(napi_env env, ObjectBuilder& exports);
 void add_socket_functions(napi_env env, ObjectBuilder& exports);
+void add_privilege_functions(napi_env env, ObjectBuilder& exports);
 void add_network_functions(napi_env env, ObjectBuilder& exports);
 void add_filter_functions(napi_env env, ObjectBuilder& exports);
 

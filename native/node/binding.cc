@@ -90,6 +90,7 @@ napi_value init(napi_env env, napi_value exports) {
   add_codec_functions(env, properties);
   add_socket_functions(env, properties);
   add_network_functions(env, properties);
+  add_privilege_functions(env, properties);
   add_filter_functions(env, properties);
   return properties.define_on(exports) ? exports : nullptr;
 }

@@ -1,6 +1,7 @@
 /** `gwlb appliance`: passes packets, drops what rules say; for testing gateways. */
 import { Appliance } from '../appliance/appliance.js';
 import { type DropRule, parseDropRule } from '../appliance/drop-rule.js';
+import { keepOnly, TO_RETURN, TO_START } from '../daemon/privileges.js';
 import { onSignal, untilStopped } from '../daemon/signals.js';
 import { GatewayError, invalidArgument, withoutField } from '../errors.js';
 import { hostText } from '../packet/own-address.js';
@@ -63,9 +64,11 @@ export async function appliance(given: ApplianceArguments): Promise<number> {
     healthCheck,
   };
   const stopped = untilStopped();
+  keepOnly(TO_START);
   const running = await Appliance.listen(options).catch((error) => {
     throw aboutArgument(error);
   });
+  keepOnly(TO_RETURN);
   const failed = new Promise<unknown>((resolve) => {
     running.once('error', resolve);
   });

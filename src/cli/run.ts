@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { type Config, loadConfig, problemLine } from '../daemon/config.js';
 import { type Logger, makeLogger } from '../daemon/log.js';
+import { keepOnly, TO_START, toGoOn } from '../daemon/privileges.js';
 import { Recorder } from '../daemon/recorder.js';
 import type { ReloadResult } from '../daemon/reload.js';
 import { Service } from '../daemon/service.js';
@@ -16,6 +17,10 @@ export interface RunArguments {
   recordDir: string;
   /** TUN devices go with the gateway, also those that an earlier run left. */
   removeDevices: boolean;
+  /** Who to become before anything is opened. */
+  user?: string;
+  /** False: no privilege is given up. */
+  dropPrivileges: boolean;
 }
 
 const RECORD_SECONDS_MAX = 3600;
@@ -88,6 +93,11 @@ function withoutDevices(config: Config): Config {
 
 /** Resolves with the exit code, when it was stopped. */
 export async function run(path: string, given: RunArguments, version: string): Promise<number> {
+  if (!given.dropPrivileges && given.user !== undefined) {
+    throw invalidArgument('--user', 'nothing together with --no-drop-privileges', given.user);
+  }
+  // Before anything is opened: what can be at the start can be at a reload too.
+  if (given.dropPrivileges) keepOnly(TO_START, given.user);
   const loaded = loadConfig(path);
   if (!loaded.ok) {
     for (const problem of loaded.problems) console.error(problemLine(path, problem));
@@ -117,6 +127,7 @@ export async function run(path: string, given: RunArguments, version: string): P
   try {
     const service = await Service.start(prepared(loaded.config), log, version, reload);
     recording?.start(service, log);
+    if (given.dropPrivileges) keepOnly(toGoOn(loaded.config));
     // What came before the start was over: the file is read once more.
     onSignal('SIGHUP', () => void reload(service));
     onSignal('SIGUSR2', write);

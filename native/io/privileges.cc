@@ -1,0 +1,204 @@
+#include "io/privileges.h"
+
+#include <dirent.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+namespace gwlb::io {
+namespace {
+
+// glibc tells its own threads with this one to change user together. Nobody can block it, unlike
+// every other signal: Node's threads block all they can. It is borrowed while nobody changes user.
+constexpr int kSignal = 33;
+constexpr int kCapabilitiesMax = 64;
+constexpr int kPatienceMs = 2000;
+constexpr int kGroupsMax = 4096;
+
+// What the kernel calls struct sigaction, as rt_sigaction takes it here.
+struct KernelAction {
+  unsigned char bytes[64];
+};
+
+struct Order {
+  const Privileges* privileges;
+  std::atomic<int> refused{0};  // errno
+  std::atomic<const char*> call{""};
+};
+
+// Of the one call at a time; the handler has no other way to it.
+std::atomic<Order*> current{nullptr};
+
+void refuse(Order& order, const char* call) {
+  order.call.store(call);
+  order.refused.store(errno);
+}
+
+bool set_capabilities(uint64_t wanted) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  if (syscall(SYS_capget, &header, data) != 0) return false;
+  for (int half = 0; half < 2; ++half) {
+    const auto keep = static_cast<uint32_t>(wanted >> (32 * half)) & data[half].permitted;
+    data[half] = {keep, keep, 0};
+  }
+  return syscall(SYS_capset, &header, data) == 0;
+}
+
+// On the thread that shall follow, maybe in a signal handler: system calls only.
+void follow(Order& order) {
+  const Privileges& wanted = *order.privileges;
+  if (wanted.change_user) {
+    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+    if (syscall(SYS_setgroups, wanted.groups.size(), wanted.groups.data()) != 0) {
+      return refuse(order, "setgroups");
+    }
+    if (syscall(SYS_setresgid, wanted.gid, wanted.gid, wanted.gid) != 0) {
+      return refuse(order, "setgid");
+    }
+    if (syscall(SYS_setresuid, wanted.uid, wanted.uid, wanted.uid) != 0) {
+      return refuse(order, "setuid");
+    }
+    prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+  }
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  for (int number = 0; number < kCapabilitiesMax; ++number) {
+    if ((wanted.capabilities >> number & 1) == 0) prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
+  }
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return refuse(order, "prctl");
+  if (!set_capabilities(wanted.capabilities)) refuse(order, "capset");
+}
+
+void on_signal(int) {
+  const int before = errno;
+  Order* order = current.load();
+  if (order != nullptr) follow(*order);
+  errno = before;
+}
+
+// One line of /proc/self/task/<thread>/status.
+std::string status_of(const std::string& thread) {
+  const std::string path = "/proc/self/task/" + thread + "/status";
+  std::string text;
+  FILE* file = std::fopen(path.c_str(), "re");
+  if (file == nullptr) return text;
+  char piece[4096];
+  for (size_t got; (got = std::fread(piece, 1, sizeof piece, file)) > 0;) text.append(piece, got);
+  std::fclose(file);
+  return text;
+}
+
+uint64_t number_after(const std::string& text, const char* key, int base) {
+  const size_t at = text.find(key);
+  return at == std::string::npos
+             ? 0
+             : std::strtoull(text.c_str() + at + std::strlen(key), nullptr, base);
+}
+
+bool has_followed(const std::string& status, const Privileges& wanted) {
+  const bool user = !wanted.change_user || number_after(status, "\nUid:", 10) == wanted.uid;
+  return user && number_after(status, "\nNoNewPrivs:", 10) == 1 &&
+         (number_after(status, "\nCapPrm:", 16) & ~wanted.capabilities) == 0;
+}
+
+// Tells every other thread that has not followed yet; how many there are.
+int tell_others(const Privileges& wanted, bool tell) {
+  DIR* folder = opendir("/proc/self/task");
+  if (folder == nullptr) return -1;
+  const auto self = static_cast<pid_t>(syscall(SYS_gettid));
+  int missing = 0;
+  while (const dirent* entry = readdir(folder)) {
+    const auto thread = static_cast<pid_t>(std::atoi(entry->d_name));
+    if (thread <= 0 || thread == self) continue;
+    const std::string status = status_of(entry->d_name);
+    if (status.empty() || has_followed(status, wanted)) continue;
+    ++missing;
+    if (tell) syscall(SYS_tgkill, getpid(), thread, kSignal);
+  }
+  closedir(folder);
+  return missing;
+}
+
+// The kernel's own form of an action, with what the C library adds to it, comes from a signal that
+// the C library lets us set.
+bool borrow_signal(KernelAction* before) {
+  constexpr size_t kMaskBytes = 8;
+  struct sigaction action {};
+  struct sigaction spare {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  sigfillset(&action.sa_mask);
+  const int other = SIGRTMAX;
+  if (sigaction(other, &action, &spare) != 0) return false;
+  KernelAction ours{};
+  const bool done = syscall(SYS_rt_sigaction, other, nullptr, &ours, kMaskBytes) == 0 &&
+                    syscall(SYS_rt_sigaction, kSignal, &ours, before, kMaskBytes) == 0;
+  sigaction(other, &spare, nullptr);
+  return done;
+}
+
+void give_back_signal(const KernelAction& before) {
+  syscall(SYS_rt_sigaction, kSignal, &before, nullptr, 8);
+}
+
+}  // namespace
+
+OsError limit_privileges(const Privileges& privileges) {
+  Order order{&privileges};
+  // First, so that what is not allowed is known before any other thread has changed.
+  follow(order);
+  if (order.refused.load() != 0) return {order.refused.load(), order.call.load(), ""};
+  KernelAction before{};
+  current.store(&order);
+  if (!borrow_signal(&before)) return last_error("sigaction", "");
+  int missing = tell_others(privileges, true);
+  // A thread that was made meanwhile has what its maker had: it is told too.
+  for (int waited = 0; missing != 0 && waited < kPatienceMs; ++waited) {
+    usleep(1000);
+    missing = tell_others(privileges, waited % 100 == 99);
+  }
+  give_back_signal(before);
+  current.store(nullptr);
+  if (order.refused.load() != 0) return {order.refused.load(), order.call.load(), ""};
+  if (missing != 0) return {EAGAIN, "privileges", std::to_string(missing) + " threads"};
+  return {};
+}
+
+OsError find_user(const std::string& name, Privileges* out) {
+  passwd entry;
+  passwd* found = nullptr;
+  std::vector<char> room(1 << 16);
+  const int refused = getpwnam_r(name.c_str(), &entry, room.data(), room.size(), &found);
+  if (found == nullptr) return {refused == 0 ? ENOENT : refused, "getpwnam", name};
+  int count = kGroupsMax;
+  std::vector<gid_t> groups(kGroupsMax);
+  if (getgrouplist(name.c_str(), entry.pw_gid, groups.data(), &count) < 0) {
+    return {ERANGE, "getgrouplist", name};
+  }
+  groups.resize(static_cast<size_t>(count));
+  out->change_user = true;
+  out->uid = entry.pw_uid;
+  out->gid = entry.pw_gid;
+  out->groups = std::move(groups);
+  return {};
+}
+
+uint64_t permitted_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  if (syscall(SYS_capget, &header, data) != 0) return 0;
+  return uint64_t{data[1].permitted} << 32 | data[0].permitted;
+}
+
+}  // namespace gwlb::io
