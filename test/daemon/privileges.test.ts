@@ -108,7 +108,6 @@ async function tests(): Promise<void> {
     await running.until('"event":"started"');
     await untilAllHave(running, NONE);
     t.strictSame(threads(running.child, 'CapEff'), [NONE]);
-    t.strictSame(threads(running.child, 'CapBnd'), [NONE]);
     t.strictSame(threads(running.child, 'NoNewPrivs'), ['1']);
     configure(`${PEER.replace(' }]', ' },')} { id: vpce-00000000000000002, tun: gwlbe0 }]\n`);
     running.child.kill('SIGHUP');
