@@ -24,6 +24,7 @@ import type {
   NativeFlowTable,
   NativePacketBatch,
 } from './binding-codec.js';
+import type { NativeSystem } from './binding-system.js';
 
 export type * from './binding-appliance.js';
 
@@ -132,41 +133,6 @@ export interface NativeTun {
 
 /** `gone`: deleted, or moved to another network namespace. */
 export type NativeDeviceState = 'up' | 'down' | 'gone';
-
-/** A route as rtnetlink has it; none of the local table. */
-export interface NativeRoute {
-  version: 4 | 6;
-  /** RTN_UNICAST 1, RTN_BLACKHOLE 6, RTN_UNREACHABLE 7, RTN_PROHIBIT 8, RTN_THROW 9, … */
-  type: number;
-  /** 254: main. */
-  table: number;
-  metric: number;
-  /** RTPROT_KERNEL 2: made for an address of the device. */
-  protocol: number;
-  /** 4 or 16 bytes. */
-  prefix: Uint8Array;
-  bits: number;
-  /** Devices it leads to; several for a multipath route. */
-  devices: string[];
-}
-
-export interface NativeRouteRule {
-  version: 4 | 6;
-  /** FR_ACT_TO_TBL 1, FR_ACT_BLACKHOLE 6, FR_ACT_UNREACHABLE 7, FR_ACT_PROHIBIT 8. */
-  action: number;
-  priority: number;
-  table: number;
-  /** Device that packets enter by; '' for any. */
-  input: string;
-}
-
-export interface NativeRoutingTables {
-  routes: NativeRoute[];
-  /** In the order they are tried. */
-  rules: NativeRouteRule[];
-  /** False: there are more than 65,536 routes; these are the first. */
-  complete: boolean;
-}
 
 export interface NativeExplanation {
   /** A drop reason's name, or "none". */
@@ -351,7 +317,7 @@ export interface NamedText {
   sentence: string;
 }
 
-export interface NativeBinding {
+export interface NativeBinding extends NativeSystem {
   /** Version of the package this addon was built from. */
   version: string;
   limits: {
@@ -470,18 +436,6 @@ export interface NativeBinding {
   /** A non-blocking, unconnected IPv4 TCP socket made inside a network namespace; returns its file
    *  descriptor, which the caller owns. Throws system errors. */
   openTcpSocket(netns: string): number;
-  /**
-   * Every thread of the process becomes the user ('': stays who it is), keeps of its capabilities those
-   * whose bits are set (numbers of linux/capability.h), and gets no others any more. Throws system
-   * errors: ENOENT for an unknown user, EPERM.
-   */
-  limitPrivileges(capabilities: bigint, user: string): void;
-  /** Those that this thread has. */
-  permittedCapabilities(): bigint;
-  /** Takes away a persistent TUN device that nobody holds. Throws system errors. */
-  removeTun(name: string, netns: string): void;
-  /** The routes and rules of a network namespace ('': the current one). Throws system errors. */
-  readRoutes(netns: string): NativeRoutingTables;
   /**
    * The smallest path MTU from `source` to these addresses that the kernel knows, outer packet; 0 where
    * none can be reached. Throws system errors.

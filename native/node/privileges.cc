@@ -24,16 +24,10 @@ napi_value limit_privileges(const Napi::CallbackInfo& info) {
   return nullptr;
 }
 
-napi_value permitted_capabilities(const Napi::CallbackInfo& info) {
-  return bigint_value(info.Env(), io::permitted_capabilities());
-}
-
 }  // namespace
 
 void add_privilege_functions(napi_env env, ObjectBuilder& exports) {
-  exports.value("limitPrivileges", plain_function<limit_privileges>(env, "limitPrivileges"))
-      .value("permittedCapabilities",
-             plain_function<permitted_capabilities>(env, "permittedCapabilities"));
+  exports.value("limitPrivileges", plain_function<limit_privileges>(env, "limitPrivileges"));
 }
 
 }  // namespace gwlb::node

@@ -1,5 +1,6 @@
 /** What is in the way of packets at the devices of endpoints: the devices themselves, and the routes. */
-import { binding, type NativeRoutingTables } from '../binding.js';
+import { binding } from '../binding.js';
+import type { NativeRoutingTables } from '../binding-system.js';
 import type { DeviceStatus } from '../gateway/device.js';
 import type { Endpoint } from '../gateway/endpoint.js';
 import { type Gap, gapsOf, leadsInto } from './routes.js';

@@ -3,7 +3,7 @@
  * away. A lookup that finds no route in a table goes on with the next rule, at last with the main table
  * and its default route.
  */
-import type { NativeRoute, NativeRoutingTables } from '../binding.js';
+import type { NativeRoute, NativeRoutingTables } from '../binding-system.js';
 import { formatIp } from '../packet/address.js';
 
 const UNICAST = 1;

@@ -135,8 +135,11 @@ export class DeviceWatch {
     this.#note(endpoint, state);
     // Setting a device down is somebody's decision, losing one nobody's.
     const watched = this.#of(endpoint);
-    if (state !== 'gone' || Date.now() < watched.retryAt) return;
-    watched.retryAt = Date.now() + RETRY_MS;
+    const now = performance.now();
+    if (state !== 'gone' || now < watched.retryAt) return;
+    // Whoever was told may have closed the gateway or removed the endpoint.
+    if (this.#engine.deviceState(endpoint.index) === null) return;
+    watched.retryAt = now + RETRY_MS;
     try {
       this.restore(endpoint);
     } catch (error) {

@@ -29,6 +29,7 @@ const NATIVE_LAYERS: Record<string, readonly string[]> = {
 const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['binding-codec'],
   ['binding-appliance'],
+  ['binding-system'],
   ['binding'],
   ['errors'],
   ['limits'],

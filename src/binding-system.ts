@@ -1,0 +1,49 @@
+/** Types of what the native part asks and tells the system besides forwarding. See binding.ts. */
+
+/** A route as rtnetlink has it; none of the local table. */
+export interface NativeRoute {
+  version: 4 | 6;
+  /** RTN_UNICAST 1, RTN_BLACKHOLE 6, RTN_UNREACHABLE 7, RTN_PROHIBIT 8, RTN_THROW 9, … */
+  type: number;
+  /** 254: main. */
+  table: number;
+  metric: number;
+  /** RTPROT_KERNEL 2: made for an address of the device. */
+  protocol: number;
+  /** 4 or 16 bytes. */
+  prefix: Uint8Array;
+  bits: number;
+  /** Devices it leads to; several for a multipath route. */
+  devices: string[];
+}
+
+export interface NativeRouteRule {
+  version: 4 | 6;
+  /** FR_ACT_TO_TBL 1, FR_ACT_BLACKHOLE 6, FR_ACT_UNREACHABLE 7, FR_ACT_PROHIBIT 8. */
+  action: number;
+  priority: number;
+  table: number;
+  /** Device that packets enter by; '' for any. */
+  input: string;
+}
+
+export interface NativeRoutingTables {
+  routes: NativeRoute[];
+  /** In the order they are tried. */
+  rules: NativeRouteRule[];
+  /** False: there are more than 65,536 routes; these are the first. */
+  complete: boolean;
+}
+
+export interface NativeSystem {
+  /**
+   * Every thread of the process becomes the user ('': stays who it is), keeps of its capabilities those
+   * whose bits are set (numbers of linux/capability.h), and gets no others any more. Throws system
+   * errors: ENOENT for an unknown user, EPERM.
+   */
+  limitPrivileges(capabilities: bigint, user: string): void;
+  /** Takes away a persistent TUN device that nobody holds. Throws system errors. */
+  removeTun(name: string, netns: string): void;
+  /** The routes and rules of a network namespace ('': the current one). Throws system errors. */
+  readRoutes(netns: string): NativeRoutingTables;
+}
