@@ -19,7 +19,7 @@
 #include "base/bytes.h"
 #include "batch/packet_batch.h"
 #include "bench/native/bench.h"
-#include "io/udp.h"
+#include "io/udp_returner.h"
 
 namespace {
 
@@ -155,6 +155,39 @@ std::unique_ptr<gwlb::io::UdpSender> sockets(uint16_t base, uint16_t count) {
   std::exit(1);
 }
 
+// Packets that go back from the ports they came from: the same 64 all the time, or others each time.
+void return_case(gwlb::bench::Suite& suite, PacketBatch& batch, Sink& sink) {
+  const char* name = "udp return 64 ports, 104 B";
+  if (!suite.wanted(name)) return;
+  gwlb::io::UdpConfig config;
+  config.address = kSource;
+  config.port = 0;
+  std::unique_ptr<gwlb::io::UdpReceiver> receiver;
+  std::unique_ptr<gwlb::io::UdpReturner> returner;
+  if (!gwlb::io::UdpReceiver::open(config, &receiver).ok() ||
+      !gwlb::io::UdpReturner::open(config, *receiver, kPackets, &returner).ok()) {
+    fail("no socket to return from");
+  }
+  gwlb::io::UdpSendScratch scratch(kPackets);
+  uint32_t next = 0;
+  const auto back = [&](bool others) -> Send {
+    return [&, others](PacketBatch& b) {
+      for (uint32_t i = 0; i < kPackets; ++i) {
+        const uint32_t port = others ? 1000 + next++ % 8000 : i;
+        b.source_port[i] = static_cast<uint16_t>(kPortBase + 1000 + port);
+        b.port[i] = sink.port;
+      }
+      uint32_t other_port = 0;
+      const uint32_t sent = returner->send(b, scratch, &other_port);
+      gwlb::bench::prove(other_port == 0, "every port could be bound");
+      return sent;
+    };
+  };
+  suite.run(name, "ns/packet", kRounds, 1,
+            {contender("bound before", back(false), batch, sink, 104, kPackets),
+             contender("bound for it", back(true), batch, sink, 104, kPackets)});
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -193,5 +226,6 @@ int main(int argc, char** argv) {
       suite.run(name, "ns/packet", kRounds, 1, ways);
     }
   }
+  return_case(suite, *batch, sink);
   return 0;
 }

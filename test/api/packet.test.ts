@@ -277,6 +277,46 @@ t.test('the cursor reads odd packets without judging them', async (t) => {
   );
 });
 
+t.test('payload and header offsets, also behind a GENEVE header', async (t) => {
+  const bare = tuplePacket({ protocol: 'udp', source: '10.0.0.1:1', destination: '10.0.0.2:2' });
+  const packet = Buffer.concat([bare, Buffer.from('data and padding')]);
+  packet.writeUInt16BE(bare.length + 4, 2);
+  packet.writeUInt16BE(12, 24);
+  const gateway = { endpointId: 'vpce-0123456789abcdef0', attachmentId: 0n, cookie: 1 };
+  const header = encodeGeneve({ gateway, protocolType: 0x0800 });
+  const chain = Buffer.from(
+    tuplePacket({ protocol: 'tcp', source: '[fd00::1]:1', destination: '[fd00::2]:2' }),
+  );
+  const options = Buffer.concat([chain.subarray(0, 40), Buffer.from([6, 0, 1, 4, 0, 0, 0, 0])]);
+  const six = Buffer.concat([options, chain.subarray(40), Buffer.from('six')]);
+  six[6] = 0;
+  six.writeUInt16BE(six.length - 40, 4);
+  const gre = Buffer.from(bare);
+  gre[9] = 47;
+  const batch = new PacketBatch({ packets: 6 });
+  const all = [
+    packet,
+    Buffer.concat([header, packet]),
+    six,
+    gre,
+    Buffer.from('x'),
+    bare.subarray(0, 22),
+  ];
+  for (const bytes of all) batch.add(bytes);
+  const read: unknown[] = [];
+  for (const { transportOffset, payloadOffset, payload } of batch) {
+    read.push([transportOffset, payloadOffset, Buffer.from(payload).toString('latin1').trim()]);
+  }
+  t.strictSame(read.slice(0, 3), [
+    [20, 28, 'data'],
+    [60, 68, 'data'],
+    [48, 68, 'six'],
+  ]);
+  t.match(read[3], [20, 20]);
+  t.strictSame(read[4], [0, 0, '']);
+  t.match(read[5], [20, 20], 'a header that is cut short');
+});
+
 t.test('a batch refuses what does not fit', async (t) => {
   t.throws(() => new PacketBatch({ packets: 257 }), range('options.packets'));
   t.throws(() => new PacketBatch({ packet: 1 } as never), invalid('options.packet'));
