@@ -10,6 +10,7 @@ export interface NativeSocketConfig {
   sendBufferBytes: number;
   ttl: number;
   offloads: boolean;
+  udpChecksum: boolean;
 }
 
 /** Keeps the process alive until `stop`. */
@@ -37,6 +38,8 @@ export interface NativeApplianceEngine {
   setInspect(inspect: boolean, filter: Uint32Array): void;
   /** Ends all verdicts on flows, at the same point. */
   forgetFlows(): void;
+  /** Has what the kernel lost in the counters. */
+  countLosses(): void;
   /** null, or why the worker stopped reading; `ready` is called then too. */
   failure(): { code: string; syscall: string; detail: string } | null;
   /** Offline: takes a datagram in; `id`, 16 bits, names it in its outcome. */

@@ -127,6 +127,8 @@ export interface NativeTun {
   name: string;
   netns: string;
   mtu: number;
+  /** 0: a new device has the default, another one stays as it is. */
+  queuePackets: number;
   /** When nobody holds it any more: 0 as it was found (a new one goes), 1 it stays, 2 it goes. */
   lifetime: 0 | 1 | 2;
 }
@@ -307,6 +309,8 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
    */
   readRecording(): { packets: Uint8Array; lost: number };
   /** null, or why a worker had to stop. */
+  /** Has what the kernel lost in the counters; some system calls a socket. */
+  countLosses(): void;
   failure(): { code: string; syscall: string; detail: string } | null;
   /** Idempotent; joins the workers. */
   stop(): void;

@@ -22,11 +22,11 @@ class CounterBlock {
   void add(uint32_t at, uint64_t n) {
     __atomic_store_n(&words_[at], words_[at] + n, __ATOMIC_RELAXED);
   }
-  // One to this one and `bytes` to the next.
-  void add_packet(uint32_t at, uint64_t bytes) {
+  // `n` to this one and `next` to the one behind it.
+  void add_pair(uint32_t at, uint64_t n, uint64_t next) {
     uint64_t* words = &words_[at];
-    __atomic_store_n(words, words[0] + 1, __ATOMIC_RELAXED);
-    __atomic_store_n(words + 1, words[1] + bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(words, words[0] + n, __ATOMIC_RELAXED);
+    __atomic_store_n(words + 1, words[1] + next, __ATOMIC_RELAXED);
   }
   void set(uint32_t at, uint64_t n) { __atomic_store_n(&words_[at], n, __ATOMIC_RELAXED); }
   uint64_t get(uint32_t at) const { return __atomic_load_n(&words_[at], __ATOMIC_RELAXED); }

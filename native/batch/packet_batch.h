@@ -164,8 +164,10 @@ class PacketBatch {
   // Bounds of the packet's memory, and what makes a super-packet; native code's alone.
   uint32_t begin[base::kBatchPacketsMax];
   uint32_t end[base::kBatchPacketsMax];
-  uint32_t inner[base::kBatchPacketsMax];  // of a super-packet: offset of its IP header
+  uint32_t inner[base::kBatchPacketsMax];  // offset of the IP header of what leaves
   uint16_t packets[base::kBatchPacketsMax];
+  // Of a super-packet that did not go as a whole: bytes of its packets that did not.
+  uint32_t lost_bytes[base::kBatchPacketsMax];
   uint16_t segment[base::kBatchPacketsMax];
   uint16_t headers[base::kBatchPacketsMax];
   // Null where `address` says all: the socket has one IPv4 address.

@@ -45,6 +45,7 @@ io::OsError ApplianceEngine::Worker::start() {
   udp.datagram_bytes_max = stride - base::kHeadroom;
   io::OsError error = io::UdpReceiver::open(udp, &receiver_);
   if (!error.ok()) return error;
+  losses_.begin(udp.netns, udp.ipv6);
   port_ = receiver_->port();
   receives_trains_ = receiver_->trains();
   error = io::UdpReturner::open(udp, *receiver_, config_.return_ports, &returner_);
@@ -81,8 +82,16 @@ void ApplianceEngine::Worker::stop() {
   stop_.store(true);
   wake();
   pthread_join(thread_, nullptr);
+  count_losses();
   returner_.reset();
   receiver_.reset();
+}
+
+void ApplianceEngine::Worker::count_losses() {
+  if (receiver_ == nullptr) return;
+  losses_.update(receiver_->drops());
+  counters_.set_drops(DropReason::receive_overflow, losses_.overflow());
+  counters_.set_drops(DropReason::outer_bad_checksum, losses_.bad_checksum());
 }
 
 bool ApplianceEngine::Worker::create_loads() {
@@ -288,6 +297,7 @@ void ApplianceEngine::pump(uint32_t now_ms) { worker_->pump(now_ms); }
 std::vector<Offline::Outcome> ApplianceEngine::take_outcomes() {
   return std::exchange(worker_->offline().out, {});
 }
+void ApplianceEngine::count_losses() { worker_->count_losses(); }
 void ApplianceEngine::stop() { worker_->stop(); }
 
 }  // namespace gwlb::engine

@@ -116,6 +116,9 @@ class ApplianceEngine {
   // the inspector then counts as appliance_stopped; release() has no effect any more, but batches
   // stay readable until the engine is destroyed.
   void stop();
+  // Has what the kernel lost of this socket's datagrams in the counters (receive_overflow,
+  // outer_bad_checksum: as io::UdpLosses). Inspector's thread; stop() does it once more.
+  void count_losses();
 
  private:
   class Worker;

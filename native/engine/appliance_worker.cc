@@ -49,7 +49,6 @@ void ApplianceEngine::Worker::run() {
   }
   take_back();
   abandon();
-  count_overflows();
 }
 
 // What was received under other settings is returned first: nothing overtakes it.
@@ -111,7 +110,6 @@ uint32_t ApplianceEngine::Worker::receive() {
 uint32_t ApplianceEngine::Worker::receive_from_socket() {
   io::OsError error;
   const uint32_t packets = receiver_->receive(*direct_, &error);
-  counters_.set_drops(DropReason::receive_overflow, receiver_->overflows());
   if (!error.ok()) fail(error);
   return packets;
 }
@@ -354,7 +352,6 @@ void ApplianceEngine::Worker::sleep() {
     hand_over();
     return;
   }
-  count_overflows();
   sleeping_.store(true);
   // Whoever changes one of these afterwards finds sleeping_ set and writes to wake_.
   const bool settings = settings_changed() && order_count_ == 0;
@@ -368,12 +365,6 @@ void ApplianceEngine::Worker::sleep() {
       GWLB_ASSERT(errno == EAGAIN);
   }
   sleeping_.store(false);
-}
-
-// Asks the kernel, since what it drops behind the last datagram comes with no datagram.
-void ApplianceEngine::Worker::count_overflows() {
-  receiver_->refresh_overflows();
-  counters_.set_drops(DropReason::receive_overflow, receiver_->overflows());
 }
 
 void ApplianceEngine::Worker::fail(const io::OsError& error) {

@@ -38,6 +38,7 @@ class ApplianceEngine::Worker {
   bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
   bool set_inspect(bool inspect, const appliance::Filter& filter);
   void forget_flows();
+  void count_losses();
   // Offline.
   Offline& offline() {
     GWLB_ASSERT(offline_ != nullptr);
@@ -104,7 +105,6 @@ class ApplianceEngine::Worker {
   uint32_t open_load(bool waits);
   void hand_over();
   void sleep();
-  void count_overflows();
   void abandon();
   void fail(const io::OsError& error);
   void notify() {
@@ -121,6 +121,7 @@ class ApplianceEngine::Worker {
   const std::function<void()> tell_;
   appliance::Counters counters_;
   std::unique_ptr<io::UdpReceiver> receiver_;
+  io::UdpLosses losses_;  // the inspector's thread's, like their counters
   std::unique_ptr<io::UdpReturner> returner_;
   pthread_t thread_ = {};
   bool running_ = false;  // control thread's

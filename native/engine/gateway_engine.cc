@@ -82,6 +82,7 @@ io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
 
 io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
   std::vector<std::unique_ptr<io::UdpReceiver>> receivers;
+  losses_.begin(config.udp.netns);
   io::OsError error = open_sockets(config, &receivers);
   if (!error.ok()) return error;
 
@@ -90,6 +91,7 @@ io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
   GatewayWorker::Config each;
   each.gateway = config.gateway;
   each.gateway.outer_headers = false;
+  each.gateway.counted_by_sender = true;
   each.gateway.flows_ipv4 = share_of(config.gateway.flows_ipv4, config.workers);
   each.gateway.flows_ipv6 = share_of(config.gateway.flows_ipv6, config.workers);
   each.workers = config.workers;
@@ -197,6 +199,7 @@ io::OsError GatewayEngine::restore_tun(uint16_t index) {
   io::OsError error = io::Tun::open(device.config, &opened);
   if (!error.ok()) return error;
   offloads_.tun = opened->offloads();
+  former_drops_ += device.tun->drops();
   device.tun = std::move(opened);
   error = attach(index, device.tun);
   if (!error.ok()) device.tun->lose();
@@ -214,6 +217,7 @@ void GatewayEngine::add_endpoint(uint16_t index, const gateway::EndpointSpec& en
 void GatewayEngine::remove_endpoint(uint16_t index) {
   GWLB_ASSERT(index < base::kEndpointsMax);
   on_workers([&](GatewayWorker& worker) { worker.remove_queue(index); });
+  if (devices_[index].tun != nullptr) former_drops_ += devices_[index].tun->drops();
   devices_[index] = {};
   on_workers([&](GatewayWorker& worker) { worker.gateway().remove_endpoint(index); });
 }
@@ -351,11 +355,27 @@ bool GatewayEngine::failed(io::OsError* error) const {
   return false;
 }
 
+void GatewayEngine::count_losses() {
+  if (sender_ == nullptr || workers_.empty()) return;
+  uint64_t received = 0, devices = former_drops_;
+  for (const auto& worker : workers_) received += worker->receiver_drops();
+  for (const Device& device : devices_) {
+    if (device.tun != nullptr) devices += device.tun->drops();
+  }
+  losses_.update(received);
+  gateway::Counters& counters = this->counters(0);
+  counters.set_drops(base::DropReason::receive_overflow, losses_.overflow());
+  counters.set_drops(base::DropReason::outer_bad_checksum, losses_.bad_checksum());
+  counters.set_drops(base::DropReason::returned_to_source_port, sender_->refused());
+  counters.set_drops(base::DropReason::device_overflow, devices);
+}
+
 void GatewayEngine::stop() {
   if (stopped_) return;
   stopped_ = true;
   for (const auto& worker : workers_) worker->ask_stop();
   for (const auto& worker : workers_) worker->join();
+  count_losses();
   for (const auto& worker : workers_) worker->finish();
   for (Device& device : devices_) device = {};
   sender_.reset();

@@ -106,6 +106,12 @@ class GatewayEngine {
   // to it are dropped as endpoint_has_no_device.
   bool failed(io::OsError* error) const;
 
+  // Has what the kernel lost in the counters (of worker 0): receive_overflow and outer_bad_checksum
+  // as io::UdpLosses, device_overflow from the TUN devices' own counters, returned_to_source_port
+  // from the sending sockets. Some system calls a socket, so not for each packet; stop() and
+  // remove_endpoint() do it too.
+  void count_losses();
+
   // Joins the workers, sends on what was between them, closes sockets and devices; idempotent.
   // Counters and events stay readable until the engine is destroyed.
   void stop();
@@ -128,6 +134,8 @@ class GatewayEngine {
     std::shared_ptr<io::Tun> tun;
   };
   std::vector<Device> devices_;  // by endpoint index
+  uint64_t former_drops_ = 0;    // of devices that were removed or made again
+  io::UdpLosses losses_;
   bool offload_ = false;
   Offloads offloads_;
   uint32_t packet_bytes_max_ = 0;

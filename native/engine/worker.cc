@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/assert.h"
 #include "engine/steer.h"
@@ -56,7 +57,6 @@ void GatewayWorker::run() {
     read_rings();
     read_held();
   }
-  ask_overflows();
 }
 
 // Everything others do that may wake this worker.
@@ -73,7 +73,6 @@ bool GatewayWorker::asked() const {
 void GatewayWorker::wait() {
   int timeout_ms = 0;
   if (!socket_hot_ && hot_.empty() && sweep_due_ == 0) {
-    if (was_full_) ask_overflows();
     wakeup_.will_sleep();
     if (!asked())
       timeout_ms = gateway_->holding() ? kHeldTickMs : gateway_->flows() != 0 ? kTickMs : -1;
@@ -133,7 +132,7 @@ void GatewayWorker::read_devices() {
     bool more = false;
     batch_->count = 0;
     if (device.queue->receive(*batch_, endpoint, &more, &error) != 0) {
-      count_drops(nullptr);
+      count_input_drops();
       process(PacketKind::ingress);
     }
     if (!error.ok()) {
@@ -152,14 +151,12 @@ void GatewayWorker::read_socket() {
   do {
     const uint32_t got = receiver_->receive(*batch_, &error);
     socket_hot_ = receiver_->more();
-    was_full_ |= socket_hot_;
     if (!error.ok()) {
       stop_reading();
       return fail(error);
     }
     if (got == 0) return;
-    count_overflows();
-    count_drops(nullptr);
+    count_input_drops();
     process(PacketKind::datagram);
   } while (receiver_->pending());
 }
@@ -280,7 +277,6 @@ bool GatewayWorker::leave_by_endpoint(uint32_t i) {
   if (device.queue == nullptr) {
     if (gateway_->endpoint(endpoint).kind == gateway::EndpointKind::geneve) return true;
     batch.drop(i, DropReason::endpoint_has_no_device);
-    gateway_->counters().drop(DropReason::endpoint_has_no_device, batch.packets[i]);
     return false;
   }
   leaving_next_[i] = kEnd;
@@ -303,11 +299,6 @@ void GatewayWorker::write_devices() {
     for (uint16_t i = device.first; i != kEnd; i = leaving_next_[i]) packets[n++] = i;
     device.first = kEnd;
     device.queue->send(batch, packets, n);
-    for (uint32_t k = 0; k < n; ++k) {
-      const uint16_t i = packets[k];
-      if (batch.verdict[i] != static_cast<uint8_t>(Verdict::drop)) continue;
-      gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]), batch.packets[i]);
-    }
   }
   leaving_.clear();
 }
@@ -315,6 +306,10 @@ void GatewayWorker::write_devices() {
 void GatewayWorker::emit() {
   PacketBatch& batch = *batch_;
   bool selected[base::kEngineBatchPackets];
+  uint8_t decided[base::kEngineBatchPackets];
+  uint16_t packets[base::kEngineBatchPackets];
+  std::memcpy(decided, batch.verdict, batch.count);
+  std::memcpy(packets, batch.packets, batch.count * sizeof packets[0]);
   bool any = false;
   for (uint32_t i = 0; i < batch.count; ++i) {
     selected[i] = false;
@@ -332,33 +327,22 @@ void GatewayWorker::emit() {
     any |= selected[i];
   }
   write_devices();
-  if (!any) return;
-  sender_->send(batch, selected, scratch_);
-  count_drops(selected);
-}
-
-// Drops that input and output put into the batch: among the selected packets, or all (null).
-void GatewayWorker::count_drops(const bool* selected) {
-  const PacketBatch& batch = *batch_;
+  if (any) sender_->send(batch, selected, scratch_);
+  gateway_->count_sent(batch);
   for (uint32_t i = 0; i < batch.count; ++i) {
-    if (selected != nullptr && !selected[i]) continue;
-    if (batch.verdict[i] != static_cast<uint8_t>(Verdict::drop)) continue;
-    gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]), batch.packets[i]);
+    if (batch.verdict[i] != decided[i]) {
+      gateway_->count_unsent(batch, i, static_cast<Verdict>(decided[i]), packets[i]);
+    }
   }
 }
 
-// Datagrams tell what was lost before them; after the last one the kernel has to be asked.
-void GatewayWorker::ask_overflows() {
-  was_full_ = false;
-  receiver_->refresh_overflows();
-  count_overflows();
-}
-
-void GatewayWorker::count_overflows() {
-  const uint64_t lost = receiver_->overflows() - overflows_counted_;
-  if (lost == 0) return;
-  gateway_->counters().drop(DropReason::receive_overflow, lost);
-  overflows_counted_ += lost;
+// What input has put into the batch as drops.
+void GatewayWorker::count_input_drops() {
+  const PacketBatch& batch = *batch_;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (batch.verdict[i] != static_cast<uint8_t>(Verdict::drop)) continue;
+    gateway_->counters().drop(static_cast<DropReason>(batch.reason[i]), batch.packets[i]);
+  }
 }
 
 }  // namespace gwlb::engine

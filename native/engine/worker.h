@@ -6,10 +6,13 @@
 //           -> one batch of each TUN queue, of the socket, of each ring
 //   batch:  hand over what others own -> gateway core -> sockets and devices
 //
-// Who counts: the core counts every packet it is given and every drop it decides; packets_out are
-// those it decided to let out. The worker counts, as drops of the same core, only what input and
-// output lose: receive_overflow, receive_truncated, bad_super_packet, worker_ring_full (before the
-// core, so not in packets_in), send_failed, send_would_block, endpoint_has_no_device (after it).
+// Who counts: the core counts every packet it is given and every drop it decides, and what left
+// once it was sent. The worker counts, as drops of the same core, what input loses:
+// receive_truncated, bad_super_packet, worker_ring_full (before the core, so not in packets_in).
+// What the kernel loses before a worker sees it the engine counts (GatewayEngine::count_losses).
+// What output loses (send_failed, send_would_block, endpoint_has_no_device) it tells the core: then
+// it is that drop and nothing else. So, at rest, packets_in = packets_to_targets + packets_bypassed
+// + packets_waiting + drops of what entered.
 #pragma once
 
 #include <pthread.h>
@@ -69,6 +72,7 @@ class GatewayWorker {
   void finish();
   bool failed(io::OsError* error) const;
   gateway::Gateway& gateway() { return *gateway_; }  // counters and events; the rest by commands
+  uint64_t receiver_drops() { return receiver_->drops(); }  // until finish()
 
   // --- the worker's thread (commands) ---
   // Instead of the one it has, if any.
@@ -114,9 +118,7 @@ class GatewayWorker {
   void emit();
   bool leave_by_endpoint(uint32_t i);
   void write_devices();
-  void ask_overflows();
-  void count_overflows();
-  void count_drops(const bool* selected);
+  void count_input_drops();
   void fail(const io::OsError& error);
   void lose_device(uint16_t endpoint);
   void stop_reading();
@@ -140,12 +142,10 @@ class GatewayWorker {
   std::vector<uint16_t> leaving_;  // endpoints by which packets of the batch leave
   uint16_t leaving_next_[base::kEngineBatchPackets];
   bool socket_hot_ = false;
-  bool was_full_ = false;  // the socket had a full batch since overflows were asked for
   uint64_t now_ms_ = 0;
   uint64_t swept_ms_ = 0;
   uint64_t sweep_due_ = 0;  // table positions
   uint32_t sweep_per_ms_ = 0;
-  uint64_t overflows_counted_ = 0;
 
   pthread_t thread_ = {};
   bool running_ = false;  // the control thread's

@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "engine/worker.h"
+#include "gateway/hold.h"
 
 namespace gwlb::engine {
 
@@ -116,6 +117,9 @@ void GatewayWorker::finish() {
   for (const auto& ring : rings_) {
     while (ring != nullptr && !ring->empty()) read_rings();
   }
+  // What waits has waited for long enough.
+  now_ms_ += gateway::kHoldMs;
+  while (gateway_->holding()) read_held();
   receiver_.reset();
   for (Device& device : devices_) device = {};
   hot_.clear();

@@ -8,6 +8,7 @@
 #include "wire/checksum.h"
 #include "wire/ecn.h"
 #include "wire/ipv6_chain.h"
+#include "wire/scope.h"
 
 namespace gwlb::gateway {
 
@@ -192,6 +193,7 @@ GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, 
   }
   const DropReason reason = classify_inner(state, batch, i);
   if (reason != DropReason::none) return reason;
+  if (wire::stays_on_link(batch.packet(i))) return DropReason::never_forwarded;
   if (batch.longest(i) <= run.mtu || cut_entering(state, batch, i)) return DropReason::none;
   return DropReason::inner_too_big;
 }
@@ -236,7 +238,7 @@ void begin_return(Gateway::State& state, PacketBatch& batch, uint32_t i, uint16_
   seen.source_slot = slot;
   seen.cookie = cookie;
   batch.target[i] = slot;
-  ++state.tally.packets_from_targets;
+  ++state.packets_from_targets;
   state.counters.add(slot, TargetCounter::packets_from);
 }
 
@@ -398,7 +400,10 @@ void classify_each(Gateway::State& state, PacketBatch& batch, bool enters, Class
   for (uint32_t i = 0; i < std::min(count, kAhead); ++i) prefetch(batch, i, enters, more);
   for (uint32_t i = 0; i < count; ++i) {
     if (i + kAhead < count) prefetch(batch, i + kAhead, enters, more);
-    if (!batch.pending(i)) continue;
+    if (!batch.pending(i)) {
+      s.seen[i].role = Role::none;
+      continue;
+    }
     const DropReason reason = classify(state, batch, i);
     if (reason == DropReason::none) continue;
     // Answered below; of those that cannot be answered some may be waiting.

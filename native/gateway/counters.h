@@ -14,7 +14,7 @@ namespace gwlb::gateway {
 #define GWLB_GATEWAY_COUNTERS(X)                                                                \
   X(packets_in, "packets that entered by an endpoint")                                          \
   X(bytes_in, "bytes of them, inner packet")                                                    \
-  X(packets_to_targets, "packets encapsulated to a target")                                     \
+  X(packets_to_targets, "packets sent to a target")                                             \
   X(packets_from_targets, "datagrams received from targets")                                    \
   X(probes_returned, "the data-path checks among them")                                         \
   X(packets_out, "packets that left by an endpoint")                                            \
@@ -22,9 +22,11 @@ namespace gwlb::gateway {
   X(packets_bypassed, "packets forwarded uninspected (failOpen)")                               \
   X(packets_replied, "packets answered by the gateway itself (ICMP errors, RST)")               \
   X(resets_sent, "the RST among those answers")                                                 \
+  X(replies_unsent, "answers that could not be sent")                                           \
   X(packets_held, "later fragments that waited for their first one")                            \
   X(packets_fragmented, "packets longer than the endpoint's MTU that left in fragments")        \
   X(mss_clamped, "SYN and SYN-ACK packets whose maximum segment size was lowered (clampMss)")   \
+  X(packets_waiting, "later fragments that wait for their first one now")                       \
   X(flows_new, "flows opened")                                                                  \
   X(flows_ended, "flows ended: closed, expired or evicted")                                     \
   X(flows_moved, "flows that moved to another target")                                          \
@@ -91,13 +93,18 @@ class Counters {
   void drop(base::DropReason reason, uint64_t n = 1) {
     bump(kDropsAt + static_cast<uint32_t>(reason), n);
   }
+  // For a reason whose total somebody else keeps: the kernel's own drops. Such a reason has one
+  // writer too, which need not be the thread that runs the core.
+  void set_drops(base::DropReason reason, uint64_t n) {
+    store(kDropsAt + static_cast<uint32_t>(reason), n);
+  }
   void add(uint16_t target, TargetCounter which, uint64_t n = 1) {
     bump(kTargetsAt + target * kTarget + static_cast<uint32_t>(which), n);
   }
-  // One packet: `packets` and the counter of bytes behind it.
-  void add_packet(uint16_t target, TargetCounter packets, uint64_t bytes) {
+  // `packets` and the counter of bytes behind it.
+  void add_packets(uint16_t target, TargetCounter packets, uint64_t n, uint64_t bytes) {
     const uint32_t at = kTargetsAt + target * kTarget + static_cast<uint32_t>(packets);
-    block_.add_packet(at, bytes);
+    block_.add_pair(at, n, bytes);
   }
   void add(uint16_t endpoint, EndpointCounter which, uint64_t n = 1) {
     bump(kEndpointsAt + endpoint * kEndpoint + static_cast<uint32_t>(which), n);

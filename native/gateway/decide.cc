@@ -48,7 +48,6 @@ GWLB_SELDOM void bypass(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   state.note_untracked();
   if (!leave_by_endpoint(state, batch, i)) return;
   batch.verdict[i] = static_cast<uint8_t>(Verdict::bypass);
-  state.counters.add(GatewayCounter::packets_bypassed, batch.packets[i]);
 }
 
 // The row's target for packet i, or kNoTarget with the packet already dealt with.
@@ -76,9 +75,6 @@ void send_to_target(Gateway::State& state, PacketBatch& batch, uint32_t i, uint3
     counted->bytes_to += bytes;
   }
   batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);
-  state.tally.packets_to_targets += packets;
-  state.counters.add(target.slot, TargetCounter::packets_to, packets);
-  state.counters.add(target.slot, TargetCounter::bytes_to, bytes);
 }
 
 // Whether a packet speaks for its flow's life when it enters, or when its target returns it.
@@ -367,12 +363,9 @@ GWLB_HOT bool go_on_to_target(Gateway::State& state, PacketBatch& batch, uint32_
     return false;
   }
   refresh_usual(state, flow, seen);
-  const uint32_t bytes = batch.length[i];
   state.run_of(batch.endpoint[i]);
   encapsulate_bare(state, batch, i, target, cookie, Family<Key>::kEtherType);
   batch.verdict[i] = static_cast<uint8_t>(Verdict::forward);
-  ++state.tally.packets_to_targets;
-  state.counters.add_packet(target.slot, TargetCounter::packets_to, bytes);
   return true;
 }
 

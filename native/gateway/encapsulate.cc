@@ -44,6 +44,7 @@ bool encapsulate_all(Gateway::State& state, PacketBatch& batch, uint32_t i,
                           (config.outer_headers ? wire::kOuterHeaderBytes : 0);
   if (batch.headroom(i) < needed) return dropped(state, batch, i, DropReason::no_headroom);
 
+  batch.inner[i] = batch.offset[i];
   uint16_t protocol = ip_ether_type(batch.packet(i));
   if (ethernet) {
     write_ethernet(grow(batch, i, kEthernetBytes), config.destination_mac, config.source_mac,

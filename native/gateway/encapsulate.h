@@ -36,6 +36,7 @@ GWLB_HOT void encapsulate_bare(Gateway::State& state, batch::PacketBatch& batch,
                                const select::TargetSpec& target, uint32_t cookie,
                                uint16_t protocol) {
   const uint32_t offset = batch.offset[i] - wire::kGatewayHeaderBytes;
+  batch.inner[i] = batch.offset[i];
   batch.offset[i] = offset;
   batch.length[i] += wire::kGatewayHeaderBytes;
   state.run.header.write(batch.block() + offset, protocol, cookie);
@@ -58,17 +59,14 @@ inline bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32
 // peer of a `geneve` endpoint. False: dropped.
 GWLB_HOT bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i) {
   state.run_of(batch.endpoint[i]);
-  EndpointRun& run = state.run;
+  const EndpointRun& run = state.run;
   const bool too_long = batch.longest(i) > run.mtu;
   if (too_long && !cut_to_mtu(state, batch, i)) {
     return dropped(state, batch, i, base::DropReason::inner_too_big);
   }
-  const uint32_t packets = batch.is_super(i) ? batch.packets[i] : 1;
-  const uint64_t bytes = batch.is_super(i) ? batch.bytes(i) : batch.length[i];
+  batch.inner[i] = batch.offset[i];
   if (run.wraps && !wrap_for_peer(state, batch, i)) return false;
   if (too_long) state.counters.add(GatewayCounter::packets_fragmented);
-  run.packets_out += packets;
-  run.bytes_out += bytes;
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include "gateway/life.h"
 #include "gateway/state.h"
 #include "wire/fragment.h"
+#include "wire/scope.h"
 
 namespace gwlb::gateway {
 
@@ -146,6 +147,7 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
   if (quoted && !wire::parse_icmp_quote(packet, inner, &keyed).ok()) {
     return failed(DropReason::icmp_bad_quote);
   }
+  if (wire::stays_on_link(packet)) return failed(DropReason::never_forwarded);
   const uint32_t mtu = state.mtu_of(endpoint);
   const bool cuts = state.endpoints.at(endpoint).cuts && wire::fragment_payload(packet, mtu) != 0;
   if (inner.total_length > mtu && !cuts) return failed(DropReason::inner_too_big);

@@ -145,6 +145,7 @@ void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   classify_packets(*state_, batch);
   decide(*state_, batch);
   state_->end_batch();
+  if (!state_->config.counted_by_sender) count_sent(batch);
 }
 
 void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
@@ -154,6 +155,7 @@ void Gateway::from_targets(batch::PacketBatch& batch, uint64_t now_ms) {
   classify_datagrams(*state_, batch);
   decide(*state_, batch);
   state_->end_batch();
+  if (!state_->config.counted_by_sender) count_sent(batch);
 }
 
 uint16_t Gateway::endpoint_of_peer(const uint8_t* datagram, uint32_t length, uint32_t address,
@@ -201,6 +203,7 @@ uint32_t Gateway::take_held(batch::PacketBatch& batch, uint64_t now_ms) {
     batch.flags[i] = batch::kWasHeld;
     state.hold->remove(k);
   }
+  state.counters.set(GatewayCounter::packets_waiting, state.hold->size());
   return batch.count;
 }
 

@@ -53,6 +53,9 @@ struct GatewayConfig {
   bool flow_counters = false;  // 32 more bytes a flow
   // For embedders that put whole IP packets on the wire: also write (and expect) IPv4 and UDP.
   bool outer_headers = false;
+  // What leaves is counted by count_sent(), once its sender knows what went; otherwise it is
+  // counted as sent when it is decided.
+  bool counted_by_sender = false;
   uint32_t address = 0;  // own address, host order; outer source with outer_headers
   uint16_t port = 6081;
   uint16_t source_port_base = 32768;
@@ -230,6 +233,15 @@ class Gateway {
   bool is_peer(uint32_t address) const;
   // Of a packet of the last batch whose verdict is `forward`: to a target, or by its endpoint?
   bool leaves_to_target(uint32_t i) const;
+
+  // With counted_by_sender, after the packets of the last batch were sent, before the next one: all
+  // whose verdict is still `forward` or `bypass` count as sent. One that was to leave and is a drop
+  // now counts as that (`decided`, `all`: its verdict and packets[i] before): of a super-packet
+  // packets[i] are those that did not go, and lost_bytes[i] their bytes where some did. An answer
+  // that could not be sent is in replies_unsent; what it answers is counted already.
+  void count_sent(const batch::PacketBatch& batch);
+  void count_unsent(const batch::PacketBatch& batch, uint32_t i, batch::Verdict decided,
+                    uint32_t all);
 
   // Fills `batch` with held packets that may go now, for to_targets; returns how many. Nothing is
   // held longer than kHoldMs, if it is called then: in holding() milliseconds at the latest.

@@ -76,7 +76,8 @@ enum FlowFlags : uint8_t {
 };
 
 // What one packet of the batch is, between classify and decide.
-enum class Role : uint8_t { ingress, from_target };
+// `none`: it was decided before.
+enum class Role : uint8_t { ingress, from_target, none };
 inline flow::FragmentTable::Pass pass_of(Role role) {
   using Pass = flow::FragmentTable::Pass;
   return role == Role::ingress ? Pass::entering : Pass::returned;
@@ -145,12 +146,7 @@ struct EndpointRun {
   uint64_t id = 0;
   uint64_t key_tail = 0;  // of packets with ports
   wire::GatewayHeaderTemplate header;
-  uint64_t packets_in = 0, bytes_in = 0, packets_out = 0, bytes_out = 0;
-};
-
-// Those of the whole batch.
-struct Tally {
-  uint64_t packets_to_targets = 0, packets_from_targets = 0;
+  uint64_t packets_in = 0, bytes_in = 0;
 };
 
 // What one address family has.
@@ -221,7 +217,7 @@ struct Gateway::State {
   uint64_t reported_ms = 0;
 
   EndpointRun run;
-  Tally tally;
+  uint64_t packets_from_targets = 0;  // of the batch
   Scratch scratch;
 
   // A run of packets of this endpoint. False: there is no such endpoint.
@@ -250,21 +246,15 @@ struct Gateway::State {
       counters.add(run.endpoint, EndpointCounter::packets_in, run.packets_in);
       counters.add(run.endpoint, EndpointCounter::bytes_in, run.bytes_in);
     }
-    if (run.packets_out != 0) {
-      counters.add(GatewayCounter::packets_out, run.packets_out);
-      counters.add(GatewayCounter::bytes_out, run.bytes_out);
-      counters.add(run.endpoint, EndpointCounter::packets_out, run.packets_out);
-      counters.add(run.endpoint, EndpointCounter::bytes_out, run.bytes_out);
-    }
-    run.packets_in = run.bytes_in = run.packets_out = run.bytes_out = 0;
+    run.packets_in = run.bytes_in = 0;
     run.endpoint = base::kNoEndpoint;
   }
   // Endpoints may change before the next batch.
   void end_batch() {
     close_run();
-    counters.add(GatewayCounter::packets_to_targets, tally.packets_to_targets);
-    counters.add(GatewayCounter::packets_from_targets, tally.packets_from_targets);
-    tally = Tally{};
+    counters.add(GatewayCounter::packets_from_targets, packets_from_targets);
+    packets_from_targets = 0;
+    counters.set(GatewayCounter::packets_waiting, hold->size());
   }
   // The learning window begins with the first packets, not with the clock.
   void begin_packets() {

@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "io/netlink.h"
 #include "io/netns.h"
+#include "io/tun_setup.h"
 #include "io/vnet_header.h"
 #include "wire/fragment.h"
 #include "wire/inner.h"
@@ -26,44 +27,10 @@ using batch::PacketBatch;
 namespace {
 
 constexpr char kTunPath[] = "/dev/net/tun";
-constexpr uint32_t kMtuMin = 68;  // RFC 791
 // TUN_F_USO4 and 6, which older kernel headers lack.
 constexpr unsigned kTunUso = 0x20 | 0x40;
 // One read of super-packets: half of a second-level cache, with what they become on their way out.
 constexpr uint32_t kReadBytesMax = 192 << 10;
-
-void set_name(ifreq* request, const std::string& name) {
-  std::memset(request, 0, sizeof *request);
-  std::memcpy(request->ifr_name, name.data(), name.size());
-}
-
-// Best effort: where IPv6 or /proc/sys is not there, nothing is lost.
-void no_link_local_address(const std::string& name) {
-  const std::string path = "/proc/sys/net/ipv6/conf/" + name + "/addr_gen_mode";
-  const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  const ssize_t written = write(fd, "1", 1);  // IN6_ADDR_GEN_MODE_NONE
-  static_cast<void>(written);
-  close(fd);
-}
-
-OsError configure(int socket_fd, const std::string& name, const TunConfig& config) {
-  ifreq request;
-  set_name(&request, name);
-  if (ioctl(socket_fd, SIOCGIFMTU, &request) != 0) return last_error("ioctl(SIOCGIFMTU)", name);
-  if (request.ifr_mtu != static_cast<int>(config.mtu)) {
-    request.ifr_mtu = static_cast<int>(config.mtu);
-    if (ioctl(socket_fd, SIOCSIFMTU, &request) != 0) return last_error("ioctl(SIOCSIFMTU)", name);
-  }
-  if (!config.up) return {};
-  set_name(&request, name);
-  if (ioctl(socket_fd, SIOCGIFFLAGS, &request) != 0) return last_error("ioctl(SIOCGIFFLAGS)", name);
-  if ((request.ifr_flags & IFF_UP) != 0) return {};
-  no_link_local_address(name);
-  request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
-  if (ioctl(socket_fd, SIOCSIFFLAGS, &request) != 0) return last_error("ioctl(SIOCSIFFLAGS)", name);
-  return {};
-}
 
 // One descriptor of the device; `*name` becomes the one the kernel gave it.
 OsError open_queue(int flags, std::string* name, std::unique_ptr<TunQueue>* out) {
@@ -85,7 +52,8 @@ OsError open_queue(int flags, std::string* name, std::unique_ptr<TunQueue>* out)
 // Whether the device is made or found with several queues. The kernel lets anybody add queues to
 // such a device: two gateways would share its packets without a word, so that one with a holder is
 // refused.
-OsError find_device(const std::string& name, const TunConfig& config, bool* several) {
+OsError find_device(const std::string& name, const TunConfig& config, bool* several, bool* found) {
+  *found = false;
   *several = config.queues > 1 || config.lifetime == TunLifetime::persistent;
   LinkInfo link;
   // A pattern such as "gwlb%d" names no device yet. What cannot be asked the kernel tells later.
@@ -93,6 +61,7 @@ OsError find_device(const std::string& name, const TunConfig& config, bool* seve
   if (link.kind != "tun") return {EINVAL, "ioctl(TUNSETIFF)", name};
   if (link.queues > 0) return {EBUSY, "ioctl(TUNSETIFF)", name};
   *several = link.multi_queue;
+  *found = true;
   return {};
 }
 
@@ -307,7 +276,7 @@ void TunQueue::send(PacketBatch& batch, const uint16_t* packets, uint32_t n) {
 OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
   GWLB_ASSERT(config.queues >= 1);
   if (config.name.size() >= IFNAMSIZ) return {ENAMETOOLONG, "ioctl(TUNSETIFF)", config.name};
-  if (config.mtu < kMtuMin || config.mtu > base::kInnerBytesMax) {
+  if (config.mtu < kTunMtuMin || config.mtu > base::kInnerBytesMax) {
     return {EINVAL, "ioctl(SIOCSIFMTU)", config.name + " mtu " + std::to_string(config.mtu)};
   }
   std::unique_ptr<Tun> tun(new Tun());
@@ -317,9 +286,9 @@ OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
     if (!refused.ok()) return refused;
     tun->control_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (tun->control_ < 0) return last_error("socket", tun->name_);
-    refused = configure(tun->control_, tun->name_, config);
-    if (!refused.ok()) return refused;
-    return tun->set_lifetime(config.lifetime);
+    refused = set_up_device(tun->control_, tun->name_, config, !tun->found_);
+    if (refused.ok()) refused = tun->drops_.begin(tun->name_);
+    return refused.ok() ? tun->set_lifetime(config.lifetime) : refused;
   });
   if (error.ok()) *out = std::move(tun);
   return error;
@@ -327,7 +296,7 @@ OsError Tun::open(const TunConfig& config, std::unique_ptr<Tun>* out) {
 
 OsError Tun::open_queues(const TunConfig& config) {
   bool several;
-  OsError error = find_device(name_, config, &several);
+  OsError error = find_device(name_, config, &several, &found_);
   if (!error.ok()) return error;
   const int flags = (config.offload ? IFF_VNET_HDR : 0) | (several ? IFF_MULTI_QUEUE : 0);
   for (uint32_t i = 0; i < config.queues; ++i) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "batch/packet_batch.h"
+#include "io/link_drops.h"
 #include "io/os_error.h"
 #include "wire/coalesce.h"
 
@@ -22,6 +23,12 @@ enum class TunLifetime : uint8_t {
   held,        // it goes, also one that was persistent
 };
 
+// The kernel's default of 500 is full after half a millisecond of a million packets a second, and a
+// worker may be away for longer than that. A queue takes memory for what is in it alone: this many
+// super-packets are 256 MiB.
+inline constexpr uint32_t kTunQueueDefault = 4096;
+inline constexpr uint32_t kTunQueueMax = 1u << 20;
+
 struct TunConfig {
   std::string name;  // "gwlbe0"; at most 15 bytes; made if it does not exist; "": the kernel's
   std::string netns;
@@ -29,6 +36,9 @@ struct TunConfig {
   // As many as are asked for, each for a thread of its own. One that existed without
   // IFF_MULTI_QUEUE has one queue in the kernel: the first reads it, all write to it.
   uint32_t queues = 1;
+  // Packets (also super-packets) that wait in each queue until they are read, 1..kTunQueueMax; 0: a
+  // new device has kTunQueueDefault, another one stays as it is.
+  uint32_t queue_packets = 0;
   TunLifetime lifetime = TunLifetime::as_found;
   bool up = true;  // set the link up
   // Super-packets both ways (IFF_VNET_HDR; TSO, and USO from Linux 6.2 on), as far as the kernel
@@ -96,10 +106,10 @@ class Tun {
  public:
   // Creates the device, or attaches to a persistent one that exists, whatever made it; sets MTU and
   // link state where they differ (so a device prepared by an administrator needs no privilege). A
-  // device it has to set up is given no IPv6 link-local address: nothing but routed traffic shall
-  // enter by it. Errors: ENOENT from open "/dev/net/tun" (module not there), EPERM from ioctl
-  // (needs CAP_NET_ADMIN), EBUSY (somebody else has the device open), EINVAL and ENAMETOOLONG for a
-  // name the kernel refuses; those of in_netns.
+  // device it has to set up is given no IPv6 link-local address, and one that it makes joins no
+  // multicast group: nothing but routed traffic shall enter by it. Errors: ENOENT from open
+  // "/dev/net/tun" (module not there), EPERM from ioctl (needs CAP_NET_ADMIN), EBUSY (somebody else
+  // has the device open), EINVAL and ENAMETOOLONG for a name the kernel refuses; those of in_netns.
   static OsError open(const TunConfig& config, std::unique_ptr<Tun>* out);
   // Takes away a persistent device. Errors: ENODEV for no such device, EINVAL for one of another
   // kind, EBUSY for one that somebody holds; those of open.
@@ -119,6 +129,9 @@ class Tun {
   const TunOffloads& offloads() const { return offloads_; }
   uint32_t queues() const { return static_cast<uint32_t>(queues_.size()); }
   TunQueue& queue(uint32_t i) { return *queues_[i]; }
+  // Packets that the kernel has dropped since it was opened, because a queue was full: asks it.
+  // For one thread at a time.
+  uint64_t drops() { return drops_.read(); }
 
  private:
   Tun() = default;
@@ -128,6 +141,8 @@ class Tun {
   std::string name_;
   int control_ = -1;  // a socket in the device's namespace
   std::atomic<bool> lost_{false};
+  LinkDrops drops_;
+  bool found_ = false;  // it was there before
   TunOffloads offloads_;
   std::vector<std::unique_ptr<TunQueue>> queues_;
 };

@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "batch/packet_batch.h"
 #include "io/os_error.h"
+#include "io/udp_losses.h"
 
 namespace gwlb::io {
 
@@ -42,9 +45,14 @@ struct UdpConfig {
   // Trains both ways, as far as the kernel has them: UDP_GRO to receive, UDP_SEGMENT to send. A
   // batch that receives needs slots of kSlotStrideTrain then.
   bool offload = false;
+  // The outer UDP checksum of what is sent; false: 0, none (over IPv4: RFC 8926, section 3.3), and
+  // no trains. Without `offload` it is finished before a device sees it: devices that finish
+  // checksums by themselves, veth among them, do not where a raw socket reads.
+  bool checksum = true;
   // A longer datagram is dropped (receive_truncated) although its slot would take it; 0: none is.
   uint32_t datagram_bytes_max = 0;
 
+  bool finishes_checksums() const { return checksum && !offload; }
   // Whether answers need to know which way a datagram came.
   bool keeps_paths() const { return ipv6 || address == 0; }
   // To one of 16 bytes, mapped where it is IPv4.
@@ -87,11 +95,9 @@ class UdpReceiver {
   bool more() const { return more_; }
   bool trains() const { return trains_; }  // the kernel has UDP_GRO
 
-  // How many datagrams the kernel has dropped on this socket since it was opened: its buffer was
-  // full, or their UDP checksum was wrong. As of the last datagram received (SO_RXQ_OVFL) or the
-  // last refresh_overflows(), which asks the kernel.
-  uint64_t overflows() const { return overflows_; }
-  void refresh_overflows();
+  // How many datagrams the kernel has dropped on this socket since it was opened (io/udp_losses.h):
+  // asks it. For one thread at a time, which need not be the one that receives.
+  uint64_t drops() { return drops_.read(fd_); }
 
   // What the kernel granted of receive_buffer_bytes.
   uint32_t receive_buffer_bytes() const;
@@ -99,7 +105,6 @@ class UdpReceiver {
  private:
   struct Scratch;
   UdpReceiver();
-  void take_overflows(uint32_t now);
   bool receive_messages(batch::PacketBatch& batch, OsError* error);
   void read_control(uint32_t m);
   void read_peer(uint32_t m, bool with_path, uint32_t* address, uint16_t* port);
@@ -113,8 +118,7 @@ class UdpReceiver {
   bool more_ = false;
   uint32_t datagram_bytes_max_ = 0;
   std::function<bool(uint32_t)> spread_;
-  uint32_t overflows_last_ = 0;  // as the kernel counts: 32 bits, wrapping
-  uint64_t overflows_ = 0;
+  SocketDrops drops_;
   std::unique_ptr<Scratch> scratch_;
 };
 
@@ -131,6 +135,13 @@ class UdpSendScratch {
   std::unique_ptr<Memory> memory_;
 };
 
+// A datagram whose checksum has to be finished before a device sees it takes two calls, between
+// which nobody else may send from the socket.
+struct UdpFinish {
+  std::mutex& of(int fd) { return locks[static_cast<uint32_t>(fd) % std::size(locks)]; }
+  std::mutex locks[64];
+};
+
 // Sockets to send from, by number.
 struct UdpSockets {
   static constexpr uint16_t kNone = 0xffff;  // the fallback's number
@@ -139,6 +150,7 @@ struct UdpSockets {
   int fallback = -1;  // of a batch with paths: bound to more than one address
   bool fallback_ipv6 = false;
   bool trains = false;
+  UdpFinish* finish = nullptr;  // where checksums have to be finished
 };
 
 struct UdpPeer {
@@ -165,8 +177,9 @@ class UdpSender {
   // `selected` is true (null: all) to address:port, from socket source_port[i] % sockets(), in as
   // few system calls as the sources allow, keeping each flow's order. A refused packet becomes a
   // drop with its reason (send_failed, or send_would_block after one short wait per call), which
-  // the caller counts (packets[i] of a super-packet are then those that did not go); the others
-  // still go. Returns how many went out. Thread-safe, each thread with a scratch of its own.
+  // the caller counts (packets[i] of a super-packet are then those that did not go, lost_bytes[i]
+  // their bytes); the others still go. Returns how many went out. Thread-safe, each thread with a
+  // scratch of its own.
   //
   // With trains packets of one socket and peer that follow each other and have one length (the last
   // may be shorter) go in one send. The segments of a super-packet do, cut from it on the way.
@@ -184,6 +197,10 @@ class UdpSender {
   // system call where there is nothing. For one thread at a time, besides those that send.
   uint32_t drain_unreachable(UdpPeer* out, uint32_t max) const;
 
+  // How many datagrams were sent to the set's ports, which take nothing in: asks the kernel. As
+  // above for one thread at a time.
+  uint64_t refused();
+
   bool trains() const { return trains_; }  // the kernel has UDP_SEGMENT
 
  private:
@@ -192,9 +209,11 @@ class UdpSender {
   OsError bind_set(const UdpConfig& config);
 
   bool trains_ = false;
+  std::unique_ptr<UdpFinish> finish_;  // where checksums have to be finished
   std::vector<int> fds_;
-  std::vector<uint16_t> ports_;  // of fds_
-  int errors_ = -1;              // epoll over the errors of the set
+  std::vector<SocketDrops> drops_;  // of fds_
+  std::vector<uint16_t> ports_;     // of fds_
+  int errors_ = -1;                 // epoll over the errors of the set
 };
 
 }  // namespace gwlb::io

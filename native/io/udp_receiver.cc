@@ -1,4 +1,3 @@
-#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,9 +15,9 @@
 namespace gwlb::io {
 namespace {
 
-// TOS of either family, overflows, segment; which address was asked.
+// TOS of either family, segment; which address was asked.
 constexpr uint32_t kControlBytes =
-    4 * CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo));
+    3 * CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(in6_pktinfo));
 // Slots asked for at a time where trains come, which would not stay in the cache together.
 constexpr uint32_t kTrainSlotsMin = 3;
 // A socket keeps one pending error, cleared by the call that returns it; a host that sends more of
@@ -93,9 +92,6 @@ OsError UdpReceiver::open(const UdpConfig& config, std::unique_ptr<UdpReceiver>*
   if (!error.ok()) return error;
   const int fd = receiver->fd_;
   set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, config.receive_buffer_bytes);
-  if (!set_option(fd, SOL_SOCKET, SO_RXQ_OVFL, 1)) {
-    return last_error("setsockopt(SO_RXQ_OVFL)", detail);
-  }
   if (!set_option(fd, IPPROTO_IP, IP_RECVTOS, 1)) {
     return last_error("setsockopt(IP_RECVTOS)", detail);
   }
@@ -115,21 +111,6 @@ OsError UdpReceiver::open(const UdpConfig& config, std::unique_ptr<UdpReceiver>*
 OsError UdpReceiver::share() {
   if (set_option(fd_, SOL_SOCKET, SO_REUSEPORT, 1)) return {};
   return last_error("setsockopt(SO_REUSEPORT)", std::to_string(port_));
-}
-
-// A datagram carries the count of when it was queued, which may be older than what was asked since.
-void UdpReceiver::take_overflows(uint32_t now) {
-  const uint32_t more = now - overflows_last_;
-  if (more >= 1u << 31) return;
-  overflows_ += more;
-  overflows_last_ = now;
-}
-
-void UdpReceiver::refresh_overflows() {
-  uint32_t memory[SK_MEMINFO_VARS] = {};
-  socklen_t bytes = sizeof memory;
-  if (getsockopt(fd_, SOL_SOCKET, SO_MEMINFO, memory, &bytes) != 0) return;
-  if (bytes > SK_MEMINFO_DROPS * sizeof memory[0]) take_overflows(memory[SK_MEMINFO_DROPS]);
 }
 
 uint32_t UdpReceiver::receive_buffer_bytes() const {
@@ -190,8 +171,6 @@ void UdpReceiver::read_control(uint32_t m) {
       const auto info = base::load<in6_pktinfo>(CMSG_DATA(c));
       std::memcpy(s.path.local, &info.ipi6_addr, sizeof s.path.local);
       s.path.interface = is_link_local(s.path.local) ? info.ipi6_ifindex : 0;
-    } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
-      take_overflows(base::load<uint32_t>(CMSG_DATA(c)));
     } else if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == kUdpGro) {
       s.segment = base::load<uint32_t>(CMSG_DATA(c));
     }

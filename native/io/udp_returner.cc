@@ -48,7 +48,8 @@ OsError UdpReturner::open(const UdpConfig& config, const UdpReceiver& receiver,
   self->own_ = fcntl(receiver.fd(), F_DUPFD_CLOEXEC, 0);
   if (self->own_ < 0) return last_error("fcntl", address_text(config.address, receiver.port()));
   self->sockets_max_ = std::clamp(descriptors() / kDescriptorShare, 1u, sockets_max);
-  self->trains_ = config.offload && has_trains(self->own_);
+  self->trains_ = config.offload && config.checksum && has_trains(self->own_);
+  if (config.finishes_checksums()) self->finish_ = std::make_unique<UdpFinish>();
   self->by_port_.assign(65536, kNone);
   self->sockets_.reserve(self->sockets_max_);
   self->fds_.reserve(self->sockets_max_);
@@ -148,8 +149,8 @@ uint32_t UdpReturner::send(batch::PacketBatch& batch, UdpSendScratch& scratch,
     batch.source_port[i] = number;
     *other_port += number == kNone ? 1 : 0;
   }
-  const UdpSockets sockets = {fds_.data(), static_cast<uint32_t>(fds_.size()), own_, config_.ipv6,
-                              trains_};
+  const UdpSockets sockets = {
+      fds_.data(), static_cast<uint32_t>(fds_.size()), own_, config_.ipv6, trains_, finish_.get()};
   return UdpSender::send_from(sockets, batch, nullptr, scratch);
 }
 

@@ -73,7 +73,8 @@ class UdpReturner {
   uint32_t open_ = 0;
   uint32_t calls_ = 0;
   bool trains_ = false;
-  std::vector<uint16_t> by_port_;  // the first socket of each port
+  std::unique_ptr<UdpFinish> finish_;  // where checksums have to be finished
+  std::vector<uint16_t> by_port_;      // the first socket of each port
   std::vector<Socket> sockets_;
   std::vector<int> fds_;  // of them; -1: could not be bound
 };

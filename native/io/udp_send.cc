@@ -114,9 +114,10 @@ struct UdpSendScratch::Memory {
   uint16_t packet[kMessages];
   uint16_t segments[kMessages];
   iovec vectors[kVectors];
-  uint16_t next[base::kBatchPacketsMax];     // the next packet of the same socket
-  uint16_t sockets[base::kBatchPacketsMax];  // in use, in the order of their first packets
-  uint16_t lost[base::kBatchPacketsMax];     // segments of a super-packet that were refused
+  uint16_t next[base::kBatchPacketsMax];       // the next packet of the same socket
+  uint16_t sockets[base::kBatchPacketsMax];    // in use, in the order of their first packets
+  uint16_t lost[base::kBatchPacketsMax];       // segments of a super-packet that were refused
+  uint8_t fragmented[base::kBatchPacketsMax];  // whether it leaves in fragments
   // By socket, the fallback behind all others: its first and last packet. `first` is kEnd between
   // calls.
   std::vector<uint16_t> first;
@@ -146,8 +147,8 @@ UdpSendScratch::~UdpSendScratch() = default;
 // packets or there is no more room.
 class UdpSender::Sending {
  public:
-  Sending(PacketBatch& batch, UdpSendScratch::Memory& memory, bool trains)
-      : batch_(batch), m_(memory), trains_(trains) {
+  Sending(PacketBatch& batch, UdpSendScratch::Memory& memory, const UdpSockets& sockets)
+      : batch_(batch), m_(memory), trains_(sockets.trains), finish_(sockets.finish) {
     if (m_.train_pause != 0 && --m_.train_pause == 0) m_.train_bytes_max = kTrainPayloadMax;
   }
 
@@ -172,6 +173,7 @@ class UdpSender::Sending {
   }
 
   void flush() {
+    if (finish_ != nullptr) return flush_finished();
     uint32_t at = 0;
     uint32_t tries = 0;  // of the message at `at`, for what an earlier one met
     while (at < messages_) {
@@ -205,6 +207,18 @@ class UdpSender::Sending {
 
  private:
   using DropReason = base::DropReason;
+
+  void flush_finished() {
+    for (uint32_t at = 0; at < messages_; ++at) {
+      const int why = send_message(m_.headers[at].msg_hdr);
+      if (why == 0) {
+        ++sent_;
+      } else {
+        lose(at, 0, 1, is_full(why) ? DropReason::send_would_block : DropReason::send_failed);
+      }
+    }
+    messages_ = vectors_ = header_bytes_ = 0;
+  }
 
   static bool is_full(int why) { return why == EAGAIN || why == ENOBUFS || why == ENOMEM; }
 
@@ -300,7 +314,8 @@ class UdpSender::Sending {
     const uint8_t* inner = batch_.packet(i) + prefix;
     const uint32_t length = batch_.length[i] - prefix;
     bool ok = prefix <= base::kHeadroom;
-    if (batch_.is_fragmented(i)) {
+    m_.fragmented[i] = batch_.is_fragmented(i);
+    if (m_.fragmented[i] != 0) {
       wire::Ipv4Fragments cut;
       ok = ok && wire::parse_fragments(inner, length, batch_.segment[i], &cut);
       if (ok) add_pieces(i, prefix, cut, cut.even());
@@ -348,10 +363,17 @@ class UdpSender::Sending {
   void lose(uint32_t k, uint32_t from, uint32_t count, DropReason why) {
     uint16_t i = m_.packet[k];
     if (batch_.is_super(i)) {
+      if (m_.lost[i] == 0) batch_.lost_bytes[i] = 0;
       m_.lost[i] = static_cast<uint16_t>(m_.lost[i] + count);
       batch_.drop(i, why);
       // A packet of which one fragment is lost is lost.
-      if (!batch_.is_fragmented(i)) batch_.packets[i] = m_.lost[i];
+      if (m_.fragmented[i] != 0) return;
+      batch_.packets[i] = m_.lost[i];
+      const iovec* pieces = m_.headers[k].msg_hdr.msg_iov + size_t{2} * from;
+      for (uint32_t n = 0; n < count; ++n) {
+        batch_.lost_bytes[i] +=
+            batch_.headers[i] + static_cast<uint32_t>(pieces[2 * n + 1].iov_len);
+      }
       return;
     }
     for (uint32_t n = 0; n < from; ++n) i = m_.next[i];
@@ -388,7 +410,8 @@ class UdpSender::Sending {
   // 0, or why not.
   int send_message(const msghdr& header) {
     for (uint32_t tries = 1;;) {
-      if (sendmsg(fd_, &header, MSG_DONTWAIT) >= 0) return 0;
+      if (finish_ == nullptr ? sendmsg(fd_, &header, MSG_DONTWAIT) >= 0 : send_finished(header))
+        return 0;
       const int why = errno;
       if (why == EINTR) continue;
       if (is_full(why) && wait()) continue;
@@ -396,9 +419,18 @@ class UdpSender::Sending {
     }
   }
 
+  // The kernel leaves the checksum to the device unless more may be appended; nothing is.
+  bool send_finished(const msghdr& header) {
+    const std::lock_guard<std::mutex> lock(finish_->of(fd_));
+    const msghdr nothing{};
+    return sendmsg(fd_, &header, MSG_DONTWAIT | MSG_MORE) >= 0 &&
+           sendmsg(fd_, &nothing, MSG_DONTWAIT) >= 0;
+  }
+
   PacketBatch& batch_;
   UdpSendScratch::Memory& m_;
   const bool trains_;
+  UdpFinish* const finish_;  // null where a device may finish checksums
   int fd_ = -1;
   bool names_source_ = false;  // each message says which address it is sent from
   bool ipv6_ = false;          // of the socket that needs that
@@ -412,7 +444,8 @@ class UdpSender::Sending {
 };
 
 uint32_t UdpSender::send(PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const {
-  return send_from({fds_.data(), sockets(), -1, false, trains_}, batch, selected, scratch);
+  const UdpSockets set = {fds_.data(), sockets(), -1, false, trains_, finish_.get()};
+  return send_from(set, batch, selected, scratch);
 }
 
 uint32_t UdpSender::send_from(const UdpSockets& sockets, PacketBatch& batch, const bool* selected,
@@ -434,7 +467,7 @@ uint32_t UdpSender::send_from(const UdpSockets& sockets, PacketBatch& batch, con
     }
     m.last[socket] = static_cast<uint16_t>(i);
   }
-  Sending sending(batch, m, sockets.trains);
+  Sending sending(batch, m, sockets);
   for (uint32_t g = 0; g < used; ++g) {
     const uint32_t socket = m.sockets[g];
     if (socket == fallback) {

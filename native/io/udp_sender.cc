@@ -87,6 +87,7 @@ OsError UdpSender::bind_set(const UdpConfig& config) {
     fds_.pop_back();
     close(fd);
   }
+  drops_.resize(fds_.size());
   return fds_.empty() ? taken : OsError{};
 }
 
@@ -109,9 +110,17 @@ OsError UdpSender::open(const UdpConfig& config, const UdpReceiver* receiver,
   }
   OsError error;
   if (count > 0) error = in_netns(config.netns, [&] { return sender->bind_set(config); });
-  sender->trains_ = error.ok() && config.offload && has_trains(sender->fds_.front());
+  sender->trains_ =
+      error.ok() && config.offload && config.checksum && has_trains(sender->fds_.front());
+  if (config.finishes_checksums()) sender->finish_ = std::make_unique<UdpFinish>();
   if (error.ok()) *out = std::move(sender);
   return error;
+}
+
+uint64_t UdpSender::refused() {
+  uint64_t sum = 0;
+  for (size_t k = 0; k < drops_.size(); ++k) sum += drops_[k].read(fds_[k]);
+  return sum;
 }
 
 uint32_t UdpSender::drain_unreachable(UdpPeer* out, uint32_t max) const {

@@ -99,6 +99,10 @@ OsError open_udp_socket(const UdpConfig& config, const std::string& detail, int*
   if (*fd < 0) return last_error("socket", detail);
   OsError error = set_ipv4_options(*fd, config, detail);
   if (error.ok() && config.ipv6) error = set_ipv6_options(*fd, config, detail);
+  // Of IPv6 the checksum stays.
+  if (error.ok() && !config.checksum && !set_option(*fd, SOL_SOCKET, SO_NO_CHECK, 1)) {
+    return last_error("setsockopt(SO_NO_CHECK)", detail);
+  }
   if (error.ok()) set_buffer(*fd, SO_SNDBUFFORCE, SO_SNDBUF, config.send_buffer_bytes);
   return error;
 }

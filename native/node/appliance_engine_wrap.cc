@@ -158,6 +158,11 @@ napi_value set_inspect(const Napi::CallbackInfo& info, ApplianceEngine& self) {
   return nullptr;
 }
 
+napi_value count_losses(const Napi::CallbackInfo&, ApplianceEngine& self) {
+  if (!self.memory->stopped) self.memory->engine->count_losses();
+  return nullptr;
+}
+
 napi_value forget_flows(const Napi::CallbackInfo&, ApplianceEngine& self) {
   if (!self.memory->stopped) self.memory->engine->forget_flows();
   return nullptr;
@@ -226,6 +231,7 @@ napi_value appliance_engine_class(napi_env env) {
                method<ApplianceEngine, release>("release"),
                method<ApplianceEngine, set_inspect>("setInspect"),
                method<ApplianceEngine, forget_flows>("forgetFlows"),
+               method<ApplianceEngine, count_losses>("countLosses"),
                method<ApplianceEngine, failure>("failure"),
                method<ApplianceEngine, put>("put"),
                method<ApplianceEngine, pump>("pump"),

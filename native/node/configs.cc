@@ -169,7 +169,8 @@ bool read_udp_config(const Fields& fields, io::UdpConfig* out) {
          fields.text("netns", kNamespaceBytesMax, &out->netns) &&
          fields.number("receiveBufferBytes", 0, kBufferBytesMax, &out->receive_buffer_bytes) &&
          fields.number("sendBufferBytes", 0, kBufferBytesMax, &out->send_buffer_bytes) &&
-         fields.number("ttl", 1, 255, &out->ttl) && fields.boolean("offloads", &out->offload);
+         fields.number("ttl", 1, 255, &out->ttl) && fields.boolean("offloads", &out->offload) &&
+         fields.boolean("udpChecksum", &out->checksum);
 }
 
 bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayEngineConfig* out) {
@@ -259,6 +260,7 @@ bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
       !fields.text("name", kDeviceNameBytesMax, &out->name) ||
       !fields.text("netns", kNamespaceBytesMax, &out->netns) ||
       !fields.number("mtu", kMtuMin, base::kInnerBytesMax, &out->mtu) ||
+      !fields.number("queuePackets", 0, io::kTunQueueMax, &out->queue_packets) ||
       !fields.number("lifetime", 0, 2, &lifetime)) {
     return false;
   }

@@ -291,6 +291,11 @@ napi_value now_ms(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return number_value(info.Env(), static_cast<double>(self.native->now_ms()));
 }
 
+napi_value count_losses(const Napi::CallbackInfo&, GatewayEngine& self) {
+  self.native->count_losses();
+  return nullptr;
+}
+
 napi_value failure(const Napi::CallbackInfo& info, GatewayEngine& self) {
   io::OsError error;
   const bool failed = self.native->failed(&error);
@@ -329,6 +334,7 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, drain_unreachable>("drainUnreachable"),
                method<GatewayEngine, drain_events>("drainEvents"),
                method<GatewayEngine, now_ms>("nowMs"),
+               method<GatewayEngine, count_losses>("countLosses"),
                method<GatewayEngine, failure>("failure"),
                method<GatewayEngine, stop>("stop"),
            });

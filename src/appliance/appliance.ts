@@ -81,6 +81,12 @@ export interface ApplianceOptions {
    * segmentation offload); `Appliance.offloads` tells. Default true.
    */
   offloads?: boolean;
+  /**
+   * Write the UDP checksum of what is sent. False: 0, none, which GENEVE over IPv4 allows (RFC 8926,
+   * section 3.3) and raw sockets can always read; datagrams then leave one by one. True with
+   * `offloads: false`: finished before a network device sees it. Default true.
+   */
+  udpChecksum?: boolean;
   /** Packets that are dropped without asking the inspector. Default none. */
   drop?: readonly DropRule[];
   /**
@@ -269,6 +275,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
 
   /** All counters, now. They stay readable after `close`. */
   counters(): ApplianceCounters {
+    this.#engine.countLosses();
     return readCounters(this.#engine);
   }
 
@@ -338,6 +345,7 @@ function checkAppliance(options: unknown): CheckedAppliance {
     'optionClass',
     'gatewayPort',
     'offloads',
+    'udpChecksum',
     'drop',
     'failOpen',
     'limits',
@@ -357,6 +365,7 @@ function checkAppliance(options: unknown): CheckedAppliance {
         sendBufferBytes: SOCKET_BUFFER_BYTES,
         ttl: 255,
         offloads: checkBoolean('options.offloads', given.offloads ?? true),
+        udpChecksum: checkBoolean('options.udpChecksum', given.udpChecksum ?? true),
       },
       optionClass: checkInteger('options.optionClass', given.optionClass ?? 0x0108, 0, 0xffff),
       gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),

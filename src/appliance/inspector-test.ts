@@ -184,6 +184,7 @@ const OFFLINE: Omit<NativeApplianceConfig, 'drop' | keyof ReturnType<typeof chec
     sendBufferBytes: 0,
     ttl: 255,
     offloads: false,
+    udpChecksum: true,
   },
   optionClass: 0x0108,
   gatewayPort: 6081,

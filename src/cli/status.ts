@@ -37,6 +37,7 @@ interface Status {
     counters?: Counts;
   }[];
   counters: Counts & { drops: Counts };
+  hints: { reason: string; text: string }[];
 }
 
 /** Prints the answer; resolves with the exit code. */
@@ -68,6 +69,7 @@ export function statusText(answer: Status, now: number): string {
     `packets: ${counters.packetsIn} in, ${counters.packetsToTargets} to targets, ` +
       `${counters.packetsFromTargets} from targets, ${counters.packetsOut} out`,
     `drops: ${drops.map(([reason, count]) => `${reason} ${count}`).join(', ') || 'none'}`,
+    ...answer.hints.map(({ text }) => `likely: ${text}`),
   ].join('\n');
 }
 

@@ -23,6 +23,7 @@ export interface GatewayConfig {
   mtu: number;
   workers: number;
   offloads: boolean;
+  udpChecksum: boolean;
   crossZone: boolean;
   idleTimeout: Required<IdleTimeout>;
   limits: GatewayLimits;

@@ -246,6 +246,7 @@ function configOf(given: Given): Config {
       mtu: gateway.mtu ?? 8500,
       workers: gateway.workers ?? 1,
       offloads: gateway.offloads ?? true,
+      udpChecksum: gateway.udpChecksum ?? true,
       crossZone: gateway.crossZone ?? false,
       idleTimeout: {
         tcpSeconds: gateway.idleTimeout?.tcpSeconds ?? 350,

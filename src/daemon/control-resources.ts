@@ -6,6 +6,7 @@ import type { ExplainOptions } from '../gateway/control.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import type { ControlResources } from './control-server.js';
+import { hintsOf } from './hints.js';
 import type { Readiness } from './readiness.js';
 import type { ReloadResult } from './reload.js';
 
@@ -40,7 +41,8 @@ function statusOf({ gateway, version, startedAt, failure, readiness }: ControlCo
   const shares = gateway.shares();
   const now = readiness();
   const readyOf = new Map(now.endpoints.map((one) => [one.endpoint, one]));
-  const { targets: _, endpoints: byEndpoint, ...totals } = gateway.counters();
+  const counters = gateway.counters();
+  const { targets: _, endpoints: byEndpoint, ...totals } = counters;
   return {
     version,
     startedAt: new Date(startedAt).toISOString(),
@@ -75,6 +77,7 @@ function statusOf({ gateway, version, startedAt, failure, readiness }: ControlCo
       return { ...endpoint.toJSON(), ready, obstacles, counters: byEndpoint[endpoint.id] };
     }),
     counters: totals,
+    hints: hintsOf(counters),
   };
 }
 

@@ -147,12 +147,13 @@ export class GatewayMetrics {
     plain('bytes_in', 'Bytes of packets that entered by an endpoint.', 'bytesIn');
     plain('packets_out', 'Packets that left by an endpoint.', 'packetsOut');
     plain('bytes_out', 'Bytes of packets that left by an endpoint.', 'bytesOut');
-    plain('packets_to_targets', 'Packets encapsulated to a target.', 'packetsToTargets');
+    plain('packets_to_targets', 'Packets sent to a target.', 'packetsToTargets');
     plain('packets_from_targets', 'Datagrams received from targets.', 'packetsFromTargets');
     plain('probes_returned', 'Health checks over GENEVE among them.', 'probesReturned');
     plain('packets_bypassed', 'Packets forwarded uninspected (failOpen).', 'packetsBypassed');
     plain('packets_replied', 'Packets answered by the gateway itself.', 'packetsReplied');
     plain('resets_sent', 'RST packets among those answers.', 'resetsSent');
+    plain('replies_unsent', 'Answers that could not be sent.', 'repliesUnsent');
     plain('packets_held', 'Later fragments that waited for their first one.', 'packetsHeld');
     plain(
       'packets_fragmented',
@@ -177,6 +178,9 @@ export class GatewayMetrics {
       'Packets forwarded without an entry because the flow table was full.',
       'packetsUntracked',
     );
+    this.#gauge('gwlb_packets_waiting', 'Later fragments that wait now.', [], (c) => [
+      { labels: {}, value: c.packetsWaiting },
+    ]);
     this.#gauge('gwlb_flows_active', 'Flows in the table, by IP version.', ['family'], (c) => [
       { labels: { family: 'ipv4' }, value: c.flowsActiveIpv4 },
       { labels: { family: 'ipv6' }, value: c.flowsActiveIpv6 },

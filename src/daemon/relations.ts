@@ -5,7 +5,8 @@
 import { checkTargetGroup } from '../control/options.js';
 import { TargetGroup } from '../control/target-group.js';
 import { GatewayError, withoutField } from '../errors.js';
-import { checkGeneve, checkListen } from '../gateway/gateway-load-balancer.js';
+import { checkListen } from '../gateway/gateway-load-balancer.js';
+import { checkGeneve } from '../gateway/geneve-peer.js';
 import { TARGETS_MAX, ZONES_MAX } from '../limits.js';
 import { parseEndpointId } from '../packet/address.js';
 import type { Config, Found, Path } from './config-types.js';

@@ -9,7 +9,8 @@ import { TargetGroup } from '../control/target-group.js';
 import { checkOneOf, checkString, GatewayError, invalidArgument, withoutField } from '../errors.js';
 import { checkTun } from '../gateway/device.js';
 import { checkEndpoint } from '../gateway/endpoint.js';
-import { checkGeneve, checkListen } from '../gateway/gateway-load-balancer.js';
+import { checkListen } from '../gateway/gateway-load-balancer.js';
+import { checkGeneve } from '../gateway/geneve-peer.js';
 import { checkReportInterval } from '../gateway/options.js';
 import { parseSocketAddress } from '../packet/address.js';
 import { checkNetns } from '../packet/lifecycle.js';
@@ -70,6 +71,7 @@ const gateway = z.strictObject({
   mtu: gatewayValue('mtu').optional(),
   workers: gatewayValue('workers').optional(),
   offloads: gatewayValue('offloads').optional(),
+  udpChecksum: gatewayValue('udpChecksum').optional(),
   crossZone: gatewayValue('crossZone').optional(),
   idleTimeout: z
     .strictObject({

@@ -254,8 +254,12 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     return endpoint && this.#endpoints.has(endpoint.id) ? endpoint : undefined;
   }
 
+  /** @internal Has what was lost before anybody read it in the counters; an embedder reads by itself. */
+  protected countLosses(): void {}
+
   /** All counters, now. They stay readable after `close`. */
   counters(): GatewayCounters {
+    this.countLosses();
     const targets = this.targetGroup.targets().filter((t) => this.#bySlot.get(t.slot) === t);
     return {
       ...this.#counters.totals(),

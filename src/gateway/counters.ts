@@ -10,7 +10,10 @@ export interface GatewayTotals {
   packetsIn: number;
   /** Bytes of them, inner packet. */
   bytesIn: number;
-  /** Packets encapsulated to a target. */
+  /**
+   * Packets sent to a target. At rest `packetsIn` is the sum of these, of `packetsBypassed`, of
+   * `packetsWaiting` and of the drops of what entered: each packet is one of them, once.
+   */
   packetsToTargets: number;
   /** Datagrams received from targets. */
   packetsFromTargets: number;
@@ -26,12 +29,16 @@ export interface GatewayTotals {
   packetsReplied: number;
   /** The RST among those answers. */
   resetsSent: number;
+  /** Answers that could not be sent; they are in `packetsReplied`, but are no drops. */
+  repliesUnsent: number;
   /** Later fragments that waited for their first one. */
   packetsHeld: number;
   /** Packets longer than the endpoint's MTU that left in fragments. */
   packetsFragmented: number;
   /** SYN and SYN-ACK packets whose maximum segment size was lowered (`clampMss`). */
   mssClamped: number;
+  /** Later fragments that wait for their first one now, 50 ms at most. */
+  packetsWaiting: number;
   flowsNew: number;
   /** Flows ended: closed, expired or evicted. */
   flowsEnded: number;

@@ -1,6 +1,6 @@
 /** TUN devices of endpoints: their options, how they are, and making them again. */
 import type { NativeGatewayEngine, NativeTun } from '../binding.js';
-import { checkBoolean, checkOptions, checkString, GatewayError } from '../errors.js';
+import { checkBoolean, checkInteger, checkOptions, checkString, GatewayError } from '../errors.js';
 import { systemError } from '../packet/lifecycle.js';
 import type { Endpoint } from './endpoint.js';
 
@@ -14,6 +14,12 @@ export interface TunOptions {
    * was, one that is made goes with its endpoint.
    */
   persistent?: boolean;
+  /**
+   * Packets that wait in the device until they are read, 1–1,048,576; what does not fit is dropped and
+   * counted, `device_overflow`. Default: 4,096 for a device that is made; one that existed stays as it
+   * is.
+   */
+  txqueuelen?: number;
 }
 
 /**
@@ -41,6 +47,8 @@ export interface DeviceEvent {
   readonly at: number;
 }
 
+const TXQUEUELEN_MAX = 1 << 20;
+
 /** Name of a TUN device, as the kernel takes it. */
 export function checkTunName(field: string, name: unknown): string {
   return checkString(field, name, {
@@ -51,14 +59,22 @@ export function checkTunName(field: string, name: unknown): string {
 }
 
 /** The option `tun` of an endpoint: a name alone, or with what belongs to it. */
-export function checkTun(field: string, tun: unknown): Pick<NativeTun, 'name' | 'lifetime'> {
+export function checkTun(
+  field: string,
+  tun: unknown,
+): Pick<NativeTun, 'name' | 'lifetime' | 'queuePackets'> {
   if (typeof tun !== 'object' || tun === null) {
-    return { name: checkTunName(field, tun), lifetime: 0 };
+    return { name: checkTunName(field, tun), lifetime: 0, queuePackets: 0 };
   }
-  const given = checkOptions(field, tun, ['name', 'persistent']);
+  const given = checkOptions(field, tun, ['name', 'persistent', 'txqueuelen']);
   const name = checkTunName(`${field}.name`, given.name);
-  if (given.persistent === undefined) return { name, lifetime: 0 };
-  return { name, lifetime: checkBoolean(`${field}.persistent`, given.persistent) ? 1 : 2 };
+  const queuePackets =
+    given.txqueuelen === undefined
+      ? 0
+      : checkInteger(`${field}.txqueuelen`, given.txqueuelen, 1, TXQUEUELEN_MAX);
+  if (given.persistent === undefined) return { name, lifetime: 0, queuePackets };
+  const lifetime = checkBoolean(`${field}.persistent`, given.persistent) ? 1 : 2;
+  return { name, lifetime, queuePackets };
 }
 
 type Devices = Pick<NativeGatewayEngine, 'deviceState' | 'restoreTun'>;

@@ -1,10 +1,5 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
-import {
-  binding,
-  type NativeEndpoint,
-  type NativeGatewayEngine,
-  type NativeUdpConfig,
-} from '../binding.js';
+import { binding, type NativeGatewayEngine, type NativeUdpConfig } from '../binding.js';
 import {
   checkBoolean,
   checkInteger,
@@ -14,13 +9,14 @@ import {
   invalidArgument,
 } from '../errors.js';
 import { NAME_LENGTH_MAX, WORKERS_MAX } from '../limits.js';
-import { formatIpv4, formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
+import { formatIpv4 } from '../packet/address.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
 import { checkGatewayAddress } from '../packet/own-address.js';
 import { GatewayControl } from './control.js';
 import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './device.js';
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
+import { checkGeneve } from './geneve-peer.js';
 import { listenError } from './listen-error.js';
 import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
 import { type PathWatch, watchPaths } from './path-mtu.js';
@@ -46,6 +42,12 @@ export interface ListenOptions extends GatewayBaseOptions {
    * packet by packet; `GatewayLoadBalancer.offloads` tells. Default true.
    */
   offloads?: boolean;
+  /**
+   * Write the UDP checksum of what is sent. False: 0, none, which GENEVE over IPv4 allows (RFC 8926,
+   * section 3.3) and raw sockets can always read; datagrams then leave one by one. True with
+   * `offloads: false`: finished before a network device sees it. Default true.
+   */
+  udpChecksum?: boolean;
   /** Closes the load balancer when it is aborted. */
   signal?: AbortSignal;
 }
@@ -303,6 +305,10 @@ export class GatewayLoadBalancer extends GatewayControl {
     return Date.now() - this.#engine.nowMs();
   }
 
+  protected override countLosses(): void {
+    this.#engine.countLosses();
+  }
+
   protected override unreachable(): readonly number[] {
     return this.#engine.drainUnreachable();
   }
@@ -322,17 +328,17 @@ export class GatewayLoadBalancer extends GatewayControl {
   }
 
   #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Endpoint {
-    const { name, lifetime } = checkTun('endpoint.tun', tun);
+    const device = checkTun('endpoint.tun', tun);
     const space = netns === undefined ? (this.netns ?? '') : checkNetns('endpoint.netns', netns);
     const mtu = settings.mtu || this.mtu;
     return this.addEndpoint(settings, (index, zone) => {
       const native = { id: settings.id, zone, mtu: settings.mtu };
       try {
-        const device = this.#engine.addTun(index, native, { name, netns: space, mtu, lifetime });
-        return { kind: 'tun', device, netns: space || null, peer: null };
+        const made = this.#engine.addTun(index, native, { ...device, netns: space, mtu });
+        return { kind: 'tun', device: made, netns: space || null, peer: null };
       } catch (error) {
         const where = space && ` in network namespace ${space}`;
-        throw systemError(error, `open TUN device ${name}${where}`, 'endpoint');
+        throw systemError(error, `open TUN device ${device.name}${where}`, 'endpoint');
       }
     });
   }
@@ -379,6 +385,8 @@ export class GatewayLoadBalancer extends GatewayControl {
   }
 
   #look(): void {
+    // The kernel counts in 32 bits: often enough.
+    this.#engine.countLosses();
     this.samplePeaks(performance.now());
     this.#paths?.look(this);
     this.#checkFailure();
@@ -413,6 +421,7 @@ const LISTEN_KEYS = [
   'name',
   'workers',
   'offloads',
+  'udpChecksum',
   'signal',
 ] as const;
 
@@ -438,6 +447,7 @@ export function checkListen(options: unknown): CheckedListen {
       sendBufferBytes: SOCKET_BUFFER_BYTES,
       ttl: 255,
       offloads: checkBoolean('options.offloads', given.offloads ?? true),
+      udpChecksum: checkBoolean('options.udpChecksum', given.udpChecksum ?? true),
     },
     name: checkString('options.name', given.name ?? 'gateway', {
       pattern: /^[A-Za-z0-9-]+$/,
@@ -446,40 +456,6 @@ export function checkListen(options: unknown): CheckedListen {
     }),
     workers: checkInteger('options.workers', given.workers ?? 1, 1, WORKERS_MAX),
     signal: checkSignal('options.signal', given.signal),
-  };
-}
-
-/** The options of a GENEVE peer, checked. */
-export function checkGeneve(field: string, value: unknown): NonNullable<NativeEndpoint['geneve']> {
-  const keys = ['peer', 'port', 'vni', 'inner', 'sourceMac', 'destinationMac'] as const;
-  const given = checkOptions(field, value, keys);
-  const peer = parseIpv4(given.peer);
-  if (peer === null || !isUnicastIpv4(peer)) {
-    throw invalidArgument(`${field}.peer`, 'a unicast IPv4 address', given.peer);
-  }
-  const inner = given.inner ?? 'ip';
-  if (inner !== 'ip' && inner !== 'ethernet') {
-    throw invalidArgument(`${field}.inner`, '"ip" or "ethernet"', inner);
-  }
-  const mac = (key: 'sourceMac' | 'destinationMac'): Uint8Array => {
-    if (given[key] === undefined) return new Uint8Array(6);
-    if (inner === 'ip') {
-      throw invalidArgument(`${field}.${key}`, "nothing unless inner is 'ethernet'", given[key]);
-    }
-    const bytes = parseMac(given[key]);
-    if (bytes === null || formatMac(bytes) === '00:00:00:00:00:00') {
-      const expected = 'a MAC address such as "02:00:00:00:00:01"';
-      throw invalidArgument(`${field}.${key}`, expected, given[key]);
-    }
-    return bytes;
-  };
-  return {
-    peer,
-    port: checkInteger(`${field}.port`, given.port ?? 6081, 1, 65_535),
-    vni: checkInteger(`${field}.vni`, given.vni ?? 0, 0, 0xffffff),
-    ethernet: inner === 'ethernet',
-    sourceMac: mac('sourceMac'),
-    destinationMac: mac('destinationMac'),
   };
 }
 

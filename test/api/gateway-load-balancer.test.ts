@@ -117,7 +117,11 @@ t.test('there, through the appliance, and back', async (t) => {
   peer.send(udp6);
   t.equal(hex((await peer.until(2))[1].inner), hex(udp6));
 
-  t.match(gateway.counters(), {
+  const counters = await settled(
+    () => gateway.counters(),
+    ({ packetsOut }) => packetsOut === 2,
+  );
+  t.match(counters, {
     packetsIn: 2,
     packetsToTargets: 2,
     packetsFromTargets: 2,
@@ -201,7 +205,10 @@ t.test('workers share the work; every packet counts once', async (t) => {
     if (i % 20 === 19) await delay(5);
   }
   await peer.until(flows);
-  const counters = gateway.counters();
+  const counters = await settled(
+    () => gateway.counters(),
+    ({ packetsOut }) => packetsOut === flows,
+  );
   t.match(counters, { packetsIn: flows, packetsOut: flows, flowsNew: flows });
   t.equal(
     Object.values(counters.drops).reduce((a, b) => a + b, 0),
@@ -287,7 +294,9 @@ t.test('TUN endpoints, in a network namespace', async (t) => {
   });
   t.equal(gateway.endpoints().length, 1);
 
-  ip('-n', netns, 'route', 'add', '198.51.100.0/24', 'dev', 'gwlbe0');
+  // A loopback address would not be forwarded.
+  ip('-n', netns, 'address', 'add', '192.0.2.7/32', 'dev', 'gwlbe0');
+  ip('-n', netns, 'route', 'add', '198.51.100.0/24', 'dev', 'gwlbe0', 'src', '192.0.2.7');
   const script = 'echo hello > /dev/udp/198.51.100.7/9';
   execFileSync('ip', ['netns', 'exec', netns, 'bash', '-c', script]);
   await until(() => gateway.counters().packetsToTargets >= 1, 'a packet to a target');

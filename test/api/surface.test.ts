@@ -100,6 +100,7 @@ const INTERNAL = new Set([
   'tellsFlows',
   'checkTarget',
   'samplePeaks',
+  'countLosses',
   'unreachable',
 ]);
 

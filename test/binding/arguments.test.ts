@@ -412,10 +412,15 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
         name: text(15),
         netns: text(4096),
         mtu: integer(68, 8500),
+        queuePackets: integer(0, 1 << 20),
         lifetime: integer(0, 2),
       }),
     ];
-    const good = [2, plainEndpoint(), { name: 'gwlbtest%d', netns: '', mtu: 1500, lifetime: 0 }];
+    const good = [
+      2,
+      plainEndpoint(),
+      { name: 'gwlbtest%d', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 },
+    ];
     const add = gatewayEngine.addTun.bind(gatewayEngine) as (...given: unknown[]) => unknown;
     for (const [where, given] of wrongArguments(good, kinds, OBJECTS)) {
       t.throws(() => add(...given), { name: /^(TypeError|RangeError)$/ }, where);

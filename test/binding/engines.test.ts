@@ -343,7 +343,7 @@ for (const workers of [1, 2]) {
     t.throws(() => engine.setIdleTimeouts(1000, 1000), { code: 'ERR_STOPPED' });
     t.throws(() => engine.setFailOpen(true), { code: 'ERR_STOPPED' });
     t.throws(() => engine.explain(packet, 1, 0), { code: 'ERR_STOPPED' });
-    const tun = { name: 'x', netns: '', mtu: 1500, lifetime: 0 as const };
+    const tun = { name: 'x', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 as const };
     t.throws(() => engine.addTun(2, { id: 1n, zone: 0, mtu: 0 }, tun), { code: 'ERR_STOPPED' });
     t.strictSame(engine.drainEvents(10), []);
     t.equal(sum('packets_in'), 1, 'counters stay');

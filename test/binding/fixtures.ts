@@ -64,6 +64,7 @@ export function udpConfig(): NativeUdpConfig {
     sendBufferBytes: 262_144,
     ttl: 64,
     offloads: true,
+    udpChecksum: true,
   };
 }
 

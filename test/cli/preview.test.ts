@@ -156,6 +156,7 @@ t.test('the status of a gateway in trouble', async (t) => {
       ],
       endpoints: [],
       counters: { packetsIn: 5, drops: { no_flow: 2, no_targets: 0 } } as never,
+      hints: [{ reason: 'send_failed', text: 'send_failed 3: no route' }],
     },
     3 * 86_400_000,
   );
@@ -165,5 +166,5 @@ t.test('the status of a gateway in trouble', async (t) => {
     text,
     /10\.0\.1\.10:6081 +a +unhealthy \(Target\.Timeout\), unchecked +3 d +1 +0\.0 % +0 +0 +0/,
   );
-  t.match(text, /drops: no_flow 2$/);
+  t.match(text, /drops: no_flow 2\nlikely: send_failed 3: no route$/);
 });

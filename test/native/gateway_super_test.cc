@@ -86,6 +86,65 @@ TEST(flow_counters_count_what_a_super_packet_stands_for) {
   CHECK_EQ(events[1].bytes_to, 2 * kBytes);
 }
 
+// Three of the eight did not go, the shorter last one among them; then the next one as a whole.
+TEST(what_did_not_go_of_a_super_packet_counts_as_a_drop_alone) {
+  Rig rig(3, [](gateway::GatewayConfig& config) {
+    pick_up(config);
+    config.flow_counters = true;
+    config.counted_by_sender = true;
+  });
+  REQUIRE(enter_super(rig, bulk_packet(bulk_of(0x11))) == Verdict::forward);
+  batch::PacketBatch& batch = *rig.batch;
+  const uint16_t target = batch.target[0];
+  gateway::Counters& counters = rig.gateway->counters();
+  CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), 0u);
+  constexpr uint32_t kLost = 3;
+  constexpr uint32_t kLostBytes = 2 * (kSegment + 40) + 340;
+  batch.drop(0, DropReason::send_would_block);
+  batch.packets[0] = kLost;
+  batch.lost_bytes[0] = kLostBytes;
+  rig.gateway->count_sent(batch);
+  rig.gateway->count_unsent(batch, 0, Verdict::forward, kPackets);
+  REQUIRE(enter_super(rig, bulk_packet(bulk_of(0x14))) == Verdict::forward);
+  batch.drop(0, DropReason::send_failed);
+  rig.gateway->count_sent(batch);
+  rig.gateway->count_unsent(batch, 0, Verdict::forward, kPackets);
+  CHECK_EQ(rig.count(GatewayCounter::packets_in), 2 * kPackets);
+  CHECK_EQ(rig.drops(DropReason::send_would_block), kLost);
+  CHECK_EQ(rig.drops(DropReason::send_failed), kPackets);
+  CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), kPackets - kLost);
+  CHECK_EQ(counters.get(target, TargetCounter::packets_to), kPackets - kLost);
+  CHECK_EQ(counters.get(target, TargetCounter::bytes_to), kBytes - kLostBytes);
+  rig.age(10'001);
+  gateway::FlowEvent events[8];
+  const uint32_t n = rig.gateway->drain_events(events, 8);
+  REQUIRE(n == 2 && events[1].type == static_cast<uint8_t>(gateway::FlowEventType::ended));
+  CHECK_EQ(events[1].packets_to, kPackets - kLost);
+  CHECK_EQ(events[1].bytes_to, kBytes - kLostBytes);
+}
+
+TEST(an_answer_that_could_not_be_sent_is_no_second_drop) {
+  Rig rig(3, [](gateway::GatewayConfig& config) {
+    config.reset_on_idle = true;
+    config.counted_by_sender = true;
+  });
+  REQUIRE(enter_super(rig, bulk_packet(bulk_of(0x10))) == Verdict::reply);
+  rig.batch->drop(0, DropReason::send_failed);
+  rig.gateway->count_sent(*rig.batch);
+  rig.gateway->count_unsent(*rig.batch, 0, Verdict::reply, 1);
+  CHECK_EQ(rig.count(GatewayCounter::replies_unsent), 1u);
+  CHECK_EQ(rig.all_drops(), kPackets);
+  CHECK_EQ(rig.drops(DropReason::tcp_not_syn), kPackets);
+}
+
+// A batch that is given twice is decided, and counted, once.
+TEST(what_was_decided_before_is_not_counted_again) {
+  Rig rig(3, pick_up);
+  REQUIRE(enter_super(rig, bulk_packet(bulk_of(0x10))) == Verdict::forward);
+  rig.gateway->to_targets(*rig.batch, rig.now_ms);
+  CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), kPackets);
+}
+
 TEST(the_mtu_is_held_against_a_segment) {
   Rig rig(3, [](gateway::GatewayConfig& config) {
     pick_up(config);

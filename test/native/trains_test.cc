@@ -255,6 +255,7 @@ TEST(what_is_lost_of_a_super_packet_is_known) {
   CHECK_EQ(ends.out->verdict[0], static_cast<uint8_t>(Verdict::drop));
   CHECK_EQ(ends.out->reason[0], static_cast<uint8_t>(DropReason::send_failed));
   CHECK_EQ(ends.out->packets[0], 30);
+  CHECK_EQ(ends.out->lost_bytes[0], 30 * 40 + 30'000);
 }
 
 TEST(a_longer_datagram_than_allowed_is_a_drop_in_a_train_too) {

@@ -1,4 +1,4 @@
-/** Rules F, I, M and E of docs/rules.md, each by example. */
+/** Rules F, I, M, N and E of docs/rules.md, each by example. */
 import t from 'tap';
 import { PacketBatch } from '../../src/index.js';
 import { VERDICTS } from '../../src/packet/names.js';
@@ -12,6 +12,7 @@ import {
   SYN,
 } from '../model/packets.js';
 import { decapsulatedEcn } from '../model/returns.js';
+import { staysOnLink } from '../model/scope.js';
 import { CLIENT6, FlowRig, pieces, SERVER6, tcp, udp, type Way } from './flow-rig.js';
 
 const ROUTER = '192.0.2.1';
@@ -338,8 +339,7 @@ t.test(
     const unanswered = [
       errorAbout(long, ROUTER, 1100),
       { ...long, fragment: { id: 1, offset: 8, length: 1100, more: false } },
-      { ...long, destination: '224.0.0.251' },
-      { ...long, source: '0.0.0.0' },
+      { ...long, destination: '224.0.1.251' },
     ];
     for (const sent of unanswered) {
       t.match(rig.send(sent), { verdict: 'drop', reason: 'inner_too_big' });
@@ -428,6 +428,70 @@ t.test('M3: with clampMss a connection is told no more than the path has room fo
   for (const clampMss of ['on', true, 87, 8_461, 1_220.5, Number.NaN]) {
     const wrong = () => new FlowRig(t, { clampMss: clampMss as 'auto' });
     t.throws(wrong, { message: /^options\.clampMss: expected/ }, `${clampMss}`);
+  }
+});
+
+t.test('N1: what no router forwards is dropped, whatever it is of', async (t) => {
+  const rig = new FlowRig(t);
+  const ends4 = { source: udp().source, destination: udp().destination };
+  const local4 = [
+    '0.0.0.0',
+    '0.1.2.3',
+    '127.0.0.1',
+    '127.255.0.1',
+    '169.254.0.1',
+    '169.254.169.254',
+  ];
+  const local6 = ['::', '::1', 'fe80::1', 'febf:ffff::1'];
+  const dropped = [
+    ...local4.flatMap((address) => [
+      { ...ends4, source: address },
+      { ...ends4, destination: address },
+    ]),
+    ...['224.0.0.1', '224.0.0.251', '255.255.255.255'].map((destination) => ({
+      ...ends4,
+      destination,
+    })),
+    ...['224.0.1.1', '239.1.1.1', '255.255.255.255'].map((source) => ({ ...ends4, source })),
+    ...local6.flatMap((address) => [
+      { ...ENDS6, source: address },
+      { ...ENDS6, destination: address },
+    ]),
+    ...['ff01::1', 'ff02::2', 'ff02::16', 'ff12::1', 'ff00::1'].map((destination) => ({
+      ...ENDS6,
+      destination,
+    })),
+    ...['ff02::1', 'ff0e::1'].map((source) => ({ ...ENDS6, source })),
+  ];
+  for (const ends of dropped) {
+    const version = ends.source.includes(':') ? (6 as const) : (4 as const);
+    const sent = udp(undefined, { version, ...ends });
+    const where = `${ends.source} to ${ends.destination}`;
+    t.match(rig.send(sent), { verdict: 'drop', reason: 'never_forwarded' }, where);
+    t.equal(staysOnLink(sent), true, `${where}: the model too`);
+  }
+  t.equal(rig.gateway.counters().drops.never_forwarded, dropped.length);
+  t.equal(rig.gateway.flows, 0);
+
+  const forwarded = [
+    ...['1.0.0.1', '126.255.255.255', '128.0.0.1', '169.253.255.255', '169.255.0.0'].map(
+      (address) => ({ ...ends4, source: address }),
+    ),
+    ...['224.0.1.1', '239.255.255.250', '240.0.0.1', '255.255.255.254'].map((destination) => ({
+      ...ends4,
+      destination,
+    })),
+    ...['::2', '::1:0:0:1', 'fe00::1', 'fec0::1'].map((source) => ({ ...ENDS6, source })),
+    ...['ff03::1', 'ff05::2', 'ff0e::1', 'ff15::1'].map((destination) => ({
+      ...ENDS6,
+      destination,
+    })),
+  ];
+  for (const ends of forwarded) {
+    const version = ends.source.includes(':') ? (6 as const) : (4 as const);
+    const sent = udp(undefined, { version, ...ends });
+    t.match(rig.send(sent), { verdict: 'forward' }, `${ends.source} to ${ends.destination}`);
+    t.equal(staysOnLink(sent), false);
   }
 });
 
