@@ -1,6 +1,5 @@
 /** HTTP over the control socket: JSON in, JSON out. docs/command.md has its resources. */
 import { GatewayError, type GatewayErrorCode, invalidArgument } from '../errors.js';
-
 import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import { listenPrivately } from './control-socket.js';

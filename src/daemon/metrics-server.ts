@@ -1,6 +1,5 @@
 /** `/metrics`, `/healthz` and `/readyz` over HTTP. */
 import { fromSystemError, GatewayError } from '../errors.js';
-
 import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import type { Readiness } from './readiness.js';
@@ -79,8 +78,10 @@ async function answer(
     return failure ? plain(503, failure.message) : plain(200, 'ok');
   }
   if (path === '/readyz') {
+    const failure = source.failure();
     const { ready, lines } = source.readiness();
-    return plain(ready ? 200 : 503, lines.join('\n'));
+    const told = failure ? [`forwarding failed: ${failure.message}`, ...lines] : lines;
+    return plain(ready && !failure ? 200 : 503, told.join('\n'));
   }
   if (path !== '/metrics') return plain(404, 'there are /metrics, /healthz and /readyz');
   return { status: 200, type: PROMETHEUS_TEXT, body: await text() };

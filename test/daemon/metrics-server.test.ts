@@ -7,6 +7,32 @@ import { MetricsServer } from '../../src/daemon/metrics-server.js';
 const address = '127.0.0.1';
 const port = 30_000 + (process.pid % 10_000);
 
+t.test('what failed is alive no more, and not ready', async (t) => {
+  let failure: Error | null = null;
+  let ready = true;
+  const server = await MetricsServer.listen(
+    { address, port: port - 1 },
+    {
+      text: async () => '',
+      failure: () => failure,
+      readiness: () => ({ ready, endpoints: [], lines: ['a line'] }),
+    },
+  );
+  t.teardown(() => server.close());
+  const ask = async (path: string) => {
+    const response = await fetch(`http://${address}:${port - 1}${path}`);
+    return [response.status, await response.text()];
+  };
+  t.strictSame(await ask('/healthz'), [200, 'ok\n']);
+  t.strictSame(await ask('/readyz'), [200, 'a line\n']);
+  ready = false;
+  t.strictSame(await ask('/healthz'), [200, 'ok\n']);
+  t.strictSame(await ask('/readyz'), [503, 'a line\n']);
+  [failure, ready] = [new Error('broken'), true];
+  t.strictSame(await ask('/healthz'), [503, 'broken\n']);
+  t.strictSame(await ask('/readyz'), [503, 'forwarding failed: broken\na line\n']);
+});
+
 t.test('five connections with 2,000 requests each cost a scrape or two', async (t) => {
   let scrapes = 0;
   const server = await MetricsServer.listen(
