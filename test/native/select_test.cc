@@ -350,6 +350,23 @@ TEST(zones_are_apart_unless_crossed) {
   CHECK(rows_of(*build(own, 1), 0) == rows_of(*apart, 0));
 }
 
+TEST(row_counts_are_those_of_the_rows) {
+  std::vector<TargetSpec> specs = targets(12);
+  for (uint16_t slot = 0; slot < 12; ++slot) specs[slot].zone = slot % 3;
+  specs[4].flags = select::kRegistered;
+  for (const bool cross_zone : {false, true}) {
+    const auto table = build(specs, 4, cross_zone);
+    std::vector<uint32_t> expected(base::kTargetsMax);
+    for (uint16_t zone = 0; zone < (cross_zone ? 1 : 3); ++zone) {
+      for (const uint16_t slot : rows_of(*table, zone)) ++expected[slot];
+    }
+    CHECK(table->row_counts() == expected);
+    CHECK_EQ(table->row_counts()[4], 0u);
+  }
+  const auto none = build({}, 1);
+  CHECK(none->row_counts() == std::vector<uint32_t>(base::kTargetsMax));
+}
+
 TEST(no_targets_at_all) {
   const auto table = build({}, 3);
   REQUIRE(table != nullptr);
