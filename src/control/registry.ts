@@ -54,6 +54,7 @@ export class Registry {
   readonly #limits: RegistryLimits;
   #slots: SlotAllocator;
   readonly #generations: Uint8Array;
+  /** By id; gone ones whose id is registered again by `formerKey`. */
   readonly #records = new Map<string, TargetRecord>();
   #policy: RegistryPolicy;
   #inUse = false;
@@ -72,7 +73,7 @@ export class Registry {
     const copy = new Registry(this.#policy, this.#limits);
     copy.#slots = this.#slots.clone();
     copy.#generations.set(this.#generations);
-    for (const record of this.#records.values()) copy.#records.set(record.id, record.clone());
+    for (const [key, record] of this.#records) copy.#records.set(key, record.clone());
     copy.#inUse = this.#inUse;
     copy.#version = this.#version;
     return copy;
@@ -140,7 +141,7 @@ export class Registry {
         );
       }
       seen.add(target.id);
-      if (!known) added++;
+      if (known?.phase !== 'draining') added++;
     }
     this.checkZones(targets.map((target) => target.zone));
     this.#checkRoom(added, now);
@@ -172,11 +173,20 @@ export class Registry {
     if (message) throw new GatewayError('ERR_GWLB_TARGET_LIMIT', message, { field: 'targets' });
   }
 
-  /** All or none. A target that drains, or whose flows still leave, comes back in its slot. */
+  /**
+   * All or none. A target that drains comes back in its slot, with its flows. One that is gone is
+   * another machine, even where it has the same address: in a slot of its own, while the flows of the
+   * former one leave as its policy says.
+   */
   register(targets: readonly CheckedTarget[], now: number): RegistryEvent[] {
     this.checkRegistration(targets, now);
     for (const target of targets) {
       let record = this.#records.get(target.id);
+      if (record?.phase === 'gone') {
+        this.#records.delete(record.id);
+        this.#records.set(formerKey(record), record);
+        record = undefined;
+      }
       if (record) {
         record.zone = target.zone;
         record.weight = target.weight;
@@ -474,7 +484,8 @@ export class Registry {
   }
 
   #free(record: TargetRecord, now: number): void {
-    this.#records.delete(record.id);
+    const current = this.#records.get(record.id) === record;
+    this.#records.delete(current ? record.id : formerKey(record));
     this.#slots.release(record.slot, now, !record.published);
     // Flows of the former target that still wait for their next packet must not stay pinned.
     this.#generations[record.slot] = record.generation + 1;
@@ -486,6 +497,11 @@ export class Registry {
     this.#events = [];
     return events;
   }
+}
+
+/** No target has such an id. */
+function formerKey({ id, slot }: TargetRecord): string {
+  return `${id} in ${slot}`;
 }
 
 /** Flows that were told to move and have had no packet since stay: their generation is back. */

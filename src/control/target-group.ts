@@ -159,7 +159,8 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   /**
-   * Registers targets; all or none. A target that is still draining comes back with its flows.
+   * Registers targets; all or none. A target that is still draining comes back with its flows; one that is gone
+   * is another machine, with none.
    * Throws `ERR_GWLB_DUPLICATE_TARGET`, `ERR_GWLB_TARGET_LIMIT`, and what is wrong with a value.
    */
   register(...targets: TargetSpec[]): Target[] {

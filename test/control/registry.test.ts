@@ -113,9 +113,41 @@ t.test('registering a draining target again cancels the drain, in its slot', asy
   made.deregister([records[0]], 1_000_000);
   made.tick(2_000_000, FLOWS);
   t.equal(made.targets().length, 1);
-  made.register([target(1)], 2_000_001);
-  t.equal(made.get('10.0.0.1').slot, 0, 'also after its delay, while its flows are there');
 });
+
+t.test('registering the address of a target that is gone is another machine', async (t) => {
+  const { made, records } = started([target(1), target(2)], [0, 1], { failover: 'rebalance' });
+  const [former] = records;
+  made.deregister([former], 0);
+  made.tick(300_000, FLOWS);
+  made.settle(false, 300_000);
+  t.equal(former.generation, 1, 'its flows were told to leave');
+  made.register([target(1)], 300_001);
+  const made1 = made.get('10.0.0.1');
+  t.match(made1, { slot: 2, generation: 0, phase: 'active' });
+  made.settle(false, 300_001);
+  t.match(former, { slot: 0, generation: 1, phase: 'gone' }, 'and still are');
+  t.same([...made.records()].map(({ slot }) => slot).sort(), [0, 1, 2]);
+  t.same([...made.clone().records()].map(({ slot }) => slot).sort(), [0, 1, 2]);
+  made.tick(330_000, FLOWS);
+  t.same([...made.records()].map(({ slot }) => slot).sort(), [1, 2], 'the former one alone ends');
+  t.equal(made.get('10.0.0.1'), made1);
+});
+
+t.test(
+  'registering such an address again and again takes slots, and gives them back',
+  async (t) => {
+    const { made } = started([target(1), target(2)], [0, 1]);
+    for (let i = 1; i <= 3; i++) {
+      made.deregister([made.get('10.0.0.1')], i * 1_000_000);
+      made.tick(i * 1_000_000 + 300_000, FLOWS);
+      made.register([target(1)], i * 1_000_000 + 300_001);
+      t.equal([...made.records()].length, 2 + i);
+    }
+    made.tick(5_000_000, NO_FLOWS);
+    t.equal([...made.records()].length, 2);
+  },
+);
 
 t.test('who takes new flows', async (t) => {
   const two = [target(1), target(2)];
@@ -311,7 +343,8 @@ t.test('TCP reset: whose flows are answered, and when', async (t) => {
     ['unhealthy', onDeregistration, 'fail', false],
     ['draining', onDeregistration, 'drain', false],
     ['gone', onDeregistration, 'drain wait', true],
-    ['registered again', onDeregistration, 'drain wait register', false],
+    ['draining, registered again', onDeregistration, 'drain register wait', false],
+    ['gone, and its address registered again', onDeregistration, 'drain wait register', true],
     ['everybody unhealthy', onUnhealthy, 'fail others', false],
     ['gone, nobody else healthy', onDeregistration, 'drain wait others', false],
   ];

@@ -30,7 +30,8 @@ export function giveBack(state: State, returned: Returned, now: number): Outcome
 
 function judge(state: State, returned: Returned): Outcome {
   const { packet, endpointId, outerEcn } = returned;
-  const from = returned.from === null ? undefined : state.targets.find(returned.from);
+  const { slot } = parted(returned.cookie);
+  const from = returned.from === null ? undefined : state.targets.sender(returned.from, slot);
   if (from === undefined) return drop('unknown_source');
   state.count('packetsFromTargets');
   const index = [...state.endpoints].find(([, { id }]) => id === endpointId)?.[0];

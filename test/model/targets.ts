@@ -51,12 +51,21 @@ export class TargetsModel {
   }
 
   find(id: string): ModelTarget | undefined {
-    return [...this.targets.values()].find((target) => target.id === id);
+    const named = [...this.targets.values()].filter((target) => target.id === id);
+    return named.find(({ phase }) => phase !== 'gone') ?? named[0];
   }
 
-  /** One that is not active. What drains or still has flows comes back in its slot. */
+  /** Who a packet from this target's address comes from: the one its cookie names, or the first. */
+  sender(id: string, slot: number): ModelTarget | undefined {
+    const named = [...this.targets.values()].filter((target) => target.id === id);
+    const [first] = named.sort((a, b) => a.slot - b.slot);
+    return named.find((target) => target.slot === slot) ?? first;
+  }
+
+  /** One that is not active. What drains comes back in its slot; what is gone is another machine. */
   register(id: string, zone: string, weight: number): void {
-    const known = this.find(id);
+    const found = this.find(id);
+    const known = found?.phase === 'gone' ? undefined : found;
     const target: ModelTarget = known ?? {
       id,
       slot: this.#slots++,

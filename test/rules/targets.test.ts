@@ -1,4 +1,4 @@
-/** Rules T1–T15 of docs/rules.md, on the public API; with every cell of the specification's matrix. */
+/** Rules T1–T16 of docs/rules.md, on the public API; with every cell of the specification's matrix. */
 import t, { type Test } from 'tap';
 import { ACK, COLUMN_NAMES, COLUMNS, FIN, notOf, of, origins, Rig, RST, SYN } from './rig.js';
 
@@ -140,6 +140,36 @@ t.test('T7: delay over, rebalance: its flows move with their next packet, no oth
   t.same(new Set(moved), new Set([SECOND, THIRD]));
   rig.wait(40);
   t.same(rig.sayAll(lost), moved, 'once; also when its slot is free');
+});
+
+t.test('T16: an address that is registered again after its end is another machine', async (t) => {
+  for (const name of COLUMN_NAMES) {
+    const rig = new Rig(t, { policy: { ...COLUMNS[name], deregistrationDelaySeconds: 60 } });
+    const flows = [...rig.open(40), ...rig.open(40, 'udp')];
+    const before = rig.group.targets().find(({ address }) => address === FIRST)?.slot;
+    rig.group.deregister(FIRST);
+    rig.wait(61);
+    rig.group.register({ address: FIRST });
+    t.not(rig.group.targets().find(({ address }) => address === FIRST)?.slot, before);
+    const others = notOf(flows, FIRST);
+    t.same(rig.sayAll(others), origins(others), name);
+    const lost = of(flows, FIRST);
+    const { flowsMoved } = rig.gateway.counters();
+    const said = rig.sayAll(lost);
+    if (name === 'no_rebalance') t.same(said, origins(lost), 'T6');
+    if (name === 'rebalance') {
+      t.equal(rig.gateway.counters().flowsMoved - flowsMoved, lost.length, 'T7');
+      t.same(new Set(said), new Set([FIRST]), 'their row has the same address, with no flows');
+    }
+    if (name === 'reset') {
+      const connections = lost.filter(({ protocol }) => protocol === 'tcp');
+      t.same(new Set(rig.sayAll(connections)), new Set(['reset']), 'T8');
+    }
+    t.ok(
+      rig.open(40).some(({ from }) => from === FIRST),
+      'it takes new flows',
+    );
+  }
 });
 
 t.test('T8: delay over, reset: its connections are answered with a RST', async (t) => {
