@@ -186,9 +186,13 @@ class alignas(64) FlowTable {  // of one thread: no other's data beside it
   // 2^31 or more means that it was seen after `now_ms`, which is not idle. So every flow must be
   // examined at least once in 24 days; a few thousand positions a second do far better. The walk is
   // sequential, a few nanoseconds a flow. `expired` may read and write the record, and must not
-  // insert or erase.
+  // insert or erase; nor must `lives(record)`, which is called for each of the others.
+  template <class Expired, class Lives>
+  uint32_t sweep(uint32_t now_ms, uint32_t positions, Expired&& expired, Lives&& lives);
   template <class Expired>
-  uint32_t sweep(uint32_t now_ms, uint32_t positions, Expired&& expired);
+  uint32_t sweep(uint32_t now_ms, uint32_t positions, Expired&& expired) {
+    return sweep(now_ms, positions, expired, [](Record&) {});
+  }
 
   // Calls `visit(index, record)` for each flow in `positions` positions from `*cursor` on (0 at
   // first; at the end it is 0 again). For walks of their own pace beside the sweep.
@@ -262,8 +266,9 @@ class alignas(64) FlowTable {  // of one thread: no other's data beside it
 };
 
 template <class Key>
-template <class Expired>
-uint32_t FlowTable<Key>::sweep(uint32_t now_ms, uint32_t positions, Expired&& expired) {
+template <class Expired, class Lives>
+uint32_t FlowTable<Key>::sweep(uint32_t now_ms, uint32_t positions, Expired&& expired,
+                               Lives&& lives) {
   const uint32_t end = index_end();
   const uint32_t before = size_;
   if (positions > end) positions = end;
@@ -278,7 +283,10 @@ uint32_t FlowTable<Key>::sweep(uint32_t now_ms, uint32_t positions, Expired&& ex
     for (; live != 0; live &= live - 1) {
       const uint32_t index = bucket * kTagsPerLine + static_cast<uint32_t>(__builtin_ctz(live));
       Record& record = records_[index];
-      if (!idle_over(record.state, now_ms)) continue;
+      if (!idle_over(record.state, now_ms)) {
+        lives(record);
+        continue;
+      }
       expired(index, record);
       erase(index);
     }

@@ -34,9 +34,7 @@ void pin(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key, 
   flow.idle = key.protocol == wire::kTcp ? kIdleTcp : kIdleOther;
   put_on_probation<Key>(state, index, flow);
   if (FlowCounters* counted = Family<Key>::of(state).counters(index); counted != nullptr) {
-    *counted = FlowCounters{};
-    counted->opened_low = state.now_ms & 0xffff;
-    counted->opened_high = state.now_ms >> 16 & 0xffff;
+    counted->open(state.now_ms);
   }
   batch.flags[i] |= batch::kFlowIsNew;
   state.counters.add(GatewayCounter::flows_new);

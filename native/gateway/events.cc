@@ -22,7 +22,7 @@ void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key&
   std::memcpy(event.low, key.low, sizeof key.low);
   std::memcpy(event.high, key.high, sizeof key.high);
   if (counted != nullptr) {
-    const auto age_ms = static_cast<uint32_t>(state.now_ms) - counted->opened_ms();
+    const uint64_t age_ms = (state.now_ms - counted->opened_ms()) & FlowCounters::kClock;
     event.opened_ms = state.now_ms - age_ms;
     event.packets_to = counted->packets_to;
     event.bytes_to = counted->bytes_to;

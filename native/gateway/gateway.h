@@ -109,11 +109,22 @@ enum class FlowCause : uint8_t {
 
 // What a flow has carried; kept where GatewayConfig::flow_counters says so.
 struct FlowCounters {
-  uint64_t bytes_to = 0, bytes_from = 0;
-  uint64_t packets_to : 48 = 0, opened_low : 16 = 0;
-  uint64_t packets_from : 48 = 0, opened_high : 16 = 0;
-  // Milliseconds modulo 2^32.
-  uint32_t opened_ms() const { return static_cast<uint32_t>(opened_high << 16 | opened_low); }
+  static constexpr uint64_t kClock = (uint64_t{1} << 40) - 1;  // 34.8 years
+  uint64_t bytes_to : 60 = 0, opened_0 : 4 = 0;
+  uint64_t bytes_from : 60 = 0, opened_4 : 4 = 0;
+  uint64_t packets_to : 48 = 0, opened_8 : 16 = 0;
+  uint64_t packets_from : 48 = 0, opened_24 : 16 = 0;
+  // Milliseconds modulo kClock + 1.
+  uint64_t opened_ms() const {
+    return uint64_t{opened_24} << 24 | uint64_t{opened_8} << 8 | uint64_t{opened_4} << 4 | opened_0;
+  }
+  void open(uint64_t now_ms) {
+    *this = {};
+    opened_0 = now_ms & 15;
+    opened_4 = now_ms >> 4 & 15;
+    opened_8 = now_ms >> 8 & 0xffff;
+    opened_24 = now_ms >> 24 & 0xffff;
+  }
 };
 static_assert(sizeof(FlowCounters) == 32);
 

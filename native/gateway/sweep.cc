@@ -1,6 +1,7 @@
 // The end of idle flows, and reports of those that live.
 #include <algorithm>
 
+#include "gateway/life.h"
 #include "gateway/state.h"
 
 namespace gwlb::gateway {
@@ -25,6 +26,13 @@ uint32_t sweep_family(Gateway::State& state, uint32_t positions) {
       static_cast<uint32_t>(state.now_ms), positions,
       [&state](uint32_t index, const flow::FlowRecord<Key>& record) {
         end_flow(state, record.key, index, record.state, end_of(record.state));
+      },
+      [&state](flow::FlowRecord<Key>& record) {
+        // Its clock comes round after 18.6 hours, and would welcome late returns again.
+        FlowState& flow = record.state;
+        if ((flow.flags & kMoved) == 0) return;
+        if (moved_just_now(moved_word<Key>(state, flow), state.now_ms)) return;
+        flow.flags &= static_cast<uint8_t>(~kMoved);
       });
 }
 

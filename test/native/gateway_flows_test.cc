@@ -184,6 +184,41 @@ TEST(flows_count_what_was_sent_and_what_came_back) {
   CHECK_EQ(end.bytes_from, query(9).size());
 }
 
+TEST(a_flow_has_its_age_for_longer_than_32_bits_of_milliseconds) {
+  Rig rig(3, [](gateway::GatewayConfig& c) { c.flow_counters = true; });
+  const uint64_t opened = rig.now_ms;
+  constexpr uint64_t kRound = uint64_t{1} << 32;
+  for (uint64_t ms = 0; ms <= kRound; ms += 100'000) {
+    REQUIRE(rig.trip(query(9)).done);
+    rig.age(100'000);
+  }
+  events_of(rig);
+  rig.age(120'000);
+  const auto events = events_of(rig);
+  REQUIRE(events.size() == 1);
+  CHECK_EQ(events[0].opened_ms, opened);
+}
+
+TEST(a_flow_forgets_where_it_moved_from_before_that_clock_comes_round) {
+  Rig rig;
+  Rig::Trip before;
+  uint16_t port = 9;
+  for (; before.target != 1; ++port) before = talk(rig, query(port));
+  --port;
+  rig.targets[1].flags = select::kRegistered;
+  rig.targets[1].generation = 1;
+  rig.publish();
+  REQUIRE(rig.trip(query(port)).target != 1);
+  REQUIRE(rig.come_back(before.datagram, rig.targets[1].address) == Verdict::forward);
+  constexpr uint64_t kRound = uint64_t{1} << 26;  // 20 bits of 64 ms
+  for (uint64_t ms = 0; ms < kRound; ms += 60'000) {
+    rig.age(60'000);
+    REQUIRE(rig.trip(query(port)).done);
+  }
+  CHECK(rig.come_back(before.datagram, rig.targets[1].address) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::wrong_target);
+}
+
 TEST(a_connection_that_takes_a_place_over_counts_from_zero) {
   Rig rig(3, [](gateway::GatewayConfig& c) { c.flow_counters = true; });
   rig.trip(client_tcp(kSyn));
