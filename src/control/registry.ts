@@ -54,7 +54,7 @@ export class Registry {
   readonly #limits: RegistryLimits;
   #slots: SlotAllocator;
   readonly #generations: Uint8Array;
-  /** By id; gone ones whose id is registered again by `formerKey`. */
+  /** By id; gone ones whose id is registered again by their `formerKey`. */
   readonly #records = new Map<string, TargetRecord>();
   #policy: RegistryPolicy;
   #inUse = false;
@@ -173,18 +173,14 @@ export class Registry {
     if (message) throw new GatewayError('ERR_GWLB_TARGET_LIMIT', message, { field: 'targets' });
   }
 
-  /**
-   * All or none. A target that drains comes back in its slot, with its flows. One that is gone is
-   * another machine, even where it has the same address: in a slot of its own, while the flows of the
-   * former one leave as its policy says.
-   */
+  /** All or none. A target that drains comes back in its slot; one that is gone is another machine. */
   register(targets: readonly CheckedTarget[], now: number): RegistryEvent[] {
     this.checkRegistration(targets, now);
     for (const target of targets) {
       let record = this.#records.get(target.id);
       if (record?.phase === 'gone') {
         this.#records.delete(record.id);
-        this.#records.set(formerKey(record), record);
+        this.#records.set(record.formerKey, record);
         record = undefined;
       }
       if (record) {
@@ -379,7 +375,7 @@ export class Registry {
       const helped = pools.has(pool(record));
       record.published = true;
       record.reset = helped && this.#resets(record);
-      if (eligible.has(record) && record.failing) keepFlows(record);
+      if (eligible.has(record) && record.failing) record.keepFlows();
       else if (helped) this.#moveFlows(record, now);
     }
     return eligible;
@@ -401,7 +397,7 @@ export class Registry {
   #activate(record: TargetRecord, cause: HealthCause, now: number): void {
     record.phase = 'active';
     record.failing = false;
-    keepFlows(record);
+    record.keepFlows();
     if (!this.#inUse) return;
     const health = this.#policy.checks ? REGISTERING : (record.said ?? UNCHECKED);
     this.#setHealth(record, health, cause, now);
@@ -412,7 +408,7 @@ export class Registry {
     if (health.state === 'unhealthy') record.failing = true;
     if (health.state === 'healthy') {
       record.failing = false;
-      keepFlows(record);
+      record.keepFlows();
     }
     if (record.state === health.state) {
       this.#describe(record);
@@ -485,7 +481,7 @@ export class Registry {
 
   #free(record: TargetRecord, now: number): void {
     const current = this.#records.get(record.id) === record;
-    this.#records.delete(current ? record.id : formerKey(record));
+    this.#records.delete(current ? record.id : record.formerKey);
     this.#slots.release(record.slot, now, !record.published);
     // Flows of the former target that still wait for their next packet must not stay pinned.
     this.#generations[record.slot] = record.generation + 1;
@@ -497,16 +493,4 @@ export class Registry {
     this.#events = [];
     return events;
   }
-}
-
-/** No target has such an id. */
-function formerKey({ id, slot }: TargetRecord): string {
-  return `${id} in ${slot}`;
-}
-
-/** Flows that were told to move and have had no packet since stay: their generation is back. */
-function keepFlows(record: TargetRecord): void {
-  if (!record.moved) return;
-  record.moved = false;
-  record.generation = (record.generation - 1) & 0xff;
 }

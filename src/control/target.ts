@@ -62,6 +62,18 @@ export class TargetRecord {
     this.view = Target.of(this);
   }
 
+  /** What it is found by where its id is registered again; no target has such an id. */
+  get formerKey(): string {
+    return `${this.id} in ${this.slot}`;
+  }
+
+  /** Flows that were told to move and have had no packet since stay: their generation is back. */
+  keepFlows(): void {
+    if (!this.moved) return;
+    this.moved = false;
+    this.generation = (this.generation - 1) & 0xff;
+  }
+
   /** A copy that lives its own life, with a view of its own. */
   clone(): TargetRecord {
     const copy = new TargetRecord(this, this.slot, this.generation);
