@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { Lab } from '../../src/demo/lab.js';
 import { runPrivately } from '../support/privately.js';
 import { run, runIn, startAppliance, until } from '../support/processes.js';
-import { cannotRun } from '../support/wide.js';
+import { allowSeconds, cannotRun } from '../support/wide.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
@@ -84,7 +84,7 @@ async function wayTo(address: string): Promise<string> {
 }
 
 async function tests(): Promise<void> {
-  t.setTimeout(180_000);
+  allowSeconds(t, 300);
   const lab = new Lab();
   t.teardown(() => lab.close());
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));

@@ -9,7 +9,7 @@ import { toGoOn } from '../../src/daemon/privileges.js';
 import { Lab } from '../../src/demo/lab.js';
 import { runPrivately } from '../support/privately.js';
 import { run, until } from '../support/processes.js';
-import { cannotRun } from '../support/wide.js';
+import { allowSeconds, cannotRun } from '../support/wide.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
@@ -87,7 +87,7 @@ async function untilAllHave(running: Running, caps: string): Promise<void> {
 }
 
 async function tests(): Promise<void> {
-  t.setTimeout(120_000);
+  allowSeconds(t, 300);
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const lab = new Lab();
   t.teardown(() => lab.close());

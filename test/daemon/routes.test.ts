@@ -3,7 +3,7 @@ import { bypasses, bypassText, deviceObstacles, RouteReader } from '../../src/da
 import { Lab } from '../../src/demo/lab.js';
 import { runPrivately } from '../support/privately.js';
 import { runIn } from '../support/processes.js';
-import { cannotRun } from '../support/wide.js';
+import { allowSeconds, cannotRun } from '../support/wide.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
@@ -164,7 +164,7 @@ async function wayTo(namespace: string, to: string): Promise<string | null> {
 }
 
 async function tests(): Promise<void> {
-  t.setTimeout(120_000);
+  allowSeconds(t, 300);
   for (const { name, routes, to, gaps, rest } of CASES) {
     t.test(name, async (t) => {
       const lab = new Lab();

@@ -18,13 +18,14 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { makeLogger } from '../../src/daemon/log.js';
 import { until } from '../support/processes.js';
+import { allowSeconds } from '../support/wide.js';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const cli = join(root, 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-signals-'));
 const file = join(folder, 'gateway.yaml');
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-t.setTimeout(120_000);
+allowSeconds(t, 300);
 
 const net = `127.${64 + (process.pid % 100)}.${(process.pid >> 8) % 250}`;
 const port = 20_000 + (process.pid % 10_000);
