@@ -105,6 +105,8 @@ export interface NativeTargets {
 export interface NativeTargetTable {
   /** Slot of each row for one zone (0xffff: none). */
   rows(zone: number): Uint16Array;
+  /** Frees its memory; it cannot be used any more then. Idempotent. */
+  release(): void;
 }
 
 export interface NativeEndpoint {
@@ -187,7 +189,8 @@ export interface NativeFlowEvent {
   /**
    * opened: 1 new, 2 picked up in mid-stream, 3 reopened by a SYN, 4 learnt from a returned packet.
    * moved: 5 its target failed, 6 its target is gone.
-   * ended: 7 closed, 8 RST, 9 idle, 10 replaced by a new connection, 11 evicted, 12 answered with a RST.
+   * ended: 7 closed, 8 RST, 9 idle, 10 replaced by a new connection, 11 evicted, 12 answered with a RST,
+   * 13 alive when the gateway was closed.
    * lives: 0.
    */
   cause: number;
@@ -246,9 +249,28 @@ export interface NativeGatewayControl {
   /** `packet` starts at an IP header. */
   explain(packet: Uint8Array, endpoint: number, nowMs: number): NativeExplanation;
   drainEvents(max: number): NativeFlowEvent[];
+  /** Forgets the events that wait. */
+  discardEvents(): void;
+  /**
+   * An `ended` (13 stopped) for each flow in up to `positions` places (65,536 at most) from `cursor` on (0
+   * at first); the flows stay. `cursor` of the answer is 0 when all places have been looked at.
+   */
+  endFlows(cursor: number, positions: number): { events: NativeFlowEvent[]; cursor: number };
+  /** Frees its memory; counters stay readable, and there are no flows and events any more. Idempotent. */
+  release(): void;
 }
 
 export interface NativeGateway extends NativeGatewayControl {
+  /**
+   * Writes events that wait to `out`, as many as fit and 64 at most, each as native/gateway/gateway.h has
+   * it (struct FlowEvent, 104 bytes); returns how many.
+   */
+  readEvents(out: Uint8Array): number;
+  /**
+   * Writes the key of a packet's flow to `out`, as such an event has it; returns of how many fields the key
+   * is a tuple, 5, 3 or 2, or 0 where the packet has none.
+   */
+  describe(packet: Uint8Array, endpoint: number, nowMs: number, out: Uint8Array): number;
   /** `cuts`: packets that are too long and may be cut are forwarded, as if they were. */
   setEndpoint(index: number, endpoint: NativeEndpoint & { cuts: boolean }): void;
   /**

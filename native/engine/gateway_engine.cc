@@ -348,6 +348,31 @@ uint32_t GatewayEngine::drain_events(gateway::FlowEvent* out, uint32_t max) {
   return n;
 }
 
+void GatewayEngine::discard_events() {
+  for (const auto& worker : workers_) worker->gateway().discard_events();
+}
+
+void GatewayEngine::end_flows(uint32_t positions, uint32_t* cursor,
+                              std::vector<gateway::FlowEvent>* out) {
+  const uint32_t from = *cursor;
+  const uint64_t now = now_ms();
+  *cursor = 0;
+  std::mutex mutex;
+  on_workers([&](GatewayWorker& worker) {
+    uint32_t at = from;
+    std::vector<gateway::FlowEvent> events;
+    worker.gateway().end_flows(now, positions, &at, &events);
+    const std::lock_guard<std::mutex> lock(mutex);
+    *cursor = at;
+    out->insert(out->end(), events.begin(), events.end());
+  });
+}
+
+void GatewayEngine::release() {
+  stop();
+  workers_.clear();
+}
+
 bool GatewayEngine::failed(io::OsError* error) const {
   for (const auto& worker : workers_) {
     if (worker->failed(error)) return true;

@@ -100,6 +100,9 @@ class GatewayEngine {
 
   gateway::Counters& counters(uint32_t worker);
   uint32_t drain_events(gateway::FlowEvent* out, uint32_t max);  // of all workers
+  void discard_events();
+  // gateway::Gateway::end_flows of all workers, each with its own `positions`.
+  void end_flows(uint32_t positions, uint32_t* cursor, std::vector<gateway::FlowEvent>* out);
   uint64_t now_ms() const;  // the clock the workers give to the core (CLOCK_MONOTONIC)
   // True once a worker's socket failed for good; `*error` is the first one. That worker takes no
   // more packets in. A device that was lost only takes its endpoint with it (device_state): packets
@@ -113,8 +116,10 @@ class GatewayEngine {
   void count_losses();
 
   // Joins the workers, sends on what was between them, closes sockets and devices; idempotent.
-  // Counters and events stay readable until the engine is destroyed.
+  // Counters and events stay readable until release().
   void stop();
+  // Stops, and frees the workers' memory: there are no events, flows and recordings any more.
+  void release();
 
  private:
   GatewayEngine();

@@ -32,6 +32,9 @@ class EventRing {
     return true;
   }
 
+  // The thread that drains: what is there is forgotten.
+  void discard() { tail_.store(head_.load(std::memory_order_acquire), std::memory_order_release); }
+
   // Any one other thread.
   uint32_t drain(FlowEvent* out, uint32_t max) {
     if (!enabled()) return 0;

@@ -3,12 +3,14 @@
 
 namespace gwlb::gateway {
 
+namespace {
+
 template <class Key>
-void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key& key,
-          uint16_t endpoint, uint32_t cookie, uint16_t previous, const FlowCounters* counted) {
-  if (!state.events.enabled()) return;
+FlowEvent event_of(uint64_t now_ms, FlowEventType type, FlowCause cause, const Key& key,
+                   uint16_t endpoint, uint32_t cookie, uint16_t previous,
+                   const FlowCounters* counted) {
   FlowEvent event{};
-  event.now_ms = state.now_ms;
+  event.now_ms = now_ms;
   event.type = static_cast<uint8_t>(type);
   event.cause = static_cast<uint8_t>(cause);
   event.version = Family<Key>::kVersion;
@@ -22,13 +24,83 @@ void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key&
   std::memcpy(event.low, key.low, sizeof key.low);
   std::memcpy(event.high, key.high, sizeof key.high);
   if (counted != nullptr) {
-    const uint64_t age_ms = (state.now_ms - counted->opened_ms()) & FlowCounters::kClock;
-    event.opened_ms = state.now_ms - age_ms;
+    const uint64_t age_ms = (now_ms - counted->opened_ms()) & FlowCounters::kClock;
+    event.opened_ms = now_ms - age_ms;
     event.packets_to = counted->packets_to;
     event.bytes_to = counted->bytes_to;
     event.packets_from = counted->packets_from;
     event.bytes_from = counted->bytes_from;
   }
+  return event;
+}
+
+template <class Key>
+void end_family(const Flows<Key>& flows, uint64_t now_ms, uint32_t positions, uint32_t* cursor,
+                std::vector<FlowEvent>* out) {
+  flows.table->walk(cursor, positions, [&](uint32_t index, const flow::FlowRecord<Key>& record) {
+    out->push_back(event_of(now_ms, FlowEventType::ended, FlowCause::stopped, record.key,
+                            record.key.scope, record.state.cookie, base::kNoTarget,
+                            flows.counters(index)));
+  });
+}
+
+}  // namespace
+
+void Gateway::end_flows(uint64_t now_ms, uint32_t positions, uint32_t* cursor,
+                        std::vector<FlowEvent>* out) const {
+  const uint32_t end4 = state_->flows4.table->index_end();
+  if (*cursor < end4) {
+    end_family(state_->flows4, now_ms, positions, cursor, out);
+    if (*cursor == 0) *cursor = end4;
+  } else {
+    uint32_t at = *cursor - end4;
+    end_family(state_->flows6, now_ms, positions, &at, out);
+    *cursor = at == 0 ? 0 : end4 + at;
+  }
+}
+
+bool Gateway::describe(const uint8_t* packet, uint32_t length, uint16_t endpoint, uint64_t now_ms,
+                       FlowEvent* out, uint8_t* kind) const {
+  wire::InnerPacket inner;
+  const auto at_ms = static_cast<uint32_t>(now_ms);
+  if (!state_->endpoints.exists(endpoint) || !wire::parse_inner(packet, length, &inner).ok()) {
+    return false;
+  }
+  const bool quoted = (inner.flags & wire::kIcmpError) != 0;
+  if (quoted) {
+    wire::InnerPacket quote;
+    if (!wire::parse_icmp_quote(packet, inner, &quote).ok()) return false;
+    inner = quote;
+  }
+  const uint16_t scope = state_->scope_of(endpoint);
+  if (state_->config.stickiness == flow::Stickiness::five_tuple &&
+      (inner.flags & wire::kLaterFragment) != 0) {
+    if (quoted) {
+      state_->fragments->find_quoted(&inner, scope, at_ms);
+    } else {
+      state_->fragments->find(&inner, scope, flow::FragmentTable::Pass::entering, at_ms);
+    }
+  }
+  const auto with_key = [&](auto key) {
+    flow::make_key(inner, state_->config.stickiness, scope, &key);
+    *out = event_of(now_ms, FlowEventType::lives, FlowCause::none, key, endpoint, 0,
+                    base::kNoTarget, nullptr);
+    *kind = key.kind;
+  };
+  if (inner.version == 4) {
+    with_key(flow::FlowKey4{});
+  } else {
+    with_key(flow::FlowKey6{});
+  }
+  return true;
+}
+
+template <class Key>
+void emit(Gateway::State& state, FlowEventType type, FlowCause cause, const Key& key,
+          uint16_t endpoint, uint32_t cookie, uint16_t previous, const FlowCounters* counted) {
+  if (!state.events.enabled()) return;
+  const FlowEvent event =
+      event_of(state.now_ms, type, cause, key, endpoint, cookie, previous, counted);
   if (!state.events.push(event)) state.counters.add(GatewayCounter::events_lost);
 }
 

@@ -233,6 +233,10 @@ uint32_t Gateway::drain_events(FlowEvent* out, uint32_t max) {
   return state_->events.drain(out, max);
 }
 
+void Gateway::discard_events() { state_->events.discard(); }
+
+uint64_t Gateway::now_ms() const { return state_->now_ms; }
+
 uint32_t Gateway::flows() const {
   return state_->flows4.table->size() + state_->flows6.table->size();
 }

@@ -105,6 +105,7 @@ enum class FlowCause : uint8_t {
   replaced = 10,  // by one that was reopened
   evicted = 11,
   refused = 12,  // its packets were answered with a RST
+  stopped = 13,  // it was alive when the gateway was closed
 };
 
 // What a flow has carried; kept where GatewayConfig::flow_counters says so.
@@ -264,17 +265,29 @@ class Gateway {
 
   // Copies out up to `max` events; may be called from another thread than the packets'.
   uint32_t drain_events(FlowEvent* out, uint32_t max);
+  // Forgets those that wait; by the thread that drains.
+  void discard_events();
+  // Adds to `out` an `ended` (stopped) for each flow in `positions` places from `*cursor` on (0 at
+  // first); the flows stay. *cursor is 0 when it has come round.
+  void end_flows(uint64_t now_ms, uint32_t positions, uint32_t* cursor,
+                 std::vector<FlowEvent>* out) const;
 
   // What would happen to this packet (an IP header and transport header are enough), and why.
   // Changes nothing.
   Explanation explain(const uint8_t* packet, uint32_t length, uint16_t endpoint,
                       uint64_t now_ms) const;
 
+  // Key and endpoint of this packet's flow as in an event; `kind` is the key's. False where it has
+  // none.
+  bool describe(const uint8_t* packet, uint32_t length, uint16_t endpoint, uint64_t now_ms,
+                FlowEvent* out, uint8_t* kind) const;
+
   // Adds to `out` what the next packets of the flows in `positions` places from `*cursor` on (0 at
   // first) would do if `table` were the target table. *cursor is 0 when it has come round.
   void preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
                std::vector<FlowMove>* out) const;
 
+  uint64_t now_ms() const;  // that it was given last
   uint32_t flows() const;
   size_t memory_bytes() const;
 

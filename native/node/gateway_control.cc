@@ -113,6 +113,28 @@ napi_value events_value(napi_env env, napi_value max, const DrainEvents& drain) 
   return out;
 }
 
+napi_value end_flows_value(const Napi::CallbackInfo& info, const EndFlows& end) {
+  constexpr uint32_t kPositionsMax = 1u << 16;
+  const napi_env env = info.Env();
+  uint32_t cursor;
+  uint32_t positions;
+  if (!read_number(env, info[0], "cursor", 0, 0xffffffff, &cursor) ||
+      !read_number(env, info[1], "positions", 1, kPositionsMax, &positions)) {
+    return nullptr;
+  }
+  std::vector<gateway::FlowEvent> events;
+  end(positions, &cursor, &events);
+  napi_value out;
+  if (napi_create_array_with_length(env, events.size(), &out) != napi_ok) return nullptr;
+  for (uint32_t i = 0; i < events.size(); ++i) {
+    Napi::HandleScope scope(env);
+    const napi_value event = event_value(env, events[i]);
+    if (event == nullptr || napi_set_element(env, out, i, event) != napi_ok) return nullptr;
+  }
+  ObjectBuilder both(env);
+  return both.value("events", out).number("cursor", cursor).finish();
+}
+
 napi_value counters_value(napi_env env, const gateway::Counters& counters) {
   constexpr size_t kWords = gateway::Counters::kWords;
   const std::shared_ptr<uint64_t[]>& words = counters.words();
@@ -159,6 +181,7 @@ napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& pre
       !read_number(env, info[2], "positions", 1, 0xffffffff, &positions)) {
     return nullptr;
   }
+  if (!built(env, *table)) return nullptr;
   std::vector<gateway::FlowMove> moves;
   if (!preview(*table->targets.table, positions, &cursor, &moves)) return nullptr;
   std::vector<napi_value> values;

@@ -16,6 +16,12 @@ napi_value explanation_value(napi_env env, const gateway::Explanation& explanati
 
 // At most `max` events, as `drain` (of a gateway or an engine) gives them.
 using DrainEvents = std::function<uint32_t(gateway::FlowEvent* out, uint32_t max)>;
+// {events, cursor}: what `end(positions, cursor, out)` adds, from the arguments cursor and
+// positions.
+using EndFlows =
+    std::function<void(uint32_t positions, uint32_t* cursor, std::vector<gateway::FlowEvent>* out)>;
+napi_value end_flows_value(const Napi::CallbackInfo& info, const EndFlows& end);
+
 napi_value events_value(napi_env env, napi_value max, const DrainEvents& drain);
 
 // A BigUint64Array over a gateway's counters.

@@ -64,8 +64,8 @@ std::unique_ptr<GatewayEngine> construct(const Napi::CallbackInfo& info) {
 
 napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
   Targets targets;
-  if (read_targets(info.Env(), info[0], self.targets.table.get(), &targets) &&
-      running(info.Env(), self)) {
+  const auto before = self.targets.table;
+  if (read_targets(info.Env(), info[0], before.get(), &targets) && running(info.Env(), self)) {
     self.native->set_targets(targets.table);
     self.targets = std::move(targets);
   }
@@ -287,6 +287,26 @@ napi_value drain_events(const Napi::CallbackInfo& info, GatewayEngine& self) {
   });
 }
 
+napi_value discard_events(const Napi::CallbackInfo&, GatewayEngine& self) {
+  self.native->discard_events();
+  return nullptr;
+}
+
+// Also of stopped workers.
+napi_value end_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  return end_flows_value(
+      info, [&self](uint32_t positions, uint32_t* cursor, std::vector<gateway::FlowEvent>* out) {
+        self.native->end_flows(positions, cursor, out);
+      });
+}
+
+napi_value release(const Napi::CallbackInfo&, GatewayEngine& self) {
+  self.stop();
+  self.native->release();
+  self.targets = {};
+  return nullptr;
+}
+
 napi_value now_ms(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return number_value(info.Env(), static_cast<double>(self.native->now_ms()));
 }
@@ -333,6 +353,9 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, send_datagram>("sendDatagram"),
                method<GatewayEngine, drain_unreachable>("drainUnreachable"),
                method<GatewayEngine, drain_events>("drainEvents"),
+               method<GatewayEngine, discard_events>("discardEvents"),
+               method<GatewayEngine, end_flows>("endFlows"),
+               method<GatewayEngine, release>("release"),
                method<GatewayEngine, now_ms>("nowMs"),
                method<GatewayEngine, count_losses>("countLosses"),
                method<GatewayEngine, failure>("failure"),

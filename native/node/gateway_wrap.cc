@@ -1,5 +1,6 @@
 // The gateway core without sockets, for embedders.
 #include <algorithm>
+#include <cstring>
 
 #include "node/addon.h"
 #include "node/batch_wrap.h"
@@ -17,7 +18,13 @@ struct Gateway {
     int64_t total;
     napi_adjust_external_memory(env, bytes, &total);
   }
-  ~Gateway() {
+  ~Gateway() { release(); }
+
+  // Frees the core: its memory shall not wait for the collector.
+  void release() {
+    if (core == nullptr) return;
+    core.reset();
+    targets = {};
     int64_t total;
     napi_adjust_external_memory(env, -bytes, &total);
   }
@@ -30,6 +37,13 @@ struct Gateway {
   Targets targets;
   bool cuts = false;  // some endpoint's packets are to be cut
 };
+
+// After the arguments have been read: a getter among them may have released it.
+bool alive(const Napi::CallbackInfo& info, const Gateway& self) {
+  if (self.core != nullptr) return true;
+  napi_throw_error(info.Env(), "ERR_STOPPED", "the gateway was released");
+  return false;
+}
 
 std::unique_ptr<Gateway> construct(const Napi::CallbackInfo& info) {
   const napi_env env = info.Env();
@@ -53,7 +67,8 @@ std::unique_ptr<Gateway> construct(const Napi::CallbackInfo& info) {
 
 napi_value set_targets(const Napi::CallbackInfo& info, Gateway& self) {
   Targets targets;
-  if (read_targets(info.Env(), info[0], self.targets.table.get(), &targets)) {
+  const auto before = self.targets.table;
+  if (read_targets(info.Env(), info[0], before.get(), &targets) && alive(info, self)) {
     self.core->set_targets(targets.table);
     self.targets = std::move(targets);
   }
@@ -67,7 +82,7 @@ napi_value set_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
   if (read_endpoint_index(info.Env(), info[0], &index) &&
       read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint) &&
       Fields::open(info.Env(), info[1], "endpoint", &fields) &&
-      fields.boolean("cuts", &endpoint.cuts)) {
+      fields.boolean("cuts", &endpoint.cuts) && alive(info, self)) {
     self.cuts |= endpoint.cuts;
     self.core->set_endpoint(index, endpoint);
   }
@@ -76,25 +91,29 @@ napi_value set_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
 
 napi_value set_path_mtu(const Napi::CallbackInfo& info, Gateway& self) {
   uint32_t bytes;
-  if (read_path_mtu(info, &bytes)) self.core->set_path_mtu(bytes);
+  if (read_path_mtu(info, &bytes) && alive(info, self)) self.core->set_path_mtu(bytes);
   return nullptr;
 }
 
 napi_value remove_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
   uint16_t index;
-  if (read_endpoint_index(info.Env(), info[0], &index)) self.core->remove_endpoint(index);
+  if (read_endpoint_index(info.Env(), info[0], &index) && alive(info, self)) {
+    self.core->remove_endpoint(index);
+  }
   return nullptr;
 }
 
 napi_value set_idle_timeouts(const Napi::CallbackInfo& info, Gateway& self) {
   IdleTimeouts idle;
-  if (read_idle_timeouts(info, &idle)) self.core->set_idle_timeouts(idle.tcp_ms, idle.other_ms);
+  if (read_idle_timeouts(info, &idle) && alive(info, self)) {
+    self.core->set_idle_timeouts(idle.tcp_ms, idle.other_ms);
+  }
   return nullptr;
 }
 
 napi_value set_fail_open(const Napi::CallbackInfo& info, Gateway& self) {
   bool fail_open;
-  if (read_boolean(info.Env(), info[0], "failOpen", &fail_open)) {
+  if (read_boolean(info.Env(), info[0], "failOpen", &fail_open) && alive(info, self)) {
     self.core->set_fail_open(fail_open);
   }
   return nullptr;
@@ -102,19 +121,25 @@ napi_value set_fail_open(const Napi::CallbackInfo& info, Gateway& self) {
 
 napi_value set_reset_on_idle(const Napi::CallbackInfo& info, Gateway& self) {
   bool on;
-  if (read_boolean(info.Env(), info[0], "resetOnIdle", &on)) self.core->set_reset_on_idle(on);
+  if (read_boolean(info.Env(), info[0], "resetOnIdle", &on) && alive(info, self)) {
+    self.core->set_reset_on_idle(on);
+  }
   return nullptr;
 }
 
 napi_value set_cookie_key(const Napi::CallbackInfo& info, Gateway& self) {
   CookieKey key;
-  if (read_cookie_key(info, &key)) self.core->set_cookie_key(key.key, key.now_ms, key.overlap_ms);
+  if (read_cookie_key(info, &key) && alive(info, self)) {
+    self.core->set_cookie_key(key.key, key.now_ms, key.overlap_ms);
+  }
   return nullptr;
 }
 
 napi_value set_report_interval(const Napi::CallbackInfo& info, Gateway& self) {
   uint32_t interval_ms;
-  if (read_report_interval(info, &interval_ms)) self.core->set_report_interval(interval_ms);
+  if (read_report_interval(info, &interval_ms) && alive(info, self)) {
+    self.core->set_report_interval(interval_ms);
+  }
   return nullptr;
 }
 
@@ -123,8 +148,9 @@ napi_value row_counts(const Napi::CallbackInfo& info, Gateway& self) {
 }
 
 napi_value preview_flows(const Napi::CallbackInfo& info, Gateway& self) {
-  return preview_value(info, [&self](const select::TargetTable& table, uint32_t positions,
-                                     uint32_t* cursor, std::vector<gateway::FlowMove>* out) {
+  return preview_value(info, [&](const select::TargetTable& table, uint32_t positions,
+                                 uint32_t* cursor, std::vector<gateway::FlowMove>* out) {
+    if (!alive(info, self)) return false;
     self.core->preview(table, positions, cursor, out);
     return true;
   });
@@ -160,7 +186,7 @@ napi_value to_targets(const Napi::CallbackInfo& info, Gateway& self) {
   uint16_t endpoint;
   uint64_t now_ms;
   if (!read_endpoint_of_all(info, 2, &endpoint) || !read_time(info, 3, &now_ms) ||
-      !read_batch(info, 0, &batch)) {
+      !read_batch(info, 0, &batch) || !alive(info, self)) {
     return nullptr;
   }
   if (endpoint != base::kNoEndpoint) std::fill_n(batch->endpoint, batch->count, endpoint);
@@ -172,7 +198,7 @@ napi_value to_targets(const Napi::CallbackInfo& info, Gateway& self) {
 napi_value from_targets(const Napi::CallbackInfo& info, Gateway& self) {
   batch::PacketBatch* batch;
   uint64_t now_ms;
-  if (read_time(info, 2, &now_ms) && read_batch(info, 0, &batch)) {
+  if (read_time(info, 2, &now_ms) && read_batch(info, 0, &batch) && alive(info, self)) {
     self.core->from_targets(*batch, now_ms);
     make_whole(self, *batch);
   }
@@ -182,7 +208,9 @@ napi_value from_targets(const Napi::CallbackInfo& info, Gateway& self) {
 napi_value take_held(const Napi::CallbackInfo& info, Gateway& self) {
   batch::PacketBatch* batch;
   uint64_t now_ms;
-  if (!read_time(info, 1, &now_ms) || !read_batch_number(info, 0, &batch)) return nullptr;
+  if (!read_time(info, 1, &now_ms) || !read_batch_number(info, 0, &batch) || !alive(info, self)) {
+    return nullptr;
+  }
   batch->count = 0;
   return number_value(info.Env(), self.core->take_held(*batch, now_ms));
 }
@@ -191,7 +219,8 @@ napi_value sweep(const Napi::CallbackInfo& info, Gateway& self) {
   uint64_t now_ms;
   uint32_t positions;
   if (!read_integer(info.Env(), info[0], "nowMs", 0, kIntegerMax, &now_ms) ||
-      !read_number(info.Env(), info[1], "positions", 0, 0xffffffff, &positions)) {
+      !read_number(info.Env(), info[1], "positions", 0, 0xffffffff, &positions) ||
+      !alive(info, self)) {
     return nullptr;
   }
   return number_value(info.Env(), self.core->sweep(now_ms, positions));
@@ -203,7 +232,7 @@ napi_value explain(const Napi::CallbackInfo& info, Gateway& self) {
   uint64_t now_ms;
   if (!read_endpoint_index(info.Env(), info[1], &endpoint) ||
       !read_integer(info.Env(), info[2], "nowMs", 0, kIntegerMax, &now_ms) ||
-      !read_packet(info.Env(), info[0], "packet", &packet)) {
+      !read_packet(info.Env(), info[0], "packet", &packet) || !alive(info, self)) {
     return nullptr;
   }
   const auto length = static_cast<uint32_t>(packet.size);
@@ -211,18 +240,79 @@ napi_value explain(const Napi::CallbackInfo& info, Gateway& self) {
                            self.targets);
 }
 
+// Nothing is left of one that was released.
 napi_value drain_events(const Napi::CallbackInfo& info, Gateway& self) {
   return events_value(info.Env(), info[0], [&self](gateway::FlowEvent* out, uint32_t max) {
-    return self.core->drain_events(out, max);
+    return self.core == nullptr ? 0 : self.core->drain_events(out, max);
   });
 }
 
+napi_value discard_events(const Napi::CallbackInfo&, Gateway& self) {
+  if (self.core != nullptr) self.core->discard_events();
+  return nullptr;
+}
+
+napi_value end_flows(const Napi::CallbackInfo& info, Gateway& self) {
+  return end_flows_value(
+      info, [&](uint32_t positions, uint32_t* cursor, std::vector<gateway::FlowEvent>* out) {
+        if (self.core == nullptr) {
+          *cursor = 0;
+        } else {
+          self.core->end_flows(self.core->now_ms(), positions, cursor, out);
+        }
+      });
+}
+
+// Events as they lie in memory: objects cost ten times as much.
+napi_value read_events(const Napi::CallbackInfo& info, Gateway& self) {
+  Bytes out;
+  if (!read_bytes(info.Env(), info[0], "out", &out) || !alive(info, self)) return nullptr;
+  constexpr uint32_t kAtOnce = 64;
+  gateway::FlowEvent events[kAtOnce];
+  const auto room = static_cast<uint32_t>(std::min<size_t>(out.size / sizeof events[0], kAtOnce));
+  const uint32_t count = self.core->drain_events(events, room);
+  if (count != 0) std::memcpy(out.data, events, count * sizeof events[0]);
+  return number_value(info.Env(), count);
+}
+
+// The key of a packet's flow, as an event lies in memory. What it is a tuple of, or 0.
+napi_value describe(const Napi::CallbackInfo& info, Gateway& self) {
+  const napi_env env = info.Env();
+  Bytes packet, out;
+  uint16_t endpoint;
+  uint64_t now_ms;
+  if (!read_endpoint_index(env, info[1], &endpoint) ||
+      !read_integer(env, info[2], "nowMs", 0, kIntegerMax, &now_ms) ||
+      !read_packet(env, info[0], "packet", &packet) || !read_bytes(env, info[3], "out", &out) ||
+      !alive(info, self)) {
+    return nullptr;
+  }
+  gateway::FlowEvent event;
+  if (out.size < sizeof event) {
+    throw_range_error(env, "out: expected at least " + std::to_string(sizeof event) +
+                               " bytes, received " + std::to_string(out.size));
+    return nullptr;
+  }
+  uint8_t kind = 0;
+  const auto length = static_cast<uint32_t>(packet.size);
+  if (self.core->describe(packet.data, length, endpoint, now_ms, &event, &kind)) {
+    std::memcpy(out.data, &event, sizeof event);
+  }
+  return number_value(env, kind);
+}
+
 napi_value flows(const Napi::CallbackInfo& info, Gateway& self) {
-  return number_value(info.Env(), self.core->flows());
+  return number_value(info.Env(), self.core == nullptr ? 0 : self.core->flows());
 }
 
 napi_value memory_bytes(const Napi::CallbackInfo& info, Gateway& self) {
-  return number_value(info.Env(), static_cast<double>(self.core->memory_bytes()));
+  const size_t bytes = self.core == nullptr ? 0 : self.core->memory_bytes();
+  return number_value(info.Env(), static_cast<double>(bytes));
+}
+
+napi_value release(const Napi::CallbackInfo&, Gateway& self) {
+  self.release();
+  return nullptr;
 }
 
 bool Gateway::bind(napi_env env, napi_value object) {
@@ -250,6 +340,11 @@ napi_value gateway_class(napi_env env) {
                method<Gateway, sweep>("sweep"),
                method<Gateway, explain>("explain"),
                method<Gateway, drain_events>("drainEvents"),
+               method<Gateway, discard_events>("discardEvents"),
+               method<Gateway, end_flows>("endFlows"),
+               method<Gateway, read_events>("readEvents"),
+               method<Gateway, describe>("describe"),
+               method<Gateway, release>("release"),
                method<Gateway, flows>("flows"),
                method<Gateway, memory_bytes>("memoryBytes"),
            });

@@ -12,13 +12,21 @@ std::unique_ptr<TargetTable> construct(const Napi::CallbackInfo& info) {
   const napi_env env = info.Env();
   TargetTable* previous = nullptr;
   if (!info[1].IsNull() && !read_wrapped(env, info[1], "previous", &previous)) return nullptr;
+  if (previous != nullptr && !built(env, *previous)) return nullptr;
   auto self = std::make_unique<TargetTable>();
   const auto before = previous == nullptr ? nullptr : previous->targets.table;
   return read_targets(env, info[0], before.get(), &self->targets) ? std::move(self) : nullptr;
 }
 
+// Its memory shall not wait for the collector.
+napi_value release(const Napi::CallbackInfo&, TargetTable& self) {
+  self.targets = {};
+  return nullptr;
+}
+
 napi_value rows(const Napi::CallbackInfo& info, TargetTable& self) {
   const napi_env env = info.Env();
+  if (!built(env, self)) return nullptr;
   uint16_t zone;
   if (!read_number(env, info[0], "zone", 0, self.targets.zones - 1, &zone)) return nullptr;
   const select::TargetTable& table = *self.targets.table;
@@ -37,10 +45,19 @@ napi_value rows(const Napi::CallbackInfo& info, TargetTable& self) {
 
 }  // namespace
 
+bool built(napi_env env, const TargetTable& table) {
+  if (table.targets.table != nullptr) return true;
+  napi_throw_error(env, "ERR_STOPPED", "the target table was released");
+  return false;
+}
+
 static_assert(base::kNoTarget == 0xffff);
 
 napi_value target_table_class(napi_env env) {
-  return define_class<TargetTable, construct>(env, {method<TargetTable, rows>("rows")});
+  return define_class<TargetTable, construct>(env, {
+                                                       method<TargetTable, rows>("rows"),
+                                                       method<TargetTable, release>("release"),
+                                                   });
 }
 
 }  // namespace gwlb::node

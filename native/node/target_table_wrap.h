@@ -10,4 +10,7 @@ struct TargetTable {
   Targets targets;
 };
 
+// False, with an exception pending, where it was released.
+bool built(napi_env env, const TargetTable& table);
+
 }  // namespace gwlb::node

@@ -149,12 +149,21 @@ export class Preview {
   /** Compares. `hostNow` says who uses the group at that moment. */
   async result(hostNow: () => TargetGroupHost | null): Promise<TargetGroupPreview> {
     const before = new binding.TargetTable(this.#snapshot(this.#before), null);
-    const after = new binding.TargetTable(this.#snapshot(this.#after), before);
-    const zones = this.#context.crossZone
-      ? [this.#zone(null, 0, before, after)]
-      : this.#zones.entries().map(([name, number]) => this.#zone(name, number, before, after));
-    const flows = await this.#flows(after, hostNow);
-    return { zones, flows, text: textOf(this.#told, zones, flows) };
+    let after: NativeTargetTable | null = null;
+    try {
+      after = new binding.TargetTable(this.#snapshot(this.#after), before);
+      const zones = this.#zonesOf(before, after);
+      const flows = await this.#flows(after, hostNow);
+      return { zones, flows, text: textOf(this.#told, zones, flows) };
+    } finally {
+      before.release();
+      after?.release();
+    }
+  }
+
+  #zonesOf(before: NativeTargetTable, after: NativeTargetTable): ZonePreview[] {
+    if (this.#context.crossZone) return [this.#zone(null, 0, before, after)];
+    return this.#zones.entries().map(([name, number]) => this.#zone(name, number, before, after));
   }
 
   register(specs: readonly TargetSpec[], field: string): string {

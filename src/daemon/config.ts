@@ -15,7 +15,7 @@ import {
   type Problem,
   pathText,
 } from './config-types.js';
-import { readKey } from './keys.js';
+import { keyFileWarning, readKey } from './keys.js';
 import { configWarnings, relationProblems } from './relations.js';
 import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
 
@@ -69,11 +69,13 @@ export function parseConfig(text: string): Loaded {
   }
   try {
     const config = configOf(given as Given);
-    const warnings = configWarnings(config).map(({ path, message }) => ({
-      path,
-      message,
-      ...placeOf(document, lines, path),
-    }));
+    const warnings = [...configWarnings(config), ...keyWarnings(given as Given)].map(
+      ({ path, message }) => ({
+        path,
+        message,
+        ...placeOf(document, lines, path),
+      }),
+    );
     return { ok: true, config, warnings };
   } catch (error) {
     // A file that was there a moment ago.
@@ -82,6 +84,14 @@ export function parseConfig(text: string): Loaded {
     const message = withoutField(error);
     return { ok: false, problems: [{ path, message, ...placeOf(document, lines, path) }] };
   }
+}
+
+/** Files of keys that others may read or change. */
+function keyWarnings(given: Given): Found[] {
+  return ['hashKey', 'cookieKey'].flatMap((key) => {
+    const message = keyFileWarning(valueAt(given, ['gateway', key]));
+    return message === null ? [] : [{ path: ['gateway', key, 'file'], message }];
+  });
 }
 
 function byPlace(a: Problem, b: Problem): number {

@@ -4,7 +4,7 @@ import type { FlowEvent } from '../gateway/flow-events.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import { type FlowLogConfig, STANDARD_OUTPUT } from './config-types.js';
 import { FlowRecords } from './flow-records.js';
-import { checkWritable, FileSink, type FlowSink } from './flow-sink.js';
+import { checkWritable, FileSink, type FlowSink, type FlowSinkEvents } from './flow-sink.js';
 import type { Logger } from './log.js';
 
 /** Bytes that may wait to be written; records beyond them are lost, and counted. */
@@ -17,9 +17,9 @@ const LOOK_MS = 5000;
 const TELL_MS = 60_000;
 
 export interface FlowLogTotals {
-  /** Records that were handed to the file. */
+  /** Records that are in the file. */
   records: number;
-  /** Records that found no room because the file is slow or fails. */
+  /** Records that found no room because the file is slow or fails, or were left at the end. */
   recordsLost: number;
   /** Flow events that were lost before. */
   eventsLost: number;
@@ -47,11 +47,16 @@ export class FlowLog {
   #toldAt = Number.NEGATIVE_INFINITY;
 
   /** Begins to log. Throws a GatewayError, field `flowLog.path`, where the file cannot be opened. */
-  constructor(gateway: FlowSource, config: FlowLogConfig, log: Logger, sink?: FlowSink) {
+  constructor(
+    gateway: FlowSource,
+    config: FlowLogConfig,
+    log: Logger,
+    sink?: (events: FlowSinkEvents) => FlowSink,
+  ) {
     this.#gateway = gateway;
     this.#log = log;
     this.#path = config.path;
-    this.#sink = sink ?? this.#open();
+    this.#sink = sink ? sink(this.#sinkEvents()) : this.#open();
     this.#records = new FlowRecords(gateway.name, gateway.targetGroup.scope === 'endpoint');
     this.#eventsSeen = gateway.counters().eventsLost;
     gateway.setFlowReports(config.intervalSeconds);
@@ -86,14 +91,16 @@ export class FlowLog {
     }
   }
 
-  /** Writes what waits, for up to 5 s. */
+  /** Writes what waits, for up to 5 s. Flows that a closed gateway ended have their records by then. */
   async close(): Promise<void> {
     this.#gateway.off('flow', this.#onFlow);
     clearInterval(this.#timer);
     this.#look();
-    const bytes = await this.#sink.close();
-    if (bytes === 0 && this.#owed.records === 0) return;
-    const fields = { path: this.#path, bytes, records: this.#owed.records };
+    const { bytes, records: left } = await this.#sink.close();
+    this.#totals.recordsLost += left;
+    const records = this.#owed.records + left;
+    if (bytes === 0 && records === 0) return;
+    const fields = { path: this.#path, bytes, records };
     this.#log.error(
       { event: 'flow_log_lost', ...fields },
       'the end of the flow log was not written',
@@ -103,26 +110,32 @@ export class FlowLog {
   #open(): FlowSink {
     const path = this.#path;
     const file = path === STANDARD_OUTPUT ? null : path;
-    return attempt(path, () => new FileSink(file, (error) => this.#tellFailure(error)));
+    return attempt(path, () => new FileSink(file, this.#sinkEvents()));
+  }
+
+  #sinkEvents(): FlowSinkEvents {
+    return {
+      written: (records) => {
+        this.#totals.records += records;
+      },
+      failed: (error) => this.#tellFailure(error),
+    };
   }
 
   #take(event: FlowEvent): void {
     const record = this.#records.of(event);
     if (record === null) return;
     if (this.#owed.events + this.#owed.records > 0) this.#writeOwed();
-    if (this.#write(record)) {
-      this.#totals.records += 1;
-      return;
-    }
+    if (this.#write(record, 1)) return;
     this.#totals.recordsLost += 1;
     this.#owed.records += 1;
   }
 
   /** False where there is no room. */
-  #write(record: object): boolean {
+  #write(record: object, records: number): boolean {
     const line = `${JSON.stringify(record)}\n`;
     if (this.#sink.waiting + line.length > WAITING_MAX) return false;
-    this.#sink.write(line);
+    this.#sink.write(line, records);
     return true;
   }
 
@@ -133,7 +146,7 @@ export class FlowLog {
       gateway: this.#gateway.name,
       ...this.#owed,
     };
-    if (this.#write(lost)) this.#owed = { events: 0, records: 0 };
+    if (this.#write(lost, 0)) this.#owed = { events: 0, records: 0 };
   }
 
   #look(): void {

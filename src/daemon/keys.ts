@@ -1,8 +1,28 @@
 /** Secret keys in a configuration: 32 hexadecimal digits, or a file that has them. */
-import { readFileSync } from 'node:fs';
 import { checkOptions, checkString, GatewayError, invalidArgument } from '../errors.js';
+import { readRegular } from './regular-file.js';
 
 const EXPECTED = '32 hexadecimal digits in quotes, or file: with the path of a file that has them';
+
+/** A file that has more has no key in it. */
+const FILE_BYTES_MAX = 1024;
+/** Bits of a file's mode that let others read the key, or put another one there. */
+const OTHERS = 0o026;
+
+/** Why a key's file is no place for a secret; null where it is, or the key is in the configuration. */
+export function keyFileWarning(value: unknown): string | null {
+  const path = (value as { file?: unknown } | null | undefined)?.file;
+  if (typeof path !== 'string') return null;
+  try {
+    const { mode } = readRegular(path, FILE_BYTES_MAX);
+    if ((mode & OTHERS) === 0) return null;
+    const text = mode.toString(8).padStart(4, '0');
+    return `others may read or change ${path} (mode ${text}): expected 0600, or 0640 for a group that may know the key`;
+  } catch {
+    // Reading the key has told it.
+    return null;
+  }
+}
 
 /** The 16 bytes; messages do not show what was given. Reads the file where one is named. */
 export function readKey(field: string, value: unknown): Uint8Array {
@@ -14,12 +34,13 @@ export function readKey(field: string, value: unknown): Uint8Array {
   const path = checkString(`${field}.file`, file);
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    ({ text } = readRegular(path, FILE_BYTES_MAX));
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     const expected = 'a file that can be read';
     const problem = invalidArgument(`${field}.file`, expected, path);
-    const message = `${problem.message} (${code})`;
+    const why = code === 'EINVAL' ? (error as Error).message : code;
+    const message = `${problem.message} (${why})`;
     throw new GatewayError(problem.code, message, { field: `${field}.file`, cause: error });
   }
   return keyBytes(`${field}.file`, text.trim(), `32 hexadecimal digits in ${path}`);

@@ -108,6 +108,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   /** Of the flow events that were fetched last. */
   #offsetMs = 0;
   #closed = false;
+  #ended = Promise.resolve();
 
   /** @internal Throws `ERR_GWLB_IN_USE`; nothing is left behind then. */
   protected constructor(
@@ -129,9 +130,9 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.#counting = config.flowCounters;
     this.#resetOnIdle = config.resetOnIdle;
     this.#pump = new FlowEventPump(
-      (max) => {
+      native,
+      () => {
         this.#offsetMs = this.epochOffsetMs();
-        return native.drainEvents(max);
       },
       (event) => this.#emitFlow(event),
     );
@@ -428,14 +429,27 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.#pump.flush();
   }
 
-  /** @internal Leaves the group; false where that was done before. */
-  protected release(): boolean {
-    if (this.#closed) return false;
+  /**
+   * @internal Leaves the group, calls `stop`, after which there are no packets, tells those who listen of
+   * every flow that it ended, and frees native memory: before it returns where nobody listens. Idempotent.
+   */
+  protected end(stop: () => void): Promise<void> {
+    // Also in a listener that is told while it ends.
+    if (!this.#closed) this.#ended = this.#end(stop);
+    return this.#ended;
+  }
+
+  async #end(stop: () => void): Promise<void> {
     this.#closed = true;
-    this.#pump.flush();
-    this.#pump.stop();
     this.#leave();
-    return true;
+    stop();
+    try {
+      if (this.#pump.running) await this.#pump.finish();
+    } finally {
+      this.#pump.stop();
+      this.#native.release();
+    }
+    this.emit('close');
   }
 
   /** Publishes the group as it is, and then with every change. */

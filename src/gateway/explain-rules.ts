@@ -273,11 +273,17 @@ function candidatesWithout(facts: Facts, target: Target): Target[] {
 }
 
 /** The row's target where every registered one of the pool takes new flows. */
-function chosenOfAll({ snapshot, fleet, native, targetOf }: Facts): Target | null {
-  const slots = new Set(
-    fleet.filter(({ state, weight }) => state !== 'draining' && weight > 0).map(({ slot }) => slot),
-  );
+function chosenOfAll(facts: Facts): Target | null {
+  const { snapshot, fleet, native, targetOf, zone, crossZone } = facts;
+  const able = fleet.filter(({ state, weight }) => state !== 'draining' && weight > 0);
+  const pool = crossZone ? able : able.filter((target) => target.zone === zone);
+  if (pool.length <= 1) return pool[0] ?? null;
+  const slots = new Set(able.map(({ slot }) => slot));
   const targets = snapshot.targets.map((spec) => ({ ...spec, eligible: slots.has(spec.slot) }));
-  const rows = new binding.TargetTable({ ...snapshot, targets }, null).rows(native.zone);
-  return targetOf(rows[native.row] ?? 0xffff);
+  const table = new binding.TargetTable({ ...snapshot, targets }, null);
+  try {
+    return targetOf(table.rows(native.zone)[native.row] ?? 0xffff);
+  } finally {
+    table.release();
+  }
 }

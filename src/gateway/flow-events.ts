@@ -30,11 +30,13 @@ export type FlowCause =
   /** ended: newer flows needed the room; it was in probation. */
   | 'evicted'
   /** ended: its packets were answered with a RST, as its target had failed or was gone. */
-  | 'refused';
+  | 'refused'
+  /** ended: it was alive when the gateway was closed. */
+  | 'stopped';
 
 export type FlowEnd = Extract<
   FlowCause,
-  'closed' | 'reset' | 'idle' | 'replaced' | 'evicted' | 'refused'
+  'closed' | 'reset' | 'idle' | 'replaced' | 'evicted' | 'refused' | 'stopped'
 >;
 
 /** Of a flow, where `flowCounters` is on. Bytes are those of inner packets. */
@@ -101,6 +103,7 @@ const CAUSES: readonly (FlowCause | null)[] = [
   'replaced',
   'evicted',
   'refused',
+  'stopped',
 ];
 
 export interface FlowEventContext {
@@ -144,24 +147,36 @@ function countersOf(event: NativeFlowEvent, offsetMs: number): FlowCounters {
 const INTERVAL_MS = 100;
 const BATCH = 1024;
 
-/** Events of one turn, so that a flood of them leaves room for everything else. */
-const TURN_MAX = 16_384;
+/** What one turn of the event loop is given for events: a flood of them leaves room for everything else. */
+const TURN_MS = 20;
+const TURN_EVENTS = 16_384;
+
+/** Where the events come from. */
+export interface FlowEventSource {
+  drainEvents(max: number): NativeFlowEvent[];
+  discardEvents(): void;
+  endFlows(cursor: number, positions: number): { events: NativeFlowEvent[]; cursor: number };
+}
 
 /** Fetches events while somebody listens, and only then. */
 export class FlowEventPump {
-  readonly #drain: (max: number) => NativeFlowEvent[];
+  readonly #source: FlowEventSource;
+  readonly #before: () => void;
   readonly #deliver: (event: NativeFlowEvent) => void;
   #timer: NodeJS.Timeout | null = null;
 
+  /** `before` is called before events are fetched. */
   constructor(
-    drain: (max: number) => NativeFlowEvent[],
+    source: FlowEventSource,
+    before: () => void,
     deliver: (event: NativeFlowEvent) => void,
   ) {
-    this.#drain = drain;
+    this.#source = source;
+    this.#before = before;
     this.#deliver = deliver;
   }
 
-  /** Whether somebody listens. */
+  /** Whether it fetches events. */
   get running(): boolean {
     return this.#timer !== null;
   }
@@ -169,8 +184,8 @@ export class FlowEventPump {
   /** Begins with what happens from now on. */
   start(): void {
     if (this.#timer) return;
-    while (this.#drain(BATCH).length > 0);
-    this.#timer = setInterval(() => this.flush(), INTERVAL_MS).unref();
+    this.#source.discardEvents();
+    this.#timer = setInterval(() => this.flush(TURN_MS), INTERVAL_MS).unref();
   }
 
   stop(): void {
@@ -178,13 +193,35 @@ export class FlowEventPump {
     this.#timer = null;
   }
 
-  /** Delivers what is there. */
-  flush(): void {
-    for (let taken = 0; this.#timer !== null && taken < TURN_MAX; ) {
-      const events = this.#drain(BATCH);
+  /** Delivers what is there, up to TURN_EVENTS and for so long; false where that was not all. */
+  flush(forMs = Number.POSITIVE_INFINITY): boolean {
+    const untilMs = performance.now() + forMs;
+    this.#before();
+    for (let taken = 0; this.running; ) {
+      const events = this.#source.drainEvents(BATCH);
+      if (events.length === 0) return true;
       for (const event of events) this.#deliver(event);
       taken += events.length;
-      if (events.length === 0) return;
+      if (taken >= TURN_EVENTS || performance.now() >= untilMs) return false;
     }
+    return true;
   }
+
+  /** No packets come any more: delivers all that waits, and the end of every flow that is there. */
+  async finish(): Promise<void> {
+    while (!this.flush(TURN_MS)) await turn();
+    let cursor = 0;
+    this.#before();
+    do {
+      const ended = this.#source.endFlows(cursor, BATCH);
+      cursor = ended.cursor;
+      for (const event of ended.events) if (this.running) this.#deliver(event);
+      if (ended.events.length > 0) await turn();
+    } while (cursor !== 0 && this.running);
+    this.stop();
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }

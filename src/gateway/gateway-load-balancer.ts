@@ -283,14 +283,15 @@ export class GatewayLoadBalancer extends GatewayControl {
 
   /**
    * Ends health checks, stops the workers, closes sockets and devices, in this order; idempotent.
-   * Flows are forgotten.
+   * Flows are forgotten; who listens to flow events gets an `ended` (`stopped`) for each that is there
+   * before it resolves. A recording is gone, too.
    */
-  async close(): Promise<void> {
-    if (!this.release()) return;
-    this.#offAbort();
-    this.#alive.stop();
-    this.#engine.stop();
-    this.emit('close');
+  close(): Promise<void> {
+    return this.end(() => {
+      this.#offAbort();
+      this.#alive.stop();
+      this.#engine.stop();
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

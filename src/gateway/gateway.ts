@@ -159,6 +159,16 @@ export class Gateway extends GatewayControl {
     return ended;
   }
 
+  /** @internal Events that nobody listens to, as native code has them; how many were written. */
+  readEvents(out: Uint8Array): number {
+    return this.#native.readEvents(out);
+  }
+
+  /** @internal The key of the flow of a packet that has just been decided about. */
+  describe(packet: Uint8Array, endpoint: Endpoint, out: Uint8Array): number {
+    return this.#native.describe(packet, endpoint.index, this.nowMs(), out);
+  }
+
   /** The outer UDP port to send packet i of a batch from. */
   sourcePort(batch: PacketBatch, i: number): number {
     return this.sourcePorts.base + (batch.sourcePort[i] % this.sourcePorts.count);
@@ -174,9 +184,12 @@ export class Gateway extends GatewayControl {
     return this.#native.memoryBytes();
   }
 
-  /** Leaves the target group, which ends its health checks. Idempotent. */
-  async close(): Promise<void> {
-    if (this.release()) this.emit('close');
+  /**
+   * Leaves the target group, which ends its health checks, and frees its memory, at once unless somebody
+   * listens to flow events: those get an `ended` (`stopped`) for each flow that is there. Idempotent.
+   */
+  close(): Promise<void> {
+    return this.end(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,9 @@
 /** Which flow a packet belongs to: flows are numbered in the order they are opened. */
-import type { FlowEvent } from '../gateway/flow-events.js';
+import { endianness } from 'node:os';
+import type { Endpoint } from '../gateway/endpoint.js';
+import { formatEnd } from '../gateway/explain.js';
+import type { Gateway } from '../gateway/gateway.js';
+import { protocolName } from '../packet/names.js';
 
 export interface ReplayFlow {
   /** Its number, from 1. */
@@ -13,47 +17,80 @@ export interface ReplayFlow {
 }
 
 interface Entry extends ReplayFlow {
-  /** Protocol and ends, as events name it. */
+  /** Endpoint, protocol and ends, as events name it. */
   readonly name: string;
 }
+
+/** native/gateway/gateway.h, struct FlowEvent. */
+const EVENT_BYTES = 104;
+const TYPE_AT = 8;
+const VERSION_AT = 10;
+const PROTOCOL_AT = 11;
+const ENDPOINT_AT = 12;
+const PORTS_AT = 18;
+const COOKIE_AT = 24;
+const LOW_AT = 28;
+const HIGH_AT = 44;
+const ADDRESS_BYTES = 16;
+const ENDED = 3;
+const LITTLE = endianness() === 'LE';
+/** As many as the gateway gives at once. */
+const EVENTS_AT_ONCE = 64;
 
 /**
  * The flows that are in the gateway's table, told by its events. The packets of one batch of one
  * packet and the events after it belong together.
  */
 export class FlowNumbers {
+  readonly #gateway: Gateway;
   readonly #byHash = new Map<bigint, Entry>();
   readonly #byName = new Map<string, Entry>();
   /** Endpoints are one space: an event need not say which. */
   readonly #oneSpace: boolean;
+  readonly #events = Buffer.alloc(EVENTS_AT_ONCE * EVENT_BYTES);
+  readonly #key = Buffer.alloc(EVENT_BYTES);
   #count = 0;
-  #opened = '';
 
-  constructor(oneSpace: boolean) {
-    this.#oneSpace = oneSpace;
+  constructor(gateway: Gateway) {
+    this.#gateway = gateway;
+    this.#oneSpace = gateway.targetGroup.scope === 'gateway';
   }
 
-  /** Flows so far. */
-  get count(): number {
-    return this.#count;
+  /** Takes the gateway's events: flows that have ended are forgotten. */
+  update(): void {
+    for (;;) {
+      const count = this.#gateway.readEvents(this.#events);
+      for (let at = 0; at < count * EVENT_BYTES; at += EVENT_BYTES) {
+        if (this.#events[at + TYPE_AT] === ENDED) this.#forget(at);
+      }
+      if (count < EVENTS_AT_ONCE) return;
+    }
   }
 
-  /** Listener for the gateway's `flow` events. */
-  readonly onEvent = (event: FlowEvent): void => {
-    const name = this.#nameOf(event);
-    if (event.type === 'opened') this.#opened = name;
-    if (event.type !== 'ended') return;
-    const entry = this.#byName.get(`${name} ${event.cookie}`);
+  #forget(at: number): void {
+    const events = this.#events;
+    const cookie = LITTLE
+      ? events.readUInt32LE(at + COOKIE_AT)
+      : events.readUInt32BE(at + COOKIE_AT);
+    const name = `${this.#nameOf(events, at)}${cookie}`;
+    const entry = this.#byName.get(name);
     if (!entry) return;
-    this.#byName.delete(`${name} ${entry.cookie}`);
+    this.#byName.delete(name);
     if (this.#byHash.get(entry.hash) === entry) this.#byHash.delete(entry.hash);
-  };
+  }
 
-  /** The flow that the newest `opened` event was about. */
+  /** The key that a packet has, as `explain` has it; null where it has none. */
+  keyOf(packet: Uint8Array, endpoint: Endpoint): string | null {
+    const kind = this.#gateway.describe(packet, endpoint, this.#key);
+    return kind === 0 ? null : this.#keyText(kind);
+  }
+
+  /** The flow that was opened by the packet `keyOf` was asked for last. */
   open(hash: bigint, key: string, cookie: number): ReplayFlow {
-    const entry = { id: ++this.#count, hash, key, cookie, name: this.#opened };
+    const name = this.#nameOf(this.#key, 0);
+    const entry = { id: ++this.#count, hash, key, cookie, name };
     this.#byHash.set(hash, entry);
-    this.#byName.set(`${entry.name} ${cookie}`, entry);
+    this.#byName.set(`${name}${cookie}`, entry);
     return entry;
   }
 
@@ -65,13 +102,27 @@ export class FlowNumbers {
   move(flow: ReplayFlow, cookie: number): void {
     const entry = this.#byHash.get(flow.hash);
     if (!entry || entry.cookie === cookie) return;
-    this.#byName.delete(`${entry.name} ${entry.cookie}`);
+    this.#byName.delete(`${entry.name}${entry.cookie}`);
     entry.cookie = cookie;
-    this.#byName.set(`${entry.name} ${cookie}`, entry);
+    this.#byName.set(`${entry.name}${cookie}`, entry);
   }
 
-  #nameOf({ protocol, ends, endpoint }: FlowEvent): string {
-    const space = this.#oneSpace ? '' : (endpoint?.id ?? '');
-    return `${space} ${protocol} ${ends[0]} ${ends[1]}`;
+  /** Version, protocol, endpoint, ports and addresses. */
+  #nameOf(event: Buffer, at: number): string {
+    const text = (from: number, to: number) => event.toString('latin1', at + from, at + to);
+    const space = text(VERSION_AT, this.#oneSpace ? ENDPOINT_AT : ENDPOINT_AT + 2);
+    return space + text(PORTS_AT, PORTS_AT + 4) + text(LOW_AT, LOW_AT + 2 * ADDRESS_BYTES);
+  }
+
+  #keyText(kind: number): string {
+    const key = this.#key;
+    const version = key[VERSION_AT];
+    const end = (address: number, port: number) => {
+      const number = LITTLE ? key.readUInt16LE(port) : key.readUInt16BE(port);
+      return formatEnd(key.subarray(address, address + ADDRESS_BYTES), version, number, kind === 5);
+    };
+    const protocol = kind === 2 ? '' : `${protocolName(key[PROTOCOL_AT])} `;
+    const low = end(LOW_AT, PORTS_AT);
+    return `${kind}-tuple ${protocol}${low} ${end(HIGH_AT, PORTS_AT + 2)}`;
   }
 }

@@ -138,7 +138,6 @@ export class Replay implements Iterable<ReplayLine> {
     }
     this.#begun = true;
     try {
-      this.#world.simulation.start();
       yield* this.#lines(this.#world);
     } finally {
       this.#capture.return();

@@ -57,20 +57,16 @@ export class Simulation {
   readonly #positions: number;
   #held: Held[] = [];
   #nowNs = 0n;
+  #nowMs = 0;
   #sweptMs = 0;
   #lastPacketMs = 0;
 
   /** `flowsMax`: places in the larger one of the gateway's flow tables. */
   constructor(parts: SimulationParts, flowsMax: number) {
     this.#parts = parts;
-    this.#flows = new FlowNumbers(parts.group.scope === 'gateway');
+    this.#flows = new FlowNumbers(parts.gateway);
     // The tables have up to half as many places again as flows.
     this.#positions = flowsMax * 2;
-  }
-
-  /** Before the first packet. */
-  start(): void {
-    this.#parts.gateway.on('flow', this.#flows.onEvent);
   }
 
   /** Nanoseconds since the first frame. */
@@ -100,14 +96,14 @@ export class Simulation {
   /** A packet enters, now. */
   enter(arrival: Arrival): void {
     const { bytes, endpoint } = arrival;
-    this.#lastPacketMs = milliseconds(this.#nowNs);
+    this.#lastPacketMs = this.#nowMs;
     if (bytes.length > this.#out.packetBytesMax) {
       this.#refuse(arrival, 'inner_too_big');
       return;
     }
     this.#out.clear();
     this.#out.add(bytes);
-    this.#parts.gateway.toTargets(this.#out, endpoint, milliseconds(this.#nowNs));
+    this.#parts.gateway.toTargets(this.#out, endpoint, this.#nowMs);
     this.#settle(arrival);
     this.#release();
   }
@@ -126,8 +122,11 @@ export class Simulation {
   }
 
   #setTime(toNs: bigint): void {
-    if (toNs > this.#nowNs) this.#nowNs = toNs;
-    this.#parts.clock.advance(milliseconds(this.#nowNs));
+    if (toNs > this.#nowNs) {
+      this.#nowNs = toNs;
+      this.#nowMs = milliseconds(toNs);
+    }
+    this.#parts.clock.advance(this.#nowMs);
   }
 
   /** Ends the flows that are idle then, or now where that is over. */
@@ -136,15 +135,18 @@ export class Simulation {
     if (atMs <= this.#sweptMs || gateway.flows === 0) return;
     this.#sweptMs = atMs;
     this.#run(BigInt(atMs) * 1_000_000n);
-    const nowMs = milliseconds(this.#nowNs);
+    const nowMs = this.#nowMs;
     const step = gateway.flows <= SWEEP_FLOWS ? this.#positions : SWEEP_POSITIONS;
-    for (let left = this.#positions; left > 0; left -= step) gateway.sweep(nowMs, step);
+    for (let left = this.#positions; left > 0; left -= step) {
+      gateway.sweep(nowMs, step);
+      this.#flows.update();
+    }
   }
 
   /** Lets those held fragments go on whose first one has come, or has not come for too long. */
   #release(): void {
     const { gateway } = this.#parts;
-    const nowMs = milliseconds(this.#nowNs);
+    const nowMs = this.#nowMs;
     while (this.#held.length > 0 && gateway.takeHeld(this.#out, nowMs) > 0) {
       const bytes = this.#out.bytes(0);
       const at = this.#held.findIndex(
@@ -169,7 +171,7 @@ export class Simulation {
     const forwarded = verdict === Verdict.forward;
     const isNew = (batch.flags[0] & FLOW_IS_NEW) !== 0;
     // The events of what this packet did, before anything else happens.
-    if (isNew) this.#parts.gateway.sweep(milliseconds(this.#nowNs), 1);
+    if (isNew) this.#flows.update();
     const flow = this.#flowOf(arrival, isNew);
     const told = {
       frame,
@@ -191,7 +193,7 @@ export class Simulation {
   #carry(segment: Uint8Array, endpoint: Endpoint): void {
     this.#out.clear();
     this.#out.add(segment);
-    this.#parts.gateway.toTargets(this.#out, endpoint, milliseconds(this.#nowNs));
+    this.#parts.gateway.toTargets(this.#out, endpoint, this.#nowMs);
     if (this.#out.verdict[0] === Verdict.forward) this.#return();
   }
 
@@ -204,7 +206,8 @@ export class Simulation {
       return { id: known.id, key: known.key, new: false };
     }
     if (hash === 0n) return null;
-    const { key } = this.#parts.gateway.explain(bytes, { endpoint });
+    const key = this.#flows.keyOf(bytes, endpoint);
+    if (key === null) return null;
     const opened: ReplayFlow | null = isNew ? this.#flows.open(hash, key, cookie) : null;
     return { id: opened?.id ?? null, key, new: isNew };
   }
@@ -221,7 +224,7 @@ export class Simulation {
     const at = back.offset[0];
     back.block.set(packet.subarray(16, 20), at + 12);
     back.block.set(packet.subarray(12, 16), at + 16);
-    gateway.fromTargets(back, milliseconds(this.#nowNs));
+    gateway.fromTargets(back, this.#nowMs);
     return back;
   }
 }

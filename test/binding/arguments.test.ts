@@ -204,6 +204,14 @@ const CALLS: Call[] = [
   method(gateway, 'sweep', [0, 10], [NOW, integer(0, U32)]),
   method(gateway, 'explain', [udpPacket(), 0, 0], [bytes(), INDEX, NOW]),
   method(gateway, 'drainEvents', [10], [integer(0, 2 ** 20)]),
+  method(gateway, 'endFlows', [0, 10], [integer(0, U32), integer(1, 2 ** 16)]),
+  method(gateway, 'readEvents', [new Uint8Array(104)], [bytes()]),
+  method(
+    gateway,
+    'describe',
+    [udpPacket(), 0, 0, new Uint8Array(104)],
+    [bytes(), INDEX, NOW, { accepts: (it) => types.isUint8Array(it) && it.length >= 104 }],
+  ),
 
   construction(
     'FlowTable',

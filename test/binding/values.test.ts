@@ -3,7 +3,7 @@ import t from 'tap';
 import { binding } from '../../src/binding.js';
 import { readGeneve } from '../../src/packet/geneve-words.js';
 import { LINK_TYPES } from '../../src/packet/links.js';
-import { gatewayHeader, twoTargets, udpPacket } from './fixtures.js';
+import { gatewayConfig, gatewayHeader, twoTargets, udpPacket } from './fixtures.js';
 
 const NONE = 0xffffffff;
 const CLASS = 0x0108;
@@ -360,4 +360,59 @@ t.test('a capture in windows', async (t) => {
   reader.feed(new Uint8Array(0), true);
   t.equal(reader.next(), null);
   t.equal(reader.error(), '');
+});
+
+t.test('what was released is not used', async (t) => {
+  const gateway = new binding.Gateway(gatewayConfig());
+  gateway.setTargets(twoTargets());
+  gateway.setEndpoint(0, { id: 1n, zone: 0, mtu: 0, cuts: false });
+  t.ok(gateway.memoryBytes() > 0);
+  gateway.release();
+  gateway.release();
+  t.strictSame([gateway.memoryBytes(), gateway.flows()], [0, 0]);
+  t.strictSame(gateway.drainEvents(10), []);
+  t.strictSame(gateway.endFlows(0, 10), { events: [], cursor: 0 });
+  gateway.discardEvents();
+  const batch = new binding.PacketBatch(1, 2240);
+  const stopped = { code: 'ERR_STOPPED' };
+  for (const use of [
+    () => gateway.toTargets(batch.id, 0, 0, 0),
+    () => gateway.fromTargets(batch.id, 0, 0),
+    () => gateway.takeHeld(batch.id, 0),
+    () => gateway.sweep(0, 10),
+    () => gateway.explain(udpPacket(), 0, 0),
+    () => gateway.describe(udpPacket(), 0, 0, new Uint8Array(104)),
+    () => gateway.readEvents(new Uint8Array(104)),
+    () => gateway.setTargets(twoTargets()),
+    () => gateway.setEndpoint(0, { id: 1n, zone: 0, mtu: 0, cuts: false }),
+    () => gateway.removeEndpoint(0),
+    () => gateway.setIdleTimeouts(1, 1),
+    () => gateway.setFailOpen(true),
+    () => gateway.setResetOnIdle(true),
+    () => gateway.setReportInterval(1),
+    () => gateway.setCookieKey(new Uint8Array(16), 0, 0),
+  ]) {
+    t.throws(use, stopped, String(use));
+  }
+
+  const table = new binding.TargetTable(twoTargets(), null);
+  const other = new binding.TargetTable(twoTargets(), table);
+  table.release();
+  table.release();
+  t.throws(() => table.rows(0), stopped);
+  t.throws(() => new binding.TargetTable(twoTargets(), table), stopped);
+  t.equal(other.rows(0).length, 65_536, 'tables that were built from it stay');
+  const third = new binding.Gateway(gatewayConfig());
+  t.throws(() => third.previewFlows(table, 0, 1), stopped);
+
+  // A getter releases it in the middle of a call.
+  const again = new binding.Gateway(gatewayConfig());
+  again.setTargets(twoTargets());
+  const targets = Object.defineProperty({ ...twoTargets() }, 'seed', {
+    get: () => {
+      again.release();
+      return 0n;
+    },
+  });
+  t.throws(() => again.setTargets(targets), stopped);
 });

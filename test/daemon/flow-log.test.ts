@@ -1,16 +1,32 @@
 /** The flow log: what its records say, and that what cannot be written is counted. */
+import { spawnSync } from 'node:child_process';
 import { EventEmitter } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { FlowLog, type FlowSource } from '../../src/daemon/flow-log.js';
 import { FlowRecords } from '../../src/daemon/flow-records.js';
-import { FileSink, type FlowSink } from '../../src/daemon/flow-sink.js';
+import {
+  FileSink,
+  type FlowSink,
+  type FlowSinkEvents,
+  type Unwritten,
+} from '../../src/daemon/flow-sink.js';
 import type { Logger } from '../../src/daemon/log.js';
 import type { Endpoint, FlowEvent, Target } from '../../src/index.js';
 import { until } from '../api/rig.js';
 
+/** For a process of its own. */
+const sinkModule = new URL('../../dist/daemon/flow-sink.js', import.meta.url).href;
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-flows-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
@@ -114,14 +130,18 @@ class Source extends EventEmitter {
   };
 }
 
-/** A disk that is as full as the test wants it. */
+/** A disk that is as full, and as slow, as the test wants it. */
 class Sink implements FlowSink {
   waiting = 0;
   readonly lines: Record<string, unknown>[] = [];
-  closed = 0;
-  write = (line: string) => {
+  closed: Unwritten = { bytes: 0, records: 0 };
+  /** Lines are written only when the test says so. */
+  slow = false;
+  events: FlowSinkEvents | null = null;
+  write = (line: string, records: number) => {
     if (!line.endsWith('}\n')) throw new Error(`no line: ${line}`);
     this.lines.push(JSON.parse(line));
+    if (!this.slow) this.events?.written(records);
   };
   reopen = () => {};
   close = async () => this.closed;
@@ -137,7 +157,8 @@ function rig(sink: Sink | undefined, path = '/flows.jsonl') {
   const source = new Source();
   const { log, said } = logger();
   const config = { path, intervalSeconds: 60 };
-  const flowLog = new FlowLog(source as unknown as FlowSource, config, log, sink);
+  const made = (events: FlowSinkEvents) => Object.assign(sink as Sink, { events });
+  const flowLog = new FlowLog(source as unknown as FlowSource, config, log, sink && made);
   return { source, said, flowLog };
 }
 
@@ -173,10 +194,15 @@ t.test('what cannot be written is counted, and told in the log itself', async (t
 
 t.test('a rest that is not written before the end is told', async (t) => {
   const sink = new Sink();
-  sink.closed = 512;
-  const { said, flowLog } = rig(sink);
+  sink.slow = true;
+  sink.closed = { bytes: 512, records: 2 };
+  const { source, said, flowLog } = rig(sink);
+  for (let i = 0; i < 3; i += 1) source.emit('flow', event());
+  t.match(flowLog.totals, { records: 0, recordsLost: 0 }, 'what waits is not written');
+  sink.events?.written(1);
   await flowLog.close();
-  t.match(said, [{ event: 'flow_log_lost', bytes: 512, records: 0 }]);
+  t.match(flowLog.totals, { records: 1, recordsLost: 2 }, 'and lost where it stays so');
+  t.match(said, [{ event: 'flow_log_lost', bytes: 512, records: 2 }]);
 });
 
 t.test('a file', async (t) => {
@@ -232,12 +258,73 @@ t.test('a file', async (t) => {
   });
 
   await t.test('on a full disk', async (t) => {
-    const failures: string[] = [];
-    const sink = new FileSink('/dev/full', (error) => failures.push(error.message));
-    sink.write('x'.repeat(10_000));
-    await until(() => failures.length > 0, 'it is told');
-    t.match(failures[0], /ENOSPC/);
-    t.equal(sink.waiting, 10_000, 'it waits for room');
-    t.equal(await sink.close(), 10_000);
+    const path = newPath();
+    if (spawnSync('prlimit', ['--version']).status !== 0) return t.comment('there is no prlimit');
+    const program = `
+      import { FileSink } from ${JSON.stringify(sinkModule)};
+      process.on('SIGXFSZ', () => {});
+      let told = '';
+      let written = 0;
+      const sink = new FileSink(process.argv[1], {
+        written: (records) => { written += records; },
+        failed: (error) => { told ||= error.code; },
+      });
+      sink.write('x'.repeat(10_000), 1);
+      setTimeout(async () => {
+        const waiting = sink.waiting;
+        const left = await sink.close();
+        console.log(JSON.stringify({ told, waiting, left, written }));
+      }, 300);`;
+    const args = ['--fsize=4096', process.execPath, '--input-type=module', '-e', program, path];
+    const { stdout, stderr } = spawnSync('prlimit', args, { encoding: 'utf8' });
+    t.match(
+      JSON.parse(stdout || 'null'),
+      { told: 'EFBIG', waiting: 5904, left: { bytes: 5904, records: 1 }, written: 0 },
+      stderr,
+    );
+    t.equal(statSync(path).size, 4096);
+  });
+
+  await t.test('counts what is written when it is', async (t) => {
+    const path = newPath();
+    let records = 0;
+    const sink = new FileSink(path, {
+      written: (count) => {
+        records += count;
+      },
+      failed: (error) => t.fail(error.message),
+    });
+    sink.write('a\n', 1);
+    sink.write('lost\n', 0);
+    t.equal(records, 0);
+    t.equal(sink.waiting, 7);
+    for (let i = 0; i < 1000; i += 1) sink.write(`${'ä'.repeat(100)}\n`, 1);
+    t.strictSame(await sink.close(), { bytes: 0, records: 0 });
+    t.equal(records, 1001);
+    t.equal(sink.waiting, 0);
+    t.equal(lines(path).length, 1002);
+  });
+
+  await t.test('that is none: nothing waits for it, and no link is followed', async (t) => {
+    const fifo = newPath();
+    spawnSync('mkfifo', [fifo]);
+    const link = newPath();
+    symlinkSync(newPath(), link);
+    for (const [path, what] of [
+      [fifo, 'a FIFO'],
+      [link, 'a symbolic link'],
+      [folder, 'EISDIR|a directory'],
+      ['/dev/full', 'a device'],
+    ]) {
+      const message = new RegExp(`^flowLog\\.path: .*(?:${what})`);
+      t.throws(() => rig(undefined, path), { field: 'flowLog.path', message }, path);
+      t.throws(() => FlowLog.check({ path, intervalSeconds: 0 }), { message });
+    }
+    t.notOk(existsSync(link));
+    const { source, said, flowLog } = rig(undefined, newPath());
+    t.throws(() => flowLog.configure({ path: fifo, intervalSeconds: 0 }), { message: /FIFO/ });
+    source.emit('flow', event());
+    await flowLog.close();
+    t.strictSame(said, []);
   });
 });
