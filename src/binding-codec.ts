@@ -95,6 +95,44 @@ export interface NativeCaptureReader {
   error(): string;
 }
 
+/** What the addon has for capture files and their frames. */
+export interface NativeCaptureFunctions {
+  /** Throws an Error whose message is a sentence where the bytes are no capture file. */
+  CaptureReader: new (
+    file: Uint8Array,
+    whole: boolean,
+  ) => NativeCaptureReader;
+  /** A pcap file's 24 bytes (nanoseconds) for a link type. */
+  captureHeader(link: number): Uint8Array;
+  captureRecord(data: Uint8Array, length: number, timeNs: bigint): Uint8Array;
+  decodeFrame(
+    frame: Uint8Array,
+    wireLength: number,
+    link: number,
+    optionClass: number,
+    port: number,
+  ): NativeDecodedFrame;
+  /**
+   * Finds the IP packet that a frame carries: the inner one of a GENEVE packet (UDP to `port`), else its
+   * own. 0: it is in `locatedWords`; 1: there is none; 2: the link type is not known.
+   */
+  locatePacket(
+    frame: Uint8Array,
+    wireLength: number,
+    link: number,
+    optionClass: number,
+    port: number,
+  ): number;
+  /** What the last `locatePacket` found; see native/node/captured_packet.cc and src/replay/frames.ts. */
+  locatedWords: Uint32Array;
+  /**
+   * Writes segment `k` of a TCP or UDP packet, cut into `segment` bytes of payload each, with lengths and
+   * checksums of its own; returns its bytes, 0 where there is none. `out` has room for 65,535 bytes or
+   * for the packet.
+   */
+  cutPacket(packet: Uint8Array, segment: number, k: number, out: Uint8Array): number;
+}
+
 export interface NativeFlowTable {
   readonly capacity: number;
   size(): number;

@@ -84,6 +84,8 @@ function declareService(program: Command, done: Done): void {
     .option('--record-dir <folder>', 'where SIGUSR2 and anomalies write them to', '.')
     .option('--user <name>', 'become this user before anything is opened')
     .option('--no-drop-privileges', 'keep every privilege that it was started with')
+    .option('--record-keep <count>', 'keep the newest so many recordings there', '10')
+    .option('--record-bytes <bytes>', 'and of all of them so many bytes', '1073741824')
     .option(
       '--remove-devices',
       'take the TUN devices away at the end, and the routes with them',

@@ -16,7 +16,7 @@ struct Visit {
 };
 
 OsError enter(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return last_error("open", path);
   OsError error;
   if (setns(fd, CLONE_NEWNET) != 0) error = last_error("setns", path);

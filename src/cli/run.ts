@@ -5,6 +5,7 @@ import { type Config, loadConfig, problemLine } from '../daemon/config.js';
 import { type Logger, makeLogger } from '../daemon/log.js';
 import { keepOnly, TO_START, toGoOn } from '../daemon/privileges.js';
 import { Recorder } from '../daemon/recorder.js';
+import type { RecordingLimits } from '../daemon/recordings.js';
 import type { ReloadResult } from '../daemon/reload.js';
 import { Service } from '../daemon/service.js';
 import { onSignal, untilStopped } from '../daemon/signals.js';
@@ -15,6 +16,9 @@ export interface RunArguments {
   /** Seconds to keep for a replay. */
   record?: string;
   recordDir: string;
+  /** Recordings kept in the folder, and their bytes. */
+  recordKeep: string;
+  recordBytes: string;
   /** TUN devices go with the gateway, also those that an earlier run left. */
   removeDevices: boolean;
   /** Who to become before anything is opened. */
@@ -24,11 +28,15 @@ export interface RunArguments {
 }
 
 const RECORD_SECONDS_MAX = 3600;
+const RECORD_KEEP_MAX = 100_000;
+/** One recording has less. */
+const RECORD_BYTES_MIN = 128 << 20;
 
 /** A gateway that records, and what belongs to it. */
 class Recording {
   readonly #seconds: number;
   readonly #directory: string;
+  readonly #limits: RecordingLimits;
   readonly #keys = { hashKey: randomBytes(16), cookieKey: randomBytes(16) };
   #recorder: Recorder | null = null;
   /** The configuration in force. */
@@ -43,11 +51,15 @@ class Recording {
     } catch {
       throw invalidArgument('--record-dir', 'a folder that can be written to', given.recordDir);
     }
-    return new Recording(config, seconds, given.recordDir);
+    const keep = numberArgument('--record-keep', given.recordKeep, 1, RECORD_KEEP_MAX);
+    const max = Number.MAX_SAFE_INTEGER;
+    const bytes = numberArgument('--record-bytes', given.recordBytes, RECORD_BYTES_MIN, max);
+    return new Recording(config, seconds, given.recordDir, { keep, bytes });
   }
 
-  private constructor(config: Config, seconds: number, directory: string) {
+  private constructor(config: Config, seconds: number, directory: string, limits: RecordingLimits) {
     this.config = config;
+    this.#limits = limits;
     this.#seconds = seconds;
     this.#directory = directory;
   }
@@ -67,16 +79,17 @@ class Recording {
       keys: this.#keys,
       seconds: this.#seconds,
       directory: this.#directory,
+      limits: this.#limits,
       log,
     });
   }
 
   write(): void {
-    this.#recorder?.write('SIGUSR2');
+    void this.#recorder?.write('SIGUSR2');
   }
 
-  close(): void {
-    this.#recorder?.close();
+  async close(): Promise<void> {
+    await this.#recorder?.close();
   }
 }
 
@@ -141,6 +154,6 @@ export async function run(path: string, given: RunArguments, version: string): P
     console.error(`gwlb: ${message}`);
     return 1;
   } finally {
-    recording?.close();
+    await recording?.close();
   }
 }

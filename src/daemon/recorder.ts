@@ -3,13 +3,15 @@
  * threads keep, and what happened to its targets. Written when somebody asks, and when something looks
  * wrong.
  */
-import { closeSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Endpoint } from '../gateway/endpoint.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { RecordedPacket, Recording } from '../gateway/recording.js';
 import { ipv4Bytes, parseIpv4 } from '../packet/address.js';
 import { PcapWriter } from '../packet/capture.js';
 import { encodeGeneve } from '../packet/codec.js';
+import type { DropReason } from '../packet/names.js';
 import type { Config } from './config-types.js';
 import type { Logger } from './log.js';
 import {
@@ -19,6 +21,7 @@ import {
   type GroupState,
   stateOf,
 } from './recorder-state.js';
+import { NewFile, pruneRecordings, type RecordingLimits } from './recordings.js';
 
 /** Drops of one reason in a second that are an anomaly. */
 export const DROPS_A_SECOND = 1000;
@@ -26,6 +29,24 @@ export const DROPS_A_SECOND = 1000;
 const ANOMALY_PAUSE_MS = 60_000;
 const LOOK_MS = 1000;
 const CHUNK = 1 << 16;
+/** What a packet has in front of it in a recording, and behind it of what is kept, at most. */
+const PACKET_BYTES = 16 + 28 + 40 + 128;
+
+/**
+ * Drops that say that something is wrong here: with the targets, or with what this machine can do. All other
+ * reasons are what anybody can send.
+ */
+const OURS: readonly DropReason[] = [
+  'no_headroom',
+  'wrong_target',
+  'wrong_cookie',
+  'no_flow',
+  'no_targets',
+  'bad_super_packet',
+  'send_failed',
+  'send_would_block',
+  'endpoint_has_no_device',
+];
 
 /** CLOCK_MONOTONIC, as the workers have it. */
 const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
@@ -40,6 +61,8 @@ export interface RecorderOptions {
   seconds: number;
   /** Folder to write to. */
   directory: string;
+  /** What is kept there. */
+  limits: RecordingLimits;
   log: Logger;
 }
 
@@ -47,6 +70,13 @@ interface Change {
   /** On the clock that packets are recorded with. */
   atMs: number;
   after: GroupState;
+}
+
+/** The target group over the time that is kept. */
+interface Moment {
+  /** The state before the first of the changes. */
+  before: GroupState;
+  changes: readonly Change[];
 }
 
 export class Recorder {
@@ -62,6 +92,9 @@ export class Recorder {
   #changes: Change[] = [];
   #drops: Readonly<Record<string, number>>;
   #anomalyMs = Number.NEGATIVE_INFINITY;
+  /** What is being written. */
+  #writing: Promise<void> = Promise.resolve();
+  #waiting = 0;
 
   /** Begins to record. */
   constructor(options: RecorderOptions) {
@@ -76,40 +109,67 @@ export class Recorder {
     options.log.info({ event: 'recording', seconds, folder: options.directory }, 'recording');
   }
 
-  /** Ends it; what was kept is forgotten. */
-  close(): void {
+  /** Ends it; what was kept is forgotten. Resolves when what is being written has been. */
+  async close(): Promise<void> {
     clearInterval(this.#timer);
     this.#options.gateway.targetGroup.off('change', this.#onChange);
     this.#options.gateway.targetGroup.off('health', this.#onHealth);
+    await this.#writing;
   }
 
-  /** Writes what there is; says where, or what went wrong, in the log. */
-  write(cause: string): void {
-    const { gateway, directory, log } = this.#options;
-    const now = monotonicMs();
-    this.#note();
-    this.#prune(now);
-    const name = `gwlb-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`;
+  /**
+   * Writes what there is, behind what is being written; says where, or what went wrong, in the log. Who
+   * asks while another one waits gets that one's.
+   */
+  write(cause: string): Promise<void> {
+    if (this.#waiting > 0) return this.#writing;
+    this.#waiting += 1;
+    this.#writing = this.#writing.then(() => {
+      this.#waiting -= 1;
+      return this.#write(cause);
+    });
+    return this.#writing;
+  }
+
+  async #write(cause: string): Promise<void> {
+    const { directory, limits, log } = this.#options;
+    const files: NewFile[] = [];
     try {
-      const recording = gateway.recording();
-      const file = unused(join(directory, name));
-      const firstMs = this.#writePackets(`${file}.pcap`, recording);
-      const windowMs = Math.max(this.#startedMs, now - this.#options.seconds * 1000);
-      const startMs = firstMs === null ? windowMs : firstMs - recording.offsetMs;
-      const events = this.#events(startMs);
-      writeFileSync(`${file}.jsonl`, events.map((line) => `${line}\n`).join(''), {
-        mode: 0o600,
-        flag: 'wx',
-      });
+      const { recording, events } = this.#take();
       const { count: packets, lost } = recording;
-      const told = { event: 'recorded', cause, file: `${file}.pcap`, packets, lost };
-      log.info({ ...told, events: events.length }, 'recorded');
+      const more = { count: 1, bytes: packets * PACKET_BYTES };
+      let removed = await pruneRecordings(directory, limits, more);
+      const name = `gwlb-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`;
+      const path = unused(join(directory, name));
+      files.push(await NewFile.make(`${path}.pcap`));
+      const firstMs = await this.#writePackets(files[0], recording);
+      files.push(await NewFile.make(`${path}.jsonl`));
+      const lines = events(firstMs);
+      await files[1].write(Buffer.from(lines.map((line) => `${line}\n`).join('')));
+      for (const file of files.splice(0)) await file.close();
+      removed += await pruneRecordings(directory, limits, { count: 0, bytes: 0 });
+      const told = { event: 'recorded', cause, file: `${path}.pcap`, packets, lost, removed };
+      log.info({ ...told, events: lines.length }, 'recorded');
     } catch (error) {
+      for (const file of files) await file.discard();
       log.error(
         { event: 'recording_failed', cause, error: (error as Error).message },
         'recording failed',
       );
     }
+  }
+
+  /** What there is now: packets, and the lines of the events file by when the first packet entered. */
+  #take(): { recording: Recording; events: (firstMs: number | null) => string[] } {
+    const now = monotonicMs();
+    this.#note();
+    this.#prune(now);
+    const recording = this.#options.gateway.recording();
+    const windowMs = Math.max(this.#startedMs, now - this.#options.seconds * 1000);
+    const moment = { before: this.#before, changes: [...this.#changes] };
+    const events = (firstMs: number | null) =>
+      this.#events(firstMs === null ? windowMs : firstMs - recording.offsetMs, moment);
+    return { recording, events };
   }
 
   #note(): void {
@@ -133,8 +193,8 @@ export class Recorder {
     const { drops } = this.#options.gateway.counters();
     const before = this.#drops;
     this.#drops = { ...drops };
-    for (const [reason, count] of Object.entries(drops)) {
-      if (count - (before[reason] ?? 0) <= DROPS_A_SECOND) continue;
+    for (const reason of OURS) {
+      if (drops[reason] - (before[reason] ?? 0) <= DROPS_A_SECOND) continue;
       this.#anomaly(`drops: ${reason}`);
       return;
     }
@@ -144,42 +204,35 @@ export class Recorder {
     const now = monotonicMs();
     if (now - this.#anomalyMs < ANOMALY_PAUSE_MS) return;
     this.#anomalyMs = now;
-    this.write(cause);
+    void this.write(cause);
   }
 
-  /** A GENEVE capture; returns when its first packet entered. */
-  #writePackets(path: string, recording: Recording): number | null {
+  /** A GENEVE capture; resolves with when its first packet entered. */
+  async #writePackets(file: NewFile, recording: Recording): Promise<number | null> {
     const { gateway } = this.#options;
-    const { optionClass } = gateway.targetGroup;
-    const file = openSync(path, 'wx', 0o600);
+    const envelopes = new Envelopes(gateway, gateway.targetGroup.optionClass);
     let firstMs: number | null = null;
     let waiting: Uint8Array[] = [];
     let bytes = 0;
-    const flush = (): void => {
-      writeSync(file, Buffer.concat(waiting));
+    const writer = new PcapWriter((piece) => {
+      waiting.push(piece);
+      bytes += piece.length;
+    });
+    for (const packet of recording) {
+      firstMs ??= packet.timeMs;
+      const { frame, length } = envelopes.around(packet);
+      writer.write(frame, BigInt(packet.timeMs) * 1_000_000n, length);
+      if (bytes < CHUNK) continue;
+      await file.write(Buffer.concat(waiting));
       waiting = [];
       bytes = 0;
-    };
-    try {
-      const writer = new PcapWriter((piece) => {
-        waiting.push(piece);
-        bytes += piece.length;
-        if (bytes >= CHUNK) flush();
-      });
-      for (const packet of recording) {
-        firstMs ??= packet.timeMs;
-        const { frame, length } = encapsulated(packet, gateway, optionClass);
-        writer.write(frame, BigInt(packet.timeMs) * 1_000_000n, length);
-      }
-      flush();
-    } finally {
-      closeSync(file);
     }
+    await file.write(Buffer.concat(waiting));
     return firstMs;
   }
 
   /** The lines of the events file; times count from `startMs`. */
-  #events(startMs: number): string[] {
+  #events(startMs: number, { before, changes }: Moment): string[] {
     const { config, keys } = this.#options;
     const hex = (key: Uint8Array) => Buffer.from(key).toString('hex');
     const configured = config().gateway;
@@ -189,13 +242,13 @@ export class Recorder {
       ...(configured.cookieKey === undefined && { cookie: hex(keys.cookieKey) }),
     };
     const lines = Object.keys(own).length > 0 ? [JSON.stringify({ at: 0, keys: own })] : [];
-    const add = (atMs: number, changes: readonly ChangeEvent[]) => {
+    const add = (atMs: number, made: readonly ChangeEvent[]) => {
       const at = Math.max(0, atMs - startMs) / 1000;
-      for (const change of changes) lines.push(JSON.stringify({ at, ...change }));
+      for (const change of made) lines.push(JSON.stringify({ at, ...change }));
     };
-    add(startMs, changesBetween(configuredState(config()), this.#before));
-    let state = this.#before;
-    for (const { atMs, after } of this.#changes) {
+    add(startMs, changesBetween(configuredState(config()), before));
+    let state = before;
+    for (const { atMs, after } of changes) {
       add(atMs, changesBetween(state, after));
       state = after;
     }
@@ -207,44 +260,62 @@ export class Recorder {
 function unused(path: string): string {
   for (let n = 1; ; n += 1) {
     const candidate = n === 1 ? path : `${path}-${n}`;
-    try {
-      closeSync(openSync(`${candidate}.jsonl`, 'r'));
-    } catch {
-      return candidate;
-    }
+    if (!existsSync(`${candidate}.pcap`) && !existsSync(`${candidate}.jsonl`)) return candidate;
   }
 }
 
 const HEADERS = 28;
 
-/** The packet as if the gateway had sent it to itself: so its endpoint's id is kept. */
-function encapsulated(
-  { endpoint, bytes, length }: RecordedPacket,
-  { address, port }: GatewayLoadBalancer,
-  optionClass: number,
-): { frame: Uint8Array; length: number } {
-  const geneve = encodeGeneve({
-    protocolType: bytes[0] >>> 4 === 6 ? 0x86dd : 0x0800,
-    optionClass,
-    ...(endpoint && { gateway: { endpointId: endpoint.id, cookie: 0 } }),
-  });
-  const frame = new Uint8Array(HEADERS + geneve.length + bytes.length);
-  const total = HEADERS + geneve.length + length;
-  const view = new DataView(frame.buffer);
-  const own = ipv4Bytes(parseIpv4(address) ?? 0);
-  view.setUint16(0, 0x4500);
-  view.setUint16(2, total);
-  view.setUint16(8, 0x4011);
-  frame.set(own, 12);
-  frame.set(own, 16);
-  let sum = 0;
-  for (let i = 0; i < 20; i += 2) sum += view.getUint16(i);
-  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
-  view.setUint16(10, ~sum & 0xffff);
-  view.setUint16(20, port);
-  view.setUint16(22, port);
-  view.setUint16(24, total - 20);
-  frame.set(geneve, HEADERS);
-  frame.set(bytes, HEADERS + geneve.length);
-  return { frame, length: total };
+/** Outer headers as if the gateway had sent the packet to itself: so its endpoint's id is kept. */
+class Envelopes {
+  readonly #gateway: GatewayLoadBalancer;
+  readonly #optionClass: number;
+  /** By endpoint and IP version, without what depends on the packet's length. */
+  readonly #made = new Map<Endpoint | null, [four: Uint8Array, six: Uint8Array]>();
+
+  constructor(gateway: GatewayLoadBalancer, optionClass: number) {
+    this.#gateway = gateway;
+    this.#optionClass = optionClass;
+  }
+
+  around({ endpoint, bytes, length }: RecordedPacket): { frame: Uint8Array; length: number } {
+    let made = this.#made.get(endpoint);
+    if (!made) {
+      made = [this.#make(endpoint, 0x0800), this.#make(endpoint, 0x86dd)];
+      this.#made.set(endpoint, made);
+    }
+    const headers = made[bytes[0] >>> 4 === 6 ? 1 : 0];
+    const frame = new Uint8Array(headers.length + bytes.length);
+    frame.set(headers);
+    frame.set(bytes, headers.length);
+    const total = headers.length + length;
+    const view = new DataView(frame.buffer);
+    view.setUint16(2, total);
+    view.setUint16(24, total - 20);
+    let sum = 0;
+    for (let i = 0; i < 20; i += 2) sum += view.getUint16(i);
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+    view.setUint16(10, ~sum & 0xffff);
+    return { frame, length: total };
+  }
+
+  #make(endpoint: Endpoint | null, protocolType: number): Uint8Array {
+    const { address, port } = this.#gateway;
+    const geneve = encodeGeneve({
+      protocolType,
+      optionClass: this.#optionClass,
+      ...(endpoint && { gateway: { endpointId: endpoint.id, cookie: 0 } }),
+    });
+    const headers = new Uint8Array(HEADERS + geneve.length);
+    const view = new DataView(headers.buffer);
+    const own = ipv4Bytes(parseIpv4(address) ?? 0);
+    view.setUint16(0, 0x4500);
+    view.setUint16(8, 0x4011);
+    headers.set(own, 12);
+    headers.set(own, 16);
+    view.setUint16(20, port);
+    view.setUint16(22, port);
+    headers.set(geneve, HEADERS);
+    return headers;
+  }
 }

@@ -85,7 +85,6 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   readonly crossZone: boolean;
   /** Largest inner packet in bytes. */
   readonly mtu: number;
-
   readonly #native: NativeGatewayControl;
   readonly #counters: CounterReader;
   readonly #zones = new ZoneIndex();
@@ -136,7 +135,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       },
       (event) => this.#emitFlow(event),
     );
-    this.#watchListeners();
+    this.#pump.follow(this, () => this.#closed);
     this.#zones.checkRoom(targetGroup.targets().map((target) => target.zone));
     targetGroup.attach({
       netns,
@@ -430,11 +429,10 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   }
 
   /**
-   * @internal Leaves the group, calls `stop`, after which there are no packets, tells those who listen of
-   * every flow that it ended, and frees native memory: before it returns where nobody listens. Idempotent.
+   * @internal Leaves the group, calls `stop`, after which there are no packets, ends every flow for who
+   * listens, and frees native memory: before it returns where nobody listens. Idempotent.
    */
   protected end(stop: () => void): Promise<void> {
-    // Also in a listener that is told while it ends.
     if (!this.#closed) this.#ended = this.#end(stop);
     return this.#ended;
   }
@@ -446,7 +444,6 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     try {
       if (this.#pump.running) await this.#pump.finish();
     } finally {
-      this.#pump.stop();
       this.#native.release();
     }
     this.emit('close');
@@ -492,22 +489,12 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   }
 
   #emitFlow(event: NativeFlowEvent): void {
-    const flow = flowEventOf(event, {
-      endpointOf: (index) => this.#byIndex.get(index) ?? null,
-      targetOf: (slot) => this.#targetOf(slot),
+    const context = {
+      endpointOf: (index: number) => this.#byIndex.get(index) ?? null,
+      targetOf: (slot: number) => this.#targetOf(slot),
       counting: this.#counting,
       offsetMs: this.#offsetMs,
-    });
-    this.emit('flow', flow);
-  }
-
-  #watchListeners(): void {
-    const all: EventEmitter = this as EventEmitter;
-    all.on('newListener', (name) => {
-      if (name === 'flow' && !this.#closed) this.#pump.start();
-    });
-    all.on('removeListener', (name) => {
-      if (name === 'flow' && this.listenerCount('flow') === 0) this.#pump.stop();
-    });
+    };
+    this.emit('flow', flowEventOf(event, context));
   }
 }

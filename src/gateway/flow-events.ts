@@ -1,4 +1,5 @@
 /** Flow events of native code, as users get them, and the timer that fetches them. */
+import type { EventEmitter } from 'node:events';
 import type { NativeFlowEvent } from '../binding.js';
 import type { Target } from '../control/target.js';
 import { hasPorts, protocolName } from '../packet/names.js';
@@ -176,6 +177,16 @@ export class FlowEventPump {
     this.#deliver = deliver;
   }
 
+  /** Fetches while somebody listens to `flow`, as long as nobody has closed the emitter. */
+  follow(emitter: EventEmitter, closed: () => boolean): void {
+    emitter.on('newListener', (name) => {
+      if (name === 'flow' && !closed()) this.start();
+    });
+    emitter.on('removeListener', (name) => {
+      if (name === 'flow' && emitter.listenerCount('flow') === 0) this.stop();
+    });
+  }
+
   /** Whether it fetches events. */
   get running(): boolean {
     return this.#timer !== null;
@@ -209,16 +220,19 @@ export class FlowEventPump {
 
   /** No packets come any more: delivers all that waits, and the end of every flow that is there. */
   async finish(): Promise<void> {
-    while (!this.flush(TURN_MS)) await turn();
-    let cursor = 0;
-    this.#before();
-    do {
-      const ended = this.#source.endFlows(cursor, BATCH);
-      cursor = ended.cursor;
-      for (const event of ended.events) if (this.running) this.#deliver(event);
-      if (ended.events.length > 0) await turn();
-    } while (cursor !== 0 && this.running);
-    this.stop();
+    try {
+      while (!this.flush(TURN_MS)) await turn();
+      let cursor = 0;
+      this.#before();
+      do {
+        const ended = this.#source.endFlows(cursor, BATCH);
+        cursor = ended.cursor;
+        for (const event of ended.events) if (this.running) this.#deliver(event);
+        if (ended.events.length > 0) await turn();
+      } while (cursor !== 0 && this.running);
+    } finally {
+      this.stop();
+    }
   }
 }
 

@@ -55,20 +55,43 @@ export class Recording implements Iterable<RecordedPacket> {
     const { buffer, byteOffset, byteLength } = this.#packets;
     const view = new DataView(buffer, byteOffset, byteLength);
     const timeAt = (i: number) => Number(view.getBigUint64(i * RECORD_BYTES, LITTLE));
-    const times = Float64Array.from({ length: this.count }, (_, i) => timeAt(i));
-    // Each worker's packets are in order; sorting is stable.
-    const order = Uint32Array.from({ length: this.count }, (_, i) => i);
-    order.sort((a, b) => times[a] - times[b] || a - b);
-    for (const i of order) {
+    for (const i of inOrder(this.count, timeAt)) {
       const at = i * RECORD_BYTES;
       const captured = view.getUint16(at + CAPTURED_AT, LITTLE);
       const bytesAt = at + BYTES_AT;
       yield {
-        timeMs: times[i] + this.offsetMs,
+        timeMs: timeAt(i) + this.offsetMs,
         endpoint: this.#endpointAt(view.getUint16(at + ENDPOINT_AT, LITTLE)) ?? null,
         length: view.getUint32(at + LENGTH_AT, LITTLE),
         bytes: this.#packets.subarray(bytesAt, bytesAt + captured),
       };
     }
+  }
+}
+
+/**
+ * Positions by time, equal ones as they stand. Each worker's packets are in order, one worker behind the
+ * other: they are merged as they are asked for, so that the first one is there at once.
+ */
+function* inOrder(
+  count: number,
+  timeAt: (i: number) => number,
+): Generator<number, void, undefined> {
+  const runs: { at: number; end: number; time: number }[] = [];
+  let before = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < count; i += 1) {
+    const time = timeAt(i);
+    if (time < before) runs.push({ at: i, end: i, time });
+    runs[runs.length - 1].end = i + 1;
+    before = time;
+  }
+  while (runs.length > 0) {
+    let first = 0;
+    for (let k = 1; k < runs.length; k += 1) if (runs[k].time < runs[first].time) first = k;
+    const run = runs[first];
+    yield run.at;
+    run.at += 1;
+    if (run.at === run.end) runs.splice(first, 1);
+    else run.time = timeAt(run.at);
   }
 }

@@ -115,7 +115,8 @@ function membersOf(type: Class): string[] {
     for (const name of Object.getOwnPropertyNames(prototype)) members.add(name);
   }
   const inherited = ['checkOpen', 'addEndpoint', 'dropEndpoint', 'findEndpoint', 'flushEvents'];
-  for (const name of [...INTERNAL, ...inherited, 'release']) members.delete(name);
+  for (const name of [...INTERNAL, ...inherited, 'end', 'readEvents', 'describe'])
+    members.delete(name);
   return [...members];
 }
 

@@ -185,27 +185,38 @@ for (const workers of [1, 2]) {
   });
 }
 
-t.test('an anomaly is written by itself, once a minute', async (t) => {
+t.test('an anomaly is written by itself, and what strangers send is none', async (t) => {
   rmSync(dumps, { recursive: true, force: true });
   mkdirSync(dumps);
-  configure([A], 1);
+  configure([], 1);
   const consumer = await bound(t, `${net}.9`);
-  const { child, event } = start('--record', '3600', '--record-dir', dumps);
+  const stranger = await bound(t, `${net}.8`);
+  const args = ['--record', '3600', '--record-dir', dumps, '--record-keep', '1'];
+  const { child, event } = start(...args);
   await event('recording');
+  const udp = { protocol: 'udp', source: '10.0.0.1:5000', destination: '10.1.0.2:53' };
   const junk = Buffer.concat([encodeGeneve({ vni: 7 }), Buffer.alloc(28)]);
+  const good = Buffer.concat([encodeGeneve({ vni: 7 }), tuplePacket(udp)]);
   let going = true;
-  const flood = (async () => {
+  const flood = async (socket: typeof consumer, datagram: Uint8Array) => {
     while (going) {
-      for (let i = 0; i < 200; i += 1) consumer.send(junk, port, `${net}.1`);
+      for (let i = 0; i < 200; i += 1) socket.send(datagram, port, `${net}.1`);
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
-  })();
-  t.match(await event('recorded'), { cause: 'drops: inner_bad_version', lost: 0 });
+  };
+  const strangers = [flood(consumer, junk), flood(stranger, good)];
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  t.strictSame(readdirSync(dumps), []);
+  const all = [...strangers, flood(consumer, good)];
+  t.match(await event('recorded'), { cause: 'drops: no_targets', lost: 0, removed: 0 });
   going = false;
-  await flood;
+  await Promise.all(all);
+  child.kill('SIGUSR2');
+  t.match(await event('recorded'), { cause: 'SIGUSR2', removed: 1 });
   child.kill('SIGTERM');
   await event('stopped');
-  t.equal(readdirSync(dumps).length, 2);
+  if (child.exitCode === null) await once(child, 'exit');
+  t.equal(readdirSync(dumps).length, 2, 'the newest one is kept');
 });
 
 t.test('so is a target that turns unhealthy', async (t) => {
@@ -233,6 +244,8 @@ t.test('wrong arguments', async (t) => {
     return stderr;
   };
   t.match(run('--record', '0'), /--record: expected 1–3600, received 0/);
+  t.match(run('--record', '5', '--record-keep', '0'), /--record-keep: expected 1–/);
+  t.match(run('--record', '5', '--record-bytes', '1'), /--record-bytes: expected 134217728–/);
   t.match(run('--record', 'all'), /--record: expected a number 1–3600, received "all"/);
   t.match(
     run('--record', '5', '--record-dir', join(folder, 'nowhere')),
