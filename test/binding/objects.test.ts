@@ -4,10 +4,22 @@ import t from 'tap';
 import { binding } from '../../src/binding.js';
 import { applianceConfig, gatewayConfig, runChild, socketsRefused, udpConfig } from './fixtures.js';
 
+const source = (name: string) =>
+  readFileSync(new URL(`../../src/${name}.ts`, import.meta.url), 'utf8');
+
+/** The members of an interface in one of the files that declare the addon. */
+function membersOf(name: string, file: string): string[] {
+  const body = new RegExp(`^export interface ${name}\\b[^{]*\\{\n(.*?)\n\\}\n`, 'ms');
+  const members = body.exec(source(file))?.[1] ?? '';
+  return [...members.matchAll(/^ {2}(\w+)[:(]/gm)].map((match) => match[1]);
+}
+
 t.test('it exports what src/binding.ts declares', async (t) => {
-  const text = readFileSync(new URL('../../src/binding.ts', import.meta.url), 'utf8');
-  const declared = /export interface NativeBinding \{\n(.*?)\n\}\n/s.exec(text)?.[1] ?? '';
-  const names = [...declared.matchAll(/^ {2}(\w+)[:(]/gm)].map((match) => match[1]);
+  const names = [
+    ...membersOf('NativeBinding', 'binding'),
+    ...membersOf('NativeSystem', 'binding-system'),
+    ...membersOf('NativeCaptureFunctions', 'binding-codec'),
+  ];
   t.ok(names.length >= 18, 'the declaration was found');
   t.strictSame(Object.keys(binding).sort(), names.sort());
 
