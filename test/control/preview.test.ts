@@ -327,14 +327,16 @@ t.test('property: the flows do what it said', async (t) => {
       for (const change of planned.before) make(rig.group, change);
       const preview = await rig.group.preview(...planned.asked);
       for (const change of planned.asked) make(rig.group, change);
-      const expected = new Map(
-        preview.flows?.moves.map(({ from, to, fate, flows }) => [`${from} ${to} ${fate}`, flows]),
-      );
+      const expected = new Map<string, number>();
       const happened = new Map<string, number>();
-      for (const flow of live) {
-        const key = outcome(flow, rig.say(flow));
-        happened.set(key, (happened.get(key) ?? 0) + 1);
+      const add = (to: Map<string, number>, key: string, flows: number) =>
+        to.set(key, (to.get(key) ?? 0) + flows);
+      for (const { from, to, fate, flows } of preview.flows?.moves ?? []) {
+        // An address that was registered again is another machine, which packets cannot tell apart.
+        const seen = from === to && fate === 'moves' ? 'stays' : fate;
+        add(expected, `${from} ${to} ${seen}`, flows);
       }
+      for (const flow of live) add(happened, outcome(flow, rig.say(flow)), 1);
       await rig.gateway.close();
       t.same(happened, expected);
       return t.passing();
