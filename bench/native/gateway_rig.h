@@ -47,6 +47,7 @@ struct GatewayRig {
     config.hash_key = {1, 2};
     config.cookie_key = {3, 4};
     config.flows_ipv4 = config.flows_ipv6 = capacity;
+    config.promotion = gateway::Promotion::ingress;  // one end speaks here, also of connections
     config.events = events;
     gateway = gateway::Gateway::create(config);
     gateway::EndpointSpec endpoint;
