@@ -3,6 +3,7 @@
  * `error.code`, not on `instanceof`: two copies of a package may be loaded, and messages may change.
  * `docs/errors.md` has a heading for each code; a test compares.
  */
+import { types } from 'node:util';
 
 /** The codes and what each of them means. */
 export const ERROR_CODES = Object.freeze({
@@ -21,6 +22,7 @@ export const ERROR_CODES = Object.freeze({
   ERR_GWLB_UNKNOWN_NAMESPACE: 'no such network namespace exists',
   ERR_GWLB_DEVICE: 'a network device cannot be made or used',
   ERR_GWLB_CLOSED: 'the object was closed before',
+  ERR_GWLB_OUT_OF_MEMORY: 'memory that was asked for is not to be had',
   ERR_GWLB_IN_USE: 'the target group belongs to a load balancer already',
   ERR_GWLB_CONFIG: 'the configuration file is wrong',
   ERR_GWLB_CAPTURE: 'the capture file cannot be read',
@@ -56,21 +58,31 @@ const SHOWN_MAX = 80;
 export function show(value: unknown): string {
   switch (typeof value) {
     case 'string': {
-      const text = JSON.stringify(value);
+      const text = JSON.stringify(value.slice(0, SHOWN_MAX));
+      return value.length + 2 > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
+    }
+    case 'bigint': {
+      const text = `${value}n`;
       return text.length > SHOWN_MAX ? `${text.slice(0, SHOWN_MAX)}…` : text;
     }
-    case 'bigint':
-      return `${value}n`;
     case 'function':
       return 'a function';
     case 'symbol':
       return 'a symbol';
     case 'object':
-      if (value === null) return 'null';
-      if (Array.isArray(value)) return `an array of ${value.length}`;
-      return value instanceof Date ? 'a Date' : 'an object';
+      return value === null ? 'null' : showObject(value);
     default:
       return String(value);
+  }
+}
+
+function showObject(value: object): string {
+  if (types.isDate(value)) return 'a Date';
+  if (types.isUint8Array(value)) return `a Uint8Array of ${value.length} bytes`;
+  try {
+    return Array.isArray(value) ? `an array of ${value.length}` : 'an object';
+  } catch {
+    return 'an object';
   }
 }
 
@@ -149,27 +161,42 @@ export function checkOneOf<T extends string | number>(
 }
 
 /**
- * Returns `value` if it is a plain object with no other keys than `keys`: a misspelled option is an
- * error, not a default.
+ * The options in `value`, read once, if it is an object with no other keys of its own than `keys`: a
+ * misspelled option is an error, not a default.
  */
 export function checkOptions<K extends string>(
   field: string,
   value: unknown,
   keys: readonly K[],
 ): Partial<Record<K, unknown>> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidArgument(field, 'an object', value);
-  }
-  for (const key of Object.keys(value)) {
-    if (!keys.includes(key as K)) {
-      throw new GatewayError(
-        'ERR_GWLB_INVALID_ARGUMENT',
-        `${field}.${key}: expected one of the options ${keys.join(', ')}, received an unknown option`,
-        { field: `${field}.${key}` },
-      );
+  const { known, unknown } = readObject(field, value, keys);
+  if (unknown === undefined) return known;
+  throw new GatewayError(
+    'ERR_GWLB_INVALID_ARGUMENT',
+    `${field}.${unknown}: expected one of the options ${keys.join(', ')}, received an unknown option`,
+    { field: `${field}.${unknown}` },
+  );
+}
+
+/** The values of `keys` in an object that have one, and a key of its own that is none of them. */
+function readObject<K extends string>(
+  field: string,
+  value: unknown,
+  keys: readonly K[],
+): { known: Partial<Record<K, unknown>>; unknown: string | undefined } {
+  const known: Partial<Record<K, unknown>> = {};
+  try {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw invalidArgument(field, 'an object', value);
     }
+    const unknown = Object.keys(value).find((key) => !keys.includes(key as K));
+    for (const key of keys) if (key in value) known[key] = (value as typeof known)[key];
+    return { known, unknown };
+  } catch (cause) {
+    if (cause instanceof GatewayError) throw cause;
+    const message = `${field}: expected an object, received one that throws when it is read`;
+    throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field, cause });
   }
-  return value as Partial<Record<K, unknown>>;
 }
 
 function alternatives(shown: readonly string[]): string {
@@ -230,6 +257,8 @@ function explainSystemError(
   about: ReturnType<typeof subject>,
 ): [GatewayErrorCode, string] | null {
   switch (errno) {
+    case 'ENOMEM':
+      return ['ERR_GWLB_OUT_OF_MEMORY', 'there is not so much memory: ask for less'];
     case 'EADDRINUSE':
       return [
         'ERR_GWLB_ADDRESS_IN_USE',

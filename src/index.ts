@@ -124,7 +124,7 @@ export {
   WORKERS_MAX,
   ZONES_MAX,
 } from './limits.js';
-export { formatEndpointId, parseEndpointId } from './packet/address.js';
+export { formatEndpointId, formatIpv4, parseEndpointId, parseIpv4 } from './packet/address.js';
 export { PacketBatch, type PacketBatchOptions } from './packet/batch.js';
 export {
   type CapturedFrame,

@@ -152,9 +152,9 @@ napi_value insert(const Napi::CallbackInfo& info, FlowTable& self) {
 }
 
 bool read_index(const Napi::CallbackInfo& info, FlowTable& self, uint32_t* index) {
-  if (!read_number(info.Env(), info[0], "index", 0, 0xffffffff, index)) return false;
+  if (!read_number(info.Env(), info[0], "position", 0, 0xffffffff, index)) return false;
   if (self.with([index](auto& table) { return table.occupied(*index); })) return true;
-  throw_range_error(info.Env(), "index: expected that of an entry, received " +
+  throw_range_error(info.Env(), "position: expected that of a flow, received " +
                                     std::to_string(*index) + ", which has none");
   return false;
 }

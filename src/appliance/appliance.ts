@@ -1,6 +1,7 @@
 /** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
 import { EventEmitter } from 'node:events';
 import { binding, type NativeApplianceEngine } from '../binding.js';
+import { native, wrongObject } from '../checks.js';
 import {
   checkBoolean,
   checkInteger,
@@ -263,7 +264,8 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
       throw invalidArgument('inspector', expected, inspector);
     }
     if (this.closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
-    this.#engine.setInspect(inspector !== null, filter.compiled());
+    const inspects = inspector !== null;
+    native(() => this.#engine.setInspect(inspects, filter.compiled()), 'keep verdicts on flows');
     this.#inspection.inspector = inspector ?? null;
     return this;
   }
@@ -392,9 +394,10 @@ function checkInspect(options: unknown): CaptureFilter {
 /** `options.filter` of an inspector. */
 export function checkFilter(value: unknown): CaptureFilter {
   const filter = value ?? ALL_PACKETS;
-  if (filter instanceof CaptureFilter) return filter;
+  if (CaptureFilter.is(filter)) return filter;
   if (typeof filter === 'string') return new CaptureFilter(filter);
-  throw invalidArgument('options.filter', 'an expression or a CaptureFilter', filter);
+  const expected = 'an expression or a CaptureFilter';
+  throw wrongObject('options.filter', 'CaptureFilter', filter, expected);
 }
 
 /** `options.limits` and `options.idleTimeout`, as native code takes them. */

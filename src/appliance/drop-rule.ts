@@ -1,6 +1,14 @@
 /** Rules by which an appliance drops packets without JavaScript, and their text form. */
 import type { NativeApplianceConfig } from '../binding.js';
-import { checkInteger, checkOptions, GatewayError, invalidArgument, show } from '../errors.js';
+import { checkArray } from '../checks.js';
+import {
+  checkInteger,
+  checkOptions,
+  checkString,
+  GatewayError,
+  invalidArgument,
+  show,
+} from '../errors.js';
 import { parseDecimal, parsePrefix } from '../packet/address.js';
 import { hasPorts, protocolName, protocolNumber } from '../packet/names.js';
 
@@ -13,6 +21,12 @@ export interface DropRule {
   /** Source or destination address, or a prefix: `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32`. */
   host?: string;
 }
+
+/** Rules of an appliance. */
+const RULES_MAX = 4096;
+
+/** Characters of a rule as text. */
+const TEXT_MAX = 1000;
 
 type NativeDropRule = NativeApplianceConfig['drop'][number];
 
@@ -42,8 +56,8 @@ function checkDropRule(field: string, rule: unknown): NativeDropRule {
 
 /** A list of them. */
 export function checkDropRules(field: string, rules: unknown): NativeDropRule[] {
-  if (!Array.isArray(rules)) throw invalidArgument(field, 'an array of rules', rules);
-  return rules.map((rule, i) => checkDropRule(`${field}[${i}]`, rule));
+  const given = checkArray(field, rules, 'an array of rules', RULES_MAX);
+  return given.map((rule, i) => checkDropRule(`${field}[${i}]`, rule));
 }
 
 interface Word {
@@ -69,7 +83,7 @@ function expectedAt(text: string, word: Word | undefined, expected: string): Gat
  * 1) of what it does not understand.
  */
 export function parseDropRule(text: string): DropRule {
-  if (typeof text !== 'string') throw invalidArgument('drop', 'a rule as text', text);
+  checkString('drop', text, { min: 0, max: TEXT_MAX, expected: 'a rule as text' });
   const words = [...text.matchAll(/\S+/g)].map((match): Word => {
     return { text: match[0], position: match.index + 1 };
   });

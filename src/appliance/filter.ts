@@ -1,11 +1,15 @@
 /** Capture filters, compiled for native code. */
 import { binding } from '../binding.js';
-import { GatewayError, invalidArgument } from '../errors.js';
+import { checkBytes, native } from '../checks.js';
+import { checkString, GatewayError } from '../errors.js';
 import { type Direction, type FilterTest, type FilterTree, parseFilter } from './filter-parser.js';
 
 /** As in native/appliance/filter.h. */
 const WORDS = 12;
 const TESTS_MAX = 1024;
+/** Characters of an expression. */
+const TEXT_MAX = 1_000_000;
+const EXPECTED = `an expression as text, at most ${TEXT_MAX} characters`;
 const ACCEPT = 0xffff;
 const REJECT = 0xfffe;
 const DIRECTIONS: Readonly<Record<Direction, number>> = {
@@ -105,17 +109,22 @@ export class CaptureFilter {
    * mark below it. An empty one matches everything.
    */
   constructor(text: string) {
-    if (typeof text !== 'string') throw invalidArgument('filter', 'an expression as text', text);
-    this.text = text;
+    this.text = checkString('filter', text, { min: 0, max: TEXT_MAX, expected: EXPECTED });
     this.#words = compile(parseFilter(text));
+  }
+
+  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
+  static is(value: unknown): value is CaptureFilter {
+    return typeof value === 'object' && value !== null && #words in value;
   }
 
   /** Whether a packet, from its IP header on, matches; not where the bytes are no IP packet. */
   matches(packet: Uint8Array): boolean {
-    if (!(packet instanceof Uint8Array)) throw invalidArgument('packet', 'a Uint8Array', packet);
-    return binding.matchFilter(this.#words, packet);
+    checkBytes('packet', packet);
+    return native(() => binding.matchFilter(this.#words, packet));
   }
 
+  /** The expression as given. */
   toString(): string {
     return this.text;
   }

@@ -22,7 +22,9 @@ export async function runPreview(
 function aboutArgument(error: unknown): unknown {
   if (!(error instanceof GatewayError) || error.field === undefined) return error;
   if (error.field.startsWith('--')) return error;
-  const field = error.field.replace(/^changes\[0\]\.(?:\w+(?:\[0\])?\.)?/, '');
+  const field = error.field
+    .replace(/^changes\[0\]\.(?:\w+(?:\[0\])?\.)?/, '')
+    .replace(/^(?:register|deregister|drainOver|fail|recover)(?:\[0\])?$/, 'target');
   return new GatewayError(error.code, `${field}: ${withoutField(error)}`, { field, cause: error });
 }
 

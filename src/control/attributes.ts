@@ -2,6 +2,7 @@
  * Target group attributes under their AWS names (`ModifyTargetGroupAttributes`), all of them text.
  * Which attribute maps to which option, and which exclude each other, is data here.
  */
+import { checkRecord } from '../checks.js';
 import { GatewayError, show } from '../errors.js';
 import {
   FAILOVER,
@@ -122,10 +123,8 @@ export function readAttributes(settings: AttributeSettings): TargetGroupAttribut
 }
 
 /** The settings after `changes`; attributes that are not named stay as they are. */
-export function changeAttributes(
-  settings: AttributeSettings,
-  changes: Readonly<Record<string, unknown>>,
-): AttributeSettings {
+export function changeAttributes(settings: AttributeSettings, given: unknown): AttributeSettings {
+  const changes = checkRecord('changes', given);
   for (const [key, value] of Object.entries(changes)) {
     checkAttribute(DEFINITIONS, 'a GENEVE target group', key, value);
   }

@@ -1,4 +1,5 @@
 /** The options of a target group: their meaning, ranges and defaults, and the checks of them. */
+import { checkRecord } from '../checks.js';
 import {
   checkBoolean,
   checkInteger,
@@ -167,7 +168,8 @@ const POLICY_KEYS = [
   'failOpen',
   'healthCheck',
 ] as const;
-const GROUP_KEYS = [
+/** What a group has for life. */
+const FIXED_KEYS = [
   'name',
   'port',
   'inner',
@@ -176,8 +178,8 @@ const GROUP_KEYS = [
   'optionClass',
   'stickiness',
   'scope',
-  ...POLICY_KEYS,
 ] as const;
+const GROUP_KEYS = [...FIXED_KEYS, ...POLICY_KEYS] as const;
 const TARGET_KEYS = ['address', 'port', 'zone', 'weight'] as const;
 
 /** All options of a group, checked. `field` is what messages call the object. */
@@ -228,7 +230,21 @@ export function checkCombination(settings: Settings, field = 'targetGroup'): voi
 
 /** The options that `TargetGroup.update` takes; those that are absent are absent in the answer. */
 export function checkPolicyChange(options: unknown, field = 'targetGroup'): Partial<Policy> {
+  const keys = Object.keys(checkRecord(field, options));
+  const fixed = keys.find((key) => FIXED_KEYS.includes(key as (typeof FIXED_KEYS)[number]));
+  if (fixed !== undefined) throw fixedOption(fixed, field);
   return checkPolicy(checkOptions(field, options, POLICY_KEYS), field);
+}
+
+function fixedOption(key: string, field: string): GatewayError {
+  const way =
+    key === 'stickiness'
+      ? 'as long as no load balancer uses the group, modifyAttributes can change it'
+      : 'make another group for that';
+  const message =
+    `${field}.${key}: expected one of the options that can change (${POLICY_KEYS.join(', ')}), ` +
+    `received one that is set when the group is made: ${way}`;
+  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field: `${field}.${key}` });
 }
 
 function checkPolicy(

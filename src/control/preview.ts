@@ -9,7 +9,8 @@ import {
   type NativeTargets,
   type NativeTargetTable,
 } from '../binding.js';
-import { checkInteger, GatewayError, invalidArgument, show } from '../errors.js';
+import { checkArray, checkRecord } from '../checks.js';
+import { checkInteger, checkOptions, GatewayError, show, withoutField } from '../errors.js';
 import { WEIGHT_MAX } from '../limits.js';
 import type { TargetGroupHost } from './events.js';
 import {
@@ -117,6 +118,8 @@ export interface PreviewContext {
 
 /** Places of the flow table that are looked at in one go: half a millisecond of a worker. */
 const POSITIONS = 16_384;
+/** Targets of one change. */
+const LIST_MAX = 65_536;
 const NO_TARGET = 0xffff;
 const FATES = ['stays', 'moves', 'reset', 'no_target'] as const;
 
@@ -141,7 +144,12 @@ export class Preview {
   /** Makes one more change; throws what is wrong with it, naming `field`. */
   apply(change: TargetGroupChange, field: string): void {
     const [kind, value] = checkChange(change, field);
-    this.#told.push(CHANGES[kind](this, value, `${field}.${kind}`));
+    const at = `${field}.${kind}`;
+    try {
+      this.#told.push(CHANGES[kind](this, value, at));
+    } catch (error) {
+      throw error instanceof GatewayError ? errorAt(error, at) : error;
+    }
     // Each change reaches the data plane by itself.
     this.#settle(this.#after);
   }
@@ -179,45 +187,54 @@ export class Preview {
     return `register ${targets.map(({ id }) => id).join(', ')}`;
   }
 
-  deregister(references: readonly TargetReference[]): string {
-    return this.#named('deregister', references, (records) => {
+  deregister(references: TargetReference[], field: string): string {
+    return this.#named('deregister', references, field, (records) => {
       this.#after.deregister(records, this.#context.now);
     });
   }
 
-  drainOver(references: readonly TargetReference[]): string {
-    return this.#named('deregister, delay over:', references, (records) => {
+  drainOver(references: TargetReference[], field: string): string {
+    return this.#named('deregister, delay over:', references, field, (records) => {
       const { host, now } = this.#context;
       this.#after.expire(records, now, (slot) => host?.flowsActive(slot) ?? 0);
     });
   }
 
-  setHealth(references: readonly TargetReference[], state: 'healthy' | 'unhealthy'): string {
-    return this.#named(`${state}:`, references, (records) => {
+  setHealth(references: TargetReference[], field: string, state: 'healthy' | 'unhealthy'): string {
+    return this.#named(`${state}:`, references, field, (records) => {
       for (const record of records) this.#setHealth(record, state);
     });
   }
 
-  weigh(target: TargetReference, weight: number): string {
-    return this.#named(`weight ${weight}:`, [target], ([record]) => {
+  weigh(target: TargetReference, field: string, weight: number): string {
+    return this.#named(`weight ${weight}:`, [target], field, ([record]) => {
       this.#after.adjust(record, weight, record.zone, this.#context.now);
     });
   }
 
   update(policy: unknown, field: string): string {
-    const settings = { ...this.#settings, ...checkPolicyChange(policy, field) };
+    const changes = checkPolicyChange(policy, field);
+    const settings = { ...this.#settings, ...changes };
     checkCombination(settings, field);
     this.#settings = settings;
     this.#after.setPolicy(registryPolicy(settings), false, this.#context.now);
-    return `update ${Object.keys(policy as object).join(', ')}`;
+    return `update ${Object.keys(changes).join(', ')}`;
   }
 
   #named(
     what: string,
-    references: readonly TargetReference[],
+    references: TargetReference[],
+    field: string,
     change: (records: TargetRecord[]) => void,
   ): string {
-    const records = references.map((reference) => this.#after.get(reference));
+    const records = references.map((reference, i) => {
+      try {
+        return this.#after.get(reference);
+      } catch (error) {
+        const at = references.length > 1 ? `${field}[${i}]` : field;
+        throw error instanceof GatewayError ? errorAt(error, at) : error;
+      }
+    });
     change(records);
     return `${what} ${records.map(({ id }) => id).join(', ')}`;
   }
@@ -327,25 +344,23 @@ type Kind = TargetGroupChange extends infer C ? (C extends C ? keyof C : never) 
 
 /** One entry for each kind of change: makes it, and says it. */
 const CHANGES: Record<Kind, (preview: Preview, value: unknown, field: string) => string> = {
-  register: (preview, value, field) => preview.register(list(value) as TargetSpec[], field),
-  deregister: (preview, value) => preview.deregister(list(value) as TargetReference[]),
-  drainOver: (preview, value) => preview.drainOver(list(value) as TargetReference[]),
-  fail: (preview, value) => preview.setHealth(list(value) as TargetReference[], 'unhealthy'),
-  recover: (preview, value) => preview.setHealth(list(value) as TargetReference[], 'healthy'),
+  register: (preview, value, field) => preview.register(list(value, field), field),
+  deregister: (preview, value, field) => preview.deregister(list(value, field), field),
+  drainOver: (preview, value, field) => preview.drainOver(list(value, field), field),
+  fail: (preview, value, field) => preview.setHealth(list(value, field), field, 'unhealthy'),
+  recover: (preview, value, field) => preview.setHealth(list(value, field), field, 'healthy'),
   weight: (preview, value, field) => {
-    if (typeof value !== 'object' || value === null) {
-      throw invalidArgument(field, 'an object with target and weight', value);
-    }
-    const { target, weight } = value as Record<string, unknown>;
+    const { target, weight } = checkOptions(field, value, ['target', 'weight']);
     const checked = checkInteger(`${field}.weight`, weight, 0, WEIGHT_MAX);
-    return preview.weigh(target as TargetReference, checked);
+    return preview.weigh(target as TargetReference, `${field}.target`, checked);
   },
   update: (preview, value, field) => preview.update(value, field),
 };
 const KINDS = Object.keys(CHANGES) as Kind[];
 
 function checkChange(change: unknown, field: string): [Kind, unknown] {
-  const keys = typeof change === 'object' && change !== null ? Object.keys(change) : [];
+  const given = typeof change === 'object' && change !== null ? checkRecord(field, change) : {};
+  const keys = Object.keys(given);
   const [kind] = KINDS.filter((known) => keys.includes(known));
   if (!kind || keys.length !== 1) {
     const received = keys.length > 0 ? `one with ${keys.join(', ')}` : show(change);
@@ -353,11 +368,26 @@ function checkChange(change: unknown, field: string): [Kind, unknown] {
     const message = `${field}: expected ${expected}, received ${received}`;
     throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field });
   }
-  return [kind, (change as Record<string, unknown>)[kind]];
+  return [kind, given[kind]];
 }
 
-function list(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [value];
+/** One or several of what a change is about; the elements are checked later. */
+function list<T>(value: unknown, field: string): T[] {
+  let several: boolean;
+  try {
+    several = Array.isArray(value);
+  } catch {
+    several = true;
+  }
+  return (several ? checkArray(field, value, 'an array', LIST_MAX) : [value]) as T[];
+}
+
+/** The same error about its place among the changes. */
+function errorAt(error: GatewayError, at: string): GatewayError {
+  const { field = '', code } = error;
+  if (field.startsWith(at)) return error;
+  const place = `${at}${/^targets(\[\d+\].*)$/.exec(field)?.[1] ?? ''}`;
+  return new GatewayError(code, `${place}: ${withoutField(error)}`, { field: place, cause: error });
 }
 
 /** As if a load balancer used the group, and every target that nobody spoke ill of were well. */

@@ -14,7 +14,8 @@
  * to it meanwhile. With TCP reset such a target's flows are answered with a RST, likewise
  * only while its pool has a healthy target.
  */
-import { GatewayError, invalidArgument } from '../errors.js';
+import { wrongObject } from '../checks.js';
+import { GatewayError, invalidArgument, show } from '../errors.js';
 import type {
   FailedProbe,
   Health,
@@ -104,9 +105,10 @@ export class Registry {
   }
 
   find(reference: TargetReference): TargetRecord | null {
-    const id = reference instanceof Target ? reference.id : reference;
+    const id = Target.is(reference) ? reference.id : reference;
     if (typeof id !== 'string') {
-      throw invalidArgument('target', 'a target or its id such as "10.0.1.10:6081"', reference);
+      const expected = 'a target or its id such as "10.0.1.10:6081"';
+      throw wrongObject('target', 'Target', reference, expected);
     }
     const record = this.#records.get(id);
     if (record) return record.phase === 'gone' ? null : record;
@@ -119,10 +121,10 @@ export class Registry {
   get(reference: TargetReference): TargetRecord {
     const record = this.find(reference);
     if (record) return record;
-    const id = reference instanceof Target ? reference.id : reference;
+    const id = Target.is(reference) ? reference.id : reference;
     throw new GatewayError(
       'ERR_GWLB_UNKNOWN_TARGET',
-      `target: expected a registered target, received "${id}"`,
+      `target: expected a registered target, received ${show(id)}`,
       { field: 'target' },
     );
   }

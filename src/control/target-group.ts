@@ -1,17 +1,13 @@
 /** A fleet of appliances: who belongs to it, how they are, and what may change about them. */
-import { EventEmitter } from 'node:events';
 import type { NativeTargets } from '../binding.js';
+import { checkArray } from '../checks.js';
 import { checkInteger, checkOneOf, checkString, GatewayError, invalidArgument } from '../errors.js';
 import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
-import { changeAttributes, readAttributes, type TargetGroupAttributes } from './attributes.js';
-import type { TargetGroupEvents, TargetGroupHost } from './events.js';
+import { changeAttributes, type TargetGroupAttributes } from './attributes.js';
+import type { TargetGroupHost } from './events.js';
+import { GroupSettings } from './group-settings.js';
 import type { ProbeResult } from './health.js';
-import {
-  checkProbes,
-  type HealthCheck,
-  type HealthCheckValues,
-  sameCheck,
-} from './health-options.js';
+import { checkProbes, type HealthCheck, sameCheck } from './health-options.js';
 import {
   type CheckedTarget,
   checkCombination,
@@ -19,13 +15,10 @@ import {
   checkPolicyChange,
   checkTarget,
   checkTargetGroup,
-  type Failover,
   type Settings,
-  type Stickiness,
   type TargetGroupOptions,
   type TargetGroupPolicy,
   type TargetSpec,
-  type TargetTcpReset,
 } from './options.js';
 import { Preview, type TargetGroupChange, type TargetGroupPreview } from './preview.js';
 import { Prober, type ProberEvents, type Runtime, SYSTEM_RUNTIME } from './prober.js';
@@ -33,6 +26,9 @@ import { Registry, type TargetReference } from './registry.js';
 import { type RegistryEvent, registryPolicy } from './registry-types.js';
 import { snapshotOf, type ZoneIndex } from './snapshot.js';
 import type { Target, TargetRecord } from './target.js';
+
+/** Far above what a group has room for, which is another error. */
+const SPECS_MAX = 65_536;
 
 /**
  * The targets of one load balancer. Until a load balancer uses the group, targets are `unused` and
@@ -45,10 +41,9 @@ import type { Target, TargetRecord } from './target.js';
  *
  * Timers do not keep the process alive; a check that is connecting may, until its timeout.
  */
-export class TargetGroup extends EventEmitter<TargetGroupEvents> {
+export class TargetGroup extends GroupSettings {
   readonly #runtime: Runtime;
   readonly #registry: Registry;
-  #settings: Settings;
   #host: TargetGroupHost | null = null;
   #prober: Prober | null = null;
   #zones: ZoneIndex | null = null;
@@ -64,81 +59,20 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   /** @internal With clock, timers and checks of another kind: for simulations. */
   constructor(options?: TargetGroupOptions, runtime?: Runtime);
   constructor(options: TargetGroupOptions = {}, runtime: Runtime = SYSTEM_RUNTIME) {
-    super();
-    this.#settings = checkTargetGroup(options);
+    super(checkTargetGroup(options));
     this.#runtime = runtime;
     const limits = { targets: TARGETS_MAX, zones: ZONES_MAX };
-    this.#registry = new Registry(registryPolicy(this.#settings), limits);
+    this.#registry = new Registry(registryPolicy(this.settings), limits);
   }
 
-  get name(): string {
-    return this.#settings.name;
-  }
-
-  get port(): number {
-    return this.#settings.port;
-  }
-
-  get inner(): 'ip' | 'ethernet' {
-    return this.#settings.inner;
-  }
-
-  get sourceMac(): string | null {
-    return this.#settings.sourceMac;
-  }
-
-  get destinationMac(): string | null {
-    return this.#settings.destinationMac;
-  }
-
-  get optionClass(): number {
-    return this.#settings.optionClass;
-  }
-
-  get stickiness(): Stickiness {
-    return this.#settings.stickiness;
-  }
-
-  get scope(): 'endpoint' | 'gateway' {
-    return this.#settings.scope;
-  }
-
-  get failover(): Failover {
-    return this.#settings.failover;
-  }
-
-  get sendTcpReset(): Required<TargetTcpReset> {
-    return this.#settings.sendTcpReset;
-  }
-
-  get deregistrationDelaySeconds(): number {
-    return this.#settings.deregistrationDelaySeconds;
-  }
-
-  get slowStartSeconds(): number {
-    return this.#settings.slowStartSeconds;
-  }
-
-  get failOpen(): boolean {
-    return this.#settings.failOpen;
-  }
-
-  /** Every health check option with its value (those of GENEVE only with it), or false. */
-  get healthCheck(): HealthCheckValues | false {
-    const check = this.#settings.healthCheck;
-    if (!check) return false;
-    const { source, destination, ...rest } = { ...check, matcher: check.matcher.text };
-    return check.protocol === 'GENEVE' ? { ...rest, source, destination } : rest;
+  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
+  static is(value: unknown): value is TargetGroup {
+    return typeof value === 'object' && value !== null && #registry in value;
   }
 
   /** A load balancer uses the group. */
   get inUse(): boolean {
     return this.#host !== null;
-  }
-
-  /** Attributes under their AWS names. */
-  get attributes(): TargetGroupAttributes {
-    return readAttributes(this.#settings);
   }
 
   /**
@@ -147,7 +81,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
    */
   modifyAttributes(changes: TargetGroupAttributes): void {
     this.#checkOpen();
-    const changed = changeAttributes(this.#settings, changes);
+    const changed = changeAttributes(this.settings, changes);
     if (this.#host && changed.stickiness !== this.stickiness) {
       throw new GatewayError(
         'ERR_GWLB_ATTRIBUTES',
@@ -188,9 +122,9 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
    */
   setTargets(targets: readonly TargetSpec[]): Target[] {
     this.#checkOpen();
-    if (!Array.isArray(targets)) throw invalidArgument('targets', 'an array', targets);
+    const given = checkArray('targets', targets, 'an array', SPECS_MAX);
     const now = this.#runtime.now();
-    const checked = this.#checkTargets(targets);
+    const checked = this.#checkTargets(given);
     const wanted = new Map(checked.map((target) => [target.id, target]));
     checkDistinct(checked);
     const active = this.#registry.targets().filter((record) => record.phase === 'active');
@@ -248,7 +182,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     const record = this.#registry.get(target);
     checkOneOf('state', state, ['healthy', 'unhealthy']);
     if (description !== undefined) checkString('description', description, { max: 200 });
-    if (this.#settings.healthCheck) {
+    if (this.settings.healthCheck) {
       throw invalidArgument('healthCheck', 'false for setHealth', this.healthCheck);
     }
     this.#apply(this.#registry.setHealth(record, state, description, this.#runtime.now()));
@@ -278,7 +212,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
     this.#checkOpen();
     const preview = new Preview({
       registry: this.#registry,
-      settings: this.#settings,
+      settings: this.settings,
       zones: this.#zones,
       crossZone: this.#crossZone,
       host: this.#host,
@@ -303,7 +237,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
           'health belong to one; received one in use',
       );
     }
-    checkProbes(this.#settings.healthCheck, host.sendProbe !== undefined);
+    checkProbes(this.settings.healthCheck, host.sendProbe !== undefined);
     this.#host = host;
     this.#apply(this.#registry.attach(this.#runtime.now()));
   }
@@ -367,15 +301,15 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   #change(changes: Partial<Settings>): void {
-    const before = this.#settings;
+    const before = this.settings;
     const after = Object.freeze({ ...before, ...changes });
     checkCombination(after);
     if (this.#host) checkProbes(after.healthCheck, this.#host.sendProbe !== undefined);
-    this.#settings = after;
-    const otherChecks = !sameCheck(before.healthCheck, this.#settings.healthCheck);
-    const policy = registryPolicy(this.#settings);
+    this.settings = after;
+    const otherChecks = !sameCheck(before.healthCheck, this.settings.healthCheck);
+    const policy = registryPolicy(this.settings);
     const events = this.#registry.setPolicy(policy, otherChecks, this.#runtime.now());
-    const { healthCheck } = this.#settings;
+    const { healthCheck } = this.settings;
     if (otherChecks && healthCheck) this.#prober?.configure(healthCheck);
     this.#apply(events, otherChecks || before.failOpen !== this.failOpen);
   }
@@ -397,7 +331,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   #syncChecks(): void {
-    const { healthCheck } = this.#settings;
+    const { healthCheck } = this.settings;
     if (!this.#host || !healthCheck) {
       this.#prober?.close();
       this.#prober = null;
@@ -412,7 +346,7 @@ export class TargetGroup extends EventEmitter<TargetGroupEvents> {
   }
 
   #newProber(check: HealthCheck, host: TargetGroupHost): Prober {
-    const rule = () => this.#settings.healthCheck || check;
+    const rule = () => this.settings.healthCheck || check;
     const record = (id: string) => this.#registry.find(id);
     const tell = (target: Target, result: ProbeResult, durationMs: number) => {
       const { ok, detail } = result;

@@ -96,6 +96,11 @@ export class Target {
     this.#record = record;
   }
 
+  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
+  static is(value: unknown): value is Target {
+    return typeof value === 'object' && value !== null && #record in value;
+  }
+
   /** @internal For the registry. */
   static of(record: TargetRecord): Target {
     return new Target(PRIVATE, record);

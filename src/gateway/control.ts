@@ -7,6 +7,7 @@ import type {
   NativeGatewayEngine,
   NativeTargets,
 } from '../binding.js';
+import { native as callNative, wrongObject } from '../checks.js';
 import { SlotAllocator } from '../control/slots.js';
 import { ZoneIndex } from '../control/snapshot.js';
 import type { Target } from '../control/target.js';
@@ -26,7 +27,7 @@ import {
   tooManyEndpoints,
 } from './endpoint.js';
 import { type Explanation, explanationOf } from './explain.js';
-import { type Ask, askElsewhere, askFlow } from './explain-ask.js';
+import { type Ask, askElsewhere, askFlow, checkFlow } from './explain-ask.js';
 import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
 import {
   changeListenerAttributes,
@@ -305,11 +306,13 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.checkOpen();
     const given = checkOptions('options', options, ['endpoint']);
     const endpoint = this.#endpointFor(given.endpoint);
-    const ask: Ask = (packet, index) => this.#native.explain(packet, index, this.nowMs());
+    const asked = checkFlow(flow);
+    const ask: Ask = (packet, index) =>
+      callNative(() => this.#native.explain(packet, index, this.nowMs()));
     const one = this.targetGroup.scope === 'gateway';
-    return explanationOf(askFlow(ask, flow, endpoint.index), {
+    return explanationOf(askFlow(ask, asked, endpoint.index), {
       endpoint,
-      elsewhere: one ? [] : askElsewhere(ask, flow, this.endpoints(), endpoint),
+      elsewhere: one ? [] : askElsewhere(ask, asked, this.endpoints(), endpoint),
       targetGroup: this.targetGroup,
       crossZone: this.crossZone,
       onIdleTimeout: this.#resetOnIdle,
@@ -331,8 +334,10 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
 
   /** @internal The endpoint that is meant; throws `ERR_GWLB_UNKNOWN_ENDPOINT`. */
   protected findEndpoint(field: string, reference: unknown): Endpoint {
-    const id = reference instanceof Endpoint ? reference.id : reference;
-    if (typeof id !== 'string') throw invalidArgument(field, 'an Endpoint or its id', reference);
+    const id = Endpoint.is(reference) ? reference.id : reference;
+    if (typeof id !== 'string') {
+      throw wrongObject(field, 'Endpoint', reference, 'an Endpoint or its id');
+    }
     const endpoint = this.#endpoints.get(id);
     if (endpoint && (typeof reference === 'string' || endpoint === reference)) return endpoint;
     throw new GatewayError(

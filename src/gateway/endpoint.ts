@@ -44,6 +44,8 @@ export class Endpoint {
   /** The peer, for kind `geneve`. */
   readonly peer: EndpointPeer | null;
 
+  readonly #made = true;
+
   private constructor(key: symbol, fields: EndpointFields) {
     if (key !== PRIVATE) throw invalidArgument('Endpoint', 'a call of createEndpoint', key);
     this.id = fields.id;
@@ -55,6 +57,11 @@ export class Endpoint {
     this.netns = fields.netns;
     this.peer = fields.peer;
     Object.freeze(this);
+  }
+
+  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
+  static is(value: unknown): value is Endpoint {
+    return typeof value === 'object' && value !== null && #made in value;
   }
 
   /** @internal For gateways. */

@@ -1,6 +1,8 @@
 /** What native code is asked for an explanation: packets of a flow, as by one endpoint or another. */
+import { types } from 'node:util';
 import type { NativeExplanation } from '../binding.js';
-import { type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
+import { checkBytes } from '../checks.js';
+import { checkTuple, type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
 import type { Endpoint } from './endpoint.js';
 
 /** Explains a packet by the endpoint with this index. */
@@ -8,6 +10,11 @@ export type Ask = (packet: Uint8Array, endpoint: number) => NativeExplanation;
 
 /** Endpoints that are looked at for a flow that entered by another one than was asked about. */
 const ELSEWHERE_MAX = 256;
+
+/** What is asked about, read once. */
+export function checkFlow(flow: unknown): FlowTuple | Uint8Array {
+  return types.isUint8Array(flow) ? checkBytes('flow', flow) : checkTuple(flow);
+}
 
 /** For the tuple of a TCP connection that is there its next packet, else the SYN that would open it. */
 export function askFlow(ask: Ask, flow: FlowTuple | Uint8Array, index: number): NativeExplanation {

@@ -1,5 +1,6 @@
 /** The gateway's data plane for programs that have their own packet I/O. */
 import { binding, type NativeGateway } from '../binding.js';
+import { native, nativeError, wrongObject } from '../checks.js';
 import {
   checkBoolean,
   checkInteger,
@@ -69,9 +70,12 @@ export class Gateway extends GatewayControl {
       given.address === undefined ? 0 : checkGatewayAddress('options.address', given.address);
     const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
     const settings = checkBase('options', given, address, port);
-    const native = new binding.Gateway({ ...settings.config, outerHeaders });
-    super(settings, native, [native.counters], '', null);
-    this.#native = native;
+    const core = native(
+      () => new binding.Gateway({ ...settings.config, outerHeaders }),
+      'make the flow tables',
+    );
+    super(settings, core, [core.counters], '', null);
+    this.#native = core;
     this.outerHeaders = outerHeaders;
     const { sourcePortBase: base, sourcePortCount: count } = settings.config;
     this.sourcePorts = { base, count };
@@ -115,7 +119,13 @@ export class Gateway extends GatewayControl {
     this.checkOpen();
     checkBatch(batch);
     const index = endpoint === null ? NO_ENDPOINT : this.findEndpoint('endpoint', endpoint).index;
-    this.#native.toTargets(batch.native.id, batch.count, index, this.#advance(now));
+    const time = this.#checkTime(now);
+    try {
+      this.#native.toTargets(batch.native.id, batch.count, index, time);
+    } catch (error) {
+      throw nativeError(error);
+    }
+    this.#advance(time);
   }
 
   /**
@@ -127,7 +137,9 @@ export class Gateway extends GatewayControl {
   takeHeld(batch: PacketBatch, now: number = performance.now()): number {
     this.checkOpen();
     checkBatch(batch);
-    const count = this.#native.takeHeld(batch.native.id, this.#advance(now));
+    const time = this.#checkTime(now);
+    const count = native(() => this.#native.takeHeld(batch.native.id, time));
+    this.#advance(time);
     batch.filled(count);
     return count;
   }
@@ -143,7 +155,13 @@ export class Gateway extends GatewayControl {
   fromTargets(batch: PacketBatch, now: number = performance.now()): void {
     this.checkOpen();
     checkBatch(batch);
-    this.#native.fromTargets(batch.native.id, batch.count, this.#advance(now));
+    const time = this.#checkTime(now);
+    try {
+      this.#native.fromTargets(batch.native.id, batch.count, time);
+    } catch (error) {
+      throw nativeError(error);
+    }
+    this.#advance(time);
   }
 
   /**
@@ -154,7 +172,9 @@ export class Gateway extends GatewayControl {
   sweep(now: number = performance.now(), positions = 65_536): number {
     this.checkOpen();
     checkInteger('positions', positions, 1, 0xffffffff);
-    const ended = this.#native.sweep(this.#advance(now), positions);
+    const time = this.#checkTime(now);
+    const ended = native(() => this.#native.sweep(time, positions));
+    this.#advance(time);
     this.flushEvents();
     return ended;
   }
@@ -171,6 +191,8 @@ export class Gateway extends GatewayControl {
 
   /** The outer UDP port to send packet i of a batch from. */
   sourcePort(batch: PacketBatch, i: number): number {
+    checkBatch(batch);
+    checkInteger('i', i, 0, batch.capacity - 1);
     return this.sourcePorts.base + (batch.sourcePort[i] % this.sourcePorts.count);
   }
 
@@ -205,7 +227,7 @@ export class Gateway extends GatewayControl {
     return this.#offsetMs;
   }
 
-  #advance(now: number): number {
+  #checkTime(now: number): number {
     const time = checkNow(now);
     if (this.#lastNow !== null && time < this.#lastNow) {
       throw new GatewayError(
@@ -214,12 +236,17 @@ export class Gateway extends GatewayControl {
         { field: 'now' },
       );
     }
+    return time;
+  }
+
+  /** What was asked for at this time was done. */
+  #advance(time: number): void {
     this.#lastNow = time;
     if (this.tellsFlows) this.#offsetMs = Date.now() - time;
-    return time;
   }
 }
 
 function checkBatch(batch: unknown): void {
-  if (!(batch instanceof PacketBatch)) throw invalidArgument('batch', 'a PacketBatch', batch);
+  if (!PacketBatch.is(batch)) throw wrongObject('batch', 'PacketBatch', batch);
+  batch.checkHere();
 }

@@ -1,4 +1,5 @@
 /** Listener attributes under their AWS names (`ModifyListenerAttributes`), all of them text. */
+import { checkRecord } from '../checks.js';
 import { type AttributeDefinition, checkAttribute } from '../control/attributes.js';
 
 /** The attributes of a gateway's one listener. */
@@ -38,9 +39,8 @@ export function readListenerAttributes(settings: ListenerSettings): ListenerAttr
 }
 
 /** The settings that `changes` names; throws `ERR_GWLB_ATTRIBUTES`. */
-export function changeListenerAttributes(
-  changes: Partial<ListenerAttributes>,
-): Partial<ListenerSettings> {
+export function changeListenerAttributes(given: unknown): Partial<ListenerSettings> {
+  const changes = checkRecord('changes', given);
   for (const [key, value] of Object.entries(changes)) {
     checkAttribute(DEFINITIONS, 'a listener', key, value);
   }

@@ -1,6 +1,7 @@
 /** The options that an embedded gateway and a listening one share: meaning, ranges, defaults. */
 import { randomBytes } from 'node:crypto';
 import type { NativeGatewayConfig } from '../binding.js';
+import { wrongObject } from '../checks.js';
 import { TargetGroup } from '../control/target-group.js';
 import {
   checkBoolean,
@@ -171,9 +172,7 @@ export function checkBase(
   port: number,
 ): BaseSettings {
   const { targetGroup: group } = given;
-  if (!(group instanceof TargetGroup)) {
-    throw invalidArgument(`${field}.targetGroup`, 'a TargetGroup', group);
-  }
+  if (!TargetGroup.is(group)) throw wrongObject(`${field}.targetGroup`, 'TargetGroup', group);
   const idle = checkIdleTimeout(`${field}.idleTimeout`, given.idleTimeout ?? {}, group);
   const limits = checkLimits(`${field}.limits`, given.limits ?? {});
   const sourcePorts = checkSourcePorts(`${field}.sourcePorts`, given.sourcePorts ?? {});

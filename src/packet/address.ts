@@ -4,6 +4,7 @@
  * in its own error; `format…` functions give the one canonical text.
  */
 import { isIPv4, isIPv6 } from 'node:net';
+import { checkInteger, invalidArgument } from '../errors.js';
 
 /** An address as bytes, with its IP version. */
 export interface IpAddress {
@@ -37,8 +38,18 @@ export function isUnicastIpv4(address: number): boolean {
   return first !== 0 && first < 224;
 }
 
-/** Unsigned 32-bit number in host order to dotted text. */
+/** An IPv4 address as a number or as text, as a number. */
+export function checkIpv4(field: string, value: unknown): number {
+  if (typeof value === 'number') return checkInteger(field, value, 0, 0xffffffff);
+  const address = parseIpv4(value);
+  if (address !== null) return address;
+  const expected = 'an IPv4 address as text ("10.0.1.10") or as a number in host order';
+  throw invalidArgument(field, expected, value);
+}
+
+/** Unsigned 32-bit number in host order to dotted text. Throws where it is none. */
 export function formatIpv4(address: number): string {
+  checkInteger('address', address, 0, 0xffffffff);
   return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
@@ -193,5 +204,8 @@ export function parseEndpointId(text: unknown): bigint | null {
  * told from a small number and is printed long too.
  */
 export function formatEndpointId(id: bigint): string {
+  if (typeof id !== 'bigint' || BigInt.asUintN(64, id) !== id) {
+    throw invalidArgument('id', 'a bigint of 64 bits', id);
+  }
   return `vpce-${id.toString(16).padStart(17, '0')}`;
 }

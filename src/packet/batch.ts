@@ -1,14 +1,10 @@
 /** Batches of packets: native memory, seen from JavaScript through typed arrays. */
 import { binding } from '../binding.js';
 import type { BatchField, NativeBatch, NativePacketBatch } from '../binding-codec.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-} from '../errors.js';
+import { checkBytesToCopy, native } from '../checks.js';
+import { checkBoolean, checkInteger, checkOptions, GatewayError, outOfRange } from '../errors.js';
 import { BATCH_PACKETS_MAX, SLOT_STRIDE_JUMBO, SLOT_STRIDE_STANDARD } from '../limits.js';
+import { checkIpv4 } from './address.js';
 import { type BatchView, Packet } from './packet.js';
 
 /** An iterator that hands out one object again and again: a loop over a batch makes no garbage. */
@@ -88,6 +84,7 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
 
   /** @internal */
   readonly native: NativeBatch;
+  readonly #memory: Uint8Array;
   #cursor: P | null = null;
 
   protected constructor(native: NativeBatch) {
@@ -99,6 +96,7 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
       capacity,
     ];
     this.block = new Uint8Array(block);
+    this.#memory = this.block;
     this.offset = new Uint32Array(...at('offset'));
     this.length = new Uint32Array(...at('length'));
     this.address = new Uint32Array(...at('address'));
@@ -122,9 +120,23 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
   /** Packets in the batch: positions 0 to count - 1. */
   abstract get count(): number;
 
+  /** @internal Throws where its memory was moved out of it (`ArrayBuffer.prototype.transfer`). */
+  checkHere(): void {
+    // Another thread may have it, and change it while native code reads it.
+    if (this.#memory.length !== 0) return;
+    throw new GatewayError(
+      'ERR_GWLB_INVALID_ARGUMENT',
+      'batch: expected one that has its memory, received one whose block was transferred',
+      { field: 'batch' },
+    );
+  }
+
   /** A view of packet i's bytes; valid until the batch is filled again. */
   bytes(i: number): Uint8Array {
-    const at = this.offset[checkInteger('i', i, 0, this.count - 1)];
+    const { count } = this;
+    if (count === 0) throw outOfRange('i', 'a packet of the batch, which has none', i);
+    const at = this.offset[checkInteger('i', i, 0, count - 1)];
+    this.checkHere();
     return this.block.subarray(at, at + this.length[i]);
   }
 
@@ -175,36 +187,48 @@ export class PacketBatch extends Batch<Packet> {
     ]);
     const capacity = checkInteger('options.packets', packets, 1, BATCH_PACKETS_MAX);
     const stride = checkBoolean('options.jumbo', jumbo) ? SLOT_STRIDE_JUMBO : SLOT_STRIDE_STANDARD;
-    super(new binding.PacketBatch(capacity, stride));
+    super(native(() => new binding.PacketBatch(capacity, stride), 'make a batch'));
     this.packetBytesMax = stride - this.native.headroom;
+  }
+
+  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
+  static is(value: unknown): value is PacketBatch {
+    return typeof value === 'object' && value !== null && #count in value;
   }
 
   /**
    * Copies a packet into the next free place and returns its position. `address` is the outer IPv4
-   * source (host order) of a datagram that came from a target; packets of an endpoint need none.
-   * Throws `ERR_GWLB_OUT_OF_RANGE` where the batch is full or the packet too large.
+   * source of a datagram that came from a target, as text or as a number in host order; packets of an
+   * endpoint need none. Throws `ERR_GWLB_OUT_OF_RANGE` where the batch is full or the packet too large.
    */
-  add(bytes: Uint8Array, address = 0): number {
-    if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', 'a Uint8Array', bytes);
-    const i = this.reserve(bytes.length);
+  add(bytes: Uint8Array, address: string | number = 0): number {
+    const length = checkBytesToCopy('bytes', bytes);
+    const peer = checkIpv4('address', address);
+    const i = this.#take(length);
     this.block.set(bytes, this.offset[i]);
-    this.address[i] = address;
+    this.address[i] = peer;
     return i;
   }
 
   /**
    * Takes the next free place for a packet of `length` bytes, to be written through `bytes(i)`, and
-   * returns its position. The bytes are what was there before.
+   * returns its position. The bytes are what was there before. Throws as `add` does.
    */
   reserve(length: number): number {
-    const i = this.count;
+    return this.#take(checkInteger('length', length, 0, this.packetBytesMax));
+  }
+
+  #take(length: number): number {
+    const i = this.#count;
+    checkInteger('length', length, 0, this.packetBytesMax);
+    this.checkHere();
     if (i >= this.capacity) {
       throw new GatewayError(
         'ERR_GWLB_OUT_OF_RANGE',
         `batch: expected room for one more packet, received packet ${i + 1} of ${this.capacity}`,
+        { field: 'batch' },
       );
     }
-    checkInteger('length', length, 0, this.packetBytesMax);
     const { slots, stride, headroom } = this.native;
     this.offset[i] = slots + i * stride + headroom;
     this.length[i] = length;

@@ -1,13 +1,16 @@
 /** Capture files: reading pcap and pcapng, writing pcap. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { binding } from '../binding.js';
 import type { NativeCaptureReader } from '../binding-codec.js';
+import { native as callNative, checkBytes } from '../checks.js';
 import {
   checkInteger,
   checkOptions,
   GatewayError,
   invalidArgument,
   outOfRange,
+  show,
 } from '../errors.js';
 import { CaptureFile } from './capture-file.js';
 
@@ -59,7 +62,7 @@ export class CaptureReader implements IterableIterator<CapturedFrame> {
 
   next(): IteratorResult<CapturedFrame, undefined> {
     while (!this.#ended) {
-      const frame = this.#native.next();
+      const frame = callNative(() => this.#native.next());
       if (frame) return { done: false, value: frame };
       if (frame === null || !this.#readOn()) break;
     }
@@ -109,24 +112,31 @@ export class CaptureReader implements IterableIterator<CapturedFrame> {
  * ```
  */
 export function readCapture(source: Uint8Array | string | URL): CaptureReader {
-  const named = typeof source === 'string' || source instanceof URL;
-  if (!named && !(source instanceof Uint8Array)) {
-    throw invalidArgument('source', 'a Uint8Array or a path', source);
-  }
+  const path = typeof source === 'string' ? source : pathOf(source);
+  const bytes = path === null ? checkBytes('source', source) : null;
   let file: CaptureFile | null = null;
   try {
-    file = named ? new CaptureFile(source) : null;
-    const window = named ? (file as CaptureFile).next(new Uint8Array(0)) : source;
+    file = path === null ? null : new CaptureFile(path);
+    const window = file?.next(new Uint8Array(0)) ?? (bytes as Uint8Array);
     const native = new binding.CaptureReader(window, file?.atEnd ?? true);
     return CaptureReader.of({ native, window, file });
   } catch (error) {
     file?.close();
-    throw captureError(`cannot read ${named ? String(source) : 'these bytes'}`, error);
+    throw captureError(`cannot read ${path ?? 'these bytes'}`, error);
+  }
+}
+
+/** The path that a `file:` URL names; null for anything but a URL. */
+function pathOf(value: unknown): string | null {
+  try {
+    return value instanceof URL ? fileURLToPath(value.href) : null;
+  } catch (error) {
+    throw captureError('cannot open the URL', error);
   }
 }
 
 function captureError(what: string, cause: unknown): GatewayError {
-  const told = cause instanceof Error ? cause.message : String(cause);
+  const told = cause instanceof Error ? cause.message : show(cause);
   return new GatewayError('ERR_GWLB_CAPTURE', `${what}: ${told}`, { cause });
 }
 
@@ -145,11 +155,13 @@ export class PcapWriter {
   readonly #target: string;
   readonly #write: (bytes: Uint8Array) => void;
   #file: number | null = null;
+  /** Bytes of whole pieces in the file. */
+  #size = 0;
   #closed = false;
 
   /**
-   * `target` is a path (written at once, synchronously) or a function that takes the bytes. Throws
-   * `ERR_GWLB_CAPTURE` where the file cannot be made.
+   * `target` is a path (written at once, synchronously) or a function that takes the bytes; what that
+   * throws passes through. Throws `ERR_GWLB_CAPTURE` where the file cannot be made.
    */
   constructor(
     target: string | URL | ((bytes: Uint8Array) => void),
@@ -157,18 +169,19 @@ export class PcapWriter {
   ) {
     const { link = 101 } = checkOptions('options', options, ['link']);
     this.link = checkInteger('options.link', link, 0, 0xffff);
-    this.#target = typeof target === 'function' ? 'the capture' : String(target);
     if (typeof target === 'function') {
+      this.#target = 'the capture';
       this.#write = target;
-    } else if (typeof target === 'string' || target instanceof URL) {
-      const file = openFile(target);
+    } else {
+      const path = typeof target === 'string' ? target : pathOf(target);
+      if (path === null) throw invalidArgument('target', 'a path or a function', target);
+      this.#target = path;
+      const file = openFile(path);
       this.#file = file;
       this.#write = (bytes) => this.#append(file, bytes);
-    } else {
-      throw invalidArgument('target', 'a path or a function', target);
     }
     try {
-      this.#write(binding.captureHeader(this.link));
+      this.#write(callNative(() => binding.captureHeader(this.link)));
     } catch (error) {
       this.close();
       throw error;
@@ -178,25 +191,21 @@ export class PcapWriter {
   /**
    * Appends a frame. `timeNs` is nanoseconds since 1970, by default now; `length` what it had on the
    * wire, by default all of it. Throws `ERR_GWLB_CLOSED` after `close`, and `ERR_GWLB_CAPTURE` where the
-   * file cannot be written.
+   * file cannot be written; it has no part of the frame then.
    */
-  write(
-    data: Uint8Array,
-    timeNs: bigint = BigInt(Date.now()) * 1_000_000n,
-    length = data.length,
-  ): void {
+  write(data: Uint8Array, timeNs: bigint = BigInt(Date.now()) * 1_000_000n, length?: number): void {
     if (this.#closed) {
       throw new GatewayError('ERR_GWLB_CLOSED', `${this.#target}: the writer was closed`);
     }
-    if (!(data instanceof Uint8Array)) throw invalidArgument('data', 'a Uint8Array', data);
-    if (data.length > RECORD_BYTES_MAX) {
-      throw outOfRange('data', `at most ${RECORD_BYTES_MAX} bytes`, data.length);
+    const bytes = checkBytes('data', data).length;
+    if (bytes > RECORD_BYTES_MAX) {
+      throw outOfRange('data', `at most ${RECORD_BYTES_MAX} bytes`, bytes);
     }
     if (typeof timeNs !== 'bigint' || timeNs < 0n || timeNs >= 1n << 64n) {
       throw invalidArgument('timeNs', 'a bigint of nanoseconds, below 2^64', timeNs);
     }
-    checkInteger('length', length, data.length, 0xffffffff);
-    this.#write(binding.captureRecord(data, length, timeNs));
+    const wire = checkInteger('length', length ?? bytes, bytes, 0xffffffff);
+    this.#write(callNative(() => binding.captureRecord(data, wire, timeNs)));
   }
 
   /** Closes the file; nothing can be written any more. Idempotent. */
@@ -204,25 +213,43 @@ export class PcapWriter {
     this.#closed = true;
     const file = this.#file;
     this.#file = null;
-    if (file !== null) closeSync(file);
+    if (file === null) return;
+    try {
+      closeSync(file);
+    } catch (error) {
+      throw captureError(`cannot write ${this.#target}`, error);
+    }
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
+  /** Takes a part that was written away again; a pipe keeps it. */
+  #cut(file: number): void {
+    try {
+      ftruncateSync(file, this.#size);
+    } catch {
+      // What stopped the write is told.
+    }
+  }
+
   #append(file: number, bytes: Uint8Array): void {
     try {
       for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+      this.#size += bytes.length;
     } catch (error) {
+      this.#cut(file);
       throw captureError(`cannot write ${this.#target}`, error);
     }
   }
 }
 
-function openFile(path: string | URL): number {
+/** For writing from the beginning, always at the end: also after a part was taken away again. */
+function openFile(path: string): number {
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_APPEND } = constants;
   try {
-    return openSync(path, 'w');
+    return openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
   } catch (error) {
     throw captureError(`cannot write ${path}`, error);
   }

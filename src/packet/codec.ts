@@ -1,6 +1,7 @@
 /** GENEVE headers (RFC 8926) and captured frames, one at a time: for tests, tools and people. */
 import { binding } from '../binding.js';
 import type { NativeDecodedFrame } from '../binding-codec.js';
+import { checkArray, checkBytes, native } from '../checks.js';
 import {
   checkBoolean,
   checkInteger,
@@ -83,11 +84,6 @@ export interface DecodeGeneveOptions {
   optionClass?: number;
 }
 
-function checkBytes(field: string, value: unknown): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw invalidArgument(field, 'a Uint8Array', value);
-  return value;
-}
-
 function decodeError(error: NativeDecodedFrame['error']): DecodeError | null {
   return error === null ? null : { ...error, reason: error.reason as DropReason };
 }
@@ -101,10 +97,9 @@ export function decodeGeneve(
   options: DecodeGeneveOptions = {},
 ): DecodedGeneve {
   const { optionClass = OPTION_CLASS_AWS } = checkOptions('options', options, ['optionClass']);
-  return readGeneve(
-    checkBytes('payload', payload),
-    checkInteger('options.optionClass', optionClass, 0, 0xffff),
-  );
+  checkBytes('payload', payload);
+  const checked = checkInteger('options.optionClass', optionClass, 0, 0xffff);
+  return native(() => readGeneve(payload, checked));
 }
 
 export interface EncodeGeneveHeader {
@@ -144,7 +139,7 @@ export function encodeGeneve(header: EncodeGeneveHeader): Uint8Array {
     'version',
     'headerLength',
   ]);
-  const options = [
+  const options: GeneveOption[] = [
     ...gatewayOptions(given.gateway, given.optionClass ?? OPTION_CLASS_AWS),
     ...checkGeneveOptions(given.options ?? []),
   ];
@@ -153,21 +148,22 @@ export function encodeGeneve(header: EncodeGeneveHeader): Uint8Array {
     throw outOfRange('header.options', `at most ${OPTIONS_BYTES_MAX} bytes in all`, bytes);
   }
   const critical = given.critical ?? options.some((option) => (option.type & 0x80) !== 0);
-  return binding.encodeGeneve({
+  const checked = {
     protocolType: checkInteger('header.protocolType', given.protocolType ?? 0x0800, 0, 0xffff),
     vni: checkInteger('header.vni', given.vni ?? 0, 0, 0xffffff),
     oam: checkBoolean('header.oam', given.oam ?? false),
     critical: checkBoolean('header.critical', critical),
     options,
-  });
+  };
+  return native(() => binding.encodeGeneve(checked));
 }
 
 function checkGeneveOptions(options: unknown): GeneveOption[] {
-  if (!Array.isArray(options)) throw invalidArgument('header.options', 'an array', options);
-  return options.map((option: unknown, i) => {
+  const given = checkArray('header.options', options, 'an array', OPTIONS_BYTES_MAX / 4);
+  return given.map((option, i) => {
     const field = `header.options[${i}]`;
     const given = checkOptions(field, option, ['class', 'type', 'data', 'critical']);
-    const data = checkBytes(`${field}.data`, given.data);
+    const data = new Uint8Array(checkBytes(`${field}.data`, given.data));
     if (data.length % 4 !== 0 || data.length > OPTION_BYTES_MAX) {
       throw outOfRange(
         `${field}.data`,
@@ -298,13 +294,13 @@ export function decodeFrame(
   const keys = ['link', 'wireLength', 'optionClass', 'port'] as const;
   const given = checkOptions('options', options, keys);
   const { length } = checkBytes('frame', frame);
-  const decoded = binding.decodeFrame(
-    frame,
+  const numbers = [
     checkInteger('options.wireLength', given.wireLength ?? length, length, 0xffffffff),
     checkInteger('options.link', given.link ?? 1, 0, 0xffffffff),
     checkInteger('options.optionClass', given.optionClass ?? OPTION_CLASS_AWS, 0, 0xffff),
     checkInteger('options.port', given.port ?? GENEVE_PORT, 1, 0xffff),
-  );
+  ] as const;
+  const decoded = native(() => binding.decodeFrame(frame, ...numbers));
   if (!decoded.isGeneve) return null;
   return {
     outer: outerText(decoded.outer),

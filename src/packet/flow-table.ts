@@ -2,13 +2,14 @@
 import { randomBytes } from 'node:crypto';
 import { binding } from '../binding.js';
 import type { NativeFlowTable } from '../binding-codec.js';
+import { checkBytes, checkBytesOf, checkWords, native, nativeError } from '../checks.js';
 import {
   checkInteger,
   checkOneOf,
   checkOptions,
   GatewayError,
-  invalidArgument,
   outOfRange,
+  show,
 } from '../errors.js';
 import { FLOWS_MAX, FLOWS_MIN } from '../limits.js';
 
@@ -33,9 +34,10 @@ export function flowKey(
   stickiness: Stickiness = '5-tuple',
   scope: number = SCOPE_ALL,
 ): Uint8Array | null {
-  if (!(packet instanceof Uint8Array)) throw invalidArgument('packet', 'a Uint8Array', packet);
+  checkBytes('packet', packet);
   const tuple = TUPLE[checkOneOf('stickiness', stickiness, ['5-tuple', '3-tuple', '2-tuple'])];
-  return binding.flowKey(packet, tuple, checkInteger('scope', scope, 0, 0xffff));
+  checkInteger('scope', scope, 0, 0xffff);
+  return native(() => binding.flowKey(packet, tuple, scope));
 }
 
 export interface FlowTableOptions {
@@ -66,11 +68,12 @@ export class FlowTable {
     const given = checkOptions('options', options, keys);
     this.family = checkOneOf('options.family', given.family ?? 4, [4, 6]);
     this.keyBytes = this.family === 4 ? 16 : 40;
-    this.#native = new binding.FlowTable(
-      this.family,
-      checkInteger('options.capacity', given.capacity, FLOWS_MIN, FLOWS_MAX),
-      checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x7fffffff),
-      checkKey('options.hashKey', given.hashKey ?? randomBytes(16)),
+    const capacity = checkInteger('options.capacity', given.capacity, FLOWS_MIN, FLOWS_MAX);
+    const idleMs = checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x7fffffff);
+    const hashKey = checkKey('options.hashKey', given.hashKey ?? randomBytes(16));
+    this.#native = native(
+      () => new binding.FlowTable(this.family, capacity, idleMs, hashKey),
+      'make a flow table',
     );
   }
 
@@ -94,12 +97,16 @@ export class FlowTable {
    * those that are not there) into `positions`. Found flows are alive again. At most 256 at a time.
    */
   lookup(keys: Uint8Array, count: number, positions: Uint32Array, now: number): void {
-    if (!(keys instanceof Uint8Array)) throw invalidArgument('keys', 'a Uint8Array', keys);
-    if (!(positions instanceof Uint32Array)) {
-      throw invalidArgument('positions', 'a Uint32Array', positions);
-    }
+    checkBytes('keys', keys);
+    checkWords('positions', positions);
     const room = Math.min(Math.floor(keys.length / this.keyBytes), positions.length, 256);
-    this.#native.lookup(keys, checkInteger('count', count, 0, room), positions, checkNow(now));
+    checkInteger('count', count, 0, room);
+    const time = checkNow(now);
+    try {
+      this.#native.lookup(keys, count, positions, time);
+    } catch (error) {
+      throw nativeError(error);
+    }
   }
 
   /** The value of a flow, or undefined. Keeps the flow alive. */
@@ -130,13 +137,15 @@ export class FlowTable {
 
   /** The value at a position that `lookup` gave. */
   value(position: number): number {
-    return this.#native.value(this.#checkPosition(position));
+    this.#checkPosition(position);
+    return native(() => this.#native.value(position));
   }
 
   /** Changes the value at a position that `lookup` gave. */
   setValue(position: number, value: number): void {
     checkInteger('value', value, 0, 0xffffffff);
-    this.#native.setValue(this.#checkPosition(position), value);
+    this.#checkPosition(position);
+    native(() => this.#native.setValue(position, value));
   }
 
   /**
@@ -153,9 +162,7 @@ export class FlowTable {
   }
 
   #find(key: Uint8Array, now: number): number {
-    if (!(key instanceof Uint8Array) || key.length !== this.keyBytes) {
-      throw invalidArgument('key', `a Uint8Array of ${this.keyBytes} bytes (see flowKey)`, key);
-    }
+    checkBytesOf('key', key, this.keyBytes, ' (see flowKey)');
     this.#native.lookup(key, 1, this.#one, checkNow(now));
     return this.#one[0];
   }
@@ -168,11 +175,8 @@ export class FlowTable {
 
 /** 16 bytes of a key. */
 export function checkKey(field: string, value: unknown): Uint8Array {
-  if (!(value instanceof Uint8Array) || value.length !== 16) {
-    const told = value instanceof Uint8Array ? `a Uint8Array of ${value.length} bytes` : value;
-    throw invalidArgument(field, 'a Uint8Array of 16 bytes', told);
-  }
-  return value;
+  // A copy: what the caller's array has later is another matter.
+  return new Uint8Array(checkBytesOf(field, value, 16));
 }
 
 /** A time in whole milliseconds, as the data plane takes it. */
@@ -180,7 +184,7 @@ export function checkNow(now: unknown): number {
   if (typeof now !== 'number' || !(now >= 0 && now <= Number.MAX_SAFE_INTEGER)) {
     throw new GatewayError(
       'ERR_GWLB_INVALID_ARGUMENT',
-      `now: expected milliseconds from a fixed point, at least 0, received ${String(now)}`,
+      `now: expected milliseconds from a fixed point, at least 0, received ${show(now)}`,
       { field: 'now' },
     );
   }

@@ -25,8 +25,19 @@ export class KeepAlive {
   }
 }
 
+const aborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, 'aborted')?.get as (
+  this: AbortSignal,
+) => boolean;
+
 export function checkSignal(field: string, value: unknown): AbortSignal | undefined {
-  if (value === undefined || value instanceof AbortSignal) return value;
+  if (value === undefined) return undefined;
+  try {
+    // Throws where it is none; a proxy of one cannot be listened to either.
+    aborted.call(value as AbortSignal);
+    return value as AbortSignal;
+  } catch {
+    // Told below.
+  }
   throw invalidArgument(field, 'an AbortSignal', value);
 }
 

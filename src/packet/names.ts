@@ -1,5 +1,6 @@
 /** Names of the numbers in packets and batches: verdicts, drop reasons, IP protocols. */
 import { binding } from '../binding.js';
+import { checkInteger } from '../errors.js';
 
 /**
  * What became of a packet, as in `batch.verdict`:
@@ -122,6 +123,7 @@ const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOLS).map(([name, value]) => 
 
 /** `tcp` for 6; the number as text where it has no common name. */
 export function protocolName(protocol: number): string {
+  checkInteger('protocol', protocol, 0, 255);
   return PROTOCOL_NAMES.get(protocol) ?? String(protocol);
 }
 

@@ -13,6 +13,8 @@ export interface BatchView {
   readonly target: Uint16Array;
   readonly cookie: Uint32Array;
   readonly hash: BigUint64Array;
+  /** Throws where its memory was moved out of it. */
+  checkHere(): void;
 }
 
 const ETHERNET = 0x6558;
@@ -79,6 +81,7 @@ export class Packet {
 
   /** A view of the packet's bytes in the batch; valid until the batch is filled again. */
   get bytes(): Uint8Array {
+    this.view.checkHere();
     const at = this.view.offset[this.index];
     return this.view.block.subarray(at, at + this.view.length[this.index]);
   }

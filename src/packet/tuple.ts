@@ -1,5 +1,6 @@
 /** Flow tuples as people write them, and the packet that would open such a flow. */
-import { checkOptions, invalidArgument } from '../errors.js';
+import { checkBytesToCopy } from '../checks.js';
+import { checkInteger, checkOptions, invalidArgument, outOfRange } from '../errors.js';
 import { parseSocketAddress, type SocketAddress } from './address.js';
 import { hasPorts, protocolName, protocolNumber } from './names.js';
 
@@ -15,6 +16,8 @@ export interface FlowTuple {
 
 const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
+/** Of an IPv4 packet, header included; of an IPv6 packet behind its header. */
+const LENGTH_MAX = 65_535;
 export const TCP_SYN = 0x02;
 export const TCP_ACK = 0x10;
 
@@ -30,6 +33,12 @@ function checkEnd(field: string, value: unknown, protocol: number): SocketAddres
   return address;
 }
 
+/** A tuple with its three parts, whatever they are, read once. */
+export function checkTuple(tuple: unknown): FlowTuple {
+  const keys = ['protocol', 'source', 'destination'] as const;
+  return checkOptions('tuple', tuple, keys) as unknown as FlowTuple;
+}
+
 /**
  * A packet of a flow: an IP header, a transport header (TCP with SYN unless `tcpFlags` says
  * otherwise, an ICMP echo request) and `payload` (default none), with correct checksums. Throws
@@ -40,7 +49,7 @@ export function tuplePacket(
   tcpFlags: number = TCP_SYN,
   payload: Uint8Array = new Uint8Array(),
 ): Uint8Array {
-  const given = checkOptions('tuple', tuple, ['protocol', 'source', 'destination']);
+  const given = checkTuple(tuple);
   let protocol = protocolNumber(given.protocol);
   if (protocol === null) {
     throw invalidArgument('tuple.protocol', 'tcp, udp, icmp or a number 0–255', given.protocol);
@@ -56,8 +65,12 @@ export function tuplePacket(
   }
   if (source.version === 6 && protocol === 1 && given.protocol !== 1) protocol = 58;
   const ports = [source.port ?? 0, destination.port ?? 0] as const;
-  const transport = transportSegment(protocol, ports, tcpFlags, payload);
+  checkInteger('tcpFlags', tcpFlags, 0, 0xff);
   const header = source.version === 4 ? IPV4_HEADER : IPV6_HEADER;
+  const room = LENGTH_MAX - transportBytes(protocol) - (source.version === 4 ? IPV4_HEADER : 0);
+  const bytes = checkBytesToCopy('payload', payload);
+  if (bytes > room) throw outOfRange('payload', `at most ${room} bytes`, bytes);
+  const transport = transportSegment(protocol, ports, tcpFlags, payload);
   const packet = new Uint8Array(header + transport.length);
   const view = new DataView(packet.buffer);
   packet.set(transport, header);
@@ -74,8 +87,9 @@ function transportSegment(
   payload: Uint8Array,
 ): Uint8Array {
   const header = transportBytes(protocol);
-  const bytes = new Uint8Array(header + payload.length);
-  bytes.set(payload, header);
+  const data = new Uint8Array(payload);
+  const bytes = new Uint8Array(header + data.length);
+  bytes.set(data, header);
   const view = new DataView(bytes.buffer);
   if (hasPorts(protocol)) {
     view.setUint16(0, sourcePort);

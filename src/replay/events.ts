@@ -1,4 +1,5 @@
 /** What happens to the targets while a capture is replayed: one JSON object a line. */
+import { checkRecord } from '../checks.js';
 import type { TargetGroupAttributes } from '../control/attributes.js';
 import type { TargetSpec } from '../control/options.js';
 import type { TargetGroup } from '../control/target-group.js';
@@ -111,10 +112,7 @@ export function checkEvents(given: readonly GivenEvent[]): {
 }
 
 function checkEvent(value: unknown): ReplayEvent {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidArgument('', 'an object', value);
-  }
-  const event = value as Record<string, unknown>;
+  const event = checkRecord('', value);
   for (const key of Object.keys(event)) {
     if (!ALL_KEYS.includes(key)) {
       throw unknownKey(key, ALL_KEYS);
@@ -144,25 +142,19 @@ function checkEvent(value: unknown): ReplayEvent {
   }
   if (what === 'health') checkOneOf('health', event.health, ['healthy', 'unhealthy']);
   if (what === 'weight') checkInteger('weight', event.weight, 0, WEIGHT_MAX);
-  if (what === 'attribute') checkObject('attribute', event.attribute);
-  if (what === 'register') checkObject('register', event.register);
-  if (what === 'keys') checkKeys(event.keys);
+  if (what === 'attribute' || what === 'register') event[what] = checkRecord(what, event[what]);
+  if (what === 'keys') event.keys = checkKeys(event.keys);
   return event as unknown as ReplayEvent;
 }
 
-function checkObject(field: string, value: unknown): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw invalidArgument(field, 'an object', value);
-  }
-}
-
-function checkKeys(value: unknown): void {
+function checkKeys(value: unknown): Record<string, unknown> {
   const keys = checkOptions('keys', value, ['hash', 'cookie']);
   for (const name of ['hash', 'cookie'] as const) {
     if (keys[name] === undefined) continue;
     const expected = '32 hexadecimal digits';
     checkString(`keys.${name}`, keys[name], { pattern: /^[0-9a-f]{32}$/, expected });
   }
+  return keys;
 }
 
 /** The keys that the first event gives the gateway. */

@@ -1,9 +1,12 @@
 /** A capture's packets through a gateway in simulated time: what would have become of each. */
+
+import { checkArray, checkRecord } from '../checks.js';
 import type { TargetGroupOptions, TargetSpec } from '../control/options.js';
 import { TargetGroup } from '../control/target-group.js';
 import { checkOptions, GatewayError, invalidArgument } from '../errors.js';
 import type { Endpoint } from '../gateway/endpoint.js';
 import { type BatchEndpointOptions, Gateway, type GatewayOptions } from '../gateway/gateway.js';
+import { ENDPOINTS_MAX } from '../limits.js';
 import { parseEndpointId } from '../packet/address.js';
 import { type CapturedFrame, type CaptureReader, readCapture } from '../packet/capture.js';
 import { UnknownLinks } from '../packet/links.js';
@@ -50,6 +53,8 @@ export interface ReplayOptions {
    */
   onSent?: (packet: Uint8Array, timeNs: bigint) => void;
 }
+
+const EVENTS_MAX = 10_000_000;
 
 const KEYS = [
   'capture',
@@ -114,10 +119,10 @@ export class Replay implements Iterable<ReplayLine> {
 
   /** @internal Use `replay`. */
   constructor(options: ReplayOptions) {
-    checkOptions('options', options, KEYS);
-    this.#events = checkedEvents(options);
-    this.#world = new World(options, this.summary, keysOf(this.#events));
-    this.#capture = readCapture(options.capture);
+    const given = checkReplay(options);
+    this.#events = checkedEvents(given);
+    this.#capture = readCapture(given.capture);
+    this.#world = new World(given, this.summary, keysOf(this.#events));
   }
 
   /**
@@ -249,6 +254,35 @@ class World {
   }
 }
 
+/** The options, each read once; what is in them is checked by those that take it. */
+function checkReplay(options: unknown): ReplayOptions {
+  const given = checkOptions('options', options, KEYS);
+  const { targetGroup, gateway, onSent } = given;
+  if (onSent !== undefined && typeof onSent !== 'function') {
+    throw invalidArgument('options.onSent', 'a function', onSent);
+  }
+  return {
+    ...given,
+    ...(targetGroup !== undefined && { targetGroup: checkGroup(targetGroup) }),
+    ...(gateway !== undefined && { gateway: checkGateway(gateway) }),
+  } as unknown as ReplayOptions;
+}
+
+function checkGateway(value: unknown): Record<string, unknown> {
+  const gateway = checkRecord('options.gateway', value);
+  const { limits } = gateway;
+  if (limits === undefined) return gateway;
+  return { ...gateway, limits: checkRecord('options.gateway.limits', limits) };
+}
+
+function checkGroup(value: unknown): Record<string, unknown> {
+  const group = checkRecord('options.targetGroup', value);
+  const { healthCheck } = group;
+  if (healthCheck === undefined || healthCheck === false) return group;
+  const expected = 'nothing, since targets are as the events say';
+  throw invalidArgument('options.targetGroup.healthCheck', expected, healthCheck);
+}
+
 function makeGroup({ targetGroup, targets }: ReplayOptions, clock: SimulatedClock): TargetGroup {
   const group = new TargetGroup({ ...targetGroup, healthCheck: false }, clock);
   group.setTargets(targets ?? TARGETS);
@@ -256,10 +290,10 @@ function makeGroup({ targetGroup, targets }: ReplayOptions, clock: SimulatedCloc
 }
 
 function makeEndpoints(gateway: Gateway, options: unknown): Endpoint[] {
-  if (!Array.isArray(options) || options.length === 0) {
-    throw invalidArgument('options.endpoints', 'an array of at least one endpoint', options);
-  }
-  return options.map((endpoint: BatchEndpointOptions) => gateway.createEndpoint(endpoint));
+  const expected = 'an array of at least one endpoint';
+  const given = checkArray('options.endpoints', options, expected, ENDPOINTS_MAX);
+  if (given.length === 0) throw invalidArgument('options.endpoints', expected, options);
+  return given.map((endpoint) => gateway.createEndpoint(endpoint as BatchEndpointOptions));
 }
 
 /** The events, after all of them were tried on a group of their own. Throws `ReplayEventsError`. */
@@ -285,8 +319,8 @@ function checkedEvents(options: ReplayOptions): TimedEvent[] {
 
 function givenEvents(events: unknown): { given: GivenEvent[]; problems: EventProblem[] } {
   if (typeof events === 'string') return readEventLines(events);
-  if (!Array.isArray(events)) throw invalidArgument('options.events', 'an array or text', events);
-  const given = events.map((value: unknown, number) => {
+  const listed = checkArray('options.events', events, 'an array or text', EVENTS_MAX);
+  const given = listed.map((value, number) => {
     return { place: { number, text: `events[${number}]` }, value };
   });
   return { given, problems: [] };

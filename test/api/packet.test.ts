@@ -12,10 +12,12 @@ import {
   encodeGeneve,
   FlowTable,
   flowKey,
+  formatIpv4,
   NO_FLOW,
   type Packet,
   PacketBatch,
   PcapWriter,
+  parseIpv4,
   protocolName,
   protocolNumber,
   REASON_NAMES,
@@ -40,6 +42,24 @@ function residue(...parts: Uint8Array[]): number {
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return sum ^ 0xffff;
 }
+
+t.test('the address of a datagram', async (t) => {
+  const batch = new PacketBatch({ packets: 8 });
+  const bytes = new Uint8Array(20);
+  batch.add(bytes, '10.0.1.10');
+  batch.add(bytes, 0x0a00010a);
+  batch.add(bytes);
+  t.strictSame([...batch.address.subarray(0, 3)], [0x0a00010a, 0x0a00010a, 0]);
+  t.equal(formatIpv4(batch.address[0]), '10.0.1.10');
+  t.equal(parseIpv4('10.0.1.10'), batch.address[0]);
+  t.equal(parseIpv4('10.0.1'), null);
+  const wrong = [Number.NaN, -1, 2 ** 40, 0.5, '10.0.1', '::1', '', null, 5n];
+  for (const address of wrong) {
+    const error = { name: 'GatewayError', field: 'address' };
+    t.throws(() => batch.add(bytes, address as string), error, String(address));
+  }
+  t.equal(batch.count, 3, 'what throws adds nothing');
+});
 
 t.test('a tuple becomes the packet that opens the flow', async (t) => {
   const packet = tuplePacket({

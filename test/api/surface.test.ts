@@ -58,8 +58,10 @@ t.test('exports', async (t) => {
     'encodeGeneve',
     'flowKey',
     'formatEndpointId',
+    'formatIpv4',
     'parseDropRule',
     'parseEndpointId',
+    'parseIpv4',
     'protocolName',
     'protocolNumber',
     'readCapture',
@@ -89,6 +91,7 @@ t.test('a page begins with what it is, then when not, then code', async (t) => {
 
 /** Members for code inside of the package, marked @internal in their declarations. */
 const INTERNAL = new Set([
+  'checkHere',
   'constructor',
   'makeCursor',
   'hasNoTransportHeader',

@@ -355,7 +355,7 @@ t.test('a change of the policy names only what changes, and nothing else may', a
   t.same(Object.keys(checkPolicyChange({ healthCheck: {} })), ['healthCheck']);
   t.match(
     thrown(() => checkPolicyChange({ stickiness: '2-tuple' })).message,
-    'targetGroup.stickiness: expected one of the options failover',
+    'targetGroup.stickiness: expected one of the options that can change (failover',
   );
 });
 

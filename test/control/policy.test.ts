@@ -1,5 +1,6 @@
 /** What of a target group changes while it runs. */
 import t from 'tap';
+import type { TargetGroupPolicy } from '../../src/control/options.js';
 import { TargetGroup } from '../../src/control/target-group.js';
 import { HEALTH, HOST, OK, setup, thrown } from './group-rig.js';
 
@@ -56,6 +57,19 @@ t.test('other checks begin at the next place in the interval; the same go on', a
     world.asked.map(({ port }) => port),
     [81],
   );
+});
+
+t.test('what a group has for life says so', async (t) => {
+  const { group } = setup();
+  const update = (policy: object) => thrown(() => group.update(policy as TargetGroupPolicy));
+  t.match(update({ failOpen: true, stickiness: '2-tuple' }), {
+    code: 'ERR_GWLB_INVALID_ARGUMENT',
+    field: 'targetGroup.stickiness',
+    message: /expected one of the options that can change \(failover, .*modifyAttributes/,
+  });
+  t.match(update({ port: 6082 }), { field: 'targetGroup.port', message: /make another group/ });
+  t.match(update({ ports: 6082 }), { message: /received an unknown option$/ });
+  t.equal(group.failOpen, false);
 });
 
 t.test('attributes are the same settings', async (t) => {

@@ -114,10 +114,10 @@ t.test('every wrong change has its sentence', async (t) => {
     [[{}], `${expected} an object`],
     [[{ fail: ONE, recover: ONE }], `${expected} one with fail, recover`],
     [[{ failed: ONE }], `${expected} one with failed`],
-    [[{ fail: '10.0.0.9' }], 'target: expected a registered target, received "10.0.0.9"'],
+    [[{ fail: '10.0.0.9' }], 'changes[0].fail: expected a registered target, received "10.0.0.9"'],
     [
       [{ drainOver: ONE }, { fail: ONE }],
-      `target: expected a registered target, received "${ONE}"`,
+      `changes[1].fail: expected a registered target, received "${ONE}"`,
     ],
     [
       [{ register: [{ address: '10.0.0.2' }, { address: 'x' }] }],
@@ -125,13 +125,21 @@ t.test('every wrong change has its sentence', async (t) => {
     ],
     [
       [{ recover: ONE }, { register: { address: '10.0.0.1' } }],
-      `targets[0]: expected a target that is not registered, received "${ONE}"`,
+      `changes[1].register[0]: expected a target that is not registered, received "${ONE}"`,
     ],
     [
       [{ weight: { target: ONE, weight: 1001 } }],
       'changes[0].weight.weight: expected 0–1000, received 1001',
     ],
-    [[{ weight: 5 }], 'changes[0].weight: expected an object with target and weight, received 5'],
+    [
+      [{ fail: [ONE, '10.0.0.9'] }],
+      'changes[0].fail[1]: expected a registered target, received "10.0.0.9"',
+    ],
+    [
+      [{ weight: { target: 'x', weight: 1 } }],
+      'changes[0].weight.target: expected a registered target, received "x"',
+    ],
+    [[{ weight: 5 }], 'changes[0].weight: expected an object, received 5'],
     [
       [{ update: { failOpen: 1 } }],
       'changes[0].update.failOpen: expected true or false, received 1',

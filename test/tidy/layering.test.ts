@@ -32,6 +32,7 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['binding-system'],
   ['binding'],
   ['errors'],
+  ['checks'],
   ['limits'],
   ['http'],
   ['packet'],
