@@ -1,6 +1,7 @@
 /** Checksums of packets that were changed. */
 import { binding } from '../binding.js';
-import { GatewayError, invalidArgument } from '../errors.js';
+import { checkBytes, native } from '../checks.js';
+import { GatewayError } from '../errors.js';
 
 /**
  * Writes the checksums of an IP packet in place, and returns it: the IPv4 header's, and that of TCP, UDP,
@@ -15,10 +16,8 @@ import { GatewayError, invalidArgument } from '../errors.js';
  * ```
  */
 export function updateChecksums(packet: Uint8Array): Uint8Array {
-  if (!(packet instanceof Uint8Array)) {
-    throw invalidArgument('packet', 'a Uint8Array', packet);
-  }
-  if (!binding.updateChecksums(packet)) {
+  checkBytes('packet', packet);
+  if (!native(() => binding.updateChecksums(packet))) {
     throw new GatewayError(
       'ERR_GWLB_INVALID_ARGUMENT',
       `packet: expected a whole IP packet, received ${packet.length} bytes that are none`,
