@@ -69,7 +69,8 @@ export {
   type GatewayErrorOptions,
 } from './errors.js';
 export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
-export type { CookieKeyOptions, ExplainOptions, GatewayEvents } from './gateway/control.js';
+export type { GatewayEvents } from './gateway/control.js';
+export type { CookieKeyOptions, ExplainOptions } from './gateway/control-options.js';
 export type {
   EndpointCounters,
   GatewayCounters,

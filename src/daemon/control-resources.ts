@@ -2,7 +2,7 @@
 
 import type { TargetGroupChange } from '../control/preview.js';
 import { checkOptions, GatewayError, invalidArgument, withoutField } from '../errors.js';
-import type { ExplainOptions } from '../gateway/control.js';
+import type { ExplainOptions } from '../gateway/control-options.js';
 import type { GatewayLoadBalancer } from '../gateway/gateway-load-balancer.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import type { ControlResources } from './control-server.js';

@@ -17,6 +17,7 @@ import { ENDPOINTS_MAX } from '../limits.js';
 import { checkKey } from '../packet/flow-table.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
+import type { CookieKeyOptions, ExplainOptions } from './control-options.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import type { DeviceEvent } from './device.js';
 import {
@@ -57,18 +58,6 @@ export interface GatewayEvents {
   device: [DeviceEvent];
   /** It was closed. */
   close: [];
-}
-
-export interface CookieKeyOptions {
-  /** 16 secret bytes. Default random. */
-  key?: Uint8Array;
-  /** How long signatures with the key before stay good, 0–6000. Default the TCP idle timeout. */
-  overlapSeconds?: number;
-}
-
-export interface ExplainOptions {
-  /** The endpoint the packet enters by, or its id. Required unless there is exactly one. */
-  endpoint?: Endpoint | string;
 }
 
 /** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
