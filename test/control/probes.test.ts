@@ -288,14 +288,14 @@ t.test('TCP: a full queue is silence', async (t) => {
   const [line] = await once(stuck.stdout, 'data');
   const port = Number(String(line));
   const results = await Promise.all(
-    Array.from({ length: 6 }, () => probe(port, { protocol: 'TCP', timeoutMs: 200 })),
+    Array.from({ length: 6 }, () => probe(port, { protocol: 'TCP', timeoutMs: 900 })),
   );
   const last = results.filter((result) => !result.ok);
   t.ok(last.length > 0);
   for (const result of last) {
     t.match(result, {
       failure: 'timeout',
-      detail: `connecting to port ${port} had no answer within 200 ms`,
+      detail: `connecting to port ${port} had no answer within 900 ms`,
     });
   }
 });
