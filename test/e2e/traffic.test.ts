@@ -127,7 +127,8 @@ async function story(t: Test, listen: { workers: number; offloads: boolean }): P
       PATIENCE_SECONDS,
     );
     t.strictSame(received, sent);
-    t.ok(flows(4, TCP).some(({ whole }) => whole > 1000));
+    // Of about 1,240; a sender that waits for its turn also sends shorter ones.
+    t.ok(flows(4, TCP).some(({ whole }) => whole > 600));
   });
 
   t.test('every flow had both directions at one appliance', async (t) => {

@@ -97,7 +97,7 @@ t.test('the package holds what a user needs and nothing else', async (t) => {
     [],
   );
   t.strictSame(
-    files.filter((path) => /Makefile|\.stamp|tsbuildinfo|\.o$|\.test\.|^\.|\.tgz$/.test(path)),
+    files.filter((path) => /Makefile|\.stamp|tsbuildinfo|\.o$|\.test\.ts$|^\.|\.tgz$/.test(path)),
     [],
   );
 
