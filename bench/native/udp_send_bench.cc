@@ -155,7 +155,8 @@ std::unique_ptr<gwlb::io::UdpSender> sockets(uint16_t base, uint16_t count) {
   std::exit(1);
 }
 
-// Packets that go back from the ports they came from: the same 64 all the time, or others each time.
+// Packets that go back from the ports they came from: the same 64 all the time, or others each
+// time.
 void return_case(gwlb::bench::Suite& suite, PacketBatch& batch, Sink& sink) {
   const char* name = "udp return 64 ports, 104 B";
   if (!suite.wanted(name)) return;
