@@ -119,20 +119,28 @@ GWLB_APART DropReason classify_other(Gateway::State& state, PacketBatch& batch, 
   return DropReason::none;
 }
 
-GWLB_HOT DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+// Of a packet that enters and may have such addresses.
+GWLB_SELDOM DropReason check_scope(const uint8_t* packet) {
+  return wire::stays_on_link(packet) ? DropReason::never_forwarded : DropReason::none;
+}
+
+// `enters`: it must not be one that no router forwards.
+GWLB_HOT DropReason classify_inner(Gateway::State& state, PacketBatch& batch, uint32_t i,
+                                   bool enters) {
   const uint8_t* packet = batch.packet(i);
   wire::PlainInner plain;
   if (wire::parse_plain_ipv4(packet, batch.length[i], &plain)) {
     batch.length[i] = plain.total_length;
     set_plain_key<flow::FlowKey4>(state, batch, i, plain, packet, wire::kPlainIpv4Bytes);
-    return DropReason::none;
+    return enters && wire::may_stay_on_link_ipv4(packet) ? check_scope(packet) : DropReason::none;
   }
   if (wire::parse_plain_ipv6(packet, batch.length[i], &plain)) {
     batch.length[i] = plain.total_length;
     set_plain_key<flow::FlowKey6>(state, batch, i, plain, packet, wire::kPlainIpv6Bytes);
-    return DropReason::none;
+    return enters && wire::may_stay_on_link_ipv6(packet) ? check_scope(packet) : DropReason::none;
   }
-  return classify_other(state, batch, i, state.run.scope);
+  const DropReason reason = classify_other(state, batch, i, state.run.scope);
+  return enters && reason == DropReason::none ? check_scope(packet) : reason;
 }
 
 // Whether the first fragment of this one's train may have ports. (A later IPv6 fragment shows the
@@ -191,9 +199,8 @@ GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, 
     run.packets_in += batch.is_super(i) ? batch.packets[i] : 1;
     run.bytes_in += batch.is_super(i) ? batch.bytes(i) : batch.length[i];
   }
-  const DropReason reason = classify_inner(state, batch, i);
+  const DropReason reason = classify_inner(state, batch, i, true);
   if (reason != DropReason::none) return reason;
-  if (wire::stays_on_link(batch.packet(i))) return DropReason::never_forwarded;
   if (batch.longest(i) <= run.mtu || cut_entering(state, batch, i)) return DropReason::none;
   return DropReason::inner_too_big;
 }
@@ -262,7 +269,7 @@ GWLB_HOT DropReason open_return(Gateway::State& state, PacketBatch& batch, uint3
     const DropReason reason = open_ethernet(batch, i, &frame);
     if (reason != DropReason::none) return reason;
   }
-  const DropReason reason = classify_inner(state, batch, i);
+  const DropReason reason = classify_inner(state, batch, i, false);
   if (reason != DropReason::none) return reason;
   state.counters.add(slot, TargetCounter::bytes_from, batch.length[i]);
   return merge_congestion(batch, i);

@@ -14,7 +14,7 @@ using flow::kNoFlow;
 
 namespace {
 
-void count_pin(Gateway::State& state, uint16_t slot) {
+GWLB_HOT void count_pin(Gateway::State& state, uint16_t slot) {
   state.counters.add(slot, TargetCounter::flows_new);
   state.counters.add(slot, TargetCounter::flows_active);
 }
@@ -48,17 +48,17 @@ GWLB_SELDOM void bypass(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   batch.verdict[i] = static_cast<uint8_t>(Verdict::bypass);
 }
 
+GWLB_SELDOM void go_without_target(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  if (state.config.fail_open) return bypass(state, batch, i);
+  drop(state, batch, i, DropReason::no_targets);
+}
+
 // The row's target for packet i, or kNoTarget with the packet already dealt with.
-uint16_t choose(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+GWLB_HOT uint16_t choose(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const uint16_t zone = state.endpoints.at(batch.endpoint[i]).zone;
   const uint16_t slot = state.table->choose(zone, batch.hash[i]);
-  if (slot != base::kNoTarget) return slot;
-  if (state.config.fail_open) {
-    bypass(state, batch, i);
-  } else {
-    drop(state, batch, i, DropReason::no_targets);
-  }
-  return base::kNoTarget;
+  if (slot == base::kNoTarget) go_without_target(state, batch, i);
+  return slot;
 }
 
 // `counted` is null where the flow is not counted.
@@ -195,7 +195,8 @@ GWLB_SELDOM bool move_flow(Gateway::State& state, PacketBatch& batch, uint32_t i
 
 // The record of the packet's flow, or kNoFlow.
 template <class Key>
-uint32_t index_of(Gateway::State& state, const PacketBatch& batch, uint32_t i, const Seen& seen) {
+GWLB_HOT uint32_t index_of(Gateway::State& state, const PacketBatch& batch, uint32_t i,
+                           const Seen& seen) {
   const Scratch& s = state.scratch;
   const Keys<Key>& keys = Family<Key>::keys(state);
   const uint32_t found = keys.found[seen.key_at];

@@ -12,7 +12,8 @@ namespace {
 // the one after so many is asked for.
 constexpr uint32_t kEvictAhead = 8;
 
-// The flow whose turn it is in the probation queue gives way, unless it has left the queue already.
+}  // namespace
+
 template <class Key>
 bool evict_oldest(Gateway::State& state) {
   Flows<Key>& flows = Family<Key>::of(state);
@@ -27,6 +28,8 @@ bool evict_oldest(Gateway::State& state) {
   state.scratch.evicted = true;
   return true;
 }
+
+namespace {
 
 template <class Key>
 void confirm(Gateway::State& state, FlowState& flow) {
@@ -89,7 +92,7 @@ void track_tcp(Gateway::State& state, const PacketBatch& batch, uint32_t i, Flow
 // What shows that somebody talks, where no handshake does. An end that speaks, is answered and
 // speaks again has heard the other; spoofed packets have one answer each at most. Where the other
 // end is silent it takes several packets. Of a handshake only the silence of the other end counts.
-bool talks(FlowState& flow, const Seen& seen, bool one_sided) {
+GWLB_HOT bool talks(FlowState& flow, const Seen& seen, bool one_sided) {
   const uint8_t own = seen.low_to_high() ? kAskedByLow : kAskedByHigh;
   const uint8_t asked = flow.flags & (kAskedByLow | kAskedByHigh);
   if (asked == 0) {
@@ -109,15 +112,6 @@ bool talks(FlowState& flow, const Seen& seen, bool one_sided) {
 }
 
 }  // namespace
-
-template <class Key>
-void put_on_probation(Gateway::State& state, uint32_t index, FlowState& flow) {
-  Flows<Key>& flows = Family<Key>::of(state);
-  flow.flags &= static_cast<uint8_t>(~kProbation);
-  if (flows.probation->full()) evict_oldest<Key>(state);
-  flow.flags |= kProbation;
-  flow.spare = flows.probation->push(index);
-}
 
 template <class Key>
 uint32_t make_entry(Gateway::State& state, const Key& key, uint64_t hash) {
@@ -166,8 +160,8 @@ void note_move(Gateway::State& state, FlowState& flow, uint16_t from) {
 }
 
 #define GWLB_FOR_KEY(Key)                                                               \
+  template bool evict_oldest<Key>(Gateway::State&);                                     \
   template uint32_t make_entry<Key>(Gateway::State&, const Key&, uint64_t);             \
-  template void put_on_probation<Key>(Gateway::State&, uint32_t, FlowState&);           \
   template void refresh<Key>(Gateway::State&, const PacketBatch&, uint32_t, const Key&, \
                              FlowState&, const Seen&, bool);                            \
   template void note_move<Key>(Gateway::State&, FlowState&, uint16_t);

@@ -10,9 +10,20 @@ namespace gwlb::gateway {
 template <class Key>
 uint32_t make_entry(Gateway::State& state, const Key& key, uint64_t hash);
 
+// The flow whose turn it is in the probation queue gives way. False: it had left the queue already.
+template <class Key>
+bool evict_oldest(Gateway::State& state);
+
 // The flow has just been pinned: newer flows may push it out until it is confirmed.
 template <class Key>
-void put_on_probation(Gateway::State& state, uint32_t index, flow::FlowState& flow);
+GWLB_HOT void put_on_probation(Gateway::State& state, uint32_t index, flow::FlowState& flow) {
+  flow::Probation& probation = *Family<Key>::of(state).probation;
+  // It may have a place in the queue from its life before.
+  flow.flags &= static_cast<uint8_t>(~kProbation);
+  if (probation.full()) evict_oldest<Key>(state);
+  flow.flags |= kProbation;
+  flow.spare = probation.push(index);
+}
 
 // What packet i, of this flow and no ICMP error, does to it: it lives on, and may be confirmed.
 // `witness`: whether the packet speaks for the flow outside of a handshake (Promotion).

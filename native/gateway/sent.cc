@@ -48,6 +48,63 @@ class Left {
   uint64_t packets_ = 0, bytes_ = 0;
 };
 
+struct Sent {
+  explicit Sent(Counters& counters) : left(counters) {}
+  Left left;
+  uint64_t to_targets = 0, bypassed = 0;
+};
+
+// Nearly all packets of a batch are single ones that go the same way. They are counted in runs that
+// may be empty, from packet i on; these return what is behind the run.
+uint32_t count_to_targets(Gateway::State& state, const PacketBatch& batch, uint32_t i, Sent* sent) {
+  const Seen* const seen = state.scratch.seen;
+  const uint8_t* const verdict = batch.verdict;
+  const uint32_t *const length = batch.length, *const offset = batch.offset;
+  const uint16_t* const target = batch.target;
+  const uint64_t count = batch.count, from = i;
+  uint64_t at = i;
+  for (; at < count; ++at) {
+    if (verdict[at] != static_cast<uint8_t>(Verdict::forward)) break;
+    if (seen[at].role != Role::ingress || batch.segment[at] != 0) break;
+    const uint32_t bytes = length[at] - (batch.inner[at] - offset[at]);
+    state.counters.add_packets(target[at], TargetCounter::packets_to, 1, bytes);
+  }
+  sent->to_targets += at - from;
+  return static_cast<uint32_t>(at);
+}
+
+uint32_t count_left(const Gateway::State& state, const PacketBatch& batch, uint32_t i, Sent* sent) {
+  const Seen* const seen = state.scratch.seen;
+  const uint64_t count = batch.count, from = i;
+  if (from == count) return i;
+  const uint16_t endpoint = batch.endpoint[i];
+  uint64_t at = i, bytes = 0;
+  for (; at < count && batch.endpoint[at] == endpoint; ++at) {
+    if (batch.verdict[at] != static_cast<uint8_t>(Verdict::forward)) break;
+    if (seen[at].role != Role::from_target || batch.segment[at] != 0) break;
+    bytes += batch.length[at] - (batch.inner[at] - batch.offset[at]);
+  }
+  if (at != from) sent->left.add(endpoint, at - from, bytes);
+  return static_cast<uint32_t>(at);
+}
+
+// What is in no run: super-packets, packets that bypass the targets, and what has not left.
+GWLB_APART void count_other(Gateway::State& state, const PacketBatch& batch, uint32_t i,
+                            Sent* sent) {
+  const auto verdict = static_cast<Verdict>(batch.verdict[i]);
+  const Role role = state.scratch.seen[i].role;
+  if (role == Role::none || (verdict != Verdict::forward && verdict != Verdict::bypass)) return;
+  const uint32_t packets = batch.packets[i];
+  const uint64_t bytes = inner_bytes(batch, i, packets);
+  if (verdict == Verdict::forward && role == Role::ingress) {
+    sent->to_targets += packets;
+    state.counters.add_packets(batch.target[i], TargetCounter::packets_to, packets, bytes);
+    return;
+  }
+  if (verdict == Verdict::bypass) sent->bypassed += packets;
+  sent->left.add(batch.endpoint[i], packets, bytes);
+}
+
 // So much of what its flow was counted to have sent has not been.
 template <class Key>
 void take_back(Gateway::State& state, const PacketBatch& batch, uint32_t i, uint32_t packets,
@@ -66,24 +123,15 @@ void take_back(Gateway::State& state, const PacketBatch& batch, uint32_t i, uint
 
 void Gateway::count_sent(const PacketBatch& batch) {
   State& state = *state_;
-  Left left(state.counters);
-  uint64_t to_targets = 0, bypassed = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    const auto verdict = static_cast<Verdict>(batch.verdict[i]);
-    if (verdict != Verdict::forward && verdict != Verdict::bypass) continue;
-    if (state.scratch.seen[i].role == Role::none) continue;
-    const uint32_t packets = batch.packets[i];
-    const uint64_t bytes = inner_bytes(batch, i, packets);
-    if (verdict == Verdict::forward && leaves_to_target(i)) {
-      to_targets += packets;
-      state.counters.add_packets(batch.target[i], TargetCounter::packets_to, packets, bytes);
-      continue;
-    }
-    if (verdict == Verdict::bypass) bypassed += packets;
-    left.add(batch.endpoint[i], packets, bytes);
+  Sent sent(state.counters);
+  for (uint32_t i = 0; i < batch.count;) {
+    const uint32_t from = i;
+    i = count_to_targets(state, batch, i, &sent);
+    i = count_left(state, batch, i, &sent);
+    if (i == from) count_other(state, batch, i++, &sent);
   }
-  state.counters.add(GatewayCounter::packets_to_targets, to_targets);
-  state.counters.add(GatewayCounter::packets_bypassed, bypassed);
+  state.counters.add(GatewayCounter::packets_to_targets, sent.to_targets);
+  state.counters.add(GatewayCounter::packets_bypassed, sent.bypassed);
 }
 
 void Gateway::count_unsent(const PacketBatch& batch, uint32_t i, Verdict decided, uint32_t all) {

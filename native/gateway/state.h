@@ -221,7 +221,7 @@ struct Gateway::State {
   Scratch scratch;
 
   // A run of packets of this endpoint. False: there is no such endpoint.
-  bool begin_run(uint16_t endpoint) {
+  GWLB_APART bool begin_run(uint16_t endpoint) {
     close_run();
     if (!endpoints.exists(endpoint)) return false;
     const EndpointSpec& spec = endpoints.at(endpoint);
@@ -236,7 +236,7 @@ struct Gateway::State {
     return true;
   }
   // A packet may name no endpoint, as the run that has not begun does.
-  bool run_of(uint16_t endpoint) {
+  GWLB_HOT bool run_of(uint16_t endpoint) {
     return (run.endpoint == endpoint && endpoint != base::kNoEndpoint) || begin_run(endpoint);
   }
   void close_run() {

@@ -48,12 +48,19 @@ inline bool stays_on_link_ipv6(const uint8_t* ip) {
          (destination[0] == 0xff && (destination[1] & 0x0f) <= 2);
 }
 
-// `ip` is the whole header of a packet. Two loads where the addresses are ordinary ones.
+// `ip` is the whole header of a packet of that version: false for nearly all of them, by the first
+// bytes of its addresses.
+inline bool may_stay_on_link_ipv4(const uint8_t* ip) {
+  return ((kScopes.of[ip[12]] | kScopes.of[ip[16]]) & 1) != 0;
+}
+inline bool may_stay_on_link_ipv6(const uint8_t* ip) {
+  return ((kScopes.of[ip[8]] | kScopes.of[ip[24]]) & 2) != 0;
+}
+
+// `ip` is the whole header of a packet.
 inline bool stays_on_link(const uint8_t* ip) {
-  if (ip[0] >> 4 == 4) {
-    return ((kScopes.of[ip[12]] | kScopes.of[ip[16]]) & 1) != 0 && stays_on_link_ipv4(ip);
-  }
-  return ((kScopes.of[ip[8]] | kScopes.of[ip[24]]) & 2) != 0 && stays_on_link_ipv6(ip);
+  if (ip[0] >> 4 == 4) return may_stay_on_link_ipv4(ip) && stays_on_link_ipv4(ip);
+  return may_stay_on_link_ipv6(ip) && stays_on_link_ipv6(ip);
 }
 
 }  // namespace gwlb::wire

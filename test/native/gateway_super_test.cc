@@ -123,6 +123,52 @@ TEST(what_did_not_go_of_a_super_packet_counts_as_a_drop_alone) {
   CHECK_EQ(events[1].bytes_to, kBytes - kLostBytes);
 }
 
+// Packets of both endpoints, a super-packet, one that was not sent, and one that is another's.
+TEST(a_batch_of_all_kinds_is_counted_packet_by_packet) {
+  Rig rig(1, [](gateway::GatewayConfig& config) {
+    pick_up(config);
+    config.counted_by_sender = true;
+  });
+  constexpr uint32_t kCount = 7, kSuper = 2, kUnsent = 3, kMoved = 5;
+  constexpr uint16_t kEndpoint[kCount] = {0, 0, 0, 1, 1, 0, 0};
+  batch::PacketBatch& batch = *rig.batch;
+  gateway::Counters& counters = rig.gateway->counters();
+  batch.count = kCount;
+  for (uint32_t i = 0; i < kCount; ++i) {
+    rig.load(i, i == kSuper ? bulk_packet(bulk_of(0x10))
+                            : ipv4(kClient, kServer, 17, udp(5000 + i, 53, 10 * i)));
+    batch.endpoint[i] = kEndpoint[i];
+  }
+  wire::SuperPacket super;
+  REQUIRE(wire::parse_super_packet(batch.packet(kSuper), batch.length[kSuper], kSegment, &super));
+  batch.make_super(kSuper, super.count, super.headers, super.segment);
+  batch.verdict[kMoved] = static_cast<uint8_t>(Verdict::moved);
+  rig.gateway->to_targets(batch, rig.now_ms);
+  batch.drop(kUnsent, DropReason::send_failed);
+  rig.gateway->count_sent(batch);
+  // 28 bytes of headers, and 0, 10, 40 and 60 of payload.
+  CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), 4 + kPackets);
+  CHECK_EQ(counters.get(uint16_t{0}, TargetCounter::packets_to), 4 + kPackets);
+  CHECK_EQ(counters.get(uint16_t{0}, TargetCounter::bytes_to), 4 * 28 + 110 + kBytes);
+  CHECK_EQ(rig.count(GatewayCounter::packets_out), 0u);
+
+  for (uint32_t i = 0; i < kCount; ++i) {
+    if (i == kMoved) continue;
+    batch.verdict[i] = static_cast<uint8_t>(Verdict::pending);
+    batch.make_ordinary(i);
+    batch.address[i] = rig.targets[0].address;
+  }
+  rig.gateway->from_targets(batch, rig.now_ms);
+  batch.drop(1, DropReason::send_failed);
+  rig.gateway->count_sent(batch);
+  CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), 4 + kPackets);
+  CHECK_EQ(counters.get(uint16_t{1}, EndpointCounter::packets_out), 2u);
+  CHECK_EQ(counters.get(uint16_t{1}, EndpointCounter::bytes_out), 2 * 28 + 70u);
+  CHECK_EQ(counters.get(uint16_t{0}, EndpointCounter::packets_out), 3u);
+  CHECK_EQ(counters.get(uint16_t{0}, EndpointCounter::bytes_out), 2 * 28 + 60 + 7340u);
+  CHECK_EQ(rig.count(GatewayCounter::packets_out), 5u);
+}
+
 TEST(an_answer_that_could_not_be_sent_is_no_second_drop) {
   Rig rig(3, [](gateway::GatewayConfig& config) {
     config.reset_on_idle = true;
