@@ -1,4 +1,6 @@
 /** The public surface of the package; re-exports only. */
+// Its declarations use Node's (EventEmitter, AbortSignal), which TypeScript 6 loads only where they are asked for.
+/// <reference types="node" preserve="true" />
 
 export {
   Appliance,

@@ -13,7 +13,7 @@ export interface BatchView {
   readonly target: Uint16Array;
   readonly cookie: Uint32Array;
   readonly hash: BigUint64Array;
-  /** Throws where its memory was moved out of it. */
+  /** @internal Throws where its memory was moved out of it. */
   checkHere(): void;
 }
 
@@ -86,6 +86,7 @@ export class Packet {
     return this.view.block.subarray(at, at + this.view.length[this.index]);
   }
 
+  /** What is to be done with it; see `VERDICTS`. */
   get verdict(): VerdictName {
     return VERDICTS[this.view.verdict[this.index]];
   }
@@ -152,6 +153,7 @@ export class Packet {
     return this.#port(0);
   }
 
+  /** Destination port, likewise. */
   get destinationPort(): number {
     return this.#port(2);
   }
