@@ -29,8 +29,10 @@ export const ERROR_CODES = Object.freeze({
   ERR_GWLB_SYSTEM: 'the operating system refused something for another reason',
 } as const);
 
+/** One of the keys of `ERROR_CODES`. */
 export type GatewayErrorCode = keyof typeof ERROR_CODES;
 
+/** What a `GatewayError` says besides its code and message. */
 export interface GatewayErrorOptions {
   /** Path of the argument or configuration key, such as `targetGroup.healthCheck.port`. */
   field?: string | undefined;
@@ -38,7 +40,11 @@ export interface GatewayErrorOptions {
   cause?: unknown;
 }
 
+/**
+ * Every error that this package throws, rejects with or emits; `code` says its kind. See docs/errors.md.
+ */
 export class GatewayError extends Error {
+  /** Always `'GatewayError'`. */
   override readonly name = 'GatewayError';
   /** Stable; one of `ERROR_CODES`. */
   readonly code: GatewayErrorCode;

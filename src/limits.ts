@@ -44,8 +44,10 @@ export const SOURCE_PORTS_MAX: number = native.sourcePorts;
 /** Most sockets that an appliance returns packets from. */
 export const RETURN_PORTS_MAX: number = native.returnPorts;
 
-/** Least and most flows of a flow table, per address family. */
+/** Least flows that a flow table has room for, per address family. */
 export const FLOWS_MIN: number = native.flowsMin;
+
+/** Most of them. */
 export const FLOWS_MAX: number = native.flowsMax;
 
 /** Bytes of the longest health-check path, as in AWS. */

@@ -20,6 +20,7 @@ import { checkDropRules, type DropRule } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
 import { Inspection, type Inspector } from './inspection.js';
 
+/** How an appliance answers the gateway's health checks. */
 export interface ApplianceHealthCheck {
   /** TCP port that answers, 1–65535. Default 80. */
   port?: number;
@@ -27,6 +28,7 @@ export interface ApplianceHealthCheck {
   path?: string;
 }
 
+/** How much an appliance has room for. */
 export interface ApplianceLimits {
   /**
    * IPv4 flows that can have a verdict (`passFlow`, `dropFlow`) at a time, 1,024 to 2^27. Memory (about
@@ -43,6 +45,7 @@ export interface ApplianceLimits {
   returnPorts?: number;
 }
 
+/** After how long without packets what is known of a flow ends. */
 export interface ApplianceIdleTimeout {
   /** Seconds after its last packet in which a verdict on a TCP flow ends, 1–6000. Default 350. */
   tcpSeconds?: number;
@@ -50,6 +53,7 @@ export interface ApplianceIdleTimeout {
   otherSeconds?: number;
 }
 
+/** Options of `Appliance.inspect`. */
 export interface InspectOptions {
   /**
    * Which packets the inspector is shown; the others are returned by native code. An expression such as
@@ -58,6 +62,7 @@ export interface InspectOptions {
   filter?: string | CaptureFilter;
 }
 
+/** Options of `Appliance.listen`. */
 export interface ApplianceOptions {
   /**
    * Own address: GENEVE is received and returned on it. `'0.0.0.0'` is all IPv4 addresses, `'::'` all
@@ -146,9 +151,11 @@ export interface ApplianceCounters {
   drops: Record<DropReason, number>;
 }
 
+/** Events of an `Appliance`, each with the arguments of its listeners. */
 export interface ApplianceEvents {
   /** The inspector failed, or the worker had to stop (then the appliance closes itself). */
   error: [unknown];
+  /** It was closed. */
   close: [];
 }
 

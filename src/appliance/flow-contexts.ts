@@ -10,6 +10,7 @@ import { InspectedPacket } from './inspected-batch.js';
  */
 export type FlowContextEnd = 'closed' | 'reset' | 'reopened' | 'idle' | 'evicted' | 'ended';
 
+/** Options of `FlowContexts`; `T` is what the inspector knows of a flow. */
 export interface FlowContextsOptions<T> {
   /** Makes the context of a flow from the first packet of it that is seen. */
   create: (packet: InspectedPacket) => T;

@@ -36,7 +36,12 @@ export interface InspectorTestOptions {
   /** Whether a batch whose inspector fails is returned. Default false. */
   failOpen?: boolean;
   /** Room for verdicts on flows. Default 1,024 of either version. */
-  limits?: { flows?: number; flowsIpv6?: number };
+  limits?: {
+    /** IPv4 flows, 1,024 to 2^27. Default 1,024. */
+    flows?: number;
+    /** IPv6 flows, the same range. Default a quarter of `flows`, at least 1,024. */
+    flowsIpv6?: number;
+  };
   /** After how long without packets a verdict on a flow ends; see `advance`. */
   idleTimeout?: ApplianceIdleTimeout;
 }

@@ -7,8 +7,11 @@ import type { Target } from './target.js';
 
 /** A target changed its state. */
 export interface HealthEvent {
+  /** Whose state it is. */
   readonly target: Target;
+  /** The state before. */
   readonly previous: TargetState;
+  /** The state now. */
   readonly state: TargetState;
   /** AWS reason code; null where the state is `healthy`. */
   readonly reason: TargetReason | null;
@@ -20,6 +23,7 @@ export interface HealthEvent {
 
 /** A target was registered, or is gone. */
 export interface MembershipEvent {
+  /** The one that came or went. */
   readonly target: Target;
   /**
    * `register`; of one that is gone `delay-expired`, `deregister` where there was no delay, or `detach`
@@ -32,11 +36,13 @@ export interface MembershipEvent {
 
 /** A target takes another share of new flows; `target` says which. */
 export interface WeightEvent {
+  /** Whose weight it is. */
   readonly target: Target;
   /** As it was given. */
   readonly weight: number;
   /** What counts now; see `Target.effectiveWeight`. */
   readonly effectiveWeight: number;
+  /** What made it change. */
   readonly cause: WeightCause;
   /** When, in milliseconds since 1970. */
   readonly at: number;
@@ -44,8 +50,11 @@ export interface WeightEvent {
 
 /** One health check came to its end. */
 export interface ProbeEvent {
+  /** The one that was checked. */
   readonly target: Target;
+  /** Whether the check succeeded. */
   readonly ok: boolean;
+  /** How long the check took, in milliseconds. */
   readonly durationMs: number;
   /** What the target did, or what was missing. */
   readonly detail: string;
@@ -53,12 +62,19 @@ export interface ProbeEvent {
   readonly failure: ProbeFailure | null;
 }
 
+/** Events of a `TargetGroup`, each with the arguments of its listeners. */
 export interface TargetGroupEvents {
+  /** A target changed its state. */
   health: [HealthEvent];
+  /** A target was registered. */
   register: [MembershipEvent];
+  /** A target is gone: its deregistration delay is over, or it had none. */
   deregister: [MembershipEvent];
+  /** A target takes another share of new flows. */
   weight: [WeightEvent];
+  /** A health check came to its end. */
   probe: [ProbeEvent];
+  /** Targets, their weights or the policy are different: what new flows and lost targets' flows do may be too. */
   change: [];
 }
 

@@ -14,8 +14,10 @@ import { formatIp, parseIp } from '../packet/address.js';
 import type { HealthProfile } from './health.js';
 import { parseMatcher, type StatusMatcher } from './matcher.js';
 
+/** What a health check asks of a target; see `HealthCheckOptions.protocol`. */
 export type HealthCheckProtocol = 'TCP' | 'HTTP' | 'HTTPS' | 'GENEVE';
 
+/** How targets are checked. */
 export interface HealthCheckOptions {
   /**
    * `'aws'`: the ranges and defaults of AWS, which take 10 s to see a failure. `'fast'`: half a second

@@ -14,6 +14,7 @@ import { formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address
 import { checkHealthCheck, type HealthCheck, type HealthCheckOptions } from './health-options.js';
 
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
+/** What becomes of the flows of a target that is lost; see `TargetGroupPolicy.failover`. */
 export type Failover = 'no_rebalance' | 'rebalance';
 
 /** When TCP connections are answered with a RST instead of staying on a target that is lost. */
@@ -72,6 +73,7 @@ export interface TargetGroupPolicy {
   healthCheck?: HealthCheckOptions | false;
 }
 
+/** Options of a `TargetGroup`. */
 export interface TargetGroupOptions extends TargetGroupPolicy {
   /** 1–32 letters, digits and hyphens. Default `'targets'`. AWS `Name`. */
   name?: string;

@@ -31,19 +31,45 @@ type OneOrMore<T> = T | readonly T[];
 /** A change to look at; an object with one key. */
 export type TargetGroupChange =
   /** Targets are registered, and healthy: as when their first checks have passed and a slow start is over. */
-  | { readonly register: OneOrMore<TargetSpec> }
+  | {
+      /** One target or several. */
+      readonly register: OneOrMore<TargetSpec>;
+    }
   /** Targets begin to drain. */
-  | { readonly deregister: OneOrMore<TargetReference> }
+  | {
+      /** One target or several, each once. */
+      readonly deregister: OneOrMore<TargetReference>;
+    }
   /** Targets are deregistered and their deregistration delay is over. */
-  | { readonly drainOver: OneOrMore<TargetReference> }
+  | {
+      /** One target or several, each once. */
+      readonly drainOver: OneOrMore<TargetReference>;
+    }
   /** Targets turn unhealthy. */
-  | { readonly fail: OneOrMore<TargetReference> }
+  | {
+      /** One target or several, each once. */
+      readonly fail: OneOrMore<TargetReference>;
+    }
   /** Targets turn healthy; as when a slow start is over. */
-  | { readonly recover: OneOrMore<TargetReference> }
+  | {
+      /** One target or several, each once. */
+      readonly recover: OneOrMore<TargetReference>;
+    }
   /** A target gets another weight, 0–1000. */
-  | { readonly weight: { readonly target: TargetReference; readonly weight: number } }
+  | {
+      /** Whose, and which. */
+      readonly weight: {
+        /** The target, or its id. */
+        readonly target: TargetReference;
+        /** Its weight from then on, 0–1000. */
+        readonly weight: number;
+      };
+    }
   /** The policy changes, as `update` changes it. */
-  | { readonly update: TargetGroupPolicy };
+  | {
+      /** What changes; the rest stays. */
+      readonly update: TargetGroupPolicy;
+    };
 
 /** Rows of one zone that change their target. */
 export interface RowMove {
@@ -51,6 +77,7 @@ export interface RowMove {
   readonly from: string | null;
   /** null where it has none any more. */
   readonly to: string | null;
+  /** How many rows. */
   readonly rows: number;
 }
 
@@ -66,8 +93,11 @@ export interface ZonePreview {
   readonly moves: readonly RowMove[];
   /** Rows of each target: divided by `rows` they are its exact share of new flows. */
   readonly targets: readonly {
+    /** Its id. */
     readonly target: string;
+    /** Rows that it has. */
     readonly before: number;
+    /** Rows that it would have. */
     readonly after: number;
   }[];
 }
@@ -83,15 +113,21 @@ export interface FlowPreviewMove {
    * are dropped, or forwarded uninspected with `failOpen`.
    */
   readonly fate: 'stays' | 'moves' | 'reset' | 'no_target';
+  /** How many flows. */
   readonly flows: number;
 }
 
+/** What becomes of live flows. */
 export interface FlowPreview {
   /** All live flows. */
   readonly total: number;
+  /** Those that stay on their target. */
   readonly stay: number;
+  /** Those that move to another target with their next packet. */
   readonly move: number;
+  /** Those whose TCP packets are answered with a RST. */
   readonly reset: number;
+  /** Those that find no target: dropped, or forwarded uninspected with `failOpen`. */
   readonly noTarget: number;
   /** Who goes where, most flows first. */
   readonly moves: readonly FlowPreviewMove[];
@@ -99,8 +135,9 @@ export interface FlowPreview {
 
 /** What `preview` answers. */
 export interface TargetGroupPreview {
+  /** New flows, zone by zone. */
   readonly zones: readonly ZonePreview[];
-  /** null without a load balancer. */
+  /** Live flows; null without a load balancer. */
   readonly flows: FlowPreview | null;
   /** All of it for people, several lines. */
   readonly text: string;

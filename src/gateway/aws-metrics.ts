@@ -29,6 +29,7 @@ export interface AwsZoneMetrics {
   PeakPacketsPerSecond: number | null;
 }
 
+/** The metrics of a gateway under their CloudWatch names, of all zones together; see docs/metrics.md. */
 export interface AwsMetrics extends AwsZoneMetrics {
   /** First packets of flows that got no target. */
   RejectedFlowCount: number;

@@ -1,6 +1,7 @@
 /** Options of the calls that every gateway has. */
 import type { Endpoint } from './endpoint.js';
 
+/** Options of `rotateCookieKey`. */
 export interface CookieKeyOptions {
   /** 16 secret bytes. Default random. */
   key?: Uint8Array;
@@ -8,6 +9,7 @@ export interface CookieKeyOptions {
   overlapSeconds?: number;
 }
 
+/** Options of `explain`. */
 export interface ExplainOptions {
   /** The endpoint the packet enters by, or its id. Required unless there is exactly one. */
   endpoint?: Endpoint | string;

@@ -46,6 +46,7 @@ import {
 } from './options.js';
 import { probeDatagram } from './probe.js';
 
+/** Events of a gateway, each with the arguments of its listeners. */
 export interface GatewayEvents {
   /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
   flow: [FlowEvent];

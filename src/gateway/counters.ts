@@ -39,6 +39,7 @@ export interface GatewayTotals {
   mssClamped: number;
   /** Later fragments that wait for their first one now, 50 ms at most. */
   packetsWaiting: number;
+  /** Flows opened. */
   flowsNew: number;
   /** Flows ended: closed, expired or evicted. */
   flowsEnded: number;
@@ -64,20 +65,31 @@ export interface GatewayTotals {
   eventsLost: number;
 }
 
+/** Of one target, since it was registered. Numbers above 2^53 lose their last digits. */
 export interface TargetCounters {
+  /** Packets sent to it. */
   packetsTo: number;
+  /** Bytes of them, inner packet. */
   bytesTo: number;
+  /** Packets that it returned. */
   packetsFrom: number;
+  /** Bytes of them, inner packet. */
   bytesFrom: number;
+  /** Flows opened on it, and those that moved to it. */
   flowsNew: number;
   /** Flows in the table now. */
   flowsActive: number;
 }
 
+/** Of one endpoint, since it was made. Numbers above 2^53 lose their last digits. */
 export interface EndpointCounters {
+  /** Packets that entered by it. */
   packetsIn: number;
+  /** Bytes of them, inner packet. */
   bytesIn: number;
+  /** Packets that left by it. */
   packetsOut: number;
+  /** Bytes of them, inner packet. */
   bytesOut: number;
 }
 

@@ -4,6 +4,7 @@ import { checkBoolean, checkInteger, checkOptions, checkString, GatewayError } f
 import { systemError } from '../packet/lifecycle.js';
 import type { Endpoint } from './endpoint.js';
 
+/** The TUN device of an endpoint. */
 export interface TunOptions {
   /** Name of the device, 1–15 bytes. It is made if it does not exist, and set up. Required. */
   name: string;
@@ -28,7 +29,9 @@ export interface TunOptions {
  */
 export type DeviceState = 'up' | 'down' | 'gone';
 
+/** How the TUN device of an endpoint is, and since when. */
 export interface DeviceStatus {
+  /** How it is now. */
   readonly state: DeviceState;
   /** Since when it has been so, milliseconds since 1970; of the moment it was noticed. */
   readonly since: number;
@@ -38,8 +41,11 @@ export interface DeviceStatus {
 
 /** A device was lost, set down, or is back. */
 export interface DeviceEvent {
+  /** Whose device it is. */
   readonly endpoint: Endpoint;
+  /** The state before. */
   readonly previous: DeviceState;
+  /** The state now. */
   readonly state: DeviceState;
   /** What is wrong and what to do; null where it is up again. */
   readonly error: GatewayError | null;

@@ -15,9 +15,13 @@ export type EndpointKind = 'tun' | 'geneve' | 'batch';
 
 /** A remote GENEVE peer, as an endpoint has it. */
 export interface EndpointPeer {
+  /** Its IPv4 address. */
   readonly address: string;
+  /** UDP port that it receives on. */
   readonly port: number;
+  /** VNI of its packets, 24 bits. */
   readonly vni: number;
+  /** What it exchanges: IP packets, or Ethernet frames. */
   readonly inner: 'ip' | 'ethernet';
 }
 
@@ -32,6 +36,7 @@ export class Endpoint {
   readonly id: string;
   /** The zone whose targets its flows go to. */
   readonly zone: string;
+  /** Where its packets come from and go to. */
   readonly kind: EndpointKind;
   /** Largest inner packet in bytes. */
   readonly mtu: number;

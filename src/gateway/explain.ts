@@ -34,6 +34,7 @@ export interface FlowCookie {
 export interface Candidate {
   /** null where the target is not registered any more. */
   target: Target | null;
+  /** Its slot: its number in `packet.target`. */
   slot: number;
   /** Weighted rendezvous score; the lowest is chosen. */
   score: bigint;
@@ -41,6 +42,7 @@ export interface Candidate {
 
 /** A target that takes no new flows of this endpoint, and why. */
 export interface Excluded {
+  /** The target. */
   target: Target;
   /** Its state, its weight of 0, or that it is in another zone. */
   why: Exclude<TargetState, 'healthy'> | 'weight-0' | 'other-zone';
@@ -64,7 +66,9 @@ export interface IdleTimer {
    * after a SYN, or 60 s after its SYN-ACK.
    */
   timeout: 'tcp' | 'other' | 'closing' | 'reset' | 'syn-seen' | 'syn-ack-seen';
+  /** How long it is, in milliseconds. */
   timeoutMs: number;
+  /** What is left of it, in milliseconds. */
   leftMs: number;
 }
 
@@ -72,19 +76,36 @@ export interface IdleTimer {
 export interface RecentMove {
   /** null where the target is not known any more. */
   from: Target | null;
+  /** Slot of that target. */
   slot: number;
+  /** Milliseconds since it moved. */
   agoMs: number;
+  /** Milliseconds in which returns from there are still taken. */
   graceLeftMs: number;
 }
 
 /** The options that the answer depends on. */
 export interface ExplainedPolicy {
+  /** `TargetGroupPolicy.failover`. */
   failover: Failover;
-  sendTcpReset: { onUnhealthy: boolean; onDeregistration: boolean; onIdleTimeout: boolean };
+  /** Which TCP packets are answered with a RST. */
+  sendTcpReset: {
+    /** Those of flows whose target is unhealthy; `TargetTcpReset.onUnhealthy`. */
+    onUnhealthy: boolean;
+    /** Those of flows whose target is gone; `TargetTcpReset.onDeregistration`. */
+    onDeregistration: boolean;
+    /** Those of unknown flows that open none; `ListenerTcpReset.onIdleTimeout`. */
+    onIdleTimeout: boolean;
+  };
+  /** `TargetGroupOptions.stickiness`. */
   stickiness: Stickiness;
+  /** `TargetGroupOptions.scope`. */
   scope: 'endpoint' | 'gateway';
+  /** Whether targets of other zones are considered too. */
   crossZone: boolean;
+  /** `TargetGroupPolicy.failOpen`. */
   failOpen: boolean;
+  /** Seconds; `TargetGroupPolicy.deregistrationDelaySeconds`. */
   deregistrationDelaySeconds: number;
   /** False: every target counts as healthy. */
   healthChecks: boolean;
@@ -137,6 +158,7 @@ export interface Explanation {
   candidates: Candidate[];
   /** All other targets that are registered or draining. */
   excluded: Excluded[];
+  /** The options that the answer depends on. */
   policy: ExplainedPolicy;
   /** What would become of the flow if the target of its next packet failed now; null without one. */
   ifTargetFails: WhatIf | null;

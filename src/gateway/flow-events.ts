@@ -35,6 +35,7 @@ export type FlowCause =
   /** ended: it was alive when the gateway was closed. */
   | 'stopped';
 
+/** Why a flow ended: the causes that an `ended` can have. */
 export type FlowEnd = Extract<
   FlowCause,
   'closed' | 'reset' | 'idle' | 'replaced' | 'evicted' | 'refused' | 'stopped'
@@ -54,6 +55,7 @@ export interface FlowCounters {
   bytesFrom: number;
 }
 
+/** Something that happened to a flow; see `GatewayEvents.flow`. */
 export interface FlowEvent {
   /**
    * `opened`: pinned to a target. `moved`: to another one. `ended`: out of the table. `lives`: a
@@ -80,6 +82,7 @@ export interface FlowEvent {
   ends: [string, string];
   /** null where flows of all endpoints are one space and it ended. */
   endpoint: Endpoint | null;
+  /** The target it is pinned to, or was until it ended; null where it is not known any more. */
   target: Target | null;
   /** The target before, of a flow that moved. */
   previous: Target | null;

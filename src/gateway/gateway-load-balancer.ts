@@ -22,6 +22,7 @@ import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from
 import { type PathWatch, watchPaths } from './path-mtu.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
 
+/** Options of `GatewayLoadBalancer.listen`. */
 export interface ListenOptions extends GatewayBaseOptions {
   /** Own IPv4 address: GENEVE is sent from and received on it. Required. */
   address: string;
@@ -75,11 +76,13 @@ export interface TunEndpointOptions extends EndpointOptionsBase {
   tun: string | TunOptions;
   /** Named network namespace of the device. Default: the gateway's. */
   netns?: string | null;
+  /** Not of a TUN endpoint. */
   geneve?: never;
 }
 
 /** An endpoint that is a remote GENEVE peer, told from others by its address and VNI. */
 export interface GeneveEndpointOptions extends EndpointOptionsBase {
+  /** The peer. */
   geneve: {
     /** IPv4 address of the peer; it must not be a target's. */
     peer: string;
@@ -97,10 +100,13 @@ export interface GeneveEndpointOptions extends EndpointOptionsBase {
     /** Destination address likewise. Default: the source of the last frame it sent. */
     destinationMac?: string;
   };
+  /** Not of a GENEVE endpoint. */
   tun?: never;
+  /** Not of a GENEVE endpoint: its packets use the gateway's sockets. */
   netns?: never;
 }
 
+/** Options of `GatewayLoadBalancer.createEndpoint`: `tun` or `geneve` says which kind. */
 export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
 
 /** How often it looks for failures and measures peaks. */
@@ -115,6 +121,7 @@ const PRIVATE = Symbol('GatewayLoadBalancer.listen');
  * docs/api/gateway-load-balancer.md.
  */
 export class GatewayLoadBalancer extends GatewayControl {
+  /** For logs and metrics. */
   readonly name: string;
   /** Own address. */
   readonly address: string;

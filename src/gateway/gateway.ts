@@ -18,6 +18,7 @@ import { BASE_KEYS, checkBase, type GatewayBaseOptions, type SourcePorts } from 
 /** Each packet's descriptor says its endpoint. */
 const NO_ENDPOINT = 0xffff;
 
+/** Options of a `Gateway`. */
 export interface GatewayOptions extends GatewayBaseOptions {
   /**
    * Whether packets to and from targets begin with their outer IPv4 and UDP headers (68 bytes of
@@ -30,6 +31,7 @@ export interface GatewayOptions extends GatewayBaseOptions {
   port?: number;
 }
 
+/** Options of `Gateway.createEndpoint`. */
 export interface BatchEndpointOptions {
   /** `vpce-`, 0 and 16 hex digits. Default random. */
   id?: string;

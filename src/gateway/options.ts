@@ -22,6 +22,7 @@ import {
 import { parseMac } from '../packet/address.js';
 import { checkKey } from '../packet/flow-table.js';
 
+/** After how long without packets a flow ends. */
 export interface IdleTimeout {
   /**
    * Seconds after its last packet in which a TCP flow keeps its entry, 60–6000. Default 350. Only
@@ -32,6 +33,7 @@ export interface IdleTimeout {
   otherSeconds?: number;
 }
 
+/** How many flows a gateway has room for. */
 export interface GatewayLimits {
   /** IPv4 flows, 1,024 to 2^27. Memory (about 45 bytes each) is taken at once. Default 1,048,576. */
   flows?: number;
@@ -39,6 +41,7 @@ export interface GatewayLimits {
   flowsIpv6?: number;
 }
 
+/** The outer UDP source ports of a gateway. */
 export interface SourcePorts {
   /** Lowest outer UDP source port, 1–65535. Default 32768. */
   base?: number;
@@ -59,6 +62,7 @@ export type MidStream = 'auto' | 'drop' | 'pickup';
 /** Whether and to what the maximum segment size of TCP connections is lowered. */
 export type ClampMss = 'off' | 'auto' | number | false;
 
+/** When TCP packets of unknown flows are answered with a RST. */
 export interface ListenerTcpReset {
   /**
    * Answer a TCP packet of no flow that does not open one with a RST to its sender, instead of dropping
@@ -67,6 +71,7 @@ export interface ListenerTcpReset {
   onIdleTimeout?: boolean;
 }
 
+/** Options that `Gateway` and `GatewayLoadBalancer` share. */
 export interface GatewayBaseOptions {
   /** Where flows go. It belongs to one gateway at a time. Required. */
   targetGroup: TargetGroup;

@@ -159,6 +159,7 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
 /** No target, no endpoint. */
 const NONE = 0xffff;
 
+/** Options of a `PacketBatch`. */
 export interface PacketBatchOptions {
   /** Packets the batch has room for, 1–256. Default 256. */
   packets?: number;

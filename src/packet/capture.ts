@@ -60,6 +60,7 @@ export class CaptureReader implements IterableIterator<CapturedFrame> {
     return new CaptureReader(PRIVATE, source);
   }
 
+  /** The next frame; `done` after the last one, and after `return`. Then `error` tells whether it was the last. */
   next(): IteratorResult<CapturedFrame, undefined> {
     while (!this.#ended) {
       const frame = callNative(() => this.#native.next());
@@ -143,6 +144,7 @@ function captureError(what: string, cause: unknown): GatewayError {
 /** As native code has it: the snap length of the file's header. */
 const RECORD_BYTES_MAX = 262_144;
 
+/** Options of a `PcapWriter`. */
 export interface PcapWriterOptions {
   /** Link type of every frame (LINKTYPE_). Default 101, raw IP. */
   link?: number;

@@ -24,6 +24,7 @@ const OPTION_BYTES_MAX = 124;
 
 /** Where reading stopped, and why. Offsets count from the first byte given. */
 export interface DecodeError {
+  /** What is wrong, as it is counted. */
   reason: DropReason;
   /** `geneve`, `inner_ipv4`, … */
   layer: string;
@@ -35,6 +36,7 @@ export interface DecodeError {
   had: number;
 }
 
+/** One option of a GENEVE header (RFC 8926, section 3.5). */
 export interface GeneveOption {
   /** 0–0xffff. */
   class: number;
@@ -54,6 +56,7 @@ export interface GatewayOptions {
   cookie: number;
 }
 
+/** A GENEVE header, as it was read (RFC 8926, section 3.4). */
 export interface GeneveHeader {
   /** 0 in every header this package accepts. */
   version: number;
@@ -67,9 +70,11 @@ export interface GeneveHeader {
   vni: number;
   /** Bytes of base header and options. */
   headerLength: number;
+  /** In the order they have in the header. */
   options: GeneveOption[];
 }
 
+/** What `decodeGeneve` answers. */
 export interface DecodedGeneve {
   /** What was readable; null where not even 8 bytes were there. */
   header: GeneveHeader | null;
@@ -79,6 +84,7 @@ export interface DecodedGeneve {
   error: DecodeError | null;
 }
 
+/** Options of `decodeGeneve`. */
 export interface DecodeGeneveOptions {
   /** Class of the gateway options. Default 0x0108. */
   optionClass?: number;
@@ -102,6 +108,7 @@ export function decodeGeneve(
   return native(() => readGeneve(payload, checked));
 }
 
+/** What `encodeGeneve` writes. */
 export interface EncodeGeneveHeader {
   /** EtherType of the payload: 0x0800, 0x86dd or 0x6558. Default 0x0800. */
   protocolType?: number;
@@ -112,7 +119,14 @@ export interface EncodeGeneveHeader {
   /** C bit. Default: whether an option is critical. */
   critical?: boolean;
   /** Written first, as options 1, 2 and 3 in this order. Default none. */
-  gateway?: { endpointId: string; attachmentId?: bigint; cookie: number };
+  gateway?: {
+    /** `vpce-`, 0 and 16 hex digits. */
+    endpointId: string;
+    /** 64 bits. Default 0. */
+    attachmentId?: bigint;
+    /** Flow cookie, 32 bits. */
+    cookie: number;
+  };
   /** Class of the options of `gateway`. Default 0x0108. */
   optionClass?: number;
   /** Written behind those of `gateway`. Default none. Together at most 252 bytes. */
@@ -216,32 +230,46 @@ function bigEndian64(value: bigint): Uint8Array {
 export interface DecodedFrame {
   /** Outer IP and UDP. */
   outer: {
+    /** Source address, canonical text. */
     source: string;
+    /** Destination address. */
     destination: string;
+    /** UDP source port. */
     sourcePort: number;
+    /** UDP destination port. */
     destinationPort: number;
+    /** Time to live, of IPv6 the hop limit. */
     ttl: number;
     /** Of UDP; `unknown` where the capture was cut. */
     checksum: 'ok' | 'zero' | 'bad' | 'unknown';
   } | null;
+  /** GENEVE header; null where it could not be read. */
   geneve: {
+    /** 0 in every header this package accepts. */
     version: number;
+    /** O bit: a control packet. */
     oam: boolean;
+    /** C bit: critical options are present. */
     critical: boolean;
-    /** `0x` and 4 digits. */
+    /** EtherType of the payload: `0x` and 4 digits. */
     protocolType: string;
+    /** 24 bits. */
     vni: number;
+    /** In the order they have in the header. */
     options: {
       /** `0x` and 4 digits. */
       class: string;
       /** All eight bits. */
       type: number;
+      /** Bit 0x80 of the type. */
       critical: boolean;
       /** Hex digits. */
       data: string;
     }[];
   } | null;
+  /** Its gateway options; null where one of the three is missing or has another length. */
   gateway: {
+    /** `vpce-` and 17 hex digits. */
     endpointId: string;
     /** `0x` and 16 digits. */
     attachmentId: string;
@@ -250,20 +278,28 @@ export interface DecodedFrame {
   } | null;
   /** Only where the payload is Ethernet. */
   ethernet?: {
+    /** Source address, `02:00:00:00:00:01`. */
     source: string;
+    /** Destination address. */
     destination: string;
     /** `0x` and 4 digits; of what is behind the VLAN tags. */
     etherType: string;
     /** VLAN ids, outermost first. */
     vlan: number[];
   };
+  /** Inner packet; null where it could not be read. */
   inner: {
+    /** 4 or 6. */
     version: number;
+    /** Source address, canonical text. */
     source: string;
+    /** Destination address. */
     destination: string;
+    /** IP protocol number; for IPv6 that of the last header of the chain. */
     protocol: number;
     /** null for protocols without ports and for later fragments. */
     sourcePort: number | null;
+    /** null likewise. */
     destinationPort: number | null;
     /** By the IP header. */
     length: number;
@@ -272,6 +308,7 @@ export interface DecodedFrame {
   error: DecodeError | null;
 }
 
+/** Options of `decodeFrame`. */
 export interface DecodeFrameOptions {
   /** Link type of the capture (LINKTYPE_), one of `LINK_TYPES` if it is to be read. Default 1, Ethernet. */
   link?: number;

@@ -40,6 +40,7 @@ export function flowKey(
   return native(() => binding.flowKey(packet, tuple, scope));
 }
 
+/** Options of a `FlowTable`. */
 export interface FlowTableOptions {
   /** Flows the table has room for, 1,024 to 2^27. All memory is taken at once. */
   capacity: number;

@@ -25,6 +25,7 @@ export const VERDICTS = Object.freeze([
   'probe',
 ] as const);
 
+/** One of `VERDICTS`. */
 export type VerdictName = (typeof VERDICTS)[number];
 
 /** The numbers of `VERDICTS`, for comparing with `batch.verdict[i]`. */

@@ -16,14 +16,45 @@ import {
 import { WEIGHT_MAX } from '../limits.js';
 
 /** One event; `at` is seconds since the first frame. Before a frame of the same time. */
-export type ReplayEvent = { at: number } & (
-  | { target: string; health: 'healthy' | 'unhealthy' }
-  | { register: TargetSpec }
-  | { target: string; deregister: true }
-  | { target: string; weight: number }
-  | { attribute: TargetGroupAttributes }
-  /** Only as the first event: keys of the gateway, 32 hexadecimal digits each. */
-  | { keys: { hash?: string; cookie?: string } }
+export type ReplayEvent = {
+  /** Seconds since the first frame, 0 to 10^9, to the nanosecond. */
+  at: number;
+} & (
+  | {
+      /** Address or id of a target, `10.0.1.10:6081`. */
+      target: string;
+      /** State that it turns to. */
+      health: 'healthy' | 'unhealthy';
+    }
+  | {
+      /** The target that is registered. */
+      register: TargetSpec;
+    }
+  | {
+      /** Address or id of a target. */
+      target: string;
+      /** It begins to drain. */
+      deregister: true;
+    }
+  | {
+      /** Address or id of a target. */
+      target: string;
+      /** Its weight from now on, 0–1000. */
+      weight: number;
+    }
+  | {
+      /** Attributes that change. */
+      attribute: TargetGroupAttributes;
+    }
+  | {
+      /** Keys of the gateway, 32 hexadecimal digits each; only as the first event. */
+      keys: {
+        /** `GatewayBaseOptions.hashKey`. */
+        hash?: string;
+        /** `GatewayBaseOptions.cookieKey`. */
+        cookie?: string;
+      };
+    }
 );
 
 /** Where an event stands. */

@@ -13,6 +13,7 @@ export type ReplayReason = DropReason | 'not_ip' | 'unknown_link';
  */
 export type ReplayVerdict = 'forward' | 'drop' | 'reset' | 'bypass';
 
+/** What becomes of a packet, in one direction. */
 export interface ReplayLine {
   /** Number of the frame in the capture, from 1. */
   frame: number;
@@ -24,23 +25,33 @@ export interface ReplayLine {
    * The packet's flow, numbered in the order flows were opened, and whether this packet opened it. `id`
    * is null where the packet has no entry in the flow table; all is null where it has no key.
    */
-  flow: { id: number | null; key: string; new: boolean } | null;
+  flow: {
+    /** From 1 on. */
+    id: number | null;
+    /** Canonical key, the same for both directions: `5-tuple tcp 10.0.2.10:443 203.0.113.9:52144`. */
+    key: string;
+    /** Whether this packet opened it. */
+    new: boolean;
+  } | null;
   /** Address of the target; null where the packet went to none. */
   target: string | null;
   /** 32 bits; null where the packet went to no target. */
   cookie: number | null;
+  /** What becomes of it. */
   verdict: ReplayVerdict;
   /** Why it did not go on; null where it did. */
   reason: ReplayReason | null;
 }
 
+/** All lines of a replay in numbers. */
 export interface ReplaySummary {
   /** Frames of the capture. */
   frames: number;
   /** Seconds from the first frame to the last. */
   seconds: number;
-  /** Frames with a packet for the gateway, and the bytes of these packets. */
+  /** Frames with a packet for the gateway. */
   packets: number;
+  /** Bytes of these packets. */
   bytes: number;
   /** Flows opened. */
   flows: number;
@@ -49,7 +60,17 @@ export interface ReplaySummary {
   /** Packets that did not go on, of both directions, by reason. */
   drops: Partial<Record<ReplayReason, number>>;
   /** By address, in the order of their first packet. */
-  targets: Record<string, { flows: number; packets: number; bytes: number }>;
+  targets: Record<
+    string,
+    {
+      /** Flows opened on it. */
+      flows: number;
+      /** Packets sent to it. */
+      packets: number;
+      /** Bytes of them. */
+      bytes: number;
+    }
+  >;
 }
 
 export function emptySummary(): ReplaySummary {

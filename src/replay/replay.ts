@@ -28,6 +28,7 @@ import { countLine, emptySummary, type ReplayLine, type ReplaySummary } from './
 import { SegmentSizes } from './segments.js';
 import { Simulation } from './simulation.js';
 
+/** Options of `replay`. */
 export interface ReplayOptions {
   /** The capture, as bytes or a path: pcap or pcapng; plain packets or GENEVE. Required. */
   capture: Uint8Array | string | URL;
