@@ -37,29 +37,29 @@ export type TargetGroupChange =
     }
   /** Targets begin to drain. */
   | {
-      /** One target or several, each once. */
+      /** One target or several. */
       readonly deregister: OneOrMore<TargetReference>;
     }
   /** Targets are deregistered and their deregistration delay is over. */
   | {
-      /** One target or several, each once. */
+      /** One target or several. */
       readonly drainOver: OneOrMore<TargetReference>;
     }
   /** Targets turn unhealthy. */
   | {
-      /** One target or several, each once. */
+      /** One target or several. */
       readonly fail: OneOrMore<TargetReference>;
     }
   /** Targets turn healthy; as when a slow start is over. */
   | {
-      /** One target or several, each once. */
+      /** One target or several. */
       readonly recover: OneOrMore<TargetReference>;
     }
   /** A target gets another weight, 0–1000. */
   | {
       /** Whose, and which. */
       readonly weight: {
-        /** The target, or its id. */
+        /** The target, its id, or its address where that is enough. */
         readonly target: TargetReference;
         /** Its weight from then on, 0–1000. */
         readonly weight: number;
