@@ -178,9 +178,10 @@ void settle_fragments(Gateway::State& state, PacketBatch& batch) {
     keyed_part(batch.packet(i), inner_of(batch, i), &keyed);
     const uint16_t scope = state.scope_of(batch.endpoint[i]);
     const Seen& seen = s.seen[i];
+    // By its own protocol: that of a train that is over may be another one.
+    const bool may_wait = seen.role == Role::ingress && !seen.quoted() && may_have_ports(keyed);
     const Found found = ports_of(state, seen, scope, &keyed);
-    const bool waits = (found == Found::unknown || found == Found::over) &&
-                       seen.role == Role::ingress && !seen.quoted() && may_have_ports(keyed);
+    const bool waits = may_wait && (found == Found::unknown || found == Found::over);
     if (waits && hold_fragment(state, batch, i)) continue;
     if (waits && found == Found::unknown) {
       const auto now_ms = static_cast<uint32_t>(state.now_ms);

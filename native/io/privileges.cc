@@ -9,12 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <vector>
 
 namespace gwlb::io {
 namespace {
@@ -112,8 +114,9 @@ bool has_followed(const std::string& status, const Privileges& wanted) {
          (number_after(status, "\nCapPrm:", 16) & ~wanted.capabilities) == 0;
 }
 
-// Tells every other thread that has not followed yet; how many there are.
-int tell_others(const Privileges& wanted, bool tell) {
+// Tells every other thread that has not followed yet, each once: the signal queues, and one that
+// came after it was given back would end the process. How many have not followed.
+int tell_others(const Privileges& wanted, std::vector<pid_t>& told) {
   DIR* folder = opendir("/proc/self/task");
   if (folder == nullptr) return -1;
   const auto self = static_cast<pid_t>(syscall(SYS_gettid));
@@ -124,7 +127,9 @@ int tell_others(const Privileges& wanted, bool tell) {
     const std::string status = status_of(entry->d_name);
     if (status.empty() || has_followed(status, wanted)) continue;
     ++missing;
-    if (tell) syscall(SYS_tgkill, getpid(), thread, kSignal);
+    if (std::find(told.begin(), told.end(), thread) != told.end()) continue;
+    told.push_back(thread);
+    syscall(SYS_tgkill, getpid(), thread, kSignal);
   }
   closedir(folder);
   return missing;
@@ -162,14 +167,16 @@ OsError limit_privileges(const Privileges& privileges) {
   KernelAction before{};
   current.store(&order);
   if (!borrow_signal(&before)) return last_error("sigaction", "");
-  int missing = tell_others(privileges, true);
+  std::vector<pid_t> told;
+  int missing = tell_others(privileges, told);
   // A thread that was made meanwhile has what its maker had: it is told too.
   for (int waited = 0; missing != 0 && waited < kPatienceMs; ++waited) {
     usleep(1000);
-    missing = tell_others(privileges, waited % 100 == 99);
+    missing = tell_others(privileges, told);
   }
-  give_back_signal(before);
   current.store(nullptr);
+  // Who has not followed still has the signal before it: then it stays ours, and does nothing.
+  if (missing == 0) give_back_signal(before);
   if (order.refused.load() != 0) return {order.refused.load(), order.call.load(), ""};
   if (missing != 0) return {EAGAIN, "privileges", std::to_string(missing) + " threads"};
   return {};

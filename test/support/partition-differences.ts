@@ -13,6 +13,19 @@ export interface Allowed {
 export const ALLOWED: readonly Allowed[] = [
   {
     judge: 'conntrack',
+    why: 'only one direction was captured: the kernel refuses an acknowledgment of what it has not seen',
+    where: { 'async/suricata-verify--http-async-cli.pcap': ['ours 1-8, theirs 1 | - 2-8'] },
+  },
+  {
+    judge: 'conntrack',
+    why: 'an IP length of 0 is the captured one, as on the host; the kernel knows no such packet from outside',
+    where: {
+      'geneve-big/tcpdump--bigtcp-ipv4-geneve-ipv4.pcap': ['ours 1, theirs - 1'],
+      'geneve-big/tcpdump--bigtcp-ipv6-geneve-ipv4.pcap': ['ours 1, theirs - 1'],
+    },
+  },
+  {
+    judge: 'conntrack',
     why: 'C3: picked up in the middle; the kernel refuses what cannot open a connection, or comes after its end',
     where: {
       'flow-mixed/zeek--wikipedia-filtered-plus-udp.pcap': ['ours 48, theirs - 48'],
@@ -123,10 +136,8 @@ export const ALLOWED: readonly Allowed[] = [
   },
   {
     judge: 'Community ID',
-    why: 'I4, and lengths that are none: we drop what is malformed',
+    why: 'I4: we drop what is malformed',
     where: {
-      'geneve-big/tcpdump--bigtcp-ipv4-geneve-ipv4.pcap': ['ours - 1, theirs 1'],
-      'geneve-big/tcpdump--bigtcp-ipv6-geneve-ipv4.pcap': ['ours - 1, theirs 1'],
       'icmp-error/zeek--icmp-destunreach-no-context.pcap': ['ours - 1, theirs 1'],
     },
   },
