@@ -21,6 +21,9 @@
 namespace gwlb::test {
 namespace {
 
+// TSan puts a handler of its own before each signal's, and has a thread besides.
+#ifndef __SANITIZE_THREAD__
+
 constexpr uint64_t bit(int number) { return uint64_t{1} << number; }
 
 // In a child process, since there is no way back; its exit code.
@@ -83,9 +86,6 @@ struct Threads {
     for (std::thread& thread : all) thread.join();
   }
 };
-
-#ifndef __SANITIZE_THREAD__  // which puts a handler of its own before each signal's, and has a
-                             // thread besides
 
 TEST(every_thread_gives_up_what_is_not_kept) {
   const uint64_t before = io::permitted_capabilities();

@@ -57,6 +57,7 @@ void unreachable_targets(uint32_t workers) {
   const Account account{*engine};
   CHECK(eventually([&] {
     return account.count(GatewayCounter::packets_in) == kPackets &&
+           account.count(GatewayCounter::packets_to_targets) == appliance.received() &&
            account.count(GatewayCounter::packets_out) == appliance.received() &&
            account.count(GatewayCounter::packets_to_targets) + account.all_drops() == kPackets;
   }));
