@@ -9,6 +9,7 @@ import {
   GatewayError,
   invalidArgument,
 } from '../errors.js';
+import { listening } from '../http/listening.js';
 import { HttpServer } from '../http/server.js';
 import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../limits.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
@@ -465,13 +466,7 @@ async function listenHealth(
   // The appliance keeps the process alive, not its health checks.
   http.server.unref();
   try {
-    await new Promise<void>((resolve, reject) => {
-      http.server.once('error', reject);
-      http.server.listen({ host: address, port: health.port }, () => {
-        http.server.off('error', reject);
-        resolve();
-      });
-    });
+    await listening(http.server, { host: address, port: health.port });
   } catch (error) {
     const action = `answer health checks on ${hostText(address)}:${health.port}`;
     throw systemError(error, action, 'options');

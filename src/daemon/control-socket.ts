@@ -3,6 +3,7 @@ import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
 import { fromSystemError, GatewayError, invalidArgument } from '../errors.js';
+import { listening } from '../http/listening.js';
 
 /** Bytes of the longest path that a socket may have: `sun_path` of Linux without its NUL. */
 const PATH_BYTES_MAX = 107;
@@ -39,19 +40,13 @@ export async function listenPrivately(server: Server, path: string, field: strin
 }
 
 function listen(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    // The socket is made inside of this call: it never has another mode.
-    const before = process.umask(0o177);
-    try {
-      server.listen({ path, exclusive: true }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    } finally {
-      process.umask(before);
-    }
-  });
+  // The socket is made inside of this call: it never has another mode.
+  const before = process.umask(0o177);
+  try {
+    return listening(server, { path, exclusive: true });
+  } finally {
+    process.umask(before);
+  }
 }
 
 async function removeStale(path: string, field: string): Promise<void> {

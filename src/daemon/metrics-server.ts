@@ -1,5 +1,6 @@
 /** `/metrics`, `/healthz` and `/readyz` over HTTP. */
 import { fromSystemError, GatewayError } from '../errors.js';
+import { listening } from '../http/listening.js';
 import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import type { Readiness } from './readiness.js';
@@ -44,10 +45,7 @@ export class MetricsServer {
     );
     const { address: host, port } = where;
     try {
-      await new Promise<void>((resolve, reject) => {
-        http.server.once('error', reject);
-        http.server.listen({ host, port }, resolve);
-      });
+      await listening(http.server, { host, port });
     } catch (error) {
       const { code, message } = fromSystemError(error, `listen on ${host}:${port}`);
       const field = 'metrics.listen';

@@ -88,6 +88,8 @@ export class HttpServer {
       exchange.onDestroy = () => this.#open.delete(exchange);
       parser.emit('connection', exchange);
     });
+    // A connection that could not be accepted ends no process; who listens is told of its own errors.
+    this.server.on('error', () => {});
   }
 
   /** Stops listening and ends every connection. */

@@ -29,16 +29,14 @@ class Flood {
   };
 }
 
+const pumpOf = (flood: Flood, deliver: () => void) => new FlowEventPump(flood, () => {}, deliver);
+
 t.test('a flood does not hold the event loop', async (t) => {
   const flood = new Flood();
   let delivered = 0;
-  const pump = new FlowEventPump(
-    flood,
-    () => {},
-    () => {
-      delivered += 1;
-    },
-  );
+  const pump = pumpOf(flood, () => {
+    delivered += 1;
+  });
   pump.start();
   t.teardown(() => pump.stop());
   t.equal(flood.discarded, 1, 'what happened before is forgotten');
@@ -53,13 +51,9 @@ t.test('the end takes as many turns as it needs, and leaves the loop to others',
   flood.left = 40_000;
   flood.places = 10_000;
   let delivered = 0;
-  const pump = new FlowEventPump(
-    flood,
-    () => {},
-    () => {
-      delivered += 1;
-    },
-  );
+  const pump = pumpOf(flood, () => {
+    delivered += 1;
+  });
   pump.start();
   let turns = 0;
   const count = () => {
@@ -78,14 +72,10 @@ t.test('nobody is told who has stopped to listen', async (t) => {
   flood.left = 0;
   flood.places = 10_000;
   let delivered = 0;
-  const pump = new FlowEventPump(
-    flood,
-    () => {},
-    () => {
-      delivered += 1;
-      pump.stop();
-    },
-  );
+  const pump = pumpOf(flood, () => {
+    delivered += 1;
+    pump.stop();
+  });
   pump.start();
   await pump.finish();
   t.equal(delivered, 1);
