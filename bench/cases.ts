@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Suite } from './suites.js';
 
-/** The names of each suite's cases, by `language name`, in the order of the suites. */
+/** The names of each suite's cases, those of quick runs too, by `language name`. */
 export type CaseRecord = Record<string, string[]>;
 
 const pathOf = (root: string) => join(root, 'bench/cases.json');

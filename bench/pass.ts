@@ -60,11 +60,19 @@ function setUpPeer(packets: readonly Uint8Array[]) {
 type Ours = ReturnType<typeof setUpOurs>;
 type Peer = ReturnType<typeof setUpPeer>;
 
+/** Packets of one end alone after which a flow is no longer evicted for newer ones (rule P1). */
+const PACKETS_UNTIL_SAFE = 4;
+
 /** Opens all flows, and proves that each packet comes back as it went. */
 function proveRoundTrip(packets: readonly Uint8Array[], ours: Ours, peer: Peer): void {
   const { batch, gateway } = ours;
   const spread = new Set<number>();
   for (let from = 0; from < packets.length; from += BATCH) {
+    for (let sent = 1; sent < PACKETS_UNTIL_SAFE; sent += 1) {
+      ours.refill(from);
+      ours.to();
+      ours.back();
+    }
     ours.refill(from);
     ours.to();
     proveForward('every packet goes to a target', batch);
