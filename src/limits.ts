@@ -32,9 +32,6 @@ export const ZONES_MAX: number = native.zones;
 /** Largest weight of a target. */
 export const WEIGHT_MAX: number = native.weight;
 
-/** What a weight of 1 is to the data plane, which has tenths for slow start. */
-export const WEIGHT_UNIT: number = native.weightUnit;
-
 /** Most worker threads of a gateway. */
 export const WORKERS_MAX: number = native.workers;
 

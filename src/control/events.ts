@@ -1,6 +1,6 @@
 /** What a target group tells, and what it must be told by the load balancer that uses it. */
 import type { NativeFlowMove, NativeTargetTable } from '../binding.js';
-import type { ProbeFailure, TargetReason, TargetState } from './health.js';
+import type { ProbeFailure, TargetReason, TargetState } from '../health/thresholds.js';
 import type { HealthCause, WeightCause } from './registry-types.js';
 import type { Traffic } from './suspicion.js';
 import type { Target } from './target.js';

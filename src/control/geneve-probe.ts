@@ -2,9 +2,10 @@
  * One health check of a target's data path: a UDP packet is sent through the target as a packet of a
  * flow would be, and has to come back.
  */
+
+import type { ProbeResult } from '../health/thresholds.js';
 import { tuplePacket } from '../packet/tuple.js';
 import { Deadline, lostText } from './deadline.js';
-import type { ProbeResult } from './health.js';
 import type { CancelProbe, ProbeCallback } from './probes.js';
 
 /** How a load balancer sends a probe to one target, and learns what came back. */

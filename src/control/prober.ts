@@ -4,10 +4,10 @@
  * a suspicion causes.
  */
 import { randomInt } from 'node:crypto';
+import { fnv1a64 } from '../fleet/identity.js';
+import { type FailedProbe, nextCheckAt, type ProbeResult } from '../health/thresholds.js';
 import type { TargetGroupHost } from './events.js';
 import { type DataPath, NONCE_MAX } from './geneve-probe.js';
-import { fnv1a64 } from './hash.js';
-import { type FailedProbe, nextCheckAt, type ProbeResult } from './health.js';
 import type { HealthCheck } from './health-options.js';
 import { type CancelProbe, type ProbeCallback, startProbe } from './probes.js';
 import { Watch, type WatchedTarget } from './watch.js';

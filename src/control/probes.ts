@@ -8,10 +8,10 @@ import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { binding } from '../binding.js';
+import type { ProbeFailure, ProbeResult } from '../health/thresholds.js';
 import { StatusReader } from '../http/status.js';
 import { Deadline, lostText } from './deadline.js';
 import { type DataPath, startGeneveProbe } from './geneve-probe.js';
-import type { ProbeFailure, ProbeResult } from './health.js';
 import type { HealthCheckProtocol } from './health-options.js';
 
 /** What may follow the status; the rest is not read. */

@@ -1,5 +1,5 @@
 /** What goes into the registry, and what comes out of it. */
-import type { TargetReason, TargetState } from './health.js';
+import type { TargetReason, TargetState } from '../health/thresholds.js';
 import type { Failover, Policy } from './options.js';
 import type { TargetRecord } from './target.js';
 

@@ -16,6 +16,7 @@
  */
 import { wrongObject } from '../checks.js';
 import { GatewayError, invalidArgument, show } from '../errors.js';
+import { beginOf, LAST_STEP, stepAfter } from '../fleet/slow-start.js';
 import type {
   FailedProbe,
   Health,
@@ -23,8 +24,16 @@ import type {
   ProbeResult,
   TargetReason,
   TargetState,
-} from './health.js';
-import { checking, condemn, REGISTERING, recount, saidToBe, step, UNCHECKED } from './health.js';
+} from '../health/thresholds.js';
+import {
+  checking,
+  condemn,
+  REGISTERING,
+  recount,
+  saidToBe,
+  step,
+  UNCHECKED,
+} from '../health/thresholds.js';
 import type { CheckedTarget } from './options.js';
 import type {
   HealthCause,
@@ -33,7 +42,6 @@ import type {
   RegistryPolicy,
 } from './registry-types.js';
 import { SlotAllocator } from './slots.js';
-import { beginOf, LAST_STEP, stepAfter } from './slow-start.js';
 import { Target, TargetRecord } from './target.js';
 
 /** How long a slot stays known after its flows were told to choose again, for late returns. */

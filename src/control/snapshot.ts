@@ -1,10 +1,10 @@
 /** The registry's state as the immutable table that the data plane decides by. */
 import type { NativeTargets } from '../binding.js';
 import { GatewayError } from '../errors.js';
+import { targetIdentity } from '../fleet/identity.js';
+import { weightIn } from '../fleet/slow-start.js';
 import { ZONES_MAX } from '../limits.js';
-import { fnv1a64 } from './hash.js';
 import type { Registry } from './registry.js';
-import { weightIn } from './slow-start.js';
 
 /**
  * What the rendezvous scores are seeded with: one number for all, so that every node and every
@@ -79,14 +79,6 @@ export class ZoneIndex {
     const message = `zone: expected at most ${ZONES_MAX} zones of targets and endpoints, received ${all.size}`;
     throw new GatewayError('ERR_GWLB_ENDPOINT_LIMIT', message, { field: 'zone' });
   }
-}
-
-/**
- * What a target's rendezvous scores are computed from: FNV-1a 64 of its id, `10.0.1.10:6081`. The
- * same on every node and after every restart, whatever the slot.
- */
-export function targetIdentity(id: string): bigint {
-  return fnv1a64(id);
 }
 
 /** Settles the registry and writes down what the data plane must know. */

@@ -2,7 +2,7 @@
  * What packets tell about a target, between two health checks. A suspicion is no verdict: an appliance
  * that drops everything may be doing its job. It only is a reason to ask the target at once.
  */
-import type { HealthProfile } from './health.js';
+import type { HealthProfile } from '../health/thresholds.js';
 
 /** How many packets a target was sent and has returned. */
 export interface Traffic {

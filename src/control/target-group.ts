@@ -2,11 +2,11 @@
 import type { NativeTargets } from '../binding.js';
 import { checkArray } from '../checks.js';
 import { checkInteger, checkOneOf, checkString, GatewayError, invalidArgument } from '../errors.js';
+import type { ProbeResult } from '../health/thresholds.js';
 import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
 import { changeAttributes, type TargetGroupAttributes } from './attributes.js';
 import type { TargetGroupHost } from './events.js';
 import { GroupSettings } from './group-settings.js';
-import type { ProbeResult } from './health.js';
 import { checkProbes, type HealthCheck, sameCheck } from './health-options.js';
 import {
   type CheckedTarget,

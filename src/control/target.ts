@@ -1,11 +1,10 @@
 /** One registered target: what the registry keeps, and the view of it that users get. */
 import { inspect } from 'node:util';
 import { invalidArgument } from '../errors.js';
-import { WEIGHT_UNIT } from '../limits.js';
-import type { Health, TargetReason, TargetState } from './health.js';
-import { REGISTERING } from './health.js';
+import { LAST_STEP, WEIGHT_UNIT, weightIn } from '../fleet/slow-start.js';
+import type { Health, TargetReason, TargetState } from '../health/thresholds.js';
+import { REGISTERING } from '../health/thresholds.js';
 import type { CheckedTarget } from './options.js';
-import { LAST_STEP, weightIn } from './slow-start.js';
 
 /**
  * `active`: registered. `draining`: deregistered, keeps its flows until the delay is over. `gone`: no

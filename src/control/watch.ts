@@ -2,8 +2,9 @@
  * Looks at the traffic of targets between their health checks. A target under suspicion is checked
  * three times at once; only if all of these checks fail, it has failed.
  */
+
+import type { FailedProbe } from '../health/thresholds.js';
 import type { TargetGroupHost } from './events.js';
-import type { FailedProbe } from './health.js';
 import type { HealthCheck } from './health-options.js';
 import type { Runtime } from './prober.js';
 import type { CancelProbe, ProbeCallback } from './probes.js';

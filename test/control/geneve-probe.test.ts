@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { TargetGroupHost } from '../../src/control/events.js';
 import { type DataPath, NONCE_MAX, startGeneveProbe } from '../../src/control/geneve-probe.js';
-import type { ProbeResult } from '../../src/control/health.js';
+import type { ProbeResult } from '../../src/health/thresholds.js';
 import { TargetGroup, tuplePacket } from '../../src/index.js';
 import { HOST, setup, thrown } from './group-rig.js';
 

@@ -1,11 +1,11 @@
 /** A target group in a world without sockets and clocks: what its tests share. */
 import type { TargetGroupHost } from '../../src/control/events.js';
-import type { ProbeResult } from '../../src/control/health.js';
 import type { TargetGroupOptions } from '../../src/control/options.js';
 import type { Runtime } from '../../src/control/prober.js';
 import type { ProbeRequest } from '../../src/control/probes.js';
 import { TargetGroup } from '../../src/control/target-group.js';
 import type { GatewayError } from '../../src/errors.js';
+import type { ProbeResult } from '../../src/health/thresholds.js';
 
 export const OK: ProbeResult = { ok: true, detail: 'answered' };
 export const BAD: ProbeResult = { ok: false, failure: 'response-code', detail: 'answered 503' };

@@ -1,11 +1,12 @@
 /** A registry in a few words: what its tests share. */
-import type { ProbeResult } from '../../src/control/health.js';
+
 import type { CheckedTarget } from '../../src/control/options.js';
 import { checkTarget } from '../../src/control/options.js';
 import { Registry } from '../../src/control/registry.js';
 import type { RegistryEvent, RegistryPolicy } from '../../src/control/registry-types.js';
 import type { TargetRecord } from '../../src/control/target.js';
 import type { GatewayError } from '../../src/errors.js';
+import type { ProbeResult } from '../../src/health/thresholds.js';
 
 export const THRESHOLDS = {
   healthyThreshold: 2,

@@ -3,9 +3,9 @@ import fc from 'fast-check';
 import t from 'tap';
 import { binding } from '../../src/binding.js';
 import type { WeightEvent } from '../../src/control/events.js';
-import { LAST_STEP, stepAfter, weightIn } from '../../src/control/slow-start.js';
 import { ZoneIndex } from '../../src/control/snapshot.js';
 import { TargetGroup } from '../../src/control/target-group.js';
+import { LAST_STEP, stepAfter, weightIn } from '../../src/fleet/slow-start.js';
 import { HEALTH, HOST, setup, World } from './group-rig.js';
 import { BAD, check, OK, POLICY, started, target } from './registry-rig.js';
 

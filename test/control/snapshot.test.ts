@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { fnv1a64 } from '../../src/control/hash.js';
 import { checkTarget } from '../../src/control/options.js';
 import { Registry } from '../../src/control/registry.js';
 import { SlotAllocator } from '../../src/control/slots.js';
-import { snapshotOf, targetIdentity, ZoneIndex } from '../../src/control/snapshot.js';
+import { snapshotOf, ZoneIndex } from '../../src/control/snapshot.js';
 import type { GatewayError } from '../../src/errors.js';
+import { fnv1a64, targetIdentity } from '../../src/fleet/identity.js';
 import { TARGETS_MAX, ZONES_MAX } from '../../src/limits.js';
 import { POLICY } from './registry-rig.js';
 

@@ -1,8 +1,8 @@
 /** Suspicion in a target group: what makes it, what it does, what it leaves alone. */
 import t, { type Test } from 'tap';
 import type { TargetGroupHost } from '../../src/control/events.js';
-import type { ProbeResult } from '../../src/control/health.js';
 import type { HealthCheckOptions } from '../../src/control/health-options.js';
+import type { ProbeResult } from '../../src/health/thresholds.js';
 import { BAD, HEALTH, HOST, OK, setup } from './group-rig.js';
 
 const REFUSED: ProbeResult = { ok: false, failure: 'connection', detail: 'connection refused' };

@@ -1,6 +1,7 @@
 /** A clock and timers that move when they are told to, and targets that answer checks as told. */
-import type { ProbeResult } from '../../src/control/health.js';
+
 import type { Runtime } from '../../src/control/prober.js';
+import type { ProbeResult } from '../../src/health/thresholds.js';
 
 const OK: ProbeResult = { ok: true, detail: 'answered' };
 const BAD: ProbeResult = { ok: false, failure: 'connection', detail: 'refused' };

@@ -36,6 +36,8 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['limits'],
   ['http'],
   ['packet'],
+  ['health'],
+  ['fleet'],
   ['control'],
   ['gateway', 'appliance'],
   ['replay'],
@@ -153,6 +155,28 @@ t.test('TypeScript imports only from its own and lower layers', async (t) => {
       }
     }
   }
+  t.strictSame(wrong, []);
+});
+
+t.test('the fleet is a function: no clock, no timer, no randomness, no addon', async (t) => {
+  const pure = typescriptFiles.filter((file) => file.startsWith('src/fleet/'));
+  pure.push('src/health/thresholds.ts', 'src/health/damping.ts');
+  t.ok(pure.length > 10, 'there are files to judge');
+  const outside =
+    /\b(Date\.now|performance|set(Timeout|Interval|Immediate)|queueMicrotask|Math\.random|EventEmitter|process)\b/;
+  const wrong = pure.filter((file) => outside.test(textOf(file)));
+  const seen = new Set<string>();
+  const visit = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    for (const specifier of importsOf(file)) {
+      const target = sourceFile(file, specifier);
+      if (target) visit(target);
+      else if (specifier !== 'node:util') wrong.push(`${file}: ${specifier}`);
+    }
+  };
+  for (const file of pure) visit(file);
+  if (seen.has('src/binding.ts')) wrong.push('src/binding.ts');
   t.strictSame(wrong, []);
 });
 

@@ -9,7 +9,7 @@ import {
   REUSE_POINTS,
   SUPPRESS_POINTS,
   suppressedUntil,
-} from '../../src/control/damping.js';
+} from '../../src/health/damping.js';
 
 const H = 60_000;
 

@@ -3,7 +3,9 @@
  * and all of it, a quarter of `slowStartSeconds` apart. With weighted rendezvous a rising weight only
  * pulls rows to the target.
  */
-import { WEIGHT_UNIT } from '../limits.js';
+
+/** What a weight of 1 is to the data plane, which has tenths for slow start. */
+export const WEIGHT_UNIT = 10;
 
 /** The step that takes the whole weight; the first is 0. */
 export const LAST_STEP = 4;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import type { Health, HealthRule, ProbeFailure, ProbeResult } from '../../src/control/health.js';
+import type { Health, HealthRule, ProbeFailure, ProbeResult } from '../../src/health/thresholds.js';
 import {
   checking,
   nextCheckAt,
@@ -8,7 +8,7 @@ import {
   recount,
   step,
   UNCHECKED,
-} from '../../src/control/health.js';
+} from '../../src/health/thresholds.js';
 
 const THRESHOLDS = {
   healthyThreshold: 3,

@@ -1,0 +1,57 @@
+/**
+ * Numbers that are lent: slots of targets, indices of endpoints. They are part of flow cookies and
+ * flow keys, so a number that belonged to another is given out as late as possible: first numbers
+ * that never carried traffic, then the one that was given back longest ago, and none before its
+ * quarantine is over.
+ */
+
+/** Longer than most flows live after their target left. */
+export const SLOT_QUARANTINE_MS = 600_000;
+
+/** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
+export const INDEX_QUARANTINE_MS = 6_060_000;
+
+export interface Numbers {
+  /** There are the numbers from 0 to this less 1. */
+  readonly capacity: number;
+  readonly quarantineMs: number;
+  /** The lowest that was never given out. */
+  next: number;
+  /** Given back without having carried traffic. */
+  clean: number[];
+  /** Given back otherwise, oldest first. */
+  waiting: { readonly number: number; readonly since: number }[];
+}
+
+/** None is lent. */
+export function freshNumbers(capacity: number, quarantineMs: number): Numbers {
+  return { capacity, quarantineMs, next: 0, clean: [], waiting: [] };
+}
+
+/** How many can be given out at `now`. */
+export function available(numbers: Numbers, now: number): number {
+  const { capacity, next, clean, waiting } = numbers;
+  let over = 0;
+  while (over < waiting.length && isOver(numbers, over, now)) over++;
+  return capacity - next + clean.length + over;
+}
+
+/** A number, or -1 where none is available. */
+export function take(numbers: Numbers, now: number): number {
+  const clean = numbers.clean.pop();
+  if (clean !== undefined) return clean;
+  if (numbers.next < numbers.capacity) return numbers.next++;
+  if (isOver(numbers, 0, now)) return numbers.waiting.shift()?.number ?? -1;
+  return -1;
+}
+
+/** `clean`: no flow ever had to do with it, so that it needs no quarantine. */
+export function giveBack(numbers: Numbers, number: number, now: number, clean: boolean): void {
+  if (clean) numbers.clean.push(number);
+  else numbers.waiting.push({ number, since: now });
+}
+
+function isOver({ waiting, quarantineMs }: Numbers, i: number, now: number): boolean {
+  const given = waiting[i];
+  return given !== undefined && now - given.since >= quarantineMs;
+}
