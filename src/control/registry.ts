@@ -16,15 +16,10 @@
  */
 import { wrongObject } from '../checks.js';
 import { GatewayError, invalidArgument, show } from '../errors.js';
+import { LATE_RETURNS_MS } from '../fleet/change.js';
+import { FLOWS_POLL_MS } from '../fleet/life.js';
 import { beginOf, LAST_STEP, stepAfter } from '../fleet/slow-start.js';
-import type {
-  FailedProbe,
-  Health,
-  HealthRule,
-  ProbeResult,
-  TargetReason,
-  TargetState,
-} from '../health/thresholds.js';
+import type * as H from '../health/thresholds.js';
 import {
   checking,
   condemn,
@@ -44,11 +39,7 @@ import type {
 import { SlotAllocator } from './slots.js';
 import { Target, TargetRecord } from './target.js';
 
-/** How long a slot stays known after its flows were told to choose again, for late returns. */
-export const LATE_RETURNS_MS = 30_000;
-
-/** How often a slot that waits for its flows to end is looked at. */
-export const FLOWS_POLL_MS = 1_000;
+export { FLOWS_POLL_MS };
 
 /** How a target is named: its id, its address where that is enough, or the object. */
 export type TargetReference = string | Target;
@@ -289,8 +280,8 @@ export class Registry {
   /** Counts a check's result. */
   checked(
     record: TargetRecord,
-    result: ProbeResult,
-    rule: HealthRule,
+    result: H.ProbeResult,
+    rule: H.HealthRule,
     now: number,
   ): RegistryEvent[] {
     if (record.phase !== 'active' || !this.#inUse || !this.#policy.checks) return [];
@@ -318,8 +309,8 @@ export class Registry {
   condemned(
     record: TargetRecord,
     evidence: string,
-    result: FailedProbe,
-    rule: HealthRule,
+    result: H.FailedProbe,
+    rule: H.HealthRule,
     now: number,
   ): RegistryEvent[] {
     if (record.state !== 'healthy' || !this.#inUse || !this.#policy.checks) return [];
@@ -413,7 +404,7 @@ export class Registry {
     this.#setHealth(record, health, cause, now);
   }
 
-  #setHealth(record: TargetRecord, health: Health, cause: HealthCause, now: number): void {
+  #setHealth(record: TargetRecord, health: H.Health, cause: HealthCause, now: number): void {
     record.health = health;
     if (health.state === 'unhealthy') record.failing = true;
     if (health.state === 'healthy') {
@@ -462,8 +453,8 @@ export class Registry {
 
   #enter(
     record: TargetRecord,
-    state: TargetState,
-    reason: TargetReason | null,
+    state: H.TargetState,
+    reason: H.TargetReason | null,
     description: string,
     cause: HealthCause,
     now: number,
