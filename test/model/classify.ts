@@ -1,8 +1,8 @@
-/** Which flow a packet belongs to: rules K1, K2, F1, F2, F4, F8, I1, I3, I4, M1. */
+/** Which flow a packet belongs to: rules K1, K2, F1, F2, F4, F8, I1, I3, I4. */
 import { hasPorts } from '../../src/packet/names.js';
 import { isAttack, isOver, type Pass, type Train } from './fragments.js';
 import { type Ends, type Key, keyOf } from './key.js';
-import { bytesOf, ipHeaderBytes, isLater, type Packet } from './packets.js';
+import { ipHeaderBytes, isLater, type Packet } from './packets.js';
 import type { State } from './state.js';
 
 export interface Classified {
@@ -12,6 +12,8 @@ export interface Classified {
   readonly error: string | null;
   /** 'unknown': a later fragment that is part of no train under way. */
   readonly key: Key | 'unknown' | null;
+  /** It is to go on in fragments (M2). */
+  readonly isCut?: boolean;
 }
 
 /** What one packet is, as far as it and those before it tell. Notes the ports of its train. */
@@ -99,8 +101,4 @@ function quotedEnds(quote: Packet, quoted: number): Ends {
 /** I4. */
 function isGoodQuote(quote: Packet, quoted: number): boolean {
   return quote.quote === null && quoted >= ipHeaderBytes(quote);
-}
-
-export function isTooBig(state: State, packet: Packet, endpoint: number): boolean {
-  return bytesOf(packet).length > state.endpoint(endpoint).mtu;
 }

@@ -67,6 +67,15 @@ export class Fragments {
     this.#trains.set(nameOf(sent, scope, pass), train);
   }
 
+  /** A whole packet that goes on in fragments: their datagram has come. */
+  bindWhole(sent: Packet, scope: number, now: number): void {
+    if (!hasPorts(sent.protocol)) return;
+    const { protocol, sourcePort, destinationPort } = sent;
+    const ports = [sourcePort, destinationPort] as const;
+    const train: Train = { protocol, ports, since: now, came: new Set(), end: 0 };
+    this.#trains.set(nameOf(sent, scope, 'entering'), train);
+  }
+
   giveUp(later: Packet, scope: number, now: number): void {
     const { protocol } = later;
     const train: Train = { protocol, ports: null, since: now, came: new Set(), end: null };
@@ -113,5 +122,5 @@ function note(train: Train, piece: Packet): void {
 function nameOf(sent: Packet, scope: number, pass: Pass): string {
   const { version, source, destination, protocol, fragment } = sent;
   const named = version === 4 ? protocol : 0;
-  return [version, source, destination, named, fragment?.id, scope, pass].join();
+  return [version, source, destination, named, fragment?.id ?? sent.id, scope, pass].join();
 }

@@ -1,12 +1,6 @@
 /** What becomes of packets that enter by an endpoint. */
-import {
-  type Classified,
-  classify,
-  isTooBig,
-  keyFor,
-  keyWithoutTrain,
-  waitsForPorts,
-} from './classify.js';
+import { type Classified, classify, keyFor, keyWithoutTrain, waitsForPorts } from './classify.js';
+import { clamped, isTooBig, mayBeCut } from './fit.js';
 import { answersSyn, type Flow, flagsOf, isConnection, isSyn, touch } from './flows.js';
 import { HELD_MAX, HOLD_MS, isOver } from './fragments.js';
 import type { Key } from './key.js';
@@ -34,13 +28,13 @@ export function enter(state: State, batch: readonly Entering[], now: number): Ou
     const found = classify(state, packet, endpoint);
     if (found.error !== null) return drop(found.error);
     if (staysOnLink(packet)) return drop('never_forwarded');
-    return isTooBig(state, packet, endpoint) ? tooBig(state, packet, endpoint) : found;
+    return isTooBig(state, packet, endpoint) ? tooBig(state, found) : found;
   });
   const settled = classified.map((found, i) =>
     'verdict' in found ? found : settle(state, found, batch[i].held ?? false),
   );
   return settled.map((found) => {
-    const outcome = 'verdict' in found ? found : decide(state, found);
+    const outcome = 'verdict' in found ? found : decideFitting(state, found);
     countOutcome(state, outcome);
     return outcome;
   });
@@ -87,13 +81,29 @@ export function takeHeld(state: State, now: number): Entering[] {
   return ready.map(({ packet, endpoint }) => ({ packet, endpoint, held: true }));
 }
 
-/** M1. */
-function tooBig(state: State, packet: Packet, endpoint: number): Outcome {
+/** M1, M2. */
+function tooBig(state: State, found: Classified): Classified | Outcome {
+  const { packet, endpoint } = found;
+  if (mayBeCut(state, packet, endpoint)) {
+    if (packet.fragment === null) {
+      state.fragments.bindWhole(packet, state.scope(endpoint), state.now);
+    }
+    return { ...found, isCut: true };
+  }
   const asked = state.options.pathMtuDiscovery && packet.quote === null && !isLater(packet);
   if (!asked || !state.mayAnswer()) return drop('inner_too_big');
   const { mtu } = state.endpoint(endpoint);
   const reply = tooBigFor(packet, bytesOf(packet).length, mtu);
   return { verdict: 'reply', reason: 'inner_too_big', reply };
+}
+
+/** M2, M3: and what goes on fits. */
+function decideFitting(state: State, found: Known): Outcome {
+  const packet = clamped(state, found.packet, found.endpoint);
+  const outcome = decide(state, { ...found, packet });
+  const goesOn = outcome.verdict === 'forward' || outcome.verdict === 'bypass';
+  if (goesOn && found.isCut) state.count('packetsFragmented');
+  return { ...outcome, packet };
 }
 
 function decide(state: State, found: Known): Outcome {

@@ -34,10 +34,16 @@ export interface Packet {
   readonly flags: number;
   readonly sequence: number;
   readonly acknowledgment: number;
+  /** Words of four bytes behind the TCP header's first 20 bytes. */
+  readonly options: readonly number[];
   /** Bytes behind the transport header. */
   readonly payload: number;
   /** ECN field of the IP header. */
   readonly ecn: number;
+  /** IPv4: it must not be cut on the way. */
+  readonly dontFragment: boolean;
+  /** IPv4: the name of the fragments that the whole packet may be cut into. */
+  readonly id: number;
   readonly fragment: Fragment | null;
   /** Of an ICMP error: the packet it is about, and how many bytes of it are there. */
   readonly quote: Packet | null;
@@ -55,8 +61,11 @@ export function packet(
     flags: 0,
     sequence: 0,
     acknowledgment: 0,
+    options: [],
     payload: 0,
     ecn: 0,
+    dontFragment: false,
+    id: 0,
     fragment: null,
     quote: null,
     quoted: 0,
@@ -91,6 +100,9 @@ export function isFragment(given: Packet): boolean {
   return given.fragment !== null && (given.fragment.offset > 0 || given.fragment.more);
 }
 
+/** Of the TCP header of one that has one. */
+export const tcpHeaderBytes = (given: Packet) => 20 + given.options.length;
+
 export const ipHeaderBytes = (given: Packet) => (given.version === 4 ? 20 : 40);
 
 const made = new WeakMap<Packet, Uint8Array>();
@@ -107,7 +119,7 @@ export function bytesOf(given: Packet): Uint8Array {
 function makeBytes(given: Packet): Uint8Array {
   const whole = given.quote === null ? datagram(given) : errorBytes(given, given.quote);
   const cut = given.fragment === null ? whole : fragmentBytes(whole, given);
-  setEcn(cut, given.ecn);
+  setIpFields(cut, given);
   return cut;
 }
 
@@ -123,7 +135,7 @@ function datagram(given: Packet): Uint8Array {
     if (!hasPorts(given.protocol)) return address;
     return given.version === 4 ? `${address}:${port}` : `[${address}]:${port}`;
   };
-  const payload = PAYLOAD.subarray(0, given.payload);
+  const payload = Uint8Array.of(...given.options, ...PAYLOAD.subarray(0, given.payload));
   const bytes = tuplePacket(
     {
       protocol: given.protocol,
@@ -133,12 +145,18 @@ function datagram(given: Packet): Uint8Array {
     given.flags,
     payload,
   );
-  if (given.protocol === TCP) {
-    const view = new DataView(bytes.buffer);
-    view.setUint32(ipHeaderBytes(given) + 4, given.sequence);
-    view.setUint32(ipHeaderBytes(given) + 8, given.acknowledgment);
-  }
+  if (given.protocol === TCP) setTcpFields(bytes, given);
   return bytes;
+}
+
+function setTcpFields(bytes: Uint8Array, given: Packet): void {
+  const at = ipHeaderBytes(given);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(at + 4, given.sequence);
+  view.setUint32(at + 8, given.acknowledgment);
+  view.setUint8(at + 12, (tcpHeaderBytes(given) / 4) << 4);
+  view.setUint16(at + 16, 0);
+  view.setUint16(at + 16, transportChecksum(bytes, at, TCP));
 }
 
 function errorBytes(given: Packet, quote: Packet): Uint8Array {
@@ -165,9 +183,7 @@ function fragmentBytes(whole: Uint8Array, given: Packet): Uint8Array {
   const view = new DataView(bytes.buffer);
   if (given.version === 4) {
     view.setUint16(2, bytes.length);
-    view.setUint16(4, id);
     view.setUint16(6, (offset >> 3) | (more ? 0x2000 : 0));
-    setHeaderChecksum(bytes);
   } else {
     view.setUint16(4, bytes.length - header);
     bytes[6] = 44;
@@ -178,9 +194,11 @@ function fragmentBytes(whole: Uint8Array, given: Packet): Uint8Array {
   return bytes;
 }
 
-function setEcn(bytes: Uint8Array, ecn: number): void {
+function setIpFields(bytes: Uint8Array, { ecn, dontFragment, id, fragment }: Packet): void {
   if (bytes[0] >> 4 === 4) {
     bytes[1] = (bytes[1] & 0xfc) | ecn;
+    new DataView(bytes.buffer).setUint16(4, fragment?.id ?? id);
+    if (dontFragment) bytes[6] |= 0x40;
     setHeaderChecksum(bytes);
   } else {
     bytes[1] = (bytes[1] & 0xcf) | (ecn << 4);
@@ -194,11 +212,19 @@ function setHeaderChecksum(bytes: Uint8Array): void {
 }
 
 /** RFC 1071. */
-export function internetChecksum(bytes: Uint8Array, start = 0): number {
-  let sum = start;
+export function internetChecksum(bytes: Uint8Array): number {
+  let sum = 0;
   for (let i = 0; i < bytes.length; i += 2) sum += (bytes[i] << 8) | (bytes[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
+}
+
+/** Of TCP or UDP from `at` on, behind an IP header; 0 where the one that is in it is right. */
+export function transportChecksum(bytes: Uint8Array, at: number, protocol: number): number {
+  const addresses = bytes.subarray(at === 20 ? 12 : 8, at);
+  const length = bytes.length - at;
+  const pseudo = Uint8Array.of(...addresses, 0, protocol, length >> 8, length & 0xff);
+  return internetChecksum(Uint8Array.of(...pseudo, ...bytes.subarray(at)));
 }
 
 export function addressBytes(address: string): Uint8Array {

@@ -1,5 +1,5 @@
 /** What the gateway itself says to the sender of a packet (rules C2, T4, T15, M1). */
-import { ACK, FIN, ipHeaderBytes, type Packet, SYN } from './packets.js';
+import { ACK, FIN, ipHeaderBytes, type Packet, SYN, tcpHeaderBytes } from './packets.js';
 
 export type Reply =
   | {
@@ -22,7 +22,8 @@ export type Reply =
 /** RFC 9293, section 3.5.2: the sequence number that the sender's stack waits for. */
 export function resetFor(sent: Packet): Reply {
   const { fragment } = sent;
-  const payload = fragment === null ? sent.payload : Math.min(sent.payload, fragment.length - 20);
+  const carriedHere = Math.max(0, (fragment?.length ?? Infinity) - tcpHeaderBytes(sent));
+  const payload = Math.min(sent.payload, carriedHere);
   const carried = payload + (sent.flags & SYN ? 1 : 0) + (sent.flags & FIN ? 1 : 0);
   const acknowledged = (sent.flags & ACK) !== 0;
   return {

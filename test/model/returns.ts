@@ -1,6 +1,7 @@
-/** What becomes of datagrams that come from targets: rules W2 to W5, E1. */
-import { classify, isTooBig, keyWithoutTrain } from './classify.js';
+/** What becomes of datagrams that come from targets: rules W2 to W5, E1, M1 to M3. */
+import { classify, keyWithoutTrain } from './classify.js';
 import { parted } from './cookie.js';
+import { clamped, isTooBig, mayBeCut } from './fit.js';
 import { type Flow, isConnection, isSyn, touch } from './flows.js';
 import type { Key } from './key.js';
 import type { Packet } from './packets.js';
@@ -41,10 +42,14 @@ function judge(state: State, returned: Returned): Outcome {
   const ecn = decapsulatedEcn(packet.ecn, outerEcn);
   if (ecn === null) return drop('ecn_not_capable');
   const key = found.key === 'unknown' ? keyWithoutTrain(state, packet, index) : (found.key as Key);
+  const fitting = clamped(state, packet, index);
   const refused = judgeFlow(state, returned, key, from, index);
   if (refused !== null) return drop(refused);
-  if (isTooBig(state, packet, index)) return drop('inner_too_big');
-  return { verdict: 'forward', reason: 'none', endpoint: index, ecn };
+  if (isTooBig(state, packet, index)) {
+    if (!mayBeCut(state, packet, index)) return drop('inner_too_big');
+    state.count('packetsFragmented');
+  }
+  return { verdict: 'forward', reason: 'none', endpoint: index, packet: { ...fitting, ecn } };
 }
 
 /** Why the packet must not go out, or null. */

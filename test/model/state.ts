@@ -4,7 +4,7 @@ import { cookieOf, parted } from './cookie.js';
 import { type Flow, FlowTable, type IdleTimeouts } from './flows.js';
 import { Fragments } from './fragments.js';
 import { hashOf, type Key, type Kind, rowOf, SCOPE_GATEWAY } from './key.js';
-import { TCP } from './packets.js';
+import { type Packet, TCP } from './packets.js';
 import type { Reply } from './replies.js';
 import type { ModelTarget, TargetsModel } from './targets.js';
 
@@ -16,6 +16,8 @@ export interface GatewayModelOptions extends IdleTimeouts {
   readonly promoteOnIngress: boolean;
   readonly resetOnIdle: boolean;
   readonly pathMtuDiscovery: boolean;
+  /** M3; null: off. */
+  readonly clampMss: 'auto' | number | null;
   readonly capacity: number;
   readonly hashKey: Uint8Array;
   readonly cookieKey: Uint8Array;
@@ -26,6 +28,8 @@ export interface ModelEndpoint {
   readonly id: bigint;
   readonly zone: string;
   readonly mtu: number;
+  /** Whoever sends its packets cuts those that are too long and may be cut (M2). */
+  readonly cuts: boolean;
 }
 
 export interface Outcome {
@@ -38,9 +42,10 @@ export interface Outcome {
   readonly isNew?: boolean;
   readonly moved?: boolean;
   readonly reply?: Reply;
-  /** Where a returned packet leaves, and with which ECN field. */
+  /** What goes on: the packet, with what M3 and E1 change in it. */
+  readonly packet?: Packet;
+  /** Where a returned packet leaves. */
   readonly endpoint?: number;
-  readonly ecn?: number;
 }
 
 export const drop = (reason: string): Outcome => ({ verdict: 'drop', reason });

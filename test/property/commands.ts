@@ -1,6 +1,6 @@
 /** What may happen in a sequence, as plain data that fast-check makes and shrinks. */
 import fc from 'fast-check';
-import { ENDPOINTS, type PacketSpec, PROTOCOLS, TARGETS } from './world.js';
+import { ENDPOINTS, NARROW, OPTIONS, type PacketSpec, PROTOCOLS, TARGETS } from './world.js';
 
 /** What becomes of the flows of a target that is lost. */
 export type OnLoss =
@@ -18,6 +18,9 @@ export interface CaseOptions {
   readonly promotion: 'return' | 'ingress';
   readonly resetOnIdle: boolean;
   readonly pathMtuDiscovery: boolean;
+  readonly clampMss: 'off' | 'auto' | number;
+  /** Endpoints' packets are cut where they must be (M2). */
+  readonly cuts: boolean;
   readonly onLoss: OnLoss;
   readonly delaySeconds: number;
   readonly failOpen: boolean;
@@ -40,6 +43,12 @@ export type CookieSpec =
       readonly key: number;
     };
 
+/**
+ * What a target returns in place of what it was sent: `longer` with more in it, a number that piece of
+ * what it would be cut into on the way.
+ */
+export type Inner = 'same' | 'reversed' | 'error' | 'longer' | number;
+
 export type Action =
   | { readonly do: 'send'; readonly endpoint: number; readonly packets: readonly PacketSpec[] }
   | {
@@ -48,7 +57,7 @@ export type Action =
       readonly back: number;
       readonly from: 'own' | 'stranger' | number;
       readonly cookie: CookieSpec;
-      readonly inner: 'same' | 'reversed' | 'error';
+      readonly inner: Inner;
       /** Of a reversed TCP packet. */
       readonly flags: number;
       readonly endpoint: 'own' | 'unknown' | number;
@@ -98,10 +107,10 @@ const flags = fc.oneof(
   { weight: 1, arbitrary: fc.nat(63) },
 );
 
-const piece = fc.record({
-  id: fc.nat(1),
-  part: fc.constantFrom('first', 'last', 'middle', 'first', 'last', 'tiny', 'attack', 'whole'),
-}) as fc.Arbitrary<PacketSpec['piece']>;
+const piece = fc.constantFrom<PacketSpec['piece'][]>(
+  ...(['first', 'last', 'middle', 'first', 'last', 'tiny', 'attack', 'whole'] as const),
+  ...(['long first', 'long middle', 'long last'] as const),
+);
 
 type Fields = { [F in keyof PacketSpec]: fc.Arbitrary<PacketSpec[F]> };
 
@@ -117,6 +126,11 @@ const FIELDS: Fields = {
   heard: fc.constantFrom(true, true, true, false),
   payload: fc.constantFrom(0, 0, 10, 520, 560, 8_480),
   ecn: fc.constantFrom(0, 0, 1, 2, 3),
+  id: fc.nat(1),
+  dontFragment: fc.constantFrom(false, false, true),
+  options: fc.constantFrom('none', 'none', ...Object.keys(OPTIONS)) as fc.Arbitrary<
+    PacketSpec['options']
+  >,
   piece: fc.oneof({ weight: 6, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: piece }),
   error: fc.oneof(
     { weight: 8, arbitrary: fc.constant(null) },
@@ -137,10 +151,10 @@ function packetSpec(fields: Partial<Fields> = {}): fc.Arbitrary<PacketSpec> {
 const target = fc.nat(TARGETS.length - 1);
 const weight = fc.constantFrom(1, 1, 5, 1000, 0);
 
-const send = (packets: fc.Arbitrary<PacketSpec>) =>
+const send = (packets: fc.Arbitrary<PacketSpec>, endpoint = fc.constantFrom(0, 0, 0, 1, 2)) =>
   fc.record({
     do: fc.constant('send' as const),
-    endpoint: fc.constantFrom(0, 0, 0, 1, 2),
+    endpoint,
     packets: fc.array(packets, { minLength: 1, maxLength: 4 }),
   });
 
@@ -165,7 +179,7 @@ const cookie: fc.Arbitrary<CookieSpec> = fc.oneof(
   },
 );
 
-const giveBack = fc.record({
+const GIVE_BACK = {
   do: fc.constant('return' as const),
   back: fc.constantFrom(0, 0, 0, 1, 2, 3, 4),
   from: fc.oneof(
@@ -174,9 +188,10 @@ const giveBack = fc.record({
     { weight: 2, arbitrary: target },
   ),
   cookie,
-  inner: fc.constantFrom('same', 'same', 'same', 'reversed', 'error') as fc.Arbitrary<
-    'same' | 'reversed' | 'error'
-  >,
+  inner: fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom<Inner[]>('same', 'same', 'same', 'reversed', 'error') },
+    { weight: 1, arbitrary: fc.constantFrom<Inner[]>('longer', 0, 1, 2) },
+  ),
   flags,
   endpoint: fc.oneof(
     { weight: 10, arbitrary: fc.constant('own' as const) },
@@ -184,7 +199,7 @@ const giveBack = fc.record({
     { weight: 1, arbitrary: fc.nat(ENDPOINTS.length - 1) },
   ),
   ecn: fc.constantFrom(0, 0, 0, 1, 2, 3),
-});
+};
 
 const MS = [
   1, 9, 49, 50, 1_000, 6_000, 9_999, 10_000, 14_999, 15_000, 29_000, 31_000, 60_000, 120_000,
@@ -247,16 +262,21 @@ const others = {
   }),
 };
 
-function actions(
-  packets: fc.Arbitrary<PacketSpec>,
-  weights: Partial<Record<keyof typeof others | 'send' | 'return' | 'flood', number>>,
-): fc.Arbitrary<Action> {
-  const all: Record<string, fc.Arbitrary<Action>> = {
-    ...others,
+function traffic(packets: fc.Arbitrary<PacketSpec>) {
+  return {
     send: send(packets),
-    return: giveBack,
+    sendNarrow: send(packets, fc.constant(NARROW)),
+    return: fc.record(GIVE_BACK),
+    returnPiece: fc.record({ ...GIVE_BACK, inner: fc.constantFrom<Inner[]>(0, 1, 2, 'longer') }),
     flood,
   };
+}
+
+function actions(
+  packets: fc.Arbitrary<PacketSpec>,
+  weights: Partial<Record<keyof typeof others | keyof ReturnType<typeof traffic>, number>>,
+): fc.Arbitrary<Action> {
+  const all: Record<string, fc.Arbitrary<Action>> = { ...others, ...traffic(packets) };
   return fc.oneof(
     ...Object.entries(weights).map(([name, weight]) => ({ weight, arbitrary: all[name] })),
   );
@@ -277,6 +297,16 @@ const pieces = packetSpec({
   port: fc.constantFrom(0, 0, 1),
   protocol: fc.constantFrom('udp', 'udp', 'tcp', 'tcp', 'gre', 'sctp'),
   piece: fc.oneof({ weight: 1, arbitrary: fc.constant(null) }, { weight: 5, arbitrary: piece }),
+});
+
+/** Packets that a narrow endpoint has no room for, and what comes back of them. */
+const long = packetSpec({
+  version: fc.constantFrom(4 as const, 4 as const, 4 as const, 6 as const),
+  client: fc.constant(0),
+  port: fc.constant(0),
+  protocol: fc.constantFrom('udp', 'udp', 'tcp', 'gre'),
+  payload: fc.constantFrom(10, 560, 1_400),
+  piece: fc.oneof({ weight: 2, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: piece }),
 });
 
 /** What a sequence is mostly about. */
@@ -309,6 +339,7 @@ const TOPICS = [
   }),
   actions(connection, { send: 10, return: 14, wait: 3, health: 3, rotate: 2, sweep: 1 }),
   actions(pieces, { send: 10, return: 4, held: 4, wait: 4, health: 1, sweep: 1 }),
+  actions(long, { sendNarrow: 10, returnPiece: 10, held: 2, wait: 2, sweep: 1 }),
 ];
 
 const options: fc.Arbitrary<CaseOptions> = fc.record({
@@ -319,6 +350,8 @@ const options: fc.Arbitrary<CaseOptions> = fc.record({
   promotion: fc.constantFrom('return', 'ingress'),
   resetOnIdle: fc.boolean(),
   pathMtuDiscovery: fc.constantFrom(true, true, false),
+  clampMss: fc.constantFrom('off', 'auto', 1_220),
+  cuts: fc.boolean(),
   onLoss,
   delaySeconds,
   failOpen: fc.boolean(),

@@ -1,5 +1,5 @@
 /** Reads what the gateway says to a sender, and compares it with what the model wants said. */
-import { addressBytes, internetChecksum } from '../model/packets.js';
+import { addressBytes, internetChecksum, transportChecksum } from '../model/packets.js';
 import type { Reply } from '../model/replies.js';
 
 /** What is wrong with the answer to `sent`, or null. */
@@ -60,10 +60,7 @@ function checkTooBig(
 
 function transportChecksumIsGood(bytes: Uint8Array, at: number, protocol: number): boolean {
   if (protocol === 1) return internetChecksum(bytes.subarray(at)) === 0;
-  const addresses = bytes.subarray(at === 20 ? 12 : 8, at);
-  const length = bytes.length - at;
-  const pseudo = Uint8Array.of(...addresses, 0, protocol, length >> 8, length & 0xff);
-  return internetChecksum(Uint8Array.of(...pseudo, ...bytes.subarray(at))) === 0;
+  return transportChecksum(bytes, at, protocol) === 0;
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {

@@ -1,11 +1,12 @@
 /** Runs one case on the gateway and on the model, and says where they differ first. */
 import { cookieOf, parted } from '../model/cookie.js';
+import { fragmentsOf } from '../model/fit.js';
 import { hashOf, keyOf } from '../model/key.js';
 import { ACK, bytesOf, errorAbout, type Packet, reversed, SYN, TCP } from '../model/packets.js';
 import type { Returned } from '../model/returns.js';
 import type { Outcome } from '../model/state.js';
 import type { ModelTarget } from '../model/targets.js';
-import type { Action, Case, CookieSpec } from './commands.js';
+import type { Action, Case, CookieSpec, Inner } from './commands.js';
 import { checkReply } from './replies.js';
 import { COOKIE_KEYS, hex, lossPolicy, type Observed, System } from './system.js';
 import { ENDPOINTS, floodAnswer, floodPacket, packetOf, TARGETS } from './world.js';
@@ -187,7 +188,8 @@ class Runner {
   ): void {
     expected.forEach((outcome, i) => {
       const got = observed[i];
-      const { packet, endpoint } = packets[i];
+      const { endpoint } = packets[i];
+      const packet = outcome.packet ?? packets[i].packet;
       const what = expected.length > 1 ? `packet ${i + 1}` : 'packet';
       const { verdict, reason, target, cookie = 0, isNew = false, moved = false } = outcome;
       const forwarded = verdict === 'forward';
@@ -247,7 +249,7 @@ class Runner {
       from: from === 'own' ? sent.target : from === 'stranger' ? null : TARGETS[from].id,
       endpointId,
       cookie: this.#cookieOf(sent, cookie, endpointId),
-      packet: innerOf(sent.packet, inner, flags),
+      packet: innerOf(sent, inner, flags),
       outerEcn: ecn,
     });
   }
@@ -272,7 +274,7 @@ class Runner {
       { verdict: got.verdict, reason: got.reason, ...(out && { endpoint: got.endpoint }) },
     );
     if (!out) return;
-    const bytes = bytesOf({ ...packet, ecn: expected.ecn ?? 0 });
+    const bytes = bytesOf(expected.packet ?? packet);
     if (!Buffer.from(bytes).equals(got.bytes)) {
       differ("returned packet's bytes", text(bytes), text(got.bytes));
     }
@@ -340,6 +342,8 @@ class Runner {
       'flowsPickedUp',
       'flowsEvicted',
       'flowsRefused',
+      'packetsFragmented',
+      'mssClamped',
     ] as const) {
       same(`counter ${name}`, expected.get(name) ?? 0, counters[name]);
     }
@@ -357,8 +361,13 @@ class Runner {
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-function innerOf(sent: Packet, inner: 'same' | 'reversed' | 'error', flags: number): Packet {
+function innerOf({ packet: sent, endpoint }: Sent, inner: Inner, flags: number): Packet {
   if (inner === 'same' || sent.quote !== null) return sent;
+  if (inner === 'longer') return { ...sent, payload: sent.payload + 1_000 };
+  if (typeof inner === 'number') {
+    const pieces = fragmentsOf(sent, ENDPOINTS[endpoint].mtu);
+    return pieces[inner % pieces.length];
+  }
   if (inner === 'error')
     return errorAbout(sent, sent.version === 4 ? '10.0.1.1' : '2001:db8:1::1', 200);
   const answer = reversed(sent);

@@ -23,7 +23,8 @@ function showAction(action: Action): string {
 }
 
 function showPacket(spec: PacketSpec): string {
-  const { version, client, port, back, protocol, flags, heard, payload, ecn, piece, error } = spec;
+  const { version, client, port, back, protocol, flags, heard, payload, ecn } = spec;
+  const { id, dontFragment, options, piece, error } = spec;
   const names = FLAGS.filter((_, i) => flags & (1 << i)).join('+') || 'no flags';
   const ends = [
     `client${client}${protocol in PROTOCOLS && protocol !== 'gre' ? `:${port}` : ''}`,
@@ -35,7 +36,10 @@ function showPacket(spec: PacketSpec): string {
     `IPv${version} ${protocol} ${ends.join('>')}`,
     protocol === 'tcp' && names,
     protocol === 'tcp' && !heard && 'with a wrong acknowledgment',
-    piece && `${piece.part} fragment of ${piece.id}`,
+    protocol === 'tcp' && options !== 'none' && `options: ${options}`,
+    piece && `${piece} fragment`,
+    `id ${id}`,
+    dontFragment && "Don't Fragment",
     piece === null && payload > 0 && `${payload} bytes`,
     ecn > 0 && `ECN ${ecn}`,
   ]

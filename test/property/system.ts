@@ -76,6 +76,7 @@ export class System {
   constructor(options: CaseOptions) {
     const { stickiness, scope, midStream, cookieCheck, promotion, resetOnIdle } = options;
     const { delaySeconds, failOpen, crossZone, checks, pathMtuDiscovery } = options;
+    const { clampMss, cuts } = options;
     const onLoss = lossPolicy(options.onLoss, stickiness);
     this.group = new TargetGroup(
       {
@@ -113,7 +114,9 @@ export class System {
       cookieCheck,
       promotion,
       pathMtuDiscovery,
+      clampMss,
     });
+    this.gateway.cutsPackets = cuts;
     this.gateway.on('flow', (event) => this.#events.push(event));
     this.model = new GatewayModel(this.targets, {
       stickiness: stickiness === '5-tuple' ? 5 : stickiness === '3-tuple' ? 3 : 2,
@@ -123,6 +126,7 @@ export class System {
       promoteOnIngress: promotion === 'ingress',
       resetOnIdle,
       pathMtuDiscovery,
+      clampMss: clampMss === 'off' ? null : clampMss,
       capacity: CAPACITY,
       hashKey: HASH_KEY,
       cookieKey: COOKIE_KEYS[0],
@@ -132,7 +136,7 @@ export class System {
     });
     this.endpoints = ENDPOINTS.map(({ id, text, zone, mtu }) => {
       const endpoint = this.gateway.createEndpoint({ id: text, zone, mtu });
-      this.model.endpoints.set(endpoint.index, { id, zone, mtu });
+      this.model.endpoints.set(endpoint.index, { id, zone, mtu, cuts });
       return endpoint;
     });
   }

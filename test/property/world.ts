@@ -1,11 +1,14 @@
 /** The small world of the properties: few addresses and ports, so that tuples meet again. */
-import { errorAbout, type Packet, packet, reversed, TCP } from '../model/packets.js';
+import { ACK, errorAbout, type Packet, packet, reversed, TCP } from '../model/packets.js';
 
 export const ENDPOINTS = [
   { id: 0x123456789abcdef0n, text: 'vpce-0123456789abcdef0', zone: 'a', mtu: 8500 },
   { id: 0x123456789abcdef1n, text: 'vpce-0123456789abcdef1', zone: 'b', mtu: 8500 },
   { id: 0x123456789abcdef2n, text: 'vpce-0123456789abcdef2', zone: 'a', mtu: 576 },
 ] as const;
+
+/** The endpoint with the smallest MTU. */
+export const NARROW = 2;
 
 export const TARGETS = [
   { address: '10.0.1.10', id: '10.0.1.10:6081', zone: 'a' },
@@ -25,6 +28,29 @@ const CLIENT_PORTS = [50_000, 50_001];
 const SERVER_PORT = 443;
 
 export const PROTOCOLS = { tcp: TCP, udp: 17, gre: 47, echo: 1, sctp: 132 } as const;
+
+/** TCP options: segment sizes of 8,940, 1,460 and 65,535, at even and odd places, and none. */
+export const OPTIONS = {
+  none: [],
+  '8,940': [2, 4, 0x22, 0xec],
+  '1,460 behind a word': [1, 2, 4, 0x05, 0xb4, 1, 1, 1],
+  '65,535 and 1,460': [2, 4, 0xff, 0xff, 1, 2, 4, 0x05, 0xb4, 0, 2, 4],
+  'another, and 8,940': [3, 3, 7, 2, 4, 0x22, 0xec, 1],
+  'ends early': [1, 2, 4, 0x22],
+} as const;
+
+/** Pieces of a datagram of 60 bytes, and of one of 1,400 behind the transport header. */
+export const PARTS = {
+  first: [0, 24, true],
+  tiny: [0, 8, true],
+  attack: [8, 16, true],
+  middle: [24, 16, true],
+  last: [40, 1000, false],
+  whole: [0, 1000, false],
+  'long first': [0, 640, true],
+  'long middle': [640, 640, true],
+  'long last': [640, 2000, false],
+} as const;
 
 /** Of a client's packets, and of the server's. */
 const SEQUENCES = [0xfffffff0, 76_999];
@@ -47,11 +73,13 @@ export interface PacketSpec {
   readonly heard: boolean;
   readonly payload: number;
   readonly ecn: number;
-  /** Pieces of its datagram, with the id; `whole` is an atomic fragment. */
-  readonly piece: null | {
-    readonly id: number;
-    readonly part: 'first' | 'middle' | 'last' | 'tiny' | 'attack' | 'whole';
-  };
+  /** IPv4: what its fragments are named by, and that there must be none. */
+  readonly id: number;
+  readonly dontFragment: boolean;
+  /** Of TCP. */
+  readonly options: keyof typeof OPTIONS;
+  /** A piece of its datagram; `whole` is an atomic fragment. */
+  readonly piece: null | keyof typeof PARTS;
   /** Not the packet itself, but an ICMP error about it with so many bytes quoted. */
   readonly error: null | { readonly quoted: number; readonly nested: boolean };
 }
@@ -68,10 +96,13 @@ export function packetOf(spec: PacketSpec): Packet {
     ...(spec.protocol === 'tcp' && {
       flags: spec.flags,
       sequence: SEQUENCES[spec.back ? 1 : 0],
-      acknowledgment: spec.flags & 0x10 ? acknowledgment(spec) : 0,
+      acknowledgment: spec.flags & ACK ? acknowledgment(spec) : 0,
+      options: OPTIONS[spec.options],
     }),
-    payload: spec.piece === null ? spec.payload : 60,
+    payload: payloadOf(spec),
     ecn: spec.ecn,
+    id: spec.id,
+    dontFragment: version === 4 && spec.dontFragment,
   });
   const directed = spec.back ? reversed(sent) : sent;
   const whole = { ...directed, fragment: fragmentOf(spec) };
@@ -95,13 +126,13 @@ export function floodAnswer(sent: Packet): Packet {
   return { ...reversed(sent), sequence: acknowledgment, acknowledgment: sequence };
 }
 
-function fragmentOf({ piece }: PacketSpec): Packet['fragment'] {
+function payloadOf({ piece, payload }: PacketSpec): number {
+  if (piece === null) return payload;
+  return piece.startsWith('long') ? 1_400 : 60;
+}
+
+function fragmentOf({ piece, id }: PacketSpec): Packet['fragment'] {
   if (piece === null) return null;
-  const { id } = piece;
-  if (piece.part === 'first') return { id, offset: 0, length: 24, more: true };
-  if (piece.part === 'tiny') return { id, offset: 0, length: 8, more: true };
-  if (piece.part === 'attack') return { id, offset: 8, length: 16, more: true };
-  if (piece.part === 'middle') return { id, offset: 24, length: 16, more: true };
-  if (piece.part === 'last') return { id, offset: 40, length: 1000, more: false };
-  return { id, offset: 0, length: 1000, more: false };
+  const [offset, length, more] = PARTS[piece];
+  return { id, offset, length, more };
 }

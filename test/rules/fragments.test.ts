@@ -10,6 +10,8 @@ import {
   type Packet,
   reversed,
   SYN,
+  TCP,
+  transportChecksum,
 } from '../model/packets.js';
 import { decapsulatedEcn } from '../model/returns.js';
 import { staysOnLink } from '../model/scope.js';
@@ -365,40 +367,20 @@ t.test('M2: what may be cut goes on in fragments', async (t) => {
   const explained = rig.gateway.explain(bytesOf(LONG), { endpoint });
   t.equal(explained.dropReason, null);
   t.match(rig.gateway.counters(), { packetsFragmented: 1, packetsToTargets: 1 });
-  for (const change of [setDontFragment, () => bytesOf(udp6(1, { payload: 2_500 }))]) {
+  for (const whole of [{ ...LONG, dontFragment: true }, udp6(1, { payload: 2_500 })]) {
     batch.clear();
-    batch.add(change(bytesOf(LONG)));
+    batch.add(bytesOf(whole));
     rig.gateway.toTargets(batch, endpoint, rig.now);
     t.equal(VERDICTS[batch.verdict[0]], 'reply', 'Fragmentation Needed, or Packet Too Big');
-    t.equal(rig.gateway.explain(change(bytesOf(LONG)), { endpoint }).dropReason, 'inner_too_big');
+    t.equal(rig.gateway.explain(bytesOf(whole), { endpoint }).dropReason, 'inner_too_big');
   }
   t.equal(rig.gateway.counters().packetsFragmented, 1);
 });
 
-function setDontFragment(packet: Uint8Array): Uint8Array {
-  const changed = packet.slice();
-  changed[6] |= 0x40;
-  return changed;
-}
-
-/** A SYN or SYN-ACK that tells 8,940 bytes, with its checksum. */
-function synWithMss(version: 4 | 6, flags: number): Uint8Array {
+/** A SYN or SYN-ACK that tells 8,940 bytes. */
+function synWithMss(version: 4 | 6, flags: number): Packet {
   const ends = version === 4 ? {} : ENDS6;
-  const plain = bytesOf(tcp(flags, 50_000, { version, ...ends }));
-  const header = version === 4 ? 20 : 40;
-  const bytes = Uint8Array.of(...plain, 2, 4, 8_940 >> 8, 8_940 & 255);
-  const view = new DataView(bytes.buffer);
-  view.setUint16(version === 4 ? 2 : 4, bytes.length - (version === 4 ? 0 : 40));
-  bytes[header + 12] = 6 << 4;
-  view.setUint16(header + 16, 0);
-  view.setUint16(header + 16, tcpChecksum(bytes, header));
-  return bytes;
-}
-
-function tcpChecksum(bytes: Uint8Array, header: number): number {
-  const length = bytes.length - header;
-  const addresses = bytes.subarray(header === 20 ? 12 : 8, header);
-  return internetChecksum(Uint8Array.of(...addresses, 0, 6, 0, length, ...bytes.subarray(header)));
+  return tcp(flags, 50_000, { version, ...ends, options: [2, 4, 8_940 >> 8, 8_940 & 255] });
 }
 
 t.test('M3: with clampMss a connection is told no more than the path has room for', async (t) => {
@@ -411,16 +393,12 @@ t.test('M3: with clampMss a connection is told no more than the path has room fo
   ] as const;
   for (const [clampMss, four, six] of rooms) {
     const rig = new FlowRig(t, { mtu: 1000, clampMss, midStream: 'pickup' });
-    const batch = new PacketBatch({ packets: 1 });
     for (const version of [4, 6] as const) {
       for (const flags of [SYN, SYN | ACK]) {
-        batch.clear();
-        batch.add(synWithMss(version, flags));
-        rig.gateway.toTargets(batch, rig.endpoints[0], rig.now);
-        const bytes = batch.bytes(0).slice(40);
+        const bytes = rig.send(synWithMss(version, flags)).bytes.subarray(40);
         const header = version === 4 ? 20 : 40;
         t.equal((bytes[header + 22] << 8) | bytes[header + 23], version === 4 ? four : six);
-        t.equal(tcpChecksum(bytes, header), 0, 'its checksum is right');
+        t.equal(transportChecksum(bytes, header, TCP), 0, 'its checksum is right');
       }
     }
     t.equal(rig.gateway.counters().mssClamped, four === 8_940 ? 0 : 4);
