@@ -4,8 +4,8 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Lab } from '../dist/demo/lab.js';
-import { spawnInside, whyNoNamespaces } from '../dist/demo/sandbox.js';
+import { Lab } from '../server/dist/lab/lab.js';
+import { spawnInside, whyNoNamespaces } from '../server/dist/lab/sandbox.js';
 
 /** Of the GENEVE peers' endpoints. */
 export const VNI = 7;

@@ -60,6 +60,8 @@ if (!fix) {
     ...['--ignoreConfig', '--allowJs', '--checkJs', '--noEmit', ...strict],
     ...scripts,
   ]);
-  run('publint', 'publint/src/cli.js', ['--strict', '--pack', 'npm']);
+  for (const folder of ['.', 'server']) {
+    run(`publint ${folder}`, 'publint/src/cli.js', [folder, '--strict', '--pack', 'npm']);
+  }
 }
 process.exitCode = failed ? 1 : 0;

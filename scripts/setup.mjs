@@ -105,13 +105,17 @@ function packages() {
   const stamp = 'node_modules/.gwlb-stamp';
   // The lock's digest and not its age: a checkout changes ages, and `npm ci` is slow.
   const wanted = digest(['package-lock.json'], [process.platform, process.arch]);
-  if (read(stamp) === wanted) return;
+  // The link to the library: without it the server finds none.
+  const linked = existsSync(join(root, 'node_modules/gwlb/package.json'));
+  if (linked && read(stamp) === wanted) return;
   const cache = npmCache();
   const npm = process.env.npm_execpath;
+  // What is there already stays, which is quick. Both take the versions that the lock names.
+  const command = existsSync(join(root, 'node_modules')) ? ['install', '--no-save'] : ['ci'];
   // Scripts off: no package here needs one, and our own would build the addon twice.
-  const args = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
+  const args = [...command, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'];
   run(
-    'installing packages (npm ci)',
+    `installing packages (npm ${command[0]})`,
     npm ? process.execPath : 'npm',
     npm ? [npm, ...args] : args,
     cache ? { npm_config_cache: cache } : {},
@@ -156,32 +160,44 @@ function native() {
   writeFileSync(join(root, stamp), wanted);
 }
 
-/** Removes outputs whose source is gone, so that they are neither imported nor packed. */
-function removeStaleOutputs() {
-  const dist = join(root, 'dist');
+/**
+ * Removes outputs whose source is gone, so that they are neither imported nor packed.
+ * @param {string} folder
+ */
+function removeStaleOutputs(folder) {
+  const dist = join(root, folder, 'dist');
   if (!existsSync(dist)) return;
   for (const path of readdirSync(dist, { recursive: true }).map(String)) {
     const source = path.replace(/(\.d)?\.ts(\.map)?$|\.js(\.map)?$/, '.ts');
     if (source === path && !path.endsWith('.ts')) continue;
-    if (!existsSync(join(root, 'src', source))) rmSync(join(dist, path), { force: true });
+    if (!existsSync(join(root, folder, 'src', source))) rmSync(join(dist, path), { force: true });
   }
 }
 
-function typescript() {
-  const stamp = 'dist/.stamp';
+/**
+ * One of the two packages. The server reads the library's declarations, so it is compiled behind it.
+ * @param {string} what
+ * @param {string} folder
+ * @param {string} config
+ * @param {string[]} inputs
+ */
+function typescript(what, folder, config, inputs) {
+  const stamp = join(folder, 'dist/.stamp');
   const wanted = digest(
-    ['src', 'tsconfig.json', 'tsconfig.build.json', 'node_modules/typescript/package.json'],
+    [...inputs, 'tsconfig.json', config, 'node_modules/typescript/package.json'],
     [],
   );
   if (read(stamp) === wanted) return;
-  removeStaleOutputs();
-  run('compiling TypeScript (tsc)', process.execPath, [
+  removeStaleOutputs(folder);
+  run(`compiling the ${what} (tsc)`, process.execPath, [
     'node_modules/typescript/bin/tsc',
     '-p',
-    'tsconfig.build.json',
+    config,
   ]);
-  // Written by hand, since tsc makes none beside an ES module.
-  copyFileSync(join(root, 'src/index.d.cts'), join(root, 'dist/index.d.cts'));
+  if (folder === '') {
+    // Written by hand, since tsc makes none beside an ES module.
+    copyFileSync(join(root, 'src/index.d.cts'), join(root, 'dist/index.d.cts'));
+  }
   writeFileSync(join(root, stamp), wanted);
 }
 
@@ -234,4 +250,7 @@ if (only !== undefined && only !== 'packages' && only !== 'native') {
 lock();
 packages();
 if (only !== 'packages') native();
-if (only === undefined) typescript();
+if (only === undefined) {
+  typescript('library', '', 'tsconfig.build.json', ['src']);
+  typescript('server', 'server', 'server/tsconfig.json', ['src', 'server/src']);
+}

@@ -97,7 +97,10 @@ function mismatch(code: GatewayErrorCode, field: string, expected: string, recei
   return new GatewayError(code, message, { field });
 }
 
-/** `targetGroup.name: expected a string, received 5` */
+/**
+ * An `ERR_GWLB_INVALID_ARGUMENT` in the words of this package, for programs with options of their own:
+ * `targetGroup.name: expected a string, received 5`
+ */
 export function invalidArgument(field: string, expected: string, received: unknown): GatewayError {
   return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received);
 }

@@ -31,6 +31,7 @@ export {
   type InspectorTestMetadata,
   type InspectorTestOptions,
 } from './appliance/inspector-test.js';
+export { checkOptionsOf, type OptionsKind } from './check-options.js';
 export type { TargetGroupAttributes } from './control/attributes.js';
 export type {
   HealthEvent,
@@ -66,9 +67,11 @@ export { Target } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';
 export {
   ERROR_CODES,
+  fromSystemError,
   GatewayError,
   type GatewayErrorCode,
   type GatewayErrorOptions,
+  invalidArgument,
 } from './errors.js';
 export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
 export type { GatewayEvents } from './gateway/control.js';
@@ -127,7 +130,13 @@ export {
   WORKERS_MAX,
   ZONES_MAX,
 } from './limits.js';
-export { formatEndpointId, formatIpv4, parseEndpointId, parseIpv4 } from './packet/address.js';
+export {
+  formatEndpointId,
+  formatIp,
+  formatIpv4,
+  parseEndpointId,
+  parseIpv4,
+} from './packet/address.js';
 export { PacketBatch, type PacketBatchOptions } from './packet/batch.js';
 export {
   type CapturedFrame,
@@ -158,7 +167,7 @@ export {
   NO_FLOW,
   type Stickiness,
 } from './packet/flow-table.js';
-export { LINK_TYPES } from './packet/links.js';
+export { LINK_TYPES, unknownLinksText } from './packet/links.js';
 export {
   DROP_REASONS,
   type DropReason,
@@ -171,6 +180,15 @@ export {
 export type { UdpOffloads } from './packet/offloads.js';
 export { Packet } from './packet/packet.js';
 export { type FlowTuple, tuplePacket } from './packet/tuple.js';
-export type { ReplayEvent } from './replay/events.js';
+export type { EventPlace, EventProblem, ReplayEvent } from './replay/events.js';
 export type { ReplayLine, ReplayReason, ReplaySummary, ReplayVerdict } from './replay/lines.js';
-export { type Replay, type ReplayOptions, replay } from './replay/replay.js';
+export { type Replay, ReplayEventsError, type ReplayOptions, replay } from './replay/replay.js';
+export {
+  type Capability,
+  limitPrivileges,
+  type Route,
+  type RouteRule,
+  type RoutingTables,
+  readRoutes,
+  removeTun,
+} from './system.js';

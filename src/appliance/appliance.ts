@@ -9,8 +9,6 @@ import {
   GatewayError,
   invalidArgument,
 } from '../errors.js';
-import { listening } from '../http/listening.js';
-import { HttpServer } from '../http/server.js';
 import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../limits.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
@@ -19,6 +17,7 @@ import type { UdpOffloads } from '../packet/offloads.js';
 import { checkApplianceAddress, hostText } from '../packet/own-address.js';
 import { checkDropRules, type DropRule } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
+import { HealthResponder } from './health-responder.js';
 import { Inspection, type Inspector } from './inspection.js';
 
 /** How an appliance answers the gateway's health checks. */
@@ -166,9 +165,6 @@ const RETURN_PORTS = 4096;
 const FAILURE_POLL_MS = 500;
 const SOCKET_BUFFER_BYTES = 8 << 20;
 
-/** A check of each of many gateways at the same moment. */
-const HEALTH_CONNECTIONS_MAX = 128;
-
 /** What only `listen` can give to the constructor. */
 const PRIVATE = Symbol('Appliance.listen');
 
@@ -190,7 +186,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   readonly failOpen: boolean;
 
   readonly #engine: NativeApplianceEngine;
-  readonly #health: HttpServer | null;
+  readonly #health: HealthResponder | null;
   readonly #alive: KeepAlive;
   readonly #inspection: Inspection;
   readonly #offAbort: () => void;
@@ -214,7 +210,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     }
   }
 
-  private constructor(key: symbol, checked: CheckedAppliance, health: HttpServer | null) {
+  private constructor(key: symbol, checked: CheckedAppliance, health: HealthResponder | null) {
     if (key !== PRIVATE) throw invalidArgument('Appliance', 'a call of Appliance.listen', key);
     super();
     const { udp } = checked.config;
@@ -452,24 +448,11 @@ function checkHealth(field: string, value: unknown, netns: string) {
 
 async function listenHealth(
   address: string,
-  health: Required<ApplianceHealthCheck>,
-): Promise<HttpServer> {
-  const plain = (status: number, text: string) => ({ status, type: 'text/plain', body: text });
-  const http = new HttpServer(
-    {
-      answer: ({ target }) =>
-        target === health.path ? plain(200, 'ok\n') : plain(404, 'not found\n'),
-      refuse: (status, error) => plain(status, `${error.message}\n`),
-    },
-    { connections: HEALTH_CONNECTIONS_MAX, bodyBytes: 0 },
-  );
-  // The appliance keeps the process alive, not its health checks.
-  http.server.unref();
+  { port, path }: Required<ApplianceHealthCheck>,
+): Promise<HealthResponder> {
   try {
-    await listening(http.server, { host: address, port: health.port });
+    return await HealthResponder.listen(address, port, path);
   } catch (error) {
-    const action = `answer health checks on ${hostText(address)}:${health.port}`;
-    throw systemError(error, action, 'options');
+    throw systemError(error, `answer health checks on ${hostText(address)}:${port}`, 'options');
   }
-  return http;
 }

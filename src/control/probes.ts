@@ -9,10 +9,10 @@ import { Socket } from 'node:net';
 import { connect as tlsConnect } from 'node:tls';
 import { binding } from '../binding.js';
 import type { ProbeFailure, ProbeResult } from '../health/thresholds.js';
-import { StatusReader } from '../http/status.js';
 import { Deadline, lostText } from './deadline.js';
 import { type DataPath, startGeneveProbe } from './geneve-probe.js';
 import type { HealthCheckProtocol } from './health-options.js';
+import { StatusReader } from './http-status.js';
 
 /** What may follow the status; the rest is not read. */
 const REST_BYTES_MAX = 16_384;

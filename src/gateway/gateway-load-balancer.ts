@@ -434,36 +434,36 @@ const LISTEN_KEYS = [
 ] as const;
 
 /** The options of `listen`, checked. */
-export function checkListen(options: unknown): CheckedListen {
-  const given = checkOptions('options', options, LISTEN_KEYS);
-  const address = checkGatewayAddress('options.address', given.address);
-  const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
-  const base = checkBase('options', given, address, port);
+export function checkListen(options: unknown, field = 'options'): CheckedListen {
+  const given = checkOptions(field, options, LISTEN_KEYS);
+  const address = checkGatewayAddress(`${field}.address`, given.address);
+  const port = checkInteger(`${field}.port`, given.port ?? 6081, 1, 65_535);
+  const base = checkBase(field, given, address, port);
   const own = base.targetGroup.targets().find((target) => target.address === given.address);
   if (own) {
-    throw invalidArgument('options.address', "an address that is not a target's", given.address);
+    throw invalidArgument(`${field}.address`, "an address that is not a target's", given.address);
   }
   return {
     base,
     udp: {
       address,
       port,
-      netns: checkNetns('options.netns', given.netns ?? null),
+      netns: checkNetns(`${field}.netns`, given.netns ?? null),
       sourcePortBase: base.config.sourcePortBase,
       sourcePortCount: base.config.sourcePortCount,
       receiveBufferBytes: SOCKET_BUFFER_BYTES,
       sendBufferBytes: SOCKET_BUFFER_BYTES,
       ttl: 255,
-      offloads: checkBoolean('options.offloads', given.offloads ?? true),
-      udpChecksum: checkBoolean('options.udpChecksum', given.udpChecksum ?? true),
+      offloads: checkBoolean(`${field}.offloads`, given.offloads ?? true),
+      udpChecksum: checkBoolean(`${field}.udpChecksum`, given.udpChecksum ?? true),
     },
-    name: checkString('options.name', given.name ?? 'gateway', {
+    name: checkString(`${field}.name`, given.name ?? 'gateway', {
       pattern: /^[A-Za-z0-9-]+$/,
       max: NAME_LENGTH_MAX,
       expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
     }),
-    workers: checkInteger('options.workers', given.workers ?? 1, 1, WORKERS_MAX),
-    signal: checkSignal('options.signal', given.signal),
+    workers: checkInteger(`${field}.workers`, given.workers ?? 1, 1, WORKERS_MAX),
+    signal: checkSignal(`${field}.signal`, given.signal),
   };
 }
 

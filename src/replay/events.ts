@@ -58,7 +58,7 @@ export type ReplayEvent = {
 );
 
 /** Where an event stands. */
-export interface Place {
+export interface EventPlace {
   /** Line of the file, from 1, or position in the array, from 0. */
   readonly number: number;
   /** `line 3`, or `events[2]`. */
@@ -68,21 +68,23 @@ export interface Place {
 /** An event with its place. */
 export interface TimedEvent {
   readonly atNs: bigint;
-  readonly place: Place;
+  readonly place: EventPlace;
   readonly event: ReplayEvent;
 }
 
 /** One thing that is wrong with the events. */
 export interface EventProblem {
-  readonly place: Place;
+  /** Where the event was written. */
+  readonly place: EventPlace;
   /** Key of the event; '' where it is about all of it. */
   readonly field: string;
+  /** What was expected and received, without the field. */
   readonly message: string;
 }
 
 /** An event as it was written, and where. */
 export interface GivenEvent {
-  readonly place: Place;
+  readonly place: EventPlace;
   readonly value: unknown;
 }
 
@@ -232,7 +234,7 @@ function fieldOf(event: ReplayEvent, field: string): string {
 }
 
 /** The problem that an error is. */
-export function problemOf(place: Place, error: unknown): EventProblem {
+export function problemOf(place: EventPlace, error: unknown): EventProblem {
   if (!(error instanceof GatewayError)) throw error;
   const { field = '' } = error;
   const message = withoutField(error).replace(/^: /, '');

@@ -9,7 +9,7 @@ import { type BatchEndpointOptions, Gateway, type GatewayOptions } from '../gate
 import { ENDPOINTS_MAX } from '../limits.js';
 import { parseEndpointId } from '../packet/address.js';
 import { type CapturedFrame, type CaptureReader, readCapture } from '../packet/capture.js';
-import { UnknownLinks } from '../packet/links.js';
+import { unknownLinksText } from '../packet/links.js';
 import { SimulatedClock } from './clock.js';
 import {
   applyEvent,
@@ -82,6 +82,7 @@ const ENDPOINT: BatchEndpointOptions = { id: 'vpce-00000000000000001' };
 
 /** Everything that is wrong with the events of a replay. */
 export class ReplayEventsError extends GatewayError {
+  /** In the order in which the events were written. */
   readonly problems: readonly EventProblem[];
 
   /** @internal */
@@ -115,7 +116,8 @@ export class Replay implements Iterable<ReplayLine> {
   readonly #events: readonly TimedEvent[];
   readonly #capture: CaptureReader;
   readonly #sizes = new SegmentSizes();
-  readonly #unknown = new UnknownLinks();
+  /** Frames by a link type that is not read. */
+  readonly #unknown = new Map<number, number>();
   #begun = false;
 
   /** @internal Use `replay`. */
@@ -131,7 +133,7 @@ export class Replay implements Iterable<ReplayLine> {
    * types of it are not read.
    */
   get error(): string | null {
-    return this.#capture.error ?? this.#unknown.error;
+    return this.#capture.error ?? unknownLinksText(this.#unknown);
   }
 
   /** Throws `ERR_GWLB_IN_USE` where it was gone over before. */
@@ -184,7 +186,9 @@ export class Replay implements Iterable<ReplayLine> {
     const content = packetOf(frame, world.format);
     if ('refused' in content) {
       const { refused: reason } = content;
-      if (reason === 'unknown_link') this.#unknown.add(frame.link);
+      if (reason === 'unknown_link') {
+        this.#unknown.set(frame.link, (this.#unknown.get(frame.link) ?? 0) + 1);
+      }
       const nowhere = { flow: null, target: null, cookie: null } as const;
       world.emit(
         { frame: number, time, direction: 'ingress', ...nowhere, verdict: 'drop', reason },

@@ -7,10 +7,10 @@ import { createServer as createTls, type TLSSocket } from 'node:tls';
 import { MessageChannel } from 'node:worker_threads';
 import selfsigned from 'selfsigned';
 import t, { type Test } from 'tap';
+import { StatusReader } from '../../src/control/http-status.js';
 import { parseMatcher } from '../../src/control/matcher.js';
 import { type ProbeRequest, startProbe } from '../../src/control/probes.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
-import { StatusReader } from '../../src/http/status.js';
 
 async function listen(t: Test, server: Server, address = '127.0.0.1'): Promise<number> {
   const sockets = new Set<Socket>();

@@ -1,7 +1,6 @@
 /** Captures through a gateway in simulated time: every kind of packet, what it becomes, and when. */
 import t from 'tap';
 import { encodeGeneve, PcapWriter, replay, tuplePacket } from '../../src/index.js';
-import { lineJson, lineText, summaryText } from '../../src/replay/lines.js';
 import { fragments4, fragments6 } from '../support/emitted.js';
 import {
   ACK,
@@ -430,11 +429,11 @@ t.test('equal input, equal output', async (t) => {
     at: i * 0.7,
     bytes: i % 3 ? tcp(i % 5 ? ACK : SYN, 40_000 + (i % 17)) : udp(i % 11, i),
   }));
-  const text = () => linesOf(frames).map(lineJson).join('\n');
+  const text = () => JSON.stringify(linesOf(frames));
   t.equal(text(), text());
 });
 
-t.test('lines as JSON and as text, and the summary', async (t) => {
+t.test('the summary', async (t) => {
   const run = replay({
     capture: captureOf([
       { at: 0, bytes: tcp(SYN) },
@@ -442,23 +441,7 @@ t.test('lines as JSON and as text, and the summary', async (t) => {
     ]),
     targets: [{ address: '10.0.1.10' }],
   });
-  const [first, , last] = run;
-  const cookie = `0x${first.cookie?.toString(16).padStart(8, '0')}`;
-  t.equal(
-    lineJson(first),
-    `{"frame":1,"time":0.000000,"direction":"ingress","flow":{"id":1,"key":"${KEY}","new":true},` +
-      `"target":"10.0.1.10","cookie":"${cookie}","verdict":"forward","reason":null}`,
-  );
-  t.equal(
-    lineJson(last),
-    '{"frame":2,"time":1.500000,"direction":"ingress","flow":null,"target":null,"cookie":null,' +
-      '"verdict":"drop","reason":"inner_truncated"}',
-  );
-  t.equal(
-    lineText(first),
-    `1  0.000000  ingress  forward  to 10.0.1.10  cookie ${cookie}  flow 1 (new)  ${KEY}`,
-  );
-  t.match(lineText(last), /^2 {2}1\.500000 {2}ingress {2}drop {2}inner_truncated: inner packet is/);
+  t.equal([...run].length, 3);
   t.strictSame(run.summary, {
     frames: 2,
     seconds: 1.5,
@@ -469,13 +452,6 @@ t.test('lines as JSON and as text, and the summary', async (t) => {
     drops: { inner_truncated: 1 },
     targets: { '10.0.1.10': { flows: 1, packets: 1, bytes: 40 } },
   });
-  t.equal(
-    summaryText(run.summary),
-    '2 frames in 1.500000 s, 2 packets, 41 bytes, 1 flows\n' +
-      'verdicts: forward 1, drop 1\n' +
-      'inner_truncated 1: inner packet is shorter than its headers say\n' +
-      'target 10.0.1.10: 1 flows, 1 packets, 40 bytes',
-  );
 });
 
 t.test('wrong options and captures', async (t) => {

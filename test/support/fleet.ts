@@ -3,7 +3,7 @@
  * every part in its own network namespace, the gateway and the appliances in this process.
  */
 import type { ChildProcess } from 'node:child_process';
-import { Lab } from '../../src/demo/lab.js';
+import { Lab } from '../../server/src/lab/lab.js';
 import {
   Appliance,
   type Endpoint,

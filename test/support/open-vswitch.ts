@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Lab } from '../../src/demo/lab.js';
+import type { Lab } from '../../server/src/lab/lab.js';
 import { runIn } from './processes.js';
 
 const SCHEMA = '/usr/share/openvswitch/vswitch.ovsschema';

@@ -4,7 +4,7 @@
  * before: the outer process only hands through what the inner one says.
  */
 import { fileURLToPath } from 'node:url';
-import { spawnInside, whyNoNamespaces } from '../../src/demo/sandbox.js';
+import { spawnInside, whyNoNamespaces } from '../../server/src/lab/sandbox.js';
 
 const INSIDE = 'GWLB_TEST_INSIDE';
 

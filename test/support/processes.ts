@@ -2,8 +2,8 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { Remote } from '../../src/demo/rpc.js';
-import type { Line, Sent } from './talker.js';
+import { Remote } from '../../server/src/lab/rpc.js';
+import type { Line, Sent } from './talker.ts';
 
 const PROBE = fileURLToPath(new URL('./probe.py', import.meta.url));
 const TRAFFIC = fileURLToPath(new URL('./traffic.ts', import.meta.url));
@@ -63,7 +63,7 @@ export async function start(program: string, args: readonly string[]): Promise<C
   return child;
 }
 
-const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../../server/dist/cli.js', import.meta.url));
 
 /** Starts an appliance as a process of its own, so that it can die; it answers health checks. */
 export function startAppliance(namespace: string, address: string): Promise<ChildProcess> {

@@ -5,7 +5,7 @@
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Socket, Socket as TcpSocket } from 'node:net';
-import { serve } from '../../src/demo/rpc.js';
+import { serve } from '../../server/src/lab/rpc.js';
 
 export interface Line {
   port: number;

@@ -1,6 +1,6 @@
 /**
- * Lower layers never see higher ones: native includes and TypeScript imports, who may touch N-API and
- * the addon, and what a library user who left out the optional packages can still load.
+ * Lower layers never see higher ones: native includes and TypeScript imports of both packages, who may
+ * touch N-API and the addon, what each package needs, and what the server sees of the library.
  */
 import { execFileSync } from 'node:child_process';
 import { posix } from 'node:path';
@@ -34,21 +34,36 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['errors'],
   ['checks'],
   ['limits'],
-  ['http'],
   ['packet'],
   ['health'],
   ['fleet'],
   ['control'],
   ['gateway', 'appliance'],
   ['replay'],
+  ['system', 'check-options'],
   ['index'],
-  ['daemon'],
+];
+
+/** The same of server/src. */
+const SERVER_LAYERS: readonly (readonly string[])[] = [
+  ['errors', 'http', 'lab'],
+  ['obstacles'],
+  ['config'],
+  ['observe'],
+  ['admin'],
+  ['service'],
   ['demo'],
   ['cli'],
 ];
 
+const PACKAGES = [
+  { source: 'src', layers: TYPESCRIPT_LAYERS },
+  { source: 'server/src', layers: SERVER_LAYERS },
+] as const;
+
 const nativeFiles = filesBelow('native').filter((path) => /\.(cc|h|def)$/.test(path));
 const typescriptFiles = filesBelow('src').filter((path) => path.endsWith('.ts'));
+const serverFiles = filesBelow('server/src').filter((path) => path.endsWith('.ts'));
 
 interface Include {
   file: string;
@@ -78,13 +93,9 @@ function sourceFile(from: string, specifier: string): string | undefined {
   return posix.join(posix.dirname(from), specifier).replace(/\.js$/, '.ts');
 }
 
-/** 'packet' for src/packet/batch.ts, 'errors' for src/errors.ts. */
-function layerOf(path: string): string {
-  return (path.split('/')[1] ?? '').replace(/\.ts$/, '');
-}
-
-function rankOf(layer: string): number {
-  return TYPESCRIPT_LAYERS.findIndex((row) => row.includes(layer));
+/** 'packet' for packet/batch.ts below a package's sources, 'errors' for errors.ts. */
+function layerOf(path: string, source: string): string {
+  return (path.slice(source.length + 1).split('/')[0] ?? '').replace(/\.ts$/, '');
 }
 
 t.test('native files include only from their own and lower layers', async (t) => {
@@ -138,25 +149,30 @@ t.test('binding.gyp takes up every native source', async (t) => {
   t.strictSame(listed.trim().split(/\s+/).sort(), sources);
 });
 
-t.test('TypeScript imports only from its own and lower layers', async (t) => {
-  const wrong: string[] = [];
-  for (const file of typescriptFiles) {
-    const layer = layerOf(file);
-    const rank = rankOf(layer);
-    if (rank < 0) wrong.push(`${file}: "${layer}" is no layer`);
-    for (const specifier of importsOf(file)) {
-      const target = sourceFile(file, specifier);
-      if (!target) continue;
-      const other = layerOf(target);
-      if (!typescriptFiles.includes(target)) {
-        wrong.push(`${file}: ${specifier} is no file of src/`);
-      } else if (other !== layer && rankOf(other) >= rank) {
-        wrong.push(`${file}: ${layer} may not import ${specifier}`);
+for (const { source, layers } of PACKAGES) {
+  t.test(`${source} imports only from its own and lower layers`, async (t) => {
+    const files = filesBelow(source).filter((path) => path.endsWith('.ts'));
+    const rankOf = (layer: string) => layers.findIndex((row) => row.includes(layer));
+    t.ok(files.length > 20, 'there are files to judge');
+    const wrong: string[] = [];
+    for (const file of files) {
+      const layer = layerOf(file, source);
+      const rank = rankOf(layer);
+      if (rank < 0) wrong.push(`${file}: "${layer}" is no layer`);
+      for (const specifier of importsOf(file)) {
+        const target = sourceFile(file, specifier);
+        if (!target) continue;
+        const other = layerOf(target, source);
+        if (!files.includes(target)) {
+          wrong.push(`${file}: ${specifier} is no file of ${source}/`);
+        } else if (other !== layer && rankOf(other) >= rank) {
+          wrong.push(`${file}: ${layer} may not import ${specifier}`);
+        }
       }
     }
-  }
-  t.strictSame(wrong, []);
-});
+    t.strictSame(wrong, []);
+  });
+}
 
 t.test('the fleet is a function: no clock, no timer, no randomness, no addon', async (t) => {
   const pure = typescriptFiles.filter((file) => file.startsWith('src/fleet/'));
@@ -190,39 +206,40 @@ t.test('only src/binding.ts loads the addon', async (t) => {
   t.ok(importsOf('src/binding.ts').includes('node-gyp-build'));
 });
 
-t.test('the library needs none of the optional packages', async (t) => {
-  const { dependencies, optionalDependencies } = JSON.parse(textOf('package.json'));
-  t.strictSame(Object.keys(dependencies).sort(), ['node-addon-api', 'node-gyp-build']);
-  const allowed = ['node-gyp-build'];
-  const wrong: string[] = [];
-  const seen = new Set<string>();
-  const visit = (file: string): void => {
-    if (seen.has(file) || !typescriptFiles.includes(file)) return;
-    seen.add(file);
-    for (const specifier of importsOf(file)) {
-      const target = sourceFile(file, specifier);
-      if (target) visit(target);
-      else if (!specifier.startsWith('node:') && !allowed.includes(specifier)) {
-        wrong.push(`${file}: ${specifier}`);
-      }
-    }
-  };
-  visit('src/index.ts');
-  t.ok(seen.has('src/binding.ts'), 'the public surface was walked down to the addon');
-  t.strictSame(wrong, []);
+/** 'gwlb' for 'gwlb/dist/x.js', '@types/node' for '@types/node/fs'. */
+function packageOf(specifier: string): string {
+  return specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
+}
 
-  const known = new Set([...Object.keys(dependencies), ...Object.keys(optionalDependencies)]);
-  const undeclared = typescriptFiles.flatMap((file) =>
+/** The packages that files import. */
+function packagesOf(files: readonly string[]): string[] {
+  const specifiers = files.flatMap(importsOf);
+  const packages = specifiers.filter((name) => !name.startsWith('.') && !name.startsWith('node:'));
+  return [...new Set(packages.map(packageOf))].sort();
+}
+
+t.test('each package imports what it declares, and declares what it needs', async (t) => {
+  const library = JSON.parse(textOf('package.json'));
+  t.strictSame(Object.keys(library.dependencies).sort(), ['node-addon-api', 'node-gyp-build']);
+  t.strictSame(packagesOf(typescriptFiles), ['node-gyp-build'], 'the other one is of the build');
+  t.notOk(library.optionalDependencies);
+  t.notOk(library.bin);
+  const server = JSON.parse(textOf('server/package.json'));
+  t.strictSame(packagesOf(serverFiles), Object.keys(server.dependencies).sort());
+});
+
+t.test('the server has the library by its public API, in its own version', async (t) => {
+  const deep = serverFiles.flatMap((file) =>
     importsOf(file)
-      .filter((name) => !name.startsWith('.') && !name.startsWith('node:'))
-      .map((name) =>
-        name
-          .split('/')
-          .slice(0, name.startsWith('@') ? 2 : 1)
-          .join('/'),
-      )
-      .filter((name) => !known.has(name))
+      .filter((name) => packageOf(name) === 'gwlb' && name !== 'gwlb')
       .map((name) => `${file}: ${name}`),
   );
-  t.strictSame(undeclared, [], 'every imported package is declared');
+  t.strictSame(deep, []);
+  const library = JSON.parse(textOf('package.json'));
+  const server = JSON.parse(textOf('server/package.json'));
+  t.equal(server.version, library.version);
+  t.equal(server.dependencies.gwlb, library.version);
 });

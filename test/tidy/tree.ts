@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 
-/** Made by builds and tools, none of it in git; by name at the top of the tree. */
+/** Made by builds and tools, none of it in git; by name at the top of the tree or of the server. */
 const MADE =
   /^(node_modules|build|build-.*|dist|prebuilds|coverage|\.git|\.tap|\.setup-lock|.*\.tgz)$/;
 
@@ -14,7 +14,7 @@ export function filesBelow(folder: string): string[] {
   const found: string[] = [];
   const walk = (path: string): void => {
     for (const entry of readdirSync(join(root, path), { withFileTypes: true })) {
-      if (path === '' && MADE.test(entry.name)) continue;
+      if ((path === '' || path === 'server') && MADE.test(entry.name)) continue;
       const inner = path === '' ? entry.name : `${path}/${entry.name}`;
       if (entry.isDirectory()) walk(inner);
       else if (entry.isFile()) found.push(inner);

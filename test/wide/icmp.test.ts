@@ -1,6 +1,6 @@
 /** ICMP errors of real routers and hosts go back through the appliance of the flow they are about. */
 import type { Test } from 'tap';
-import type { Lab } from '../../src/demo/lab.js';
+import type { Lab } from '../../server/src/lab/lab.js';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
 import { probe, startCounter } from '../support/processes.js';

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Lab } from '../../src/demo/lab.js';
+import { Lab } from '../../server/src/lab/lab.js';
 import { GatewayLoadBalancer, TargetGroup } from '../../src/index.js';
 import { MACS } from '../support/emitted.js';
 import { buildFabric, buildRoad, GATEWAY, leadThrough, SERVER } from '../support/fleet.js';

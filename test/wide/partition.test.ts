@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Lab } from '../../src/demo/lab.js';
+import { Lab } from '../../server/src/lab/lab.js';
 import { KERNEL, writePackets } from '../support/kernel.js';
 import {
   capturesBelow,

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { Lab } from '../../src/demo/lab.js';
+import { Lab } from '../../server/src/lab/lab.js';
 import { GatewayLoadBalancer, type ListenOptions, TargetGroup } from '../../src/index.js';
 import { runPrivately } from '../support/privately.js';
 import { runIn, until } from '../support/processes.js';

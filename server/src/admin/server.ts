@@ -1,0 +1,138 @@
+/** HTTP over the control socket: JSON in, JSON out. docs/command.md has its resources. */
+import { GatewayError, type GatewayErrorCode, invalidArgument } from 'gwlb';
+import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
+import { shared } from '../http/shared.js';
+import { listenPrivately } from './socket.js';
+
+/** What answers for one path; may throw a GatewayError about the request. */
+export interface ControlResource {
+  method: 'GET' | 'POST';
+  /** `body` is what a POST sent, of any form; undefined for GET. May be a promise. */
+  answer(body: unknown): unknown;
+}
+
+/** By path. */
+export type ControlResources = Readonly<Record<string, ControlResource>>;
+
+/** Bytes of the longest request body: a packet of 8,500 bytes in hexadecimal has a quarter of it. */
+const BODY_BYTES_MAX = 65_536;
+
+/** Operators' commands; descriptors are for forwarding and health checks. */
+export const CONTROL_CONNECTIONS_MAX = 32;
+
+export class ControlServer {
+  /** Where it listens. */
+  readonly path: string;
+  readonly #http: HttpServer;
+
+  /** Rejects with a GatewayError, field `control.socket`. */
+  static async listen(
+    path: string,
+    resources: ControlResources,
+    connections = CONTROL_CONNECTIONS_MAX,
+  ): Promise<ControlServer> {
+    const asked = askedOnce(resources);
+    const http = new HttpServer(
+      {
+        answer: async (request) => {
+          try {
+            return await answer(request, asked);
+          } catch (error) {
+            return json(statusOf(error), errorBody(error));
+          }
+        },
+        refuse: (status, { message }) => json(status, refusal(status, message)),
+      },
+      { connections, bodyBytes: BODY_BYTES_MAX },
+    );
+    await listenPrivately(http.server, path, 'control.socket');
+    return new ControlServer(http, path);
+  }
+
+  private constructor(http: HttpServer, path: string) {
+    this.#http = http;
+    this.path = path;
+  }
+
+  /** Ends all connections and removes the socket. */
+  async close(): Promise<void> {
+    await this.#http.close();
+  }
+}
+
+/** Resources whose answers cost no more for many askers than for one. */
+function askedOnce(resources: ControlResources): ControlResources {
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = (ask: () => unknown): Promise<unknown> => {
+    const answered = last.then(ask);
+    last = answered.catch(() => {});
+    return answered;
+  };
+  const asked = Object.entries(resources).map(([path, { method, answer }]) => {
+    const once = shared(() => answer(undefined));
+    const turn = (body: unknown) => inTurn(() => answer(body));
+    return [path, { method, answer: method === 'GET' ? once : turn }] as const;
+  });
+  return Object.fromEntries(asked);
+}
+
+async function answer(
+  { method, path, body }: HttpRequest,
+  resources: ControlResources,
+): Promise<HttpAnswer> {
+  const resource = Object.hasOwn(resources, path) ? resources[path] : undefined;
+  if (!resource) {
+    const paths = Object.keys(resources).join(', ');
+    return json(404, errorBody(invalidArgument('path', `one of ${paths}`, path)));
+  }
+  if (method !== resource.method) {
+    const refused = errorBody(invalidArgument('method', resource.method, method));
+    return { ...json(405, refused), allow: resource.method };
+  }
+  return json(200, await resource.answer(method === 'POST' ? parsed(body) : undefined));
+}
+
+function json(status: number, value: unknown): HttpAnswer {
+  return { status, type: 'application/json', body: `${JSON.stringify(value)}\n` };
+}
+
+function parsed(body: Buffer): unknown {
+  const text = body.toString('utf8');
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw invalidArgument('body', 'JSON', text);
+  }
+}
+
+/** What is said to a request that never came to its resource. */
+function refusal(status: number, message: string): ErrorBody {
+  const tooLong = status === 413;
+  const field = tooLong ? 'body' : 'request';
+  const code = tooLong ? 'ERR_GWLB_OUT_OF_RANGE' : 'ERR_GWLB_INVALID_ARGUMENT';
+  return { code, message: `${field}: ${message}`, field };
+}
+
+/** Errors that are not about the request. */
+const STATUS: Partial<Record<GatewayErrorCode, number>> = {
+  ERR_GWLB_CLOSED: 503,
+  ERR_GWLB_SYSTEM: 500,
+};
+
+function statusOf(error: unknown): number {
+  if (!(error instanceof GatewayError)) return 500;
+  return STATUS[error.code] ?? 400;
+}
+
+/** Errors as clients get them. */
+interface ErrorBody {
+  code: string;
+  message: string;
+  field: string | null;
+}
+
+function errorBody(error: unknown): ErrorBody {
+  const { message } = error as Error;
+  if (!(error instanceof GatewayError)) return { code: 'ERR_GWLB_SYSTEM', message, field: null };
+  return { code: error.code, message, field: error.field ?? null };
+}

@@ -1,0 +1,136 @@
+/** `gwlb decode`: the GENEVE packets of a capture, a line each. */
+import {
+  type CapturedFrame,
+  type DecodedFrame,
+  DROP_REASONS,
+  decodeFrame,
+  GatewayError,
+  invalidArgument,
+  LINK_TYPES,
+  protocolName,
+  readCapture,
+  unknownLinksText,
+} from 'gwlb';
+import { Output } from './output.js';
+
+export interface DecodeArguments {
+  json: boolean;
+  port: string;
+  optionClass: string;
+}
+
+/** A number as people type it, `6081` or `0x0108`, in min..max. */
+export function numberArgument(field: string, text: string, min: number, max: number): number {
+  const form = `a number ${min}–${max}`;
+  if (!/^(?:0x[0-9a-f]+|[0-9]+)$/i.test(text)) throw invalidArgument(field, form, text);
+  const number = Number(text);
+  if (number >= min && number <= max) return number;
+  const message = `${field}: expected ${min}–${max}, received ${number}`;
+  throw new GatewayError('ERR_GWLB_OUT_OF_RANGE', message, { field });
+}
+
+/** The line of one packet as `--json` prints it: keys and their order are a promise. */
+export function frameJson(number: number, frame: CapturedFrame, packet: DecodedFrame): string {
+  const { outer, geneve, gateway, ethernet, inner, error } = packet;
+  return JSON.stringify({
+    frame: number,
+    time: seconds(frame.timeNs),
+    outer,
+    geneve,
+    gateway,
+    ...(ethernet && { ethernet }),
+    inner,
+    error: error && {
+      reason: error.reason,
+      layer: error.layer,
+      offset: error.offset,
+      needed: error.needed,
+      had: error.had,
+    },
+  });
+}
+
+/** To microseconds: a double has no more digits for times of today. */
+function seconds(timeNs: bigint): number {
+  return Number(timeNs / 1000n) / 1e6;
+}
+
+/** The same packet for people. */
+export function frameText(number: number, frame: CapturedFrame, packet: DecodedFrame): string {
+  const { outer, geneve, gateway, ethernet, inner, error } = packet;
+  const parts = [String(number), seconds(frame.timeNs).toFixed(6)];
+  if (outer) {
+    const from = address(outer.source, outer.sourcePort);
+    parts.push(`${from} > ${address(outer.destination, outer.destinationPort)}`);
+    if (outer.checksum === 'bad') parts.push('bad checksum');
+  }
+  if (geneve) parts.push(geneveText(geneve, gateway === null));
+  if (gateway) parts.push(`${gateway.endpointId} cookie ${gateway.cookie}`);
+  if (ethernet) {
+    const tags = ethernet.vlan.map((id) => ` vlan ${id}`).join('');
+    parts.push(`${ethernet.source} > ${ethernet.destination}${tags} type ${ethernet.etherType}`);
+  }
+  if (inner) {
+    const from = address(inner.source, inner.sourcePort);
+    const to = address(inner.destination, inner.destinationPort);
+    parts.push(`${protocolName(inner.protocol)} ${from} > ${to} ${inner.length} bytes`);
+  }
+  if (error) {
+    const { reason, layer, offset, needed, had } = error;
+    parts.push(
+      `ERROR ${reason}: ${DROP_REASONS[reason] ?? reason} ` +
+        `(${layer} at byte ${offset}: needed ${needed}, had ${had})`,
+    );
+  }
+  return parts.join('  ');
+}
+
+function geneveText(geneve: NonNullable<DecodedFrame['geneve']>, withOptions: boolean): string {
+  const flags = `${geneve.oam ? ' O' : ''}${geneve.critical ? ' C' : ''}`;
+  const options = withOptions
+    ? geneve.options
+        .map((option) => ` ${option.class}/${option.type}:${option.data || '-'}`)
+        .join('')
+    : '';
+  return `geneve vni ${geneve.vni} type ${geneve.protocolType}${flags}${options}`;
+}
+
+function address(text: string, port: number | null): string {
+  if (port === null) return text;
+  return text.includes(':') ? `[${text}]:${port}` : `${text}:${port}`;
+}
+
+/** Prints the GENEVE packets of a file; resolves with the exit code. */
+export async function decode(file: string, given: DecodeArguments): Promise<number> {
+  const port = numberArgument('--port', given.port, 1, 65_535);
+  const optionClass = numberArgument('--option-class', given.optionClass, 0, 0xffff);
+  const line = given.json ? frameJson : frameText;
+  const output = new Output();
+  const unknown = new Map<number, number>();
+  let number = 0;
+  let found = false;
+  try {
+    const capture = readCapture(file);
+    for (const frame of capture) {
+      number += 1;
+      const { link, length: wireLength, data } = frame;
+      if (!LINK_TYPES.has(link)) unknown.set(link, (unknown.get(link) ?? 0) + 1);
+      const packet = decodeFrame(data, { link, wireLength, optionClass, port });
+      if (packet === null) continue;
+      found = true;
+      if (!(await output.print(line(number, frame, packet)))) return 0;
+    }
+    if (!(await output.flush())) return 0;
+    const none = `no GENEVE packet (UDP to port ${port}) in ${number} frames`;
+    if (capture.error !== null) {
+      console.error(`gwlb: ${file}: ${capture.error} (after frame ${number})`);
+    }
+    const said = unknownLinksText(unknown) ?? (found || capture.error !== null ? null : none);
+    if (said !== null) console.error(`gwlb: ${file}: ${said}`);
+    if (said === null && capture.error === null) return 0;
+  } catch (error) {
+    if (!(error instanceof GatewayError) || error.code !== 'ERR_GWLB_CAPTURE') throw error;
+    console.error(`gwlb: ${error.message}`);
+  }
+  return 1;
+}

@@ -1,0 +1,170 @@
+/** `gwlb run`: a gateway in the foreground, until a signal ends it. */
+
+import { randomBytes } from 'node:crypto';
+import { accessSync, constants } from 'node:fs';
+import { GatewayError, invalidArgument, limitPrivileges } from 'gwlb';
+import { type Config, loadConfig, problemLine } from '../config/config.js';
+import type { ReloadResult } from '../config/reload.js';
+import { about } from '../errors.js';
+import { type Logger, makeLogger } from '../observe/log.js';
+import { Recorder } from '../observe/recorder.js';
+import type { RecordingLimits } from '../observe/recordings.js';
+import { TO_START, toGoOn } from '../service/privileges.js';
+import { Service } from '../service/service.js';
+import { onSignal, untilStopped } from '../service/signals.js';
+import { numberArgument } from './decode.js';
+
+export interface RunArguments {
+  /** Seconds to keep for a replay. */
+  record?: string;
+  recordDir: string;
+  /** Recordings kept in the folder, and their bytes. */
+  recordKeep: string;
+  recordBytes: string;
+  /** TUN devices go with the gateway, also those that an earlier run left. */
+  removeDevices: boolean;
+  /** Who to become before anything is opened. */
+  user?: string;
+  /** False: no privilege is given up. */
+  dropPrivileges: boolean;
+}
+
+const RECORD_SECONDS_MAX = 3600;
+const RECORD_KEEP_MAX = 100_000;
+/** One recording has less. */
+const RECORD_BYTES_MIN = 128 << 20;
+
+/** A gateway that records, and what belongs to it. */
+class Recording {
+  readonly #seconds: number;
+  readonly #directory: string;
+  readonly #limits: RecordingLimits;
+  readonly #keys = { hashKey: randomBytes(16), cookieKey: randomBytes(16) };
+  #recorder: Recorder | null = null;
+  /** The configuration in force. */
+  config: Config;
+
+  /** Null where nothing is to be recorded. Throws what is wrong with an argument. */
+  static of(given: RunArguments, config: Config): Recording | null {
+    if (given.record === undefined) return null;
+    const seconds = numberArgument('--record', given.record, 1, RECORD_SECONDS_MAX);
+    try {
+      accessSync(given.recordDir, constants.W_OK);
+    } catch {
+      throw invalidArgument('--record-dir', 'a folder that can be written to', given.recordDir);
+    }
+    const keep = numberArgument('--record-keep', given.recordKeep, 1, RECORD_KEEP_MAX);
+    const max = Number.MAX_SAFE_INTEGER;
+    const bytes = numberArgument('--record-bytes', given.recordBytes, RECORD_BYTES_MIN, max);
+    return new Recording(config, seconds, given.recordDir, { keep, bytes });
+  }
+
+  private constructor(config: Config, seconds: number, directory: string, limits: RecordingLimits) {
+    this.config = config;
+    this.#limits = limits;
+    this.#seconds = seconds;
+    this.#directory = directory;
+  }
+
+  /**
+   * The configuration, with keys that a replay can be told where it has none: with them it chooses the
+   * same targets.
+   */
+  withKeys(config: Config): Config {
+    return { ...config, gateway: { ...this.#keys, ...config.gateway } };
+  }
+
+  start({ gateway }: Service, log: Logger): void {
+    this.#recorder = new Recorder({
+      gateway,
+      config: () => this.config,
+      keys: this.#keys,
+      seconds: this.#seconds,
+      directory: this.#directory,
+      limits: this.#limits,
+      log,
+    });
+  }
+
+  write(): void {
+    void this.#recorder?.write('SIGUSR2');
+  }
+
+  async close(): Promise<void> {
+    await this.#recorder?.close();
+  }
+}
+
+/** The same with devices that end with it. */
+function withoutDevices(config: Config): Config {
+  const endpoints = config.endpoints.map((endpoint) => {
+    const { tun } = endpoint;
+    if (tun === undefined) return endpoint;
+    const name = typeof tun === 'string' ? tun : tun.name;
+    return { ...endpoint, tun: { name, persistent: false } };
+  });
+  return { ...config, endpoints };
+}
+
+/** Keeps what a start needs, as this user where one is named. */
+function becomeUser(user: string | undefined): void {
+  try {
+    limitPrivileges(TO_START, user);
+  } catch (error) {
+    throw error instanceof GatewayError && error.field === 'user' ? about('--user', error) : error;
+  }
+}
+
+/** Resolves with the exit code, when it was stopped. */
+export async function run(path: string, given: RunArguments, version: string): Promise<number> {
+  if (!given.dropPrivileges && given.user !== undefined) {
+    throw invalidArgument('--user', 'nothing together with --no-drop-privileges', given.user);
+  }
+  // Before anything is opened: what can be at the start can be at a reload too.
+  if (given.dropPrivileges) becomeUser(given.user);
+  const loaded = loadConfig(path);
+  if (!loaded.ok) {
+    for (const problem of loaded.problems) console.error(problemLine(path, problem));
+    return 2;
+  }
+  const recording = Recording.of(given, loaded.config);
+  const prepared = (read: Config) => {
+    const config = given.removeDevices ? withoutDevices(read) : read;
+    return recording?.withKeys(config) ?? config;
+  };
+  const log = makeLogger(loaded.config.log.level);
+  const stopped = untilStopped();
+  const reload = async (service: Service): Promise<ReloadResult> => {
+    service.reopenLogs();
+    const again = loadConfig(path);
+    if (!again.ok) {
+      return service.refuse(again.problems.map((problem) => problemLine(path, problem)));
+    }
+    const result = await service.reload(prepared(again.config));
+    if (result.applied && recording) recording.config = again.config;
+    return result;
+  };
+  const write = (): void => {
+    if (recording) recording.write();
+    else log.warn({ event: 'no_recording' }, 'nothing is recorded: that takes --record SECONDS');
+  };
+  try {
+    const service = await Service.start(prepared(loaded.config), log, version, reload);
+    recording?.start(service, log);
+    if (given.dropPrivileges) limitPrivileges(toGoOn(loaded.config));
+    // What came before the start was over: the file is read once more.
+    onSignal('SIGHUP', () => void reload(service));
+    onSignal('SIGUSR2', write);
+    const signal = await stopped;
+    await service.stop(signal);
+    return service.failure === null ? 0 : 1;
+  } catch (error) {
+    // The configuration is faultless in itself: what was refused is the system's doing.
+    const message = error instanceof Error ? error.message : String(error);
+    log.fatal({ event: 'failed', error: message }, 'failed');
+    console.error(`gwlb: ${message}`);
+    return 1;
+  } finally {
+    await recording?.close();
+  }
+}

@@ -1,0 +1,129 @@
+/** What a program around a gateway or an appliance asks and tells the kernel of its host. */
+import { binding } from './binding.js';
+import { checkArray } from './checks.js';
+import { checkOneOf, checkString, fromSystemError, GatewayError } from './errors.js';
+import { checkTunName } from './gateway/device.js';
+import { checkNetns, systemError } from './packet/lifecycle.js';
+
+/** A route as rtnetlink has it. */
+export interface Route {
+  /** Of IP. */
+  version: 4 | 6;
+  /** RTN_UNICAST 1, RTN_BLACKHOLE 6, RTN_UNREACHABLE 7, RTN_PROHIBIT 8, RTN_THROW 9, … */
+  type: number;
+  /** Number of its table; 254: main. */
+  table: number;
+  /** Of equal routes the one with the least is taken. */
+  metric: number;
+  /** RTPROT_KERNEL 2: made for an address of the device. */
+  protocol: number;
+  /** 4 or 16 bytes; `formatIp` has their text. */
+  prefix: Uint8Array;
+  /** Length of the prefix. */
+  bits: number;
+  /** Devices it leads to; several for a multipath route. */
+  devices: string[];
+}
+
+/** A rule that says which table is asked for a packet. */
+export interface RouteRule {
+  /** Of IP. */
+  version: 4 | 6;
+  /** FR_ACT_TO_TBL 1, FR_ACT_BLACKHOLE 6, FR_ACT_UNREACHABLE 7, FR_ACT_PROHIBIT 8. */
+  action: number;
+  /** Rules are tried from the least to the highest. */
+  priority: number;
+  /** Number of the table that is asked. */
+  table: number;
+  /** Device that packets enter by; `''` for any. */
+  input: string;
+}
+
+/** How a network namespace routes packets. */
+export interface RoutingTables {
+  /** Of all tables but `local`. */
+  routes: Route[];
+  /** In the order they are tried. */
+  rules: RouteRule[];
+  /** False: there are more than 65,536 routes; these are the first. */
+  complete: boolean;
+}
+
+/**
+ * The routes and rules of a network namespace, by default the process's own: for programs that want to
+ * know whether packets get into a TUN device, and where they would go without it. Throws
+ * `ERR_GWLB_UNKNOWN_NAMESPACE`, `ERR_GWLB_PERMISSION`.
+ */
+export function readRoutes(netns: string | null = null): RoutingTables {
+  const space = checkNetns('netns', netns);
+  try {
+    return binding.readRoutes(space);
+  } catch (error) {
+    throw systemError(error, `read the routes${inNamespace(space)}`, 'options');
+  }
+}
+
+/**
+ * Takes away a persistent TUN device that nobody holds, and with it every route into it. Throws
+ * `ERR_GWLB_DEVICE` where there is none or a program uses it, `ERR_GWLB_PERMISSION`.
+ */
+export function removeTun(name: string, netns: string | null = null): void {
+  const device = checkTunName('name', name);
+  const space = checkNetns('netns', netns);
+  try {
+    binding.removeTun(device, space);
+  } catch (error) {
+    throw systemError(error, `remove TUN device ${device}${inNamespace(space)}`, 'device');
+  }
+}
+
+function inNamespace(space: string): string {
+  return space && ` in network namespace ${space}`;
+}
+
+/** Bits of linux/capability.h. */
+const CAPABILITIES = {
+  /** Ports below 1024. */
+  CAP_NET_BIND_SERVICE: 10n,
+  /** Devices and large socket buffers. */
+  CAP_NET_ADMIN: 12n,
+  /** Network namespaces. */
+  CAP_SYS_ADMIN: 21n,
+} as const;
+
+/** One of the capabilities that gateways and appliances can use. */
+export type Capability = keyof typeof CAPABILITIES;
+
+/**
+ * Every thread of the process becomes `user` (by default stays who it is), keeps of its capabilities
+ * those that are named, and gets no others any more, nor does a program that it starts. Throws
+ * `ERR_GWLB_INVALID_ARGUMENT`, field `user`, where there is no such user, `ERR_GWLB_PERMISSION` where
+ * it may not become that one.
+ */
+export function limitPrivileges(keep: readonly Capability[], user?: string): void {
+  const names = Object.keys(CAPABILITIES) as Capability[];
+  const kept = checkArray('keep', keep, 'an array of capabilities', names.length).reduce(
+    (bits: bigint, name, i) => bits | (1n << CAPABILITIES[checkOneOf(`keep[${i}]`, name, names)]),
+    0n,
+  );
+  const name = user === undefined ? '' : checkString('user', user, { max: 255 });
+  try {
+    binding.limitPrivileges(kept, name);
+  } catch (error) {
+    throw aboutUser(error, name);
+  }
+}
+
+function aboutUser(error: unknown, user: string): GatewayError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (user === '') return fromSystemError(error, 'give up privileges');
+  const field = 'user';
+  if (code === 'ENOENT') {
+    const text = `${field}: expected the name of a user of this system, received "${user}"`;
+    return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', text, { field, cause: error });
+  }
+  const text =
+    `${field}: cannot become ${user}: CAP_SETUID and CAP_SETGID are needed: start the process as root, ` +
+    `or as ${user} (${message})`;
+  return new GatewayError('ERR_GWLB_PERMISSION', text, { field, cause: error });
+}
