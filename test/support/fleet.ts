@@ -31,6 +31,8 @@ export interface FleetOptions {
   group?: TargetGroupOptions;
   /** Of the endpoint. */
   endpoint?: { mtu?: number };
+  /** Largest packet between the gateway and the appliances; default 9000. */
+  outerMtu?: number;
   /** Run the appliances as processes of their own, with health checks answered; see `processes`. */
   apart?: boolean;
   /** Make the endpoint's device beforehand, so that it and the routes outlive the gateway. */
@@ -111,16 +113,17 @@ export async function leadThrough(lab: Lab, device: string): Promise<void> {
 export async function buildFabric(
   lab: Lab,
   members: readonly { name: string; address: string | null }[],
+  mtu = OUTER_MTU,
 ): Promise<void> {
   await lab.namespace('fabric', ['link add br0 type bridge', 'link set br0 up']);
   for (const { name, address } of members) {
     await lab.namespace(name);
     await lab.cable(name, 'eth0', 'fabric', name);
-    await lab.ip(name, [`link set eth0 mtu ${OUTER_MTU}`]);
+    await lab.ip(name, [`link set eth0 mtu ${mtu}`]);
     if (address !== null) await lab.ip(name, [`addr add ${address}/24 dev eth0`]);
-    await lab.ip('fabric', [`link set ${name} mtu ${OUTER_MTU} master br0`]);
+    await lab.ip('fabric', [`link set ${name} mtu ${mtu} master br0`]);
   }
-  await lab.ip('fabric', [`link set br0 mtu ${OUTER_MTU}`]);
+  await lab.ip('fabric', [`link set br0 mtu ${mtu}`]);
 }
 
 export class Fleet {
@@ -156,10 +159,11 @@ export class Fleet {
     const { lab } = this;
     await buildRoad(lab);
     if (this.#options.keepDevice) await lab.ip('router', [`tuntap add dev ${DEVICE} mode tun`]);
-    await buildFabric(lab, [
+    const members = [
       { name: 'gateway', address: GATEWAY },
       ...APPLIANCES.map((address, i) => ({ name: `appliance${i}`, address })),
-    ]);
+    ];
+    await buildFabric(lab, members, this.#options.outerMtu);
     for (const [i, address] of APPLIANCES.entries()) {
       if (this.#options.apart) {
         await this.revive(i);

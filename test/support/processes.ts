@@ -35,6 +35,12 @@ export function runIn(
   return run('ip', ['netns', 'exec', namespace, program, ...args], seconds);
 }
 
+/** Makes rules of nftables in a namespace, a command each. */
+export async function nft(namespace: string, ...commands: readonly string[]): Promise<void> {
+  const { status, err } = await runIn(namespace, 'nft', [commands.join('; ')]);
+  if (status !== 0) throw new Error(`nft in ${namespace}: ${err}`);
+}
+
 function trafficCommand(args: readonly string[]): string[] {
   return [process.execPath, ...process.execArgv, TRAFFIC, ...args];
 }

@@ -15,7 +15,7 @@ import {
 } from '../support/partition.js';
 import { ALLOWED, type Judge } from '../support/partition-differences.js';
 import { runPrivately } from '../support/privately.js';
-import { runIn } from '../support/processes.js';
+import { nft, runIn } from '../support/processes.js';
 import { tshark } from '../support/tshark.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
@@ -65,8 +65,7 @@ async function buildTracking(lab: Lab): Promise<void> {
     }
     chain leaving { type filter hook output priority raw; policy drop; }
   }`;
-  const { status, err } = await runIn(NAMESPACE, 'nft', [rules]);
-  if (status !== 0) throw new Error(`nft: ${err}`);
+  await nft(NAMESPACE, rules);
   await lab.sysctl(NAMESPACE, [
     'net.netfilter.nf_conntrack_checksum=0',
     'net.netfilter.nf_conntrack_tcp_be_liberal=1',

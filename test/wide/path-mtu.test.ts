@@ -1,15 +1,17 @@
 /** Real senders heed "too big": Linux shrinks its packets to what the endpoint carries. */
 import { CLIENT, Fleet, type FleetOptions, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { probe, runIn, startCounter, startServers, traffic } from '../support/processes.js';
+import { nft, probe, runIn, startCounter, startServers, traffic } from '../support/processes.js';
 import type { Transfer } from '../support/traffic.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
-const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
+const reason = whyNotWide('python3', 'nft') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
 
 const MTU = 1400;
 const LINK_MTU = 1500;
+/** Between the gateway and the appliances, less than the ends' packets and GENEVE need. */
+const OUTER_MTU = 1400;
 const BYTES = 5_000_000;
 const COUNTER_PORT = 4054;
 
@@ -34,6 +36,23 @@ async function build(options: FleetOptions = {}): Promise<Fleet> {
   const fleet = await Fleet.build({ endpoint: { mtu: MTU }, ...options });
   await fleet.lab.ip('router', [`link set endpoint0 mtu ${LINK_MTU}`]);
   return fleet;
+}
+
+/** Fragments that arrive in a namespace are lost. */
+function losePieces(namespace: string): Promise<void> {
+  return nft(
+    namespace,
+    'add table ip narrow',
+    'add chain ip narrow arrive { type filter hook prerouting priority -450; }',
+    'add rule ip narrow arrive ip frag-off & 0x3fff != 0 drop',
+  );
+}
+
+/** Fragments that the kernel of a namespace has made. */
+async function piecesMade(namespace: string): Promise<number> {
+  const { out } = await runIn(namespace, 'cat', ['/proc/net/snmp']);
+  const [names, values] = out.split('\n').map((line) => line.split(' '));
+  return Number(values[names.indexOf('FragCreates')]);
 }
 
 interface Discovered {
@@ -130,6 +149,36 @@ async function tests(): Promise<void> {
     const { packetsReplied, drops } = fleet.gateway.counters();
     t.equal(packetsReplied, 0);
     t.ok(drops.inner_too_big > 0);
+  });
+
+  t.test('with clampMss auto TCP fits a narrower path to the appliances', async (t) => {
+    // As some networks do, the path loses the pieces of what it has no room for, and says nothing.
+    const narrow = async (clampMss: 'auto' | 'off') => {
+      const fleet = await Fleet.build({
+        outerMtu: OUTER_MTU,
+        listen: { pathMtuDiscovery: false, clampMss },
+      });
+      t.teardown(() => fleet.close());
+      for (const end of ['gateway', 'appliance0', 'appliance1']) await losePieces(end);
+      const servers = await startServers('server');
+      t.teardown(() => servers.kill('SIGKILL'));
+      return fleet;
+    };
+    const args = (address: string) => ['send', address, String(BYTES)];
+
+    const lost = await narrow('off');
+    await t.rejects(traffic('client', args(SERVER.v4), 5), 'a black hole without it');
+    t.ok((await piecesMade('gateway')) > 0, 'of pieces');
+    await lost.close();
+
+    const fleet = await narrow('auto');
+    for (const address of [SERVER.v4, SERVER.v6]) {
+      const { sent, received } = await traffic<Transfer>('client', args(address), 60);
+      t.strictSame(received, sent, `${address}: arrives as it was sent`);
+      t.equal(await knownMtu('client', address), null, 'and no ICMP error told its sender');
+    }
+    t.equal(await piecesMade('gateway'), 0, 'all of it fitted');
+    t.ok(fleet.gateway.counters().mssClamped >= 4, 'SYN and SYN-ACK');
   });
 
   t.test('with clampMss TCP needs no ICMP error', async (t) => {

@@ -2,7 +2,7 @@
 import type { Test } from 'tap';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { runIn, Talker, until } from '../support/processes.js';
+import { nft, runIn, Talker, until } from '../support/processes.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('nft', 'ss') ?? (await runPrivately(import.meta.url));
@@ -99,11 +99,6 @@ async function setTimestamps(fleet: Fleet, on: boolean): Promise<void> {
   for (const end of ['client', 'server']) {
     await fleet.lab.sysctl(end, [`net.ipv4.tcp_timestamps=${on ? 1 : 0}`]);
   }
-}
-
-async function nft(namespace: string, command: string): Promise<void> {
-  const { status, err } = await runIn(namespace, 'nft', [command]);
-  if (status !== 0) throw new Error(`nft ${command}: ${err}`);
 }
 
 async function startEnds(t: Test): Promise<Ends> {
