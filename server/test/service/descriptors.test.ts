@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { ImpededChecks } from '../../src/observe/impeded.js';
 import { connectionsFor, descriptors, shortage } from '../../src/service/descriptors.js';
 import { logged } from '../observe/log-rig.js';
@@ -15,6 +15,7 @@ import { logged } from '../observe/log-rig.js';
 const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-files-'));
 const file = join(folder, 'gateway.yaml');
+const socketPath = join(folder, 'gateway.sock');
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const net = `127.${64 + (process.pid % 100)}.${(process.pid >> 8) % 250}`;
 
@@ -30,6 +31,7 @@ targetGroup:
   targets: [${targets}]
 endpoints: [{ id: vpce-00000000000000001, geneve: { peer: ${net}.9 } }]
 metrics: { listen: "${net}.1:9464" }
+control: { socket: ${socketPath} }
 `,
   );
 }
@@ -81,20 +83,41 @@ function running(files: number): Running {
   return { child, next };
 }
 
-t.test('connections that say nothing take none from health checks and reloads', async (t) => {
+/** Requests that are never finished, at both listeners by turns. */
+async function halfOpen(t: Test, count: number): Promise<void> {
+  const sockets = Array.from({ length: count }, (_, i) => {
+    const socket = i % 2 === 0 ? connect(9464, `${net}.1`) : connect(socketPath);
+    return socket.on('error', () => {}).on('connect', () => socket.write('GET /met'));
+  });
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  await Promise.all(sockets.map((socket) => once(socket, 'connect').catch(() => {})));
+}
+
+/** The limit of open files, and connections of strangers. */
+const PRESSURE = [
+  [1024, 1500],
+  [340, 200],
+] as const;
+
+for (const [files, connections] of PRESSURE) {
+  const name = `${connections} half-open connections at a limit of ${files} files`;
+  t.test(`${name} take none from health checks and reloads`, (t) =>
+    underPressure(t, files, connections),
+  );
+}
+
+async function underPressure(t: Test, files: number, connections: number): Promise<void> {
   const appliance = createServer((socket) => socket.on('error', () => {}).end());
   appliance.listen(8080, `${net}.2`);
   await once(appliance, 'listening');
   const target = `{ address: ${net}.2 }`;
   write(target);
-  const { child, next } = running(340);
+  const { child, next } = running(files);
   await next('started');
   t.match(await next('target_health'), { state: 'healthy' });
-  const silent = Array.from({ length: 200 }, () => connect(9464, `${net}.1`).on('error', () => {}));
-  t.teardown(() => {
-    for (const socket of silent) socket.destroy();
-  });
-  await Promise.all(silent.map((socket) => once(socket, 'connect').catch(() => {})));
+  await halfOpen(t, connections);
   write(`${target}, { address: ${net}.3 }`);
   child.kill('SIGHUP');
   t.match(await next('reloaded'), { targets: 2 });
@@ -107,7 +130,7 @@ t.test('connections that say nothing take none from health checks and reloads', 
   }
   child.kill('SIGTERM');
   await next('stopped');
-});
+}
 
 t.test('checks that cannot be made are told once, and that they are made again', async (t) => {
   const { log, entries } = logged();
