@@ -56,6 +56,32 @@ export class GatewayError extends Error {
     this.code = code;
     if (options.field !== undefined) this.field = options.field;
   }
+
+  /**
+   * An `ERR_GWLB_INVALID_ARGUMENT` in the words of this package, for programs with options of their own:
+   * `targetGroup.name: expected a string, received 5`
+   */
+  static invalidArgument(field: string, expected: string, received: unknown): GatewayError {
+    return invalidArgument(field, expected, received);
+  }
+
+  /**
+   * The error for one of the operating system, which says what to do about it. `action` completes
+   * "cannot …": `listen on 10.0.0.1:6081`. A `GatewayError` is returned as it is.
+   */
+  static fromSystemError(error: unknown, action: string): GatewayError {
+    return fromSystemError(error, action);
+  }
+
+  /** The message without the field: `expected 5–300, received 2`. */
+  get detail(): string {
+    return withoutField(this);
+  }
+
+  /** The same error about another field, for who knows what was wrong by another name. */
+  at(field: string): GatewayError {
+    return new GatewayError(this.code, `${field}: ${this.detail}`, { field, cause: this });
+  }
 }
 
 const SHOWN_MAX = 80;
@@ -97,10 +123,7 @@ function mismatch(code: GatewayErrorCode, field: string, expected: string, recei
   return new GatewayError(code, message, { field });
 }
 
-/**
- * An `ERR_GWLB_INVALID_ARGUMENT` in the words of this package, for programs with options of their own:
- * `targetGroup.name: expected a string, received 5`
- */
+/** `targetGroup.name: expected a string, received 5` */
 export function invalidArgument(field: string, expected: string, received: unknown): GatewayError {
   return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received);
 }

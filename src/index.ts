@@ -67,11 +67,9 @@ export { Target } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';
 export {
   ERROR_CODES,
-  fromSystemError,
   GatewayError,
   type GatewayErrorCode,
   type GatewayErrorOptions,
-  invalidArgument,
 } from './errors.js';
 export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
 export type { GatewayEvents } from './gateway/control.js';
@@ -132,7 +130,6 @@ export {
 } from './limits.js';
 export {
   formatEndpointId,
-  formatIp,
   formatIpv4,
   parseEndpointId,
   parseIpv4,
@@ -167,7 +164,7 @@ export {
   NO_FLOW,
   type Stickiness,
 } from './packet/flow-table.js';
-export { LINK_TYPES, unknownLinksText } from './packet/links.js';
+export { LINK_TYPES } from './packet/links.js';
 export {
   DROP_REASONS,
   type DropReason,

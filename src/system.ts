@@ -1,8 +1,10 @@
 /** What a program around a gateway or an appliance asks and tells the kernel of its host. */
 import { binding } from './binding.js';
+import type { NativeRoute } from './binding-system.js';
 import { checkArray } from './checks.js';
 import { checkOneOf, checkString, fromSystemError, GatewayError } from './errors.js';
 import { checkTunName } from './gateway/device.js';
+import { formatIp } from './packet/address.js';
 import { checkNetns, systemError } from './packet/lifecycle.js';
 
 /** A route as rtnetlink has it. */
@@ -17,10 +19,12 @@ export interface Route {
   metric: number;
   /** RTPROT_KERNEL 2: made for an address of the device. */
   protocol: number;
-  /** 4 or 16 bytes; `formatIp` has their text. */
+  /** 4 or 16 bytes. */
   prefix: Uint8Array;
   /** Length of the prefix. */
   bits: number;
+  /** Both: `10.0.0.0/8`. */
+  text: string;
   /** Devices it leads to; several for a multipath route. */
   devices: string[];
 }
@@ -57,7 +61,8 @@ export interface RoutingTables {
 export function readRoutes(netns: string | null = null): RoutingTables {
   const space = checkNetns('netns', netns);
   try {
-    return binding.readRoutes(space);
+    const { routes, ...rest } = binding.readRoutes(space);
+    return { ...rest, routes: routes.map((route) => ({ ...route, text: prefixText(route) })) };
   } catch (error) {
     throw systemError(error, `read the routes${inNamespace(space)}`, 'options');
   }
@@ -75,6 +80,10 @@ export function removeTun(name: string, netns: string | null = null): void {
   } catch (error) {
     throw systemError(error, `remove TUN device ${device}${inNamespace(space)}`, 'device');
   }
+}
+
+function prefixText({ prefix, bits }: NativeRoute): string {
+  return `${formatIp(prefix)}/${bits}`;
 }
 
 function inNamespace(space: string): string {

@@ -70,7 +70,7 @@ export class HealthResponder {
         if (lingered > LINGER_BYTES_MAX) socket.destroy();
         return;
       }
-      head += chunk.toString('latin1', 0, REQUEST_BYTES_MAX);
+      head += chunk.toString('latin1', 0, REQUEST_BYTES_MAX + 1);
       const end = /\n\r?\n/.exec(head)?.index ?? -1;
       if (end > REQUEST_BYTES_MAX || (end < 0 && head.length > REQUEST_BYTES_MAX)) {
         answer(431);

@@ -13,6 +13,7 @@ import {
   show,
 } from '../errors.js';
 import { CaptureFile } from './capture-file.js';
+import { LINK_TYPES, UnknownLinks } from './links.js';
 
 /** One frame of a capture. */
 export interface CapturedFrame {
@@ -46,6 +47,7 @@ export class CaptureReader implements IterableIterator<CapturedFrame> {
   readonly #file: CaptureFile | null;
   #window: Uint8Array;
   #failure: string | null = null;
+  readonly #unknown = new UnknownLinks();
   #ended = false;
 
   private constructor(key: symbol, { native, window, file }: Source) {
@@ -64,7 +66,10 @@ export class CaptureReader implements IterableIterator<CapturedFrame> {
   next(): IteratorResult<CapturedFrame, undefined> {
     while (!this.#ended) {
       const frame = callNative(() => this.#native.next());
-      if (frame) return { done: false, value: frame };
+      if (frame) {
+        if (!LINK_TYPES.has(frame.link)) this.#unknown.add(frame.link);
+        return { done: false, value: frame };
+      }
       if (frame === null || !this.#readOn()) break;
     }
     return this.return();
@@ -80,6 +85,11 @@ export class CaptureReader implements IterableIterator<CapturedFrame> {
   /** After the last frame: null, or a sentence that says where the file is cut or wrong. */
   get error(): string | null {
     return this.#failure ?? (this.#native.error() || null);
+  }
+
+  /** Of the frames so far, a sentence that names link types that `decodeFrame` does not read; null for none. */
+  get unknownLinks(): string | null {
+    return this.#unknown.text;
   }
 
   [Symbol.iterator](): this {

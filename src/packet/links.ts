@@ -13,13 +13,19 @@ export const LINK_TYPES: ReadonlyMap<number, string> = new Map([
   [276, 'Linux cooked v2'],
 ]);
 
-/**
- * A sentence that names the link types of frames that are not read, `frames` having the number of frames
- * for each of them; null where there are none.
- */
-export function unknownLinksText(frames: ReadonlyMap<number, number>): string | null {
-  if (frames.size === 0) return null;
-  const found = [...frames].map(([link, n]) => `${link} (${n} frame${n === 1 ? '' : 's'})`);
-  const known = [...LINK_TYPES].map(([link, name]) => `${link} ${name}`);
-  return `link type ${found.join(', ')} is not read: expected one of ${known.join(', ')}`;
+/** Counts the frames of a capture whose link type is not read. */
+export class UnknownLinks {
+  readonly #frames = new Map<number, number>();
+
+  add(link: number): void {
+    this.#frames.set(link, (this.#frames.get(link) ?? 0) + 1);
+  }
+
+  /** A sentence that names them; null where there were none. */
+  get text(): string | null {
+    if (this.#frames.size === 0) return null;
+    const found = [...this.#frames].map(([link, n]) => `${link} (${n} frame${n === 1 ? '' : 's'})`);
+    const known = [...LINK_TYPES].map(([link, name]) => `${link} ${name}`);
+    return `link type ${found.join(', ')} is not read: expected one of ${known.join(', ')}`;
+  }
 }

@@ -9,7 +9,6 @@ import { type BatchEndpointOptions, Gateway, type GatewayOptions } from '../gate
 import { ENDPOINTS_MAX } from '../limits.js';
 import { parseEndpointId } from '../packet/address.js';
 import { type CapturedFrame, type CaptureReader, readCapture } from '../packet/capture.js';
-import { unknownLinksText } from '../packet/links.js';
 import { SimulatedClock } from './clock.js';
 import {
   applyEvent,
@@ -116,8 +115,6 @@ export class Replay implements Iterable<ReplayLine> {
   readonly #events: readonly TimedEvent[];
   readonly #capture: CaptureReader;
   readonly #sizes = new SegmentSizes();
-  /** Frames by a link type that is not read. */
-  readonly #unknown = new Map<number, number>();
   #begun = false;
 
   /** @internal Use `replay`. */
@@ -133,7 +130,7 @@ export class Replay implements Iterable<ReplayLine> {
    * types of it are not read.
    */
   get error(): string | null {
-    return this.#capture.error ?? unknownLinksText(this.#unknown);
+    return this.#capture.error ?? this.#capture.unknownLinks;
   }
 
   /** Throws `ERR_GWLB_IN_USE` where it was gone over before. */
@@ -186,9 +183,6 @@ export class Replay implements Iterable<ReplayLine> {
     const content = packetOf(frame, world.format);
     if ('refused' in content) {
       const { refused: reason } = content;
-      if (reason === 'unknown_link') {
-        this.#unknown.set(frame.link, (this.#unknown.get(frame.link) ?? 0) + 1);
-      }
       const nowhere = { flow: null, target: null, cookie: null } as const;
       world.emit(
         { frame: number, time, direction: 'ingress', ...nowhere, verdict: 'drop', reason },

@@ -72,6 +72,9 @@ const FUNCTIONS: Record<string, fc.Arbitrary<Argument>[]> = {
   flowKey: [good(PACKET), good('3-tuple'), good(5)],
   formatEndpointId: [good(5n)],
   parseEndpointId: [good('vpce-00000000000000009')],
+  checkOptionsOf: [good('target'), options({ address: '10.0.1.10' }), good('x')],
+  readRoutes: [good(null)],
+  removeTun: [good('gwlb-absent'), good(null)],
   formatIpv4: [good(5)],
   parseIpv4: [good('10.0.0.1')],
   parseDropRule: [good('tcp port 5')],
@@ -184,13 +187,14 @@ t.test('every call does its work or throws a GatewayError and changes nothing', 
     { seed: SEED, numRuns: RUNS, includeErrorInReport: false, verbose: 1 },
   );
   const never = calls.filter(({ name }) => !done.has(name)).map(({ name }) => name);
-  t.strictSame(never, ['Appliance.listen', 'GatewayLoadBalancer.listen'], 'all others worked too');
+  const some = ['removeTun', 'Appliance.listen', 'GatewayLoadBalancer.listen'];
+  t.strictSame(never, some, 'all others worked too');
   t.ok(refused.size > calls.length / 2);
 });
 
-/** What takes no argument, or is Node's, or is tried with sockets elsewhere. */
+/** What takes no argument, or is Node's, or is tried elsewhere: with sockets, in a process that loses its privileges. */
 const ELSEWHERE =
-  /^(GatewayError|Endpoint|Target|Packet|Inspect\w+|FlowContexts|Appliance|GatewayLoadBalancer)\./;
+  /^((\w+Error|Endpoint|Target|Packet|Inspect\w+|FlowContexts|Appliance|GatewayLoadBalancer)\.|limitPrivileges$)/;
 
 t.test('no public function is left out', async (t) => {
   const names = new Set(calls.map(({ name }) => name.replace(/^new (\w+).*/, '$1.constructor')));

@@ -60,10 +60,7 @@ t.test('exports', async (t) => {
     'encodeGeneve',
     'flowKey',
     'formatEndpointId',
-    'formatIp',
     'formatIpv4',
-    'fromSystemError',
-    'invalidArgument',
     'limitPrivileges',
     'parseDropRule',
     'parseEndpointId',
@@ -75,7 +72,6 @@ t.test('exports', async (t) => {
     'removeTun',
     'replay',
     'tuplePacket',
-    'unknownLinksText',
     'updateChecksums',
   ]);
 });

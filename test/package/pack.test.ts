@@ -11,43 +11,18 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import t from 'tap';
+import { folder, install, library, packLibrary, platform, root } from './rig.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const platform = `${process.platform}-${process.arch}`;
-const { name, version, dependencies } = JSON.parse(
-  readFileSync(join(root, 'package.json'), 'utf8'),
-);
-
-const folder = mkdtempSync(join(tmpdir(), 'gwlb-pack-'));
-t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-const stage = join(folder, 'stage');
+const { name, version, dependencies } = library;
+const needed = Object.keys(dependencies);
 const user = join(folder, 'user');
-
-function npm(cwd: string, ...args: string[]): string {
-  const cli = process.env.npm_execpath;
-  const all = [...args, '--ignore-scripts', '--loglevel=error', '--no-audit', '--no-fund'];
-  return execFileSync(cli ? process.execPath : 'npm', cli ? [cli, ...all] : all, {
-    cwd,
-    encoding: 'utf8',
-    env: { ...process.env, npm_config_cache: join(folder, 'cache') },
-  });
-}
-
-interface Packed {
-  filename: string;
-  files: { path: string }[];
-}
 
 /** Runs a script in the user's folder as its own program. */
 function runs(file: string, text: string): { status: number | null; out: string; err: string } {
@@ -70,18 +45,9 @@ console.log(JSON.stringify({ vni: decoded.header.vni, size: table.size }));
 
 let tarball = '';
 
-/** The tarball of a package that is installed in this tree. */
-function packInstalled(dependency: string): string {
-  const from = join(root, 'node_modules', dependency);
-  const [packed] = JSON.parse(npm(from, 'pack', '--json', '--pack-destination', folder)) as [
-    Packed,
-  ];
-  return join(folder, packed.filename);
-}
-
 t.test('the package holds what a user needs and nothing else', async (t) => {
-  const [listed] = JSON.parse(npm(root, 'pack', '--dry-run', '--json')) as [Packed];
-  const files = listed.files.map(({ path }) => path);
+  const { tarball: packed, files } = packLibrary();
+  tarball = packed;
   for (const path of [
     'package.json',
     'README.md',
@@ -110,34 +76,15 @@ t.test('the package holds what a user needs and nothing else', async (t) => {
     files.filter((path) => /Makefile|\.stamp|tsbuildinfo|\.o$|\.test\.ts$|^\.|\.tgz$/.test(path)),
     [],
   );
-
-  for (const path of files.filter((path) => !path.startsWith('prebuilds/'))) {
-    mkdirSync(dirname(join(stage, path)), { recursive: true });
-    cpSync(join(root, path), join(stage, path));
-  }
-  if (process.env.GWLB_PREBUILDS === '1') {
-    cpSync(join(root, 'prebuilds'), join(stage, 'prebuilds'), { recursive: true });
-    t.ok(existsSync(join(stage, 'prebuilds', platform)), `prebuilds/${platform}`);
-  } else {
-    mkdirSync(join(stage, 'prebuilds', platform), { recursive: true });
-    cpSync(
-      join(root, 'build/Release/gwlb.node'),
-      join(stage, 'prebuilds', platform, `${name}.node`),
-    );
-  }
-  const [packed] = JSON.parse(npm(stage, 'pack', '--json')) as [Packed];
-  tarball = join(stage, packed.filename);
 });
 
 t.test('it installs without scripts and a compiler, with two packages beside it', async (t) => {
-  mkdirSync(user);
-  writeFileSync(join(user, 'package.json'), '{ "private": true }\n');
-  npm(user, 'install', '--offline', ...Object.keys(dependencies).map(packInstalled), tarball);
+  install(user, needed, tarball);
   const installed = join(user, 'node_modules', name);
   t.equal(JSON.parse(readFileSync(join(installed, 'package.json'), 'utf8')).version, version);
   t.notOk(existsSync(join(installed, 'build')), 'nothing was built');
   const others = readdirSync(join(user, 'node_modules')).filter((other) => !other.startsWith('.'));
-  t.strictSame(others.sort(), [name, ...Object.keys(dependencies)].sort());
+  t.strictSame(others.sort(), [name, ...needed].sort());
   t.notOk(existsSync(join(user, 'node_modules/.bin/gwlb')), 'the command is the other package');
 });
 
@@ -203,7 +150,7 @@ t.test(
     const broken = join(folder, 'broken');
     cpSync(join(user, 'node_modules'), join(broken, 'node_modules'), { recursive: true });
     const installed = join(broken, 'node_modules', name);
-    const install = (env: NodeJS.ProcessEnv) => {
+    const scripts = (env: NodeJS.ProcessEnv) => {
       const { status, stderr } = spawnSync(process.execPath, ['scripts/install.mjs'], {
         cwd: installed,
         encoding: 'utf8',
@@ -211,13 +158,13 @@ t.test(
       });
       return { status, last: stderr.trimEnd().split('\n').at(-1) ?? '' };
     };
-    t.equal(install({ CXX: 'no-such-compiler' }).status, 0, 'the prebuild needs none');
+    t.equal(scripts({ CXX: 'no-such-compiler' }).status, 0, 'the prebuild needs none');
     const [addon] = readdirSync(join(installed, 'prebuilds', platform));
     writeFileSync(join(installed, 'prebuilds', platform, addon), 'of another system');
-    const { status, last } = install({ CXX: 'no-such-compiler' });
+    const { status, last } = scripts({ CXX: 'no-such-compiler' });
     t.equal(status, 1);
     t.match(last, /^gwlb: .*apt-get install g\+\+.*npm rebuild gwlb$/);
-    const failed = install({ CXX: 'false-compiler', PATH: compilerThatFails() });
+    const failed = scripts({ CXX: 'false-compiler', PATH: compilerThatFails() });
     t.equal(failed.status, 1);
     t.match(failed.last, /^gwlb: .*g\+\+ 12 or newer.*npm rebuild gwlb$/);
   },
@@ -258,65 +205,4 @@ t.test('a package without prebuilds, or with those of other sources, is not pack
   t.match(prepack(), { status: 0, stderr: '' });
   writeFileSync(join(tree, 'native/base/changed.h'), '');
   t.match(prepack(), { status: 1, stderr: /linux-arm64 was built from other sources/ });
-});
-
-/** Every package that the server needs, directly or not, by its place in this tree. */
-function needsOf(dependencies: Record<string, string>, found = new Set<string>()): Set<string> {
-  for (const dependency of Object.keys(dependencies)) {
-    if (dependency === name || found.has(dependency)) continue;
-    found.add(dependency);
-    const file = join(root, 'node_modules', dependency, 'package.json');
-    needsOf(JSON.parse(readFileSync(file, 'utf8')).dependencies ?? {}, found);
-  }
-  return found;
-}
-
-t.test('the server is packed, and its command runs from the tarballs of both', async (t) => {
-  const place = join(root, 'server');
-  const server = JSON.parse(readFileSync(join(place, 'package.json'), 'utf8'));
-  const [packed] = JSON.parse(npm(place, 'pack', '--json', '--pack-destination', folder)) as [
-    Packed,
-  ];
-  const files = packed.files.map(({ path }) => path);
-  for (const path of ['LICENSE', 'README.md', 'dist/cli.js', 'dist/demo/role.js', 'src/cli.ts']) {
-    t.ok(files.includes(path), path);
-  }
-  t.strictSame(
-    files.filter((path) => !/^(dist|src)\/|^[^/.]+(\.md|\.json)?$/.test(path)),
-    [],
-  );
-  t.strictSame(
-    files.filter((path) => /\.stamp|tsbuildinfo|\.test\.|\.tgz$/.test(path)),
-    [],
-  );
-
-  const operator = join(folder, 'operator');
-  mkdirSync(operator);
-  writeFileSync(join(operator, 'package.json'), '{ "private": true }\n');
-  const needs = [...needsOf(server.dependencies), ...Object.keys(dependencies)].map(packInstalled);
-  npm(
-    operator,
-    'install',
-    '--offline',
-    '--legacy-peer-deps',
-    ...needs,
-    tarball,
-    join(folder, packed.filename),
-  );
-  const run = (...args: string[]) =>
-    spawnSync('npx', ['--offline', 'gwlb-server', ...args], {
-      cwd: operator,
-      encoding: 'utf8',
-      env: {
-        ...process.env,
-        NODE_OPTIONS: '',
-        PREBUILDS_ONLY: '1',
-        npm_config_cache: join(folder, 'cache'),
-      },
-      timeout: 90_000,
-    });
-  t.match(run('--version'), { status: 0, stdout: `${server.version}\n` });
-  const demo = run('demo', '--loopback');
-  t.equal(demo.status, 0, demo.stderr);
-  t.match(demo.stdout, /all \w+ promises held/);
 });

@@ -1,7 +1,7 @@
 /** The other end of the control socket: asks the gateway that runs. */
 
 import { request } from 'node:http';
-import { type ERROR_CODES, fromSystemError, GatewayError } from 'gwlb';
+import { type ERROR_CODES, GatewayError } from 'gwlb';
 
 const TIMEOUT_MS = 10_000;
 
@@ -80,5 +80,5 @@ function noAnswer(socketPath: string, error: NodeJS.ErrnoException): GatewayErro
       'as: be that user, or root (EACCES)';
     return new GatewayError('ERR_GWLB_PERMISSION', message, { cause: error });
   }
-  return fromSystemError(error, `ask the gateway on ${socketPath}`);
+  return GatewayError.fromSystemError(error, `ask the gateway on ${socketPath}`);
 }

@@ -5,11 +5,10 @@ import {
   type FlowTuple,
   GatewayError,
   type GatewayLoadBalancer,
-  invalidArgument,
   type TargetGroupChange,
 } from 'gwlb';
 import type { ReloadResult } from '../config/reload.js';
-import { about, onlyKeys } from '../errors.js';
+import { onlyKeys } from '../errors.js';
 import { hintsOf } from '../obstacles/hints.js';
 import type { Readiness } from '../obstacles/readiness.js';
 import type { ControlResources } from './server.js';
@@ -108,16 +107,20 @@ const CHANGES_MAX = 100;
 async function preview(gateway: GatewayLoadBalancer, body: unknown) {
   const { changes } = addressed(() => onlyKeys('request', body, ['changes']));
   if (!Array.isArray(changes) || changes.length > CHANGES_MAX) {
-    throw invalidArgument('changes', `an array of at most ${CHANGES_MAX}`, changes);
+    throw GatewayError.invalidArgument('changes', `an array of at most ${CHANGES_MAX}`, changes);
   }
   return gateway.targetGroup.preview(...(changes as TargetGroupChange[]));
 }
 
 function packetOf(packet: unknown, tuple: object): Uint8Array {
   const [key] = Object.keys(tuple);
-  if (key !== undefined) throw invalidArgument(key, 'nothing with packet', 'a value');
+  if (key !== undefined) throw GatewayError.invalidArgument(key, 'nothing with packet', 'a value');
   if (typeof packet !== 'string' || !/^(?:[0-9a-f]{2})+$/i.test(packet)) {
-    throw invalidArgument('packet', 'the bytes of an IP packet in hexadecimal', packet);
+    throw GatewayError.invalidArgument(
+      'packet',
+      'the bytes of an IP packet in hexadecimal',
+      packet,
+    );
   }
   return Buffer.from(packet, 'hex');
 }
@@ -128,6 +131,6 @@ function addressed<T>(ask: () => T): T {
     return ask();
   } catch (error) {
     if (!(error instanceof GatewayError) || error.field === undefined) throw error;
-    throw about(error.field.replace(/^(?:tuple|options|request)\./, ''), error);
+    throw error.at(error.field.replace(/^(?:tuple|options|request)\./, ''));
   }
 }

@@ -1,5 +1,5 @@
 /** HTTP over the control socket: JSON in, JSON out. docs/command.md has its resources. */
-import { GatewayError, type GatewayErrorCode, invalidArgument } from 'gwlb';
+import { GatewayError, type GatewayErrorCode } from 'gwlb';
 import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import { listenPrivately } from './socket.js';
@@ -83,10 +83,10 @@ async function answer(
   const resource = Object.hasOwn(resources, path) ? resources[path] : undefined;
   if (!resource) {
     const paths = Object.keys(resources).join(', ');
-    return json(404, errorBody(invalidArgument('path', `one of ${paths}`, path)));
+    return json(404, errorBody(GatewayError.invalidArgument('path', `one of ${paths}`, path)));
   }
   if (method !== resource.method) {
-    const refused = errorBody(invalidArgument('method', resource.method, method));
+    const refused = errorBody(GatewayError.invalidArgument('method', resource.method, method));
     return { ...json(405, refused), allow: resource.method };
   }
   return json(200, await resource.answer(method === 'POST' ? parsed(body) : undefined));
@@ -101,7 +101,7 @@ function parsed(body: Buffer): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw invalidArgument('body', 'JSON', text);
+    throw GatewayError.invalidArgument('body', 'JSON', text);
   }
 }
 

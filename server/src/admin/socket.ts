@@ -3,7 +3,7 @@
 import { existsSync, lstatSync, unlinkSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname } from 'node:path';
-import { fromSystemError, GatewayError } from 'gwlb';
+import { GatewayError } from 'gwlb';
 import { listening } from '../http/listening.js';
 
 /**
@@ -79,8 +79,7 @@ function about(error: unknown, path: string, field: string): GatewayError {
   };
   const sentence = errno === undefined ? undefined : sentences[errno];
   if (sentence === undefined) {
-    const told = fromSystemError(error, `listen on ${path}`);
-    return new GatewayError(told.code, `${field}: ${told.message}`, { field, cause: error });
+    return GatewayError.fromSystemError(error, `listen on ${path}`).at(field);
   }
   const ours = errno === 'EACCES' ? 'ERR_GWLB_PERMISSION' : 'ERR_GWLB_SYSTEM';
   const message = `${field}: cannot listen on ${path}: ${sentence} (${errno})`;

@@ -1,13 +1,5 @@
 /** `gwlb appliance`: passes packets, drops what rules say; for testing gateways. */
-import {
-  Appliance,
-  type DropRule,
-  GatewayError,
-  invalidArgument,
-  limitPrivileges,
-  parseDropRule,
-} from 'gwlb';
-import { about } from '../errors.js';
+import { Appliance, type DropRule, GatewayError, limitPrivileges, parseDropRule } from 'gwlb';
 import { TO_RETURN, TO_START } from '../service/privileges.js';
 import { onSignal, untilStopped } from '../service/signals.js';
 import { numberArgument } from './decode.js';
@@ -31,7 +23,7 @@ const ARGUMENT_OF: Readonly<Record<string, string>> = {
 function aboutArgument(error: unknown): unknown {
   if (!(error instanceof GatewayError) || error.field === undefined) return error;
   const field = ARGUMENT_OF[error.field];
-  return field === undefined ? error : about(field, error);
+  return field === undefined ? error : error.at(field);
 }
 
 function dropArgument(rule: string): DropRule {
@@ -49,7 +41,7 @@ export async function appliance(given: ApplianceArguments): Promise<number> {
   const { listen: address, netns = null } = given;
   if (netns !== null && given.healthPort !== 'off') {
     const expected = 'off together with --netns (health checks are answered outside of it only)';
-    throw invalidArgument('--health-port', expected, given.healthPort);
+    throw GatewayError.invalidArgument('--health-port', expected, given.healthPort);
   }
   const healthCheck =
     given.healthPort === 'off'

@@ -5,11 +5,8 @@ import {
   DROP_REASONS,
   decodeFrame,
   GatewayError,
-  invalidArgument,
-  LINK_TYPES,
   protocolName,
   readCapture,
-  unknownLinksText,
 } from 'gwlb';
 import { Output } from './output.js';
 
@@ -22,7 +19,8 @@ export interface DecodeArguments {
 /** A number as people type it, `6081` or `0x0108`, in min..max. */
 export function numberArgument(field: string, text: string, min: number, max: number): number {
   const form = `a number ${min}–${max}`;
-  if (!/^(?:0x[0-9a-f]+|[0-9]+)$/i.test(text)) throw invalidArgument(field, form, text);
+  if (!/^(?:0x[0-9a-f]+|[0-9]+)$/i.test(text))
+    throw GatewayError.invalidArgument(field, form, text);
   const number = Number(text);
   if (number >= min && number <= max) return number;
   const message = `${field}: expected ${min}–${max}, received ${number}`;
@@ -106,7 +104,6 @@ export async function decode(file: string, given: DecodeArguments): Promise<numb
   const optionClass = numberArgument('--option-class', given.optionClass, 0, 0xffff);
   const line = given.json ? frameJson : frameText;
   const output = new Output();
-  const unknown = new Map<number, number>();
   let number = 0;
   let found = false;
   try {
@@ -114,7 +111,6 @@ export async function decode(file: string, given: DecodeArguments): Promise<numb
     for (const frame of capture) {
       number += 1;
       const { link, length: wireLength, data } = frame;
-      if (!LINK_TYPES.has(link)) unknown.set(link, (unknown.get(link) ?? 0) + 1);
       const packet = decodeFrame(data, { link, wireLength, optionClass, port });
       if (packet === null) continue;
       found = true;
@@ -125,7 +121,7 @@ export async function decode(file: string, given: DecodeArguments): Promise<numb
     if (capture.error !== null) {
       console.error(`gwlb: ${file}: ${capture.error} (after frame ${number})`);
     }
-    const said = unknownLinksText(unknown) ?? (found || capture.error !== null ? null : none);
+    const said = capture.unknownLinks ?? (found || capture.error !== null ? null : none);
     if (said !== null) console.error(`gwlb: ${file}: ${said}`);
     if (said === null && capture.error === null) return 0;
   } catch (error) {

@@ -1,7 +1,6 @@
 /** `gwlb preview`: what a change would do, asked of the running gateway. */
-import { GatewayError, invalidArgument, WEIGHT_MAX } from 'gwlb';
+import { GatewayError, WEIGHT_MAX } from 'gwlb';
 import { askGateway } from '../admin/client.js';
-import { about } from '../errors.js';
 import { numberArgument } from './decode.js';
 import { type ControlArguments, socketOf } from './socket-of.js';
 
@@ -25,7 +24,7 @@ function aboutArgument(error: unknown): unknown {
   const field = error.field
     .replace(/^changes\[0\]\.(?:\w+(?:\[0\])?\.)?/, '')
     .replace(/^(?:register|deregister|drainOver|fail|recover)(?:\[0\])?$/, 'target');
-  return about(field, error);
+  return error.at(field);
 }
 
 /** The target that `register` is asked about. */
@@ -50,7 +49,8 @@ export function policyOf(pairs: readonly string[]): Record<string, unknown> {
   const policy: Record<string, unknown> = {};
   for (const pair of pairs) {
     const match = /^([A-Za-z]+)(?:\.([A-Za-z]+))?=(.*)$/.exec(pair);
-    if (!match) throw invalidArgument('update', 'KEY=VALUE, such as failover=rebalance', pair);
+    if (!match)
+      throw GatewayError.invalidArgument('update', 'KEY=VALUE, such as failover=rebalance', pair);
     const [, key = '', inner, text = ''] = match;
     if (inner === undefined) policy[key] = argumentValue(text);
     else policy[key] = { ...(policy[key] as object | undefined), [inner]: argumentValue(text) };

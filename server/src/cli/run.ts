@@ -2,10 +2,9 @@
 
 import { randomBytes } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
-import { GatewayError, invalidArgument, limitPrivileges } from 'gwlb';
+import { GatewayError, limitPrivileges } from 'gwlb';
 import { type Config, loadConfig, problemLine } from '../config/config.js';
 import type { ReloadResult } from '../config/reload.js';
-import { about } from '../errors.js';
 import { type Logger, makeLogger } from '../observe/log.js';
 import { Recorder } from '../observe/recorder.js';
 import type { RecordingLimits } from '../observe/recordings.js';
@@ -51,7 +50,11 @@ class Recording {
     try {
       accessSync(given.recordDir, constants.W_OK);
     } catch {
-      throw invalidArgument('--record-dir', 'a folder that can be written to', given.recordDir);
+      throw GatewayError.invalidArgument(
+        '--record-dir',
+        'a folder that can be written to',
+        given.recordDir,
+      );
     }
     const keep = numberArgument('--record-keep', given.recordKeep, 1, RECORD_KEEP_MAX);
     const max = Number.MAX_SAFE_INTEGER;
@@ -111,14 +114,18 @@ function becomeUser(user: string | undefined): void {
   try {
     limitPrivileges(TO_START, user);
   } catch (error) {
-    throw error instanceof GatewayError && error.field === 'user' ? about('--user', error) : error;
+    throw error instanceof GatewayError && error.field === 'user' ? error.at('--user') : error;
   }
 }
 
 /** Resolves with the exit code, when it was stopped. */
 export async function run(path: string, given: RunArguments, version: string): Promise<number> {
   if (!given.dropPrivileges && given.user !== undefined) {
-    throw invalidArgument('--user', 'nothing together with --no-drop-privileges', given.user);
+    throw GatewayError.invalidArgument(
+      '--user',
+      'nothing together with --no-drop-privileges',
+      given.user,
+    );
   }
   // Before anything is opened: what can be at the start can be at a reload too.
   if (given.dropPrivileges) becomeUser(given.user);

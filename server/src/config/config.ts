@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { FLOWS_MIN, GatewayError, type HealthCheckOptions } from 'gwlb';
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { mismatch, withoutField } from '../errors.js';
+import { mismatch } from '../errors.js';
 import { keyFileWarning, readKey } from './keys.js';
 import { configWarnings, relationProblems } from './relations.js';
 import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
@@ -81,7 +81,7 @@ export function parseConfig(text: string): Loaded {
     // A file that was there a moment ago.
     if (!(error instanceof GatewayError) || error.field === undefined) throw error;
     const path = error.field.split('.');
-    const message = withoutField(error);
+    const message = error.detail;
     return { ok: false, problems: [{ path, message, ...placeOf(document, lines, path) }] };
   }
 }

@@ -1,5 +1,5 @@
 /** Secret keys in a configuration: 32 hexadecimal digits, or a file that has them. */
-import { GatewayError, invalidArgument } from 'gwlb';
+import { GatewayError } from 'gwlb';
 import { onlyKeys } from '../errors.js';
 import { readRegular } from './regular-file.js';
 
@@ -33,7 +33,7 @@ export function readKey(field: string, value: unknown): Uint8Array {
   }
   const { file } = onlyKeys(field, value, ['file']);
   if (typeof file !== 'string' || file === '') {
-    throw invalidArgument(`${field}.file`, 'a non-empty string', file);
+    throw GatewayError.invalidArgument(`${field}.file`, 'a non-empty string', file);
   }
   const path = file;
   let text: string;
@@ -42,7 +42,7 @@ export function readKey(field: string, value: unknown): Uint8Array {
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     const expected = 'a file that can be read';
-    const problem = invalidArgument(`${field}.file`, expected, path);
+    const problem = GatewayError.invalidArgument(`${field}.file`, expected, path);
     const why = code === 'EINVAL' ? (error as Error).message : code;
     const message = `${problem.message} (${why})`;
     throw new GatewayError(problem.code, message, { field: `${field}.file`, cause: error });

@@ -11,7 +11,6 @@ import {
   TargetGroup,
   ZONES_MAX,
 } from 'gwlb';
-import { withoutField } from '../errors.js';
 import { zoneObstacle } from '../obstacles/readiness.js';
 import type { Config, Found, Path } from './types.js';
 
@@ -37,7 +36,7 @@ function told(kind: OptionsKind, options: unknown, path: Path): Found[] {
     const inner = error.field?.startsWith(`${kind}.`) ? error.field.slice(kind.length + 1) : '';
     // Unknown keys have their own message, with a hint.
     if (error.message.endsWith('an unknown option')) return [];
-    return [{ path: [...path, ...inner.split('.').filter(Boolean)], message: withoutField(error) }];
+    return [{ path: [...path, ...inner.split('.').filter(Boolean)], message: error.detail }];
   }
 }
 

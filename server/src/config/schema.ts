@@ -4,9 +4,8 @@
  * place.
  */
 import { isIPv4, isIPv6 } from 'node:net';
-import { checkOptionsOf, GatewayError, invalidArgument, TargetGroup } from 'gwlb';
+import { checkOptionsOf, GatewayError, TargetGroup } from 'gwlb';
 import { z } from 'zod';
-import { withoutField } from '../errors.js';
 import { readKey } from './keys.js';
 import { checkSocketPath } from './socket-path.js';
 import { LOG_LEVELS } from './types.js';
@@ -22,7 +21,7 @@ function value(check: (value: unknown) => unknown, field = '') {
       if (!(error instanceof GatewayError)) throw error;
       const inner = field && error.field?.startsWith(`${field}.`);
       const path = inner ? [error.field?.slice(field.length + 1) ?? ''] : [];
-      context.addIssue({ code: 'custom', message: withoutField(error), path });
+      context.addIssue({ code: 'custom', message: error.detail, path });
     }
   });
 }
@@ -32,7 +31,8 @@ function oneOf(words: readonly string[]) {
   const shown = words.map((word) => `"${word}"`);
   const expected = `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`;
   return value((given) => {
-    if (!words.includes(given as string)) throw invalidArgument('value', expected, given);
+    if (!words.includes(given as string))
+      throw GatewayError.invalidArgument('value', expected, given);
   });
 }
 
@@ -41,7 +41,7 @@ const PATH_BYTES_MAX = 4095;
 
 const filePath = value((path) => {
   if (typeof path === 'string' && path !== '' && path.length <= PATH_BYTES_MAX) return;
-  throw invalidArgument('path', `a string of 1–${PATH_BYTES_MAX} characters`, path);
+  throw GatewayError.invalidArgument('path', `a string of 1–${PATH_BYTES_MAX} characters`, path);
 });
 
 const anyGroup = new TargetGroup();
@@ -211,7 +211,11 @@ export function checkMetricsListen(listen: unknown): { address: string; port: nu
   const [, v6 = '', v4 = '', digits] = parts ?? [];
   const port = Number(digits);
   if (!(isIPv6(v6) || isIPv4(v4)) || port < 1 || port > 65_535) {
-    throw invalidArgument('listen', 'an address and port such as "127.0.0.1:9464"', listen);
+    throw GatewayError.invalidArgument(
+      'listen',
+      'an address and port such as "127.0.0.1:9464"',
+      listen,
+    );
   }
   return { address: v6 || v4, port };
 }

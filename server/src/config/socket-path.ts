@@ -1,5 +1,5 @@
 /** Paths of Unix sockets. */
-import { GatewayError, invalidArgument } from 'gwlb';
+import { GatewayError } from 'gwlb';
 
 /** Bytes of the longest path that a socket may have: `sun_path` of Linux without its NUL. */
 const PATH_BYTES_MAX = 107;
@@ -8,7 +8,7 @@ const PATH_BYTES_MAX = 107;
 export function checkSocketPath(field: string, value: unknown): string {
   const expected = `a path of 1–${PATH_BYTES_MAX} bytes, as the system takes it for sockets`;
   if (typeof value !== 'string' || value === '' || value.includes('\0')) {
-    throw invalidArgument(field, expected, value);
+    throw GatewayError.invalidArgument(field, expected, value);
   }
   const bytes = Buffer.byteLength(value);
   if (bytes > PATH_BYTES_MAX) {

@@ -1,5 +1,5 @@
 /** The flow log: a line of JSON for every flow that ends, and for live ones in an interval. */
-import { type FlowEvent, fromSystemError, GatewayError, type GatewayLoadBalancer } from 'gwlb';
+import { type FlowEvent, GatewayError, type GatewayLoadBalancer } from 'gwlb';
 import { type FlowLogConfig, STANDARD_OUTPUT } from '../config/types.js';
 import { FlowRecords } from './flow-records.js';
 import { checkWritable, FileSink, type FlowSink, type FlowSinkEvents } from './flow-sink.js';
@@ -173,8 +173,7 @@ function attempt<T>(path: string, action: () => T): T {
   try {
     return action();
   } catch (error) {
-    const { code, message } = fromSystemError(error, `write the flow log ${path}`);
-    const field = 'flowLog.path';
-    throw new GatewayError(code, `${field}: ${message}`, { field, cause: error });
+    const told = GatewayError.fromSystemError(error, `write the flow log ${path}`);
+    throw told.at('flowLog.path');
   }
 }

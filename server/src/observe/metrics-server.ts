@@ -1,5 +1,5 @@
 /** `/metrics`, `/healthz` and `/readyz` over HTTP. */
-import { fromSystemError, GatewayError } from 'gwlb';
+import { GatewayError } from 'gwlb';
 import { listening } from '../http/listening.js';
 import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
@@ -47,9 +47,8 @@ export class MetricsServer {
     try {
       await listening(http.server, { host, port });
     } catch (error) {
-      const { code, message } = fromSystemError(error, `listen on ${host}:${port}`);
-      const field = 'metrics.listen';
-      throw new GatewayError(code, `${field}: ${message}`, { field, cause: error });
+      const told = GatewayError.fromSystemError(error, `listen on ${host}:${port}`);
+      throw told.at('metrics.listen');
     }
     return new MetricsServer(http);
   }

@@ -3,7 +3,7 @@
  * away. A lookup that finds no route in a table goes on with the next rule, at last with the main table
  * and its default route.
  */
-import { formatIp, type Route, type RoutingTables } from 'gwlb';
+import type { Route, RoutingTables } from 'gwlb';
 
 const UNICAST = 1;
 /** Blackhole, unreachable, prohibit: packets end there. */
@@ -131,6 +131,6 @@ function tableText(table: number): string {
 }
 
 /** As `ip route` shows it. */
-function prefixText({ prefix, bits }: Route): string {
-  return bits === 0 ? 'default' : `${formatIp(prefix)}/${bits}`;
+function prefixText({ bits, text }: Route): string {
+  return bits === 0 ? 'default' : text;
 }

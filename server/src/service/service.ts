@@ -21,7 +21,6 @@ import {
   restartText,
 } from '../config/reload.js';
 import type { Config, EndpointConfig, FlowLogConfig } from '../config/types.js';
-import { about } from '../errors.js';
 import { DeviceReport } from '../observe/device-report.js';
 import { FlowLog } from '../observe/flow-log.js';
 import { ImpededChecks } from '../observe/impeded.js';
@@ -42,7 +41,7 @@ async function named<T>(from: string, to: string, action: () => Promise<T> | T):
     return await action();
   } catch (error) {
     if (!(error instanceof GatewayError) || !error.field?.startsWith(from)) throw error;
-    throw about(`${to}${error.field.slice(from.length)}`, error);
+    throw error.at(`${to}${error.field.slice(from.length)}`);
   }
 }
 
