@@ -8,7 +8,7 @@ import './cli/hold-signals.js';
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
-import { declareControl } from './cli/declare-admin.js';
+import { declareAsking } from './cli/declare-asking.js';
 import { IS_SERVICE } from './cli/hold-signals.js';
 import { leaveSoon } from './service/signals.js';
 
@@ -56,7 +56,7 @@ function declare(program: Command, done: Done): void {
   declareDevice(program, done);
   declareAppliance(program, done);
   declareDecode(program, done);
-  declareControl(program, done);
+  declareAsking(program, done);
   declareReplay(program, done);
 }
 

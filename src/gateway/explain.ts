@@ -219,7 +219,7 @@ export interface ExplainContext {
 export function explanationOf(native: NativeExplanation, context: ExplainContext): Explanation {
   const { endpoint, targetOf } = context;
   const { hash, row, rows, pinned } = native;
-  const policy = policyOf(context);
+  const policy = explainedPolicy(context);
   const facts = factsOf(native, context, policy);
   const { decision, rule, why } = decisionOf(facts);
   const idle = idleOf(native);
@@ -278,7 +278,7 @@ function factsOf(
   };
 }
 
-function policyOf({
+function explainedPolicy({
   targetGroup: group,
   crossZone,
   onIdleTimeout,

@@ -50,7 +50,7 @@ const SERVER_LAYERS: readonly (readonly string[])[] = [
   ['obstacles'],
   ['config'],
   ['observe'],
-  ['admin'],
+  ['api'],
   ['service'],
   ['demo'],
   ['cli'],

@@ -1,8 +1,8 @@
 /** `gwlb explain`: why a flow goes where it goes, asked of the running gateway. */
-import { askGateway } from '../admin/client.js';
-import { type ControlArguments, socketOf } from './socket-of.js';
+import { askGateway } from '../api/client.js';
+import { type AskArguments, socketOf } from './socket-of.js';
 
-export interface ExplainArguments extends ControlArguments {
+export interface ExplainArguments extends AskArguments {
   endpoint?: string;
 }
 

@@ -1,13 +1,13 @@
 /** `gwlb preview`: what a change would do, asked of the running gateway. */
 import { GatewayError, WEIGHT_MAX } from 'gwlb';
-import { askGateway } from '../admin/client.js';
+import { askGateway } from '../api/client.js';
 import { numberArgument } from './decode.js';
-import { type ControlArguments, socketOf } from './socket-of.js';
+import { type AskArguments, socketOf } from './socket-of.js';
 
 /** Prints the answer; resolves with the exit code. */
 export async function runPreview(
   change: Readonly<Record<string, unknown>>,
-  given: ControlArguments,
+  given: AskArguments,
 ): Promise<number> {
   const asked = askGateway(socketOf(given), '/v1/preview', { changes: [change] });
   const answer = (await asked.catch((error) => {
@@ -45,7 +45,7 @@ export function weightOf(text: string): number {
 }
 
 /** Options from `key=value`; a dot leads into an option of options. */
-export function policyOf(pairs: readonly string[]): Record<string, unknown> {
+export function policyArgument(pairs: readonly string[]): Record<string, unknown> {
   const policy: Record<string, unknown> = {};
   for (const pair of pairs) {
     const match = /^([A-Za-z]+)(?:\.([A-Za-z]+))?=(.*)$/.exec(pair);

@@ -1,13 +1,13 @@
 /** `gwlb reload`: has the running gateway read its configuration again. */
-import { askGateway } from '../admin/client.js';
+import { askGateway } from '../api/client.js';
 import { changeText, type ReloadResult } from '../config/reload.js';
-import { type ControlArguments, socketOf } from './socket-of.js';
+import { type AskArguments, socketOf } from './socket-of.js';
 
 /** Large tables are built and devices are made meanwhile. */
 const TIMEOUT_MS = 60_000;
 
 /** Prints what became of it; resolves with the exit code. */
-export async function reload(given: ControlArguments): Promise<number> {
+export async function reload(given: AskArguments): Promise<number> {
   const asked = askGateway(socketOf(given), '/v1/reload', {}, TIMEOUT_MS);
   const result = (await asked) as ReloadResult;
   const { applied, changes, problems } = result;

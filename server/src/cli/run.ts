@@ -34,7 +34,7 @@ const RECORD_KEEP_MAX = 100_000;
 const RECORD_BYTES_MIN = 128 << 20;
 
 /** A gateway that records, and what belongs to it. */
-class Recording {
+class RunRecorder {
   readonly #seconds: number;
   readonly #directory: string;
   readonly #limits: RecordingLimits;
@@ -44,7 +44,7 @@ class Recording {
   config: Config;
 
   /** Null where nothing is to be recorded. Throws what is wrong with an argument. */
-  static of(given: RunArguments, config: Config): Recording | null {
+  static of(given: RunArguments, config: Config): RunRecorder | null {
     if (given.record === undefined) return null;
     const seconds = numberArgument('--record', given.record, 1, RECORD_SECONDS_MAX);
     try {
@@ -59,7 +59,7 @@ class Recording {
     const keep = numberArgument('--record-keep', given.recordKeep, 1, RECORD_KEEP_MAX);
     const max = Number.MAX_SAFE_INTEGER;
     const bytes = numberArgument('--record-bytes', given.recordBytes, RECORD_BYTES_MIN, max);
-    return new Recording(config, seconds, given.recordDir, { keep, bytes });
+    return new RunRecorder(config, seconds, given.recordDir, { keep, bytes });
   }
 
   private constructor(config: Config, seconds: number, directory: string, limits: RecordingLimits) {
@@ -134,7 +134,7 @@ export async function run(path: string, given: RunArguments, version: string): P
     for (const problem of loaded.problems) console.error(problemLine(path, problem));
     return 2;
   }
-  const recording = Recording.of(given, loaded.config);
+  const recording = RunRecorder.of(given, loaded.config);
   const prepared = (read: Config) => {
     const config = given.removeDevices ? withoutDevices(read) : read;
     return recording?.withKeys(config) ?? config;

@@ -7,14 +7,14 @@ import { checkSocketPath } from '../config/socket-path.js';
 /** Where a gateway listens if nothing else is said. */
 export const DEFAULT_SOCKET = '/run/gwlb/control.sock';
 
-export interface ControlArguments {
+export interface AskArguments {
   socket?: string;
   config?: string;
   json: boolean;
 }
 
 /** The path of the socket that the arguments name. */
-export function socketOf({ socket, config }: ControlArguments): string {
+export function socketOf({ socket, config }: AskArguments): string {
   if (config === undefined) return checkSocketPath('--socket', socket ?? DEFAULT_SOCKET);
   const loaded = loadConfig(config);
   if (!loaded.ok) {

@@ -1,8 +1,8 @@
 /** `gwlb status`: the running gateway at a glance. */
 import { createRequire } from 'node:module';
 import type Table from 'cli-table3';
-import { askGateway } from '../admin/client.js';
-import { type ControlArguments, socketOf } from './socket-of.js';
+import { askGateway } from '../api/client.js';
+import { type AskArguments, socketOf } from './socket-of.js';
 
 const require = createRequire(import.meta.url);
 
@@ -41,7 +41,7 @@ interface Status {
 }
 
 /** Prints the answer; resolves with the exit code. */
-export async function status(given: ControlArguments): Promise<number> {
+export async function status(given: AskArguments): Promise<number> {
   const answer = (await askGateway(socketOf(given), '/v1/status')) as Status;
   console.log(given.json ? JSON.stringify(answer) : statusText(answer, Date.now()));
   return 0;

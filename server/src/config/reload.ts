@@ -21,7 +21,7 @@ const LIVE = [
 ];
 
 /** What of the target group's options may change while it runs. */
-export function policyOf({ targetGroup }: Config): TargetGroupPolicy {
+export function groupPolicy({ targetGroup }: Config): TargetGroupPolicy {
   const { failover, sendTcpReset, deregistrationDelaySeconds, slowStartSeconds } = targetGroup;
   const { failOpen, healthCheck } = targetGroup;
   return {

@@ -8,14 +8,14 @@ import {
   type HealthEvent,
   TargetGroup,
 } from 'gwlb';
-import { controlResources } from '../admin/resources.js';
-import { CONTROL_CONNECTIONS_MAX, ControlServer } from '../admin/server.js';
+import { apiResources } from '../api/resources.js';
+import { API_CONNECTIONS_MAX, ApiServer } from '../api/server.js';
 import {
   type Change,
   changesBetween,
   type EndpointChanges,
   endpointChanges,
-  policyOf,
+  groupPolicy,
   type ReloadResult,
   restartNeeded,
   restartText,
@@ -62,7 +62,7 @@ export class Service {
   readonly #watch = new ReadinessWatch((endpoint) => this.#tellReadiness(endpoint));
   #looking: NodeJS.Timeout | null = null;
   #server: MetricsServer | null = null;
-  #control: ControlServer | null = null;
+  #api: ApiServer | null = null;
   #flowLog: FlowLog | null = null;
   readonly #devices: DeviceReport;
   #config: Config;
@@ -223,7 +223,7 @@ export class Service {
       throw error;
     }
     if (next.flowLog) this.#flowLog?.configure(next.flowLog);
-    this.#group.update(policyOf(next));
+    this.#group.update(groupPolicy(next));
     this.gateway.setIdleTimeout(next.gateway.idleTimeout);
     this.gateway.setTcpReset(next.gateway.sendTcpReset);
     const { cookieKey } = next.gateway;
@@ -272,7 +272,7 @@ export class Service {
   async #answerQuestions(reread: Reread | undefined): Promise<void> {
     const { control } = this.#config;
     if (!control) return;
-    const resources = controlResources({
+    const resources = apiResources({
       gateway: this.gateway,
       version: this.#version,
       startedAt: Date.now(),
@@ -280,10 +280,10 @@ export class Service {
       readiness: () => this.readiness(),
       reload: reread && (() => reread(this)),
     });
-    this.#control = await ControlServer.listen(
+    this.#api = await ApiServer.listen(
       control.socket,
       resources,
-      this.#connections(CONTROL_CONNECTIONS_MAX),
+      this.#connections(API_CONNECTIONS_MAX),
     );
   }
 
@@ -301,7 +301,7 @@ export class Service {
   async #close(): Promise<void> {
     if (this.#looking) clearInterval(this.#looking);
     this.#devices.close();
-    await this.#control?.close();
+    await this.#api?.close();
     await this.#server?.close();
     this.#metrics.close();
     await this.gateway.close();
@@ -334,7 +334,7 @@ export class Service {
   }
 
   #tellShortage(): void {
-    const listeners = [this.#server, this.#control].filter(Boolean).length;
+    const listeners = [this.#server, this.#api].filter(Boolean).length;
     const told = shortage(descriptors(), this.#group.targets().length, listeners);
     if (told) this.#log.warn({ event: 'descriptors_short' }, told);
   }

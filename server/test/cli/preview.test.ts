@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { askGateway } from '../../src/admin/client.js';
-import { policyOf, targetOf } from '../../src/cli/preview.js';
+import { askGateway } from '../../src/api/client.js';
+import { policyArgument, targetOf } from '../../src/cli/preview.js';
 import { statusText } from '../../src/cli/status.js';
 import { gwlb } from './rig.js';
 
@@ -28,16 +28,26 @@ const ask = (...args: string[]) => {
 };
 
 t.test('arguments of a change', async (t) => {
-  t.strictSame(policyOf(['failover=rebalance', 'failOpen=true', 'deregistrationDelaySeconds=60']), {
-    failover: 'rebalance',
-    failOpen: true,
-    deregistrationDelaySeconds: 60,
-  });
-  t.strictSame(policyOf(['sendTcpReset.onUnhealthy=true', 'sendTcpReset.onDeregistration=false']), {
-    sendTcpReset: { onUnhealthy: true, onDeregistration: false },
-  });
+  t.strictSame(
+    policyArgument(['failover=rebalance', 'failOpen=true', 'deregistrationDelaySeconds=60']),
+    {
+      failover: 'rebalance',
+      failOpen: true,
+      deregistrationDelaySeconds: 60,
+    },
+  );
+  t.strictSame(
+    policyArgument(['sendTcpReset.onUnhealthy=true', 'sendTcpReset.onDeregistration=false']),
+    {
+      sendTcpReset: { onUnhealthy: true, onDeregistration: false },
+    },
+  );
   for (const wrong of ['failover', '=rebalance', 'a.b.c=1', '__proto__=1']) {
-    t.throws(() => policyOf([wrong]), { field: 'update', message: /expected KEY=VALUE/ }, wrong);
+    t.throws(
+      () => policyArgument([wrong]),
+      { field: 'update', message: /expected KEY=VALUE/ },
+      wrong,
+    );
   }
   t.strictSame(targetOf(ONE, { zone: 'a', weight: '2' }), { address: ONE, zone: 'a', weight: 2 });
   t.throws(() => targetOf(ONE, { port: '0' }), { name: 'GatewayError', field: '--port' });

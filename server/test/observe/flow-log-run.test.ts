@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { decodeGeneve, encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
 import { until } from '../../../test/api/rig.js';
-import { askGateway } from '../../src/admin/client.js';
+import { askGateway } from '../../src/api/client.js';
 import { parseConfig, pathText } from '../../src/config/config.js';
 
 const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');

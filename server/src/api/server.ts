@@ -5,22 +5,22 @@ import { shared } from '../http/shared.js';
 import { listenPrivately } from './socket.js';
 
 /** What answers for one path; may throw a GatewayError about the request. */
-export interface ControlResource {
+export interface ApiResource {
   method: 'GET' | 'POST';
   /** `body` is what a POST sent, of any form; undefined for GET. May be a promise. */
   answer(body: unknown): unknown;
 }
 
 /** By path. */
-export type ControlResources = Readonly<Record<string, ControlResource>>;
+export type ApiResources = Readonly<Record<string, ApiResource>>;
 
 /** Bytes of the longest request body: a packet of 8,500 bytes in hexadecimal has a quarter of it. */
 const BODY_BYTES_MAX = 65_536;
 
 /** Operators' commands; descriptors are for forwarding and health checks. */
-export const CONTROL_CONNECTIONS_MAX = 32;
+export const API_CONNECTIONS_MAX = 32;
 
-export class ControlServer {
+export class ApiServer {
   /** Where it listens. */
   readonly path: string;
   readonly #http: HttpServer;
@@ -28,9 +28,9 @@ export class ControlServer {
   /** Rejects with a GatewayError, field `control.socket`. */
   static async listen(
     path: string,
-    resources: ControlResources,
-    connections = CONTROL_CONNECTIONS_MAX,
-  ): Promise<ControlServer> {
+    resources: ApiResources,
+    connections = API_CONNECTIONS_MAX,
+  ): Promise<ApiServer> {
     const asked = askedOnce(resources);
     const http = new HttpServer(
       {
@@ -46,7 +46,7 @@ export class ControlServer {
       { connections, bodyBytes: BODY_BYTES_MAX },
     );
     await listenPrivately(http.server, path, 'control.socket');
-    return new ControlServer(http, path);
+    return new ApiServer(http, path);
   }
 
   private constructor(http: HttpServer, path: string) {
@@ -61,7 +61,7 @@ export class ControlServer {
 }
 
 /** Resources whose answers cost no more for many askers than for one. */
-function askedOnce(resources: ControlResources): ControlResources {
+function askedOnce(resources: ApiResources): ApiResources {
   let last: Promise<unknown> = Promise.resolve();
   const inTurn = (ask: () => unknown): Promise<unknown> => {
     const answered = last.then(ask);
@@ -78,7 +78,7 @@ function askedOnce(resources: ControlResources): ControlResources {
 
 async function answer(
   { method, path, body }: HttpRequest,
-  resources: ControlResources,
+  resources: ApiResources,
 ): Promise<HttpAnswer> {
   const resource = Object.hasOwn(resources, path) ? resources[path] : undefined;
   if (!resource) {

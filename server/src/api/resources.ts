@@ -11,9 +11,9 @@ import type { ReloadResult } from '../config/reload.js';
 import { onlyKeys } from '../errors.js';
 import { hintsOf } from '../obstacles/hints.js';
 import type { Readiness } from '../obstacles/readiness.js';
-import type { ControlResources } from './server.js';
+import type { ApiResources } from './server.js';
 
-export interface ControlContext {
+export interface ApiContext {
   gateway: GatewayLoadBalancer;
   version: string;
   /** Milliseconds since 1970. */
@@ -26,7 +26,7 @@ export interface ControlContext {
   reload?: (() => Promise<ReloadResult>) | undefined;
 }
 
-export function controlResources(context: ControlContext): ControlResources {
+export function apiResources(context: ApiContext): ApiResources {
   const { gateway, reload } = context;
   return {
     '/v1/status': { method: 'GET', answer: () => statusOf(context) },
@@ -38,7 +38,7 @@ export function controlResources(context: ControlContext): ControlResources {
   };
 }
 
-function statusOf({ gateway, version, startedAt, failure, readiness }: ControlContext) {
+function statusOf({ gateway, version, startedAt, failure, readiness }: ApiContext) {
   const { name, address, port, netns, workers, sourcePorts, mtu, crossZone } = gateway;
   const { idleTimeout, sendTcpReset, targetGroup: group } = gateway;
   const shares = gateway.shares();

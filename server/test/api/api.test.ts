@@ -7,10 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GatewayLoadBalancer, TargetGroup, tuplePacket } from 'gwlb';
 import t from 'tap';
-import { askGateway } from '../../src/admin/client.js';
-import { controlResources } from '../../src/admin/resources.js';
-import { type ControlResources, ControlServer } from '../../src/admin/server.js';
-import { listenPrivately } from '../../src/admin/socket.js';
+import { askGateway } from '../../src/api/client.js';
+import { apiResources } from '../../src/api/resources.js';
+import { type ApiResources, ApiServer } from '../../src/api/server.js';
+import { listenPrivately } from '../../src/api/socket.js';
 import { checkSocketPath } from '../../src/config/socket-path.js';
 import { readinessOf } from '../../src/obstacles/readiness.js';
 
@@ -23,9 +23,9 @@ interface Teardown {
   teardown(undo: () => unknown): void;
 }
 
-async function served(t: Teardown, resources: ControlResources = {}): Promise<string> {
+async function served(t: Teardown, resources: ApiResources = {}): Promise<string> {
   const path = newPath();
-  const server = await ControlServer.listen(path, resources);
+  const server = await ApiServer.listen(path, resources);
   t.teardown(() => server.close());
   return path;
 }
@@ -69,7 +69,7 @@ t.test('what is there already', async (t) => {
     first.close();
     await once(first, 'close');
     t.ok(statSync(left).isSocket());
-    const server = await ControlServer.listen(left, {});
+    const server = await ApiServer.listen(left, {});
     await t.rejects(raw(path, ''), { code: 'ENOENT' });
     t.match(await raw(left, get('/')), /^HTTP\/1\.1 404 /);
     await server.close();
@@ -78,7 +78,7 @@ t.test('what is there already', async (t) => {
 
   await t.test('one that is answered on is not', async (t) => {
     const path = await served(t);
-    await t.rejects(ControlServer.listen(path, {}), {
+    await t.rejects(ApiServer.listen(path, {}), {
       code: 'ERR_GWLB_ADDRESS_IN_USE',
       field: 'control.socket',
       message: /^control\.socket: cannot listen on .*another process answers on it/,
@@ -89,12 +89,12 @@ t.test('what is there already', async (t) => {
   await t.test('anything else is not', async (t) => {
     const path = newPath();
     writeFileSync(path, 'precious');
-    await t.rejects(ControlServer.listen(path, {}), { message: /something is there that is no/ });
+    await t.rejects(ApiServer.listen(path, {}), { message: /something is there that is no/ });
     t.ok(statSync(path).isFile());
   });
 
   await t.test('no folder', async (t) => {
-    await t.rejects(ControlServer.listen(join(folder, 'none', 'a.sock'), {}), {
+    await t.rejects(ApiServer.listen(join(folder, 'none', 'a.sock'), {}), {
       code: 'ERR_GWLB_SYSTEM',
       message: /control\.socket: .*the folder .*none does not exist: make it \(ENOENT\)/,
     });
@@ -184,7 +184,7 @@ t.test('what a gateway answers', async (t) => {
   t.teardown(() => gateway.close());
   const { id } = await gateway.createEndpoint({ geneve: { peer: '127.85.0.9' } });
   let failure: Error | null = null;
-  const resources = controlResources({
+  const resources = apiResources({
     gateway,
     version: '1.2.3',
     startedAt: 0,

@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 /** Gets the exit code of the command that ran. */
 type Done = (code: number) => void;
 
-function controlCommand(
+function askingCommand(
   program: Command,
   name: string,
   description: string,
@@ -28,8 +28,8 @@ function controlCommand(
     );
 }
 
-export function declareControl(program: Command, done: Done): void {
-  controlCommand(program, 'explain', 'why a flow goes where it goes, asked of the running gateway')
+export function declareAsking(program: Command, done: Done): void {
+  askingCommand(program, 'explain', 'why a flow goes where it goes, asked of the running gateway')
     .argument('<protocol>', 'tcp, udp, icmp … or a number')
     .argument('<source>', 'such as 203.0.113.9:52144 or [2001:db8::9]:52144; icmp: no port')
     .argument('<destination>', 'such as 10.0.2.10:443')
@@ -40,11 +40,11 @@ export function declareControl(program: Command, done: Done): void {
     });
   declarePreview(program, done);
   const again = 'has the running gateway read its configuration again, and tells what changed';
-  controlCommand(program, 'reload', again, 'refused: nothing changed').action(async (options) => {
+  askingCommand(program, 'reload', again, 'refused: nothing changed').action(async (options) => {
     const { reload } = await import('./reload.js');
     done(await reload(options));
   });
-  controlCommand(program, 'status', 'the running gateway at a glance').action(async (options) => {
+  askingCommand(program, 'status', 'the running gateway at a glance').action(async (options) => {
     const { status } = await import('./status.js');
     done(await status(options));
   });
@@ -68,11 +68,11 @@ function declarePreview(program: Command, done: Done): void {
     done(await runPreview(change, options));
   };
   for (const [name, kind, description] of TARGET_CHANGES) {
-    controlCommand(preview, name, description)
+    askingCommand(preview, name, description)
       .argument('<target...>', 'such as 10.0.1.10, or 10.0.1.10:6081')
       .action((targets: string[], options) => ask({ [kind]: targets }, options));
   }
-  controlCommand(preview, 'register', 'a target is registered, and healthy')
+  askingCommand(preview, 'register', 'a target is registered, and healthy')
     .argument('<address>', 'IPv4 address')
     .option('--port <port>', "UDP port (default: the group's)")
     .option('--zone <zone>', 'its zone (default: default)')
@@ -81,17 +81,17 @@ function declarePreview(program: Command, done: Done): void {
       const { targetOf } = await import('./preview.js');
       await ask({ register: targetOf(address, options) }, options);
     });
-  controlCommand(preview, 'weight', 'a target gets another weight')
+  askingCommand(preview, 'weight', 'a target gets another weight')
     .argument('<target>', 'such as 10.0.1.10')
     .argument('<weight>', '0-1000')
     .action(async (target: string, weight: string, options) => {
       const { weightOf } = await import('./preview.js');
       await ask({ weight: { target, weight: weightOf(weight) } }, options);
     });
-  controlCommand(preview, 'update', 'the policy changes')
+  askingCommand(preview, 'update', 'the policy changes')
     .argument('<key=value...>', 'such as failover=rebalance or sendTcpReset.onUnhealthy=true')
     .action(async (pairs: string[], options) => {
-      const { policyOf } = await import('./preview.js');
-      await ask({ update: policyOf(pairs) }, options);
+      const { policyArgument } = await import('./preview.js');
+      await ask({ update: policyArgument(pairs) }, options);
     });
 }
