@@ -60,10 +60,8 @@ export type {
   TargetGroupChange,
   TargetGroupPreview,
   ZonePreview,
-} from './control/preview.js';
-export type { TargetReference } from './control/registry.js';
-export type { HealthCause, WeightCause } from './control/registry-types.js';
-export { Target } from './control/target.js';
+} from './control/preview-types.js';
+export { Target, type TargetReference } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';
 export {
   ERROR_CODES,
@@ -71,9 +69,8 @@ export {
   type GatewayErrorCode,
   type GatewayErrorOptions,
 } from './errors.js';
+export type { HealthCause, WeightCause } from './fleet/commands.js';
 export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
-export type { GatewayEvents } from './gateway/control.js';
-export type { CookieKeyOptions, ExplainOptions } from './gateway/control-options.js';
 export type {
   EndpointCounters,
   GatewayCounters,
@@ -86,6 +83,7 @@ export type {
   Candidate,
   Excluded,
   ExplainedPolicy,
+  ExplainOptions,
   Explanation,
   FlowCookie,
   IdleTimer,
@@ -95,6 +93,7 @@ export type {
 export type { FlowDecision, WhatIf } from './gateway/explain-rules.js';
 export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
 export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
+export type { GatewayBase } from './gateway/gateway-base.js';
 export {
   type EndpointOptions,
   GatewayLoadBalancer,
@@ -103,6 +102,7 @@ export {
   type Offloads,
   type TunEndpointOptions,
 } from './gateway/gateway-load-balancer.js';
+export type { CookieKeyOptions, GatewayEvents } from './gateway/gateway-settings.js';
 export type { ListenerAttributes } from './gateway/listener-attributes.js';
 export type {
   ClampMss,

@@ -1,7 +1,7 @@
-/** What a target group tells, and what it must be told by the load balancer that uses it. */
+/** What a target group tells, and what a load balancer must tell of its data plane. */
 import type { NativeFlowMove, NativeTargetTable } from '../binding.js';
+import type { HealthCause, WeightCause } from '../fleet/commands.js';
 import type { ProbeFailure, TargetReason, TargetState } from '../health/thresholds.js';
-import type { HealthCause, WeightCause } from './registry-types.js';
 import type { Traffic } from './suspicion.js';
 import type { Target } from './target.js';
 
@@ -85,12 +85,16 @@ export interface ProbedTarget {
   readonly port: number;
 }
 
-/** What a load balancer tells the target group that it uses. */
-export interface TargetGroupHost {
+/** What the load balancer that has a fleet does for it, and tells. */
+export interface FleetHost {
   /** Network namespace that health checks are made from; '' for the process's own. */
   readonly netns: string;
   /** How many flows are pinned to the target in this slot. */
   flowsActive(slot: number): number;
+  /** The table of targets is another one: the data plane must hear of it. */
+  publish(): void;
+  /** The target has a slot from now on; `anew`: it is another one, or another time, so counts begin. */
+  took(target: Target, anew: boolean): void;
   /** The target that has this slot, or had it last. */
   targetOf?(slot: number): Target | null;
   /**

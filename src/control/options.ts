@@ -314,15 +314,3 @@ export function checkTarget(value: unknown, port: number, field: string): Checke
   };
   return { id: `${target.address}:${target.port}`, ...target };
 }
-
-/** Throws where a target is named twice. */
-export function checkDistinct(targets: readonly CheckedTarget[]): void {
-  const seen = new Set<string>();
-  const i = targets.findIndex((target) => seen.size === seen.add(target.id).size);
-  if (i < 0) return;
-  throw new GatewayError(
-    'ERR_GWLB_DUPLICATE_TARGET',
-    `targets[${i}]: expected each target once, received "${targets[i].id}" again`,
-    { field: `targets[${i}]` },
-  );
-}

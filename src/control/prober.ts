@@ -6,7 +6,7 @@
 import { randomInt } from 'node:crypto';
 import { fnv1a64 } from '../fleet/identity.js';
 import { type FailedProbe, nextCheckAt, type ProbeResult } from '../health/thresholds.js';
-import type { TargetGroupHost } from './events.js';
+import type { FleetHost } from './events.js';
 import { type DataPath, NONCE_MAX } from './geneve-probe.js';
 import type { HealthCheck } from './health-options.js';
 import { type CancelProbe, type ProbeCallback, startProbe } from './probes.js';
@@ -54,14 +54,14 @@ export class Prober {
   readonly #events: ProberEvents;
   readonly #runtime: Runtime;
   readonly #schedules = new Map<string, Schedule>();
-  readonly #host: TargetGroupHost;
+  readonly #host: FleetHost;
   #check: HealthCheck;
   #watch: Watch | null;
   #lastFirst = 0;
   /** Of the last probe; probes of an earlier prober that come back late have others. */
   #nonce = randomInt(1, NONCE_MAX);
 
-  constructor(check: HealthCheck, host: TargetGroupHost, events: ProberEvents, runtime: Runtime) {
+  constructor(check: HealthCheck, host: FleetHost, events: ProberEvents, runtime: Runtime) {
     this.#check = check;
     this.#host = host;
     this.#events = events;

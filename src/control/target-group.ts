@@ -1,17 +1,15 @@
 /** A fleet of appliances: who belongs to it, how they are, and what may change about them. */
-import type { NativeTargets } from '../binding.js';
 import { checkArray } from '../checks.js';
 import { checkInteger, checkOneOf, checkString, GatewayError, invalidArgument } from '../errors.js';
-import type { ProbeResult } from '../health/thresholds.js';
-import { TARGETS_MAX, WEIGHT_MAX, ZONES_MAX } from '../limits.js';
+import { findTarget, targetNamed } from '../fleet/find.js';
+import { everyTarget, membersOf, type RegisteredTarget } from '../fleet/state.js';
+import { WEIGHT_MAX } from '../limits.js';
 import { changeAttributes, type TargetGroupAttributes } from './attributes.js';
-import type { TargetGroupHost } from './events.js';
 import { GroupSettings } from './group-settings.js';
-import { checkProbes, type HealthCheck, sameCheck } from './health-options.js';
+import { checkProbes, sameCheck } from './health-options.js';
+import { type FleetMember, LiveFleet } from './live-fleet.js';
 import {
-  type CheckedTarget,
   checkCombination,
-  checkDistinct,
   checkPolicyChange,
   checkTarget,
   checkTargetGroup,
@@ -20,15 +18,30 @@ import {
   type TargetGroupPolicy,
   type TargetSpec,
 } from './options.js';
-import { Preview, type TargetGroupChange, type TargetGroupPreview } from './preview.js';
-import { Prober, type ProberEvents, type Runtime, SYSTEM_RUNTIME } from './prober.js';
-import { Registry, type TargetReference } from './registry.js';
-import { type RegistryEvent, registryPolicy } from './registry-types.js';
-import { snapshotOf, type ZoneIndex } from './snapshot.js';
-import type { Target, TargetRecord } from './target.js';
+import { fleetPolicy } from './policy.js';
+import { Preview } from './preview.js';
+import type { TargetGroupChange, TargetGroupPreview } from './preview-types.js';
+import { type Runtime, SYSTEM_RUNTIME } from './prober.js';
+import { type Target, type TargetReference, targetName, viewOf } from './target.js';
 
 /** Far above what a group has room for, which is another error. */
 const SPECS_MAX = 65_536;
+
+/** Whether it is a group of this copy of the package, whatever a proxy says. */
+export let isTargetGroup: (value: unknown) => value is TargetGroup;
+
+/**
+ * A load balancer begins to send new flows to the group's targets. Throws `ERR_GWLB_IN_USE`,
+ * `ERR_GWLB_INVALID_ARGUMENT` where it cannot make the group's health checks, and what has no room.
+ * `done` is called when it has begun, before anybody hears of it.
+ */
+export let useGroup: (fleet: LiveFleet, group: TargetGroup, done?: () => void) => void;
+
+/** Clock, timers and checks of the group. */
+export let runtimeOf: (group: TargetGroup) => Runtime;
+
+/** A group with clock, timers and checks of another kind: for simulations. */
+export let groupWithRuntime: (options: TargetGroupOptions, runtime: Runtime) => TargetGroup;
 
 /**
  * The targets of one load balancer. Until a load balancer uses the group, targets are `unused` and
@@ -36,43 +49,44 @@ const SPECS_MAX = 65_536;
  *
  * Events: `health` with every change of a target's state; `weight` with every change of its share; `register` when a target is registered;
  * `deregister` when it is gone, that is after its deregistration delay; `probe` after every health
- * check; `change` when the data plane needs a new `snapshot`. `change` comes before the other events
+ * check; `change` when packets may be decided about otherwise. `change` comes before the other events
  * of the same cause, so their listeners see what packets see.
  *
  * Timers do not keep the process alive; a check that is connecting may, until its timeout.
  */
 export class TargetGroup extends GroupSettings {
-  readonly #runtime: Runtime;
-  readonly #registry: Registry;
-  #host: TargetGroupHost | null = null;
-  #prober: Prober | null = null;
-  #zones: ZoneIndex | null = null;
-  #crossZone = false;
-  #timer: unknown = null;
-  #version = 0;
+  #home: LiveFleet;
+  readonly #member: FleetMember;
   #closed = false;
-  #pending: (() => void)[] = [];
-  #emitting = false;
 
-  /** Throws what is wrong with an option, naming it. */
-  constructor(options?: TargetGroupOptions);
-  /** @internal With clock, timers and checks of another kind: for simulations. */
-  constructor(options?: TargetGroupOptions, runtime?: Runtime);
-  constructor(options: TargetGroupOptions = {}, runtime: Runtime = SYSTEM_RUNTIME) {
-    super(checkTargetGroup(options));
-    this.#runtime = runtime;
-    const limits = { targets: TARGETS_MAX, zones: ZONES_MAX };
-    this.#registry = new Registry(registryPolicy(this.settings), limits);
+  static {
+    isTargetGroup = (value): value is TargetGroup =>
+      typeof value === 'object' && value !== null && #home in value;
+    useGroup = (fleet, group, done) => group.#enter(fleet, done);
+    runtimeOf = (group) => group.#home.runtime;
+    groupWithRuntime = (options, runtime) => {
+      const group = new TargetGroup(options);
+      group.#found(runtime);
+      return group;
+    };
   }
 
-  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
-  static is(value: unknown): value is TargetGroup {
-    return typeof value === 'object' && value !== null && #registry in value;
+  /** Throws what is wrong with an option, naming it. */
+  constructor(options: TargetGroupOptions = {}) {
+    super(checkTargetGroup(options));
+    this.#member = {
+      check: () => this.settings.healthCheck,
+      emitter: this,
+      moved: (home) => {
+        this.#home = home;
+      },
+    };
+    this.#home = this.#found(SYSTEM_RUNTIME);
   }
 
   /** A load balancer uses the group. */
   get inUse(): boolean {
-    return this.#host !== null;
+    return this.#home.host !== null;
   }
 
   /**
@@ -82,7 +96,7 @@ export class TargetGroup extends GroupSettings {
   modifyAttributes(changes: TargetGroupAttributes): void {
     this.#checkOpen();
     const changed = changeAttributes(this.settings, changes);
-    if (this.#host && changed.stickiness !== this.stickiness) {
+    if (this.inUse && changed.stickiness !== this.stickiness) {
       throw new GatewayError(
         'ERR_GWLB_ATTRIBUTES',
         'stickiness.enabled and stickiness.type cannot change while a load balancer uses the group',
@@ -99,10 +113,7 @@ export class TargetGroup extends GroupSettings {
    */
   register(...targets: TargetSpec[]): Target[] {
     this.#checkOpen();
-    const checked = this.#checkTargets(targets);
-    const events = this.#registry.register(checked, this.#runtime.now());
-    this.#apply(events);
-    return checked.map((target) => this.#registry.get(target.id).view);
+    return this.#join('register', this.#checkTargets(targets));
   }
 
   /**
@@ -112,8 +123,7 @@ export class TargetGroup extends GroupSettings {
    */
   deregister(...targets: TargetReference[]): void {
     this.#checkOpen();
-    const records = targets.map((target) => this.#registry.get(target));
-    this.#apply(this.#registry.deregister(records, this.#runtime.now()));
+    this.#home.apply({ type: 'deregister', targets: targets.map(targetName) });
   }
 
   /**
@@ -123,50 +133,36 @@ export class TargetGroup extends GroupSettings {
   setTargets(targets: readonly TargetSpec[]): Target[] {
     this.#checkOpen();
     const given = checkArray('targets', targets, 'an array', SPECS_MAX);
-    const now = this.#runtime.now();
     const checked = this.#checkTargets(given);
-    const wanted = new Map(checked.map((target) => [target.id, target]));
-    checkDistinct(checked);
-    const active = this.#registry.targets().filter((record) => record.phase === 'active');
-    const known = new Set(active.map((record) => record.id));
-    const added = checked.filter((target) => !known.has(target.id));
-    this.#registry.checkRegistration(added, now);
-    this.#registry.checkZones(checked.map((target) => target.zone));
-    const events = this.#registry.deregister(
-      active.filter((record) => !wanted.has(record.id)),
-      now,
-    );
-    events.push(...this.#registry.register(added, now));
-    for (const record of active) {
-      const target = wanted.get(record.id);
-      if (target) events.push(...this.#registry.adjust(record, target.weight, target.zone, now));
-    }
-    this.#apply(events);
-    return checked.map((target) => this.#registry.get(target.id).view);
+    return this.#join('setTargets', checked);
   }
 
   /** Registered and draining targets, in order of registration. */
   targets(): readonly Target[] {
-    return this.#registry.targets().map((record) => record.view);
+    return membersOf(this.#home.fleet).map(viewOf);
   }
 
   /** The target with this id, or this address where that is enough; undefined where none is. */
   target(id: string): Target | undefined {
-    return this.#registry.find(id)?.view;
+    const record = findTarget(this.#home.fleet, targetName(id));
+    return record ? viewOf(record) : undefined;
   }
 
   /** The target in this slot of the data plane; undefined where none is. */
   targetInSlot(slot: number): Target | undefined {
-    for (const record of this.#registry.records()) if (record.slot === slot) return record.view;
-    return undefined;
+    const { fleet } = this.#home;
+    const record = everyTarget(fleet).find(
+      (target) => target.slot === slot && target.group === fleet.group,
+    );
+    return record && viewOf(record);
   }
 
   /** Changes a target's share of new flows, 0–1000; existing flows stay. */
   setWeight(target: TargetReference, weight: number): void {
     this.#checkOpen();
-    const record = this.#registry.get(target);
+    const { id } = targetNamed(this.#home.fleet, targetName(target));
     checkInteger('weight', weight, 0, WEIGHT_MAX);
-    this.#apply(this.#registry.adjust(record, weight, record.zone, this.#runtime.now()));
+    this.#home.apply({ type: 'setWeight', target: id, weight });
   }
 
   /**
@@ -179,13 +175,13 @@ export class TargetGroup extends GroupSettings {
    */
   setHealth(target: TargetReference, state: 'healthy' | 'unhealthy', description?: string): void {
     this.#checkOpen();
-    const record = this.#registry.get(target);
+    const { id } = targetNamed(this.#home.fleet, targetName(target));
     checkOneOf('state', state, ['healthy', 'unhealthy']);
     if (description !== undefined) checkString('description', description, { max: 200 });
     if (this.settings.healthCheck) {
       throw invalidArgument('healthCheck', 'false for setHealth', this.healthCheck);
     }
-    this.#apply(this.#registry.setHealth(record, state, description, this.#runtime.now()));
+    this.#home.apply({ type: 'setHealth', target: id, state, description });
   }
 
   /**
@@ -210,61 +206,12 @@ export class TargetGroup extends GroupSettings {
    */
   async preview(...changes: TargetGroupChange[]): Promise<TargetGroupPreview> {
     this.#checkOpen();
-    const preview = new Preview({
-      registry: this.#registry,
-      settings: this.settings,
-      zones: this.#zones,
-      crossZone: this.#crossZone,
-      host: this.#host,
-      now: this.#runtime.now(),
-    });
+    const { fleet, host, runtime } = this.#home;
+    const preview = new Preview({ fleet, settings: this.settings, host, now: runtime.now() });
     changes.forEach((change, i) => {
       preview.apply(change, `changes[${i}]`);
     });
-    return preview.result(() => this.#host);
-  }
-
-  /**
-   * @internal For load balancers: begins to use the group. Throws `ERR_GWLB_IN_USE`, and
-   * `ERR_GWLB_INVALID_ARGUMENT` where it cannot make the group's health checks.
-   */
-  attach(host: TargetGroupHost): void {
-    this.#checkOpen();
-    if (this.#host) {
-      throw new GatewayError(
-        'ERR_GWLB_IN_USE',
-        `target group ${this.name}: expected a group that no load balancer uses, since flows and ` +
-          'health belong to one; received one in use',
-      );
-    }
-    checkProbes(this.settings.healthCheck, host.sendProbe !== undefined);
-    this.#host = host;
-    this.#apply(this.#registry.attach(this.#runtime.now()));
-  }
-
-  /** @internal For load balancers: stops using the group. Without effect where none does. */
-  detach(): void {
-    if (!this.#host) return;
-    this.#host = null;
-    this.#zones = null;
-    this.#crossZone = false;
-    const events = this.#registry.detach(this.#runtime.now());
-    // Nobody is there any more for whom the snapshot would matter.
-    this.#version = this.#registry.version;
-    this.#syncChecks();
-    this.#armTimer();
-    this.#apply(events);
-  }
-
-  /**
-   * @internal For load balancers: what the data plane decides by. Zones that are new get their number from
-   * `zones`, and those that nobody has any more give theirs back. With `crossZone` a zone without a healthy target may use those of the others.
-   */
-  snapshot(zones: ZoneIndex, crossZone: boolean): NativeTargets {
-    this.#zones = zones;
-    this.#crossZone = crossZone;
-    zones.keep(this.#registry.zones());
-    return snapshotOf(this.#registry, zones, crossZone, this.#runtime.now());
+    return preview.result(() => this.#home.host);
   }
 
   /**
@@ -272,7 +219,7 @@ export class TargetGroup extends GroupSettings {
    * it: close that first.
    */
   async close(): Promise<void> {
-    if (this.#host) {
+    if (this.inUse) {
       throw new GatewayError(
         'ERR_GWLB_IN_USE',
         `target group ${this.name}: expected a group that no load balancer uses, received one in ` +
@@ -291,140 +238,53 @@ export class TargetGroup extends GroupSettings {
     throw new GatewayError('ERR_GWLB_CLOSED', `target group ${this.name}: it was closed`);
   }
 
-  #checkTargets(targets: readonly unknown[]): CheckedTarget[] {
+  #found(runtime: Runtime): LiveFleet {
+    const { settings } = this;
+    this.#home = new LiveFleet(runtime);
+    const policy = fleetPolicy(settings);
+    this.#home.found(this.#member, { name: settings.name, policy, targets: [] });
+    return this.#home;
+  }
+
+  #enter(fleet: LiveFleet, done?: () => void): void {
+    this.#checkOpen();
+    if (this.inUse) {
+      throw new GatewayError(
+        'ERR_GWLB_IN_USE',
+        `target group ${this.name}: expected a group that no load balancer uses, since flows and ` +
+          'health belong to one; received one in use',
+      );
+    }
+    checkProbes(this.settings.healthCheck, fleet.host?.sendProbe !== undefined);
+    fleet.use(this.#member, this.#home, done);
+  }
+
+  #checkTargets(targets: readonly unknown[]): RegisteredTarget[] {
     const checked = targets.map((target, i) => checkTarget(target, this.port, `targets[${i}]`));
-    this.#zones?.checkRoom(checked.map((target) => target.zone));
     checked.forEach((target, i) => {
-      this.#host?.checkTarget?.(target.address, `targets[${i}].address`);
+      this.#home.host?.checkTarget?.(target.address, `targets[${i}].address`);
     });
     return checked;
+  }
+
+  #join(type: 'register' | 'setTargets', targets: readonly RegisteredTarget[]): Target[] {
+    const joined: Target[] = [];
+    this.#home.apply({ type, targets }, false, () => {
+      const { fleet } = this.#home;
+      joined.push(...targets.map(({ id }) => viewOf(targetNamed(fleet, id))));
+    });
+    return joined;
   }
 
   #change(changes: Partial<Settings>): void {
     const before = this.settings;
     const after = Object.freeze({ ...before, ...changes });
     checkCombination(after);
-    if (this.#host) checkProbes(after.healthCheck, this.#host.sendProbe !== undefined);
+    const { host } = this.#home;
+    if (host) checkProbes(after.healthCheck, host.sendProbe !== undefined);
     this.settings = after;
-    const otherChecks = !sameCheck(before.healthCheck, this.settings.healthCheck);
-    const policy = registryPolicy(this.settings);
-    const events = this.#registry.setPolicy(policy, otherChecks, this.#runtime.now());
-    const { healthCheck } = this.settings;
-    if (otherChecks && healthCheck) this.#prober?.configure(healthCheck);
-    this.#apply(events, otherChecks || before.failOpen !== this.failOpen);
-  }
-
-  /** Brings checks and timers in line with the registry, then tells the world. */
-  #apply(events: readonly RegistryEvent[], changed = false): void {
-    const isNew = changed || this.#version !== this.#registry.version;
-    this.#version = this.#registry.version;
-    for (const event of events) this.#pending.push(() => this.#tell(event));
-    if (isNew) {
-      this.#syncChecks();
-      this.#armTimer();
-    }
-    try {
-      if (isNew) this.emit('change');
-    } finally {
-      this.#flush();
-    }
-  }
-
-  #syncChecks(): void {
-    const { healthCheck } = this.settings;
-    if (!this.#host || !healthCheck) {
-      this.#prober?.close();
-      this.#prober = null;
-      return;
-    }
-    this.#prober ??= this.#newProber(healthCheck, this.#host);
-    const checked = new Map<string, TargetRecord>();
-    for (const record of this.#registry.records()) {
-      if (record.phase === 'active') checked.set(record.id, record);
-    }
-    this.#prober.setTargets(checked);
-  }
-
-  #newProber(check: HealthCheck, host: TargetGroupHost): Prober {
-    const rule = () => this.settings.healthCheck || check;
-    const record = (id: string) => this.#registry.find(id);
-    const tell = (target: Target, result: ProbeResult, durationMs: number) => {
-      const { ok, detail } = result;
-      const failure = result.ok ? null : result.failure;
-      this.#pending.push(() => this.emit('probe', { target, ok, durationMs, detail, failure }));
-    };
-    const events: ProberEvents = {
-      started: (id) => {
-        const found = record(id);
-        if (found) this.#registry.checkStarted(found);
-      },
-      finished: (id, result, durationMs) => {
-        const found = record(id);
-        if (!found) return;
-        tell(found.view, result, durationMs);
-        this.#apply(this.#registry.checked(found, result, rule(), this.#runtime.now()));
-      },
-      isHealthy: (id) => record(id)?.state === 'healthy',
-      asked: (id, result, durationMs) => {
-        const found = record(id);
-        if (!found) return;
-        tell(found.view, result, durationMs);
-        this.#flush();
-      },
-      confirmed: (id, evidence, result) => {
-        const found = record(id);
-        if (!found) return;
-        const now = this.#runtime.now();
-        this.#apply(this.#registry.condemned(found, evidence, result, rule(), now));
-      },
-    };
-    return new Prober(check, host, events, this.#runtime);
-  }
-
-  #armTimer(): void {
-    this.#runtime.clearTimer(this.#timer);
-    this.#timer = null;
-    const now = this.#runtime.now();
-    const deadline = this.#registry.nextDeadline(now);
-    if (deadline === null) return;
-    this.#timer = this.#runtime.setTimer(() => this.#tick(), Math.max(1, deadline - now));
-  }
-
-  #tick(): void {
-    const host = this.#host;
-    if (!host) return;
-    const events = this.#registry.tick(this.#runtime.now(), (slot) => host.flowsActive(slot));
-    this.#armTimer();
-    this.#apply(events);
-  }
-
-  #tell(event: RegistryEvent): void {
-    const target = event.record.view;
-    const { at } = event;
-    if (event.type === 'weight') {
-      const { weight, effectiveWeight } = target;
-      this.emit('weight', { target, weight, effectiveWeight, cause: event.cause, at });
-    } else if (event.type === 'health') {
-      const { previous, state, reason, cause } = event;
-      this.emit('health', { target, previous, state, reason, cause, at });
-    } else {
-      this.emit(event.type, { target, cause: event.cause, at });
-    }
-  }
-
-  /** In order, also where a listener causes further events; a listener that throws stops no other. */
-  #flush(): void {
-    if (this.#emitting) return;
-    this.#emitting = true;
-    const thrown: unknown[] = [];
-    for (let tell = this.#pending.shift(); tell; tell = this.#pending.shift()) {
-      try {
-        tell();
-      } catch (error) {
-        thrown.push(error);
-      }
-    }
-    this.#emitting = false;
-    if (thrown.length > 0) throw thrown[0];
+    const recount = !sameCheck(before.healthCheck, after.healthCheck);
+    const isNews = recount || before.failOpen !== after.failOpen;
+    this.#home.apply({ type: 'setPolicy', policy: fleetPolicy(after), recount }, isNews);
   }
 }

@@ -1,108 +1,54 @@
-/** One registered target: what the registry keeps, and the view of it that users get. */
+/** One target of a group, as users see it. */
 import { inspect } from 'node:util';
+import { wrongObject } from '../checks.js';
 import { invalidArgument } from '../errors.js';
-import { LAST_STEP, WEIGHT_UNIT, weightIn } from '../fleet/slow-start.js';
-import type { Health, TargetReason, TargetState } from '../health/thresholds.js';
-import { REGISTERING } from '../health/thresholds.js';
-import type { CheckedTarget } from './options.js';
+import { WEIGHT_UNIT, weightIn } from '../fleet/slow-start.js';
+import type { FleetTarget } from '../fleet/state.js';
+import type { TargetReason, TargetState } from '../health/thresholds.js';
 
-/**
- * `active`: registered. `draining`: deregistered, keeps its flows until the delay is over. `gone`: no
- * target any more for users; its slot stays known to the data plane until its flows have left.
- */
-export type Phase = 'active' | 'draining' | 'gone';
+/** What only `viewOf` can give to the constructor. */
+const PRIVATE = Symbol('viewOf');
 
-/** The registry's record of a target; only the registry writes it. */
-export class TargetRecord {
-  readonly id: string;
-  readonly address: string;
-  readonly number: number;
-  readonly port: number;
-  readonly slot: number;
-  readonly view: Target;
-  zone: string;
-  weight: number;
-  /** Flows that were pinned under another generation choose again. 8 bits. */
-  generation: number;
-  phase: Phase = 'active';
-  state: TargetState = 'unused';
-  reason: TargetReason | null = 'Target.NotInUse';
-  description = '';
-  since = 0;
-  health: Health = REGISTERING;
-  /** What `setHealth` said last; null where it said nothing, or checks were turned on since. */
-  said: Health | null = null;
-  /** Turned unhealthy and was not healthy since. */
-  failing = false;
-  /** The flows it had when it failed or left were told to choose again. */
-  moved = false;
-  /** TCP flows that are pinned to it are answered with a RST; since the last `settle`. */
-  reset = false;
-  /** When it turned healthy, while its slow start lasts; null otherwise. */
-  warmingSince: number | null = null;
-  /** How far its slow start is; see slow-start.ts. */
-  step = LAST_STEP;
-  /** The data plane has seen its slot, so that flows may be pinned to it. */
-  published = false;
-  /** When a draining target is gone. */
-  drainUntil = 0;
-  /** When a gone target's slot is free; null: when no flow is pinned to it. */
-  freeAt: number | null = null;
+/** One for each record that somebody has asked for. */
+const views = new WeakMap<FleetTarget, Target>();
 
-  constructor(target: CheckedTarget, slot: number, generation: number) {
-    this.id = target.id;
-    this.address = target.address;
-    this.number = target.number;
-    this.port = target.port;
-    this.zone = target.zone;
-    this.weight = target.weight;
-    this.slot = slot;
-    this.generation = generation;
-    this.view = Target.of(this);
-  }
+/** What users get of a record: always the same object. */
+export let viewOf: (record: FleetTarget) => Target;
 
-  /** What it is found by where its id is registered again; no target has such an id. */
-  get formerKey(): string {
-    return `${this.id} in ${this.slot}`;
-  }
+/** The view is of this record from now on, in another fleet. */
+export let followTo: (view: Target, record: FleetTarget) => void;
 
-  /** Flows that were told to move and have had no packet since stay: their generation is back. */
-  keepFlows(): void {
-    if (!this.moved) return;
-    this.moved = false;
-    this.generation = (this.generation - 1) & 0xff;
-  }
+/** How a target is named: its id, its address where that is enough, or the object. */
+export type TargetReference = string | Target;
 
-  /** A copy that lives its own life, with a view of its own. */
-  clone(): TargetRecord {
-    const copy = new TargetRecord(this, this.slot, this.generation);
-    return Object.assign(copy, { ...this, view: copy.view });
-  }
-}
-
-/** What only `of` can give to the constructor. */
-const PRIVATE = Symbol('Target.of');
+/** Whether it is a target of this copy of the package, whatever a proxy says. */
+export let isTarget: (value: unknown) => value is Target;
 
 /**
  * A target of a target group. Its properties always tell the present; after it was deregistered and
  * its delay is over they keep the last values.
  */
 export class Target {
-  readonly #record: TargetRecord;
+  #record: FleetTarget;
 
-  private constructor(key: symbol, record: TargetRecord) {
+  static {
+    viewOf = (record) => {
+      const view = views.get(record) ?? new Target(PRIVATE, record);
+      views.set(record, view);
+      return view;
+    };
+    followTo = (view, record) => {
+      views.delete(view.#record);
+      views.set(record, view);
+      view.#record = record;
+    };
+    isTarget = (value): value is Target =>
+      typeof value === 'object' && value !== null && #record in value;
+  }
+
+  private constructor(key: symbol, record: FleetTarget) {
     if (key !== PRIVATE) throw invalidArgument('Target', 'a call of TargetGroup.register', key);
     this.#record = record;
-  }
-
-  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
-  static is(value: unknown): value is Target {
-    return typeof value === 'object' && value !== null && #record in value;
-  }
-
-  /** @internal For the registry. */
-  static of(record: TargetRecord): Target {
-    return new Target(PRIVATE, record);
   }
 
   /** Address and port, such as `10.0.1.10:6081`; unique in the group. */
@@ -138,7 +84,10 @@ export class Target {
     return weightIn(this.#record.step, this.#record.weight) / WEIGHT_UNIT;
   }
 
-  /** Its number in the data plane and in flow cookies, 0–4095. */
+  /**
+   * Its number in the data plane and in flow cookies, 0–4095. A load balancer that begins to use the group
+   * gives it another.
+   */
   get slot(): number {
     return this.#record.slot;
   }
@@ -182,4 +131,12 @@ export class Target {
   [inspect.custom](): unknown {
     return this.toJSON();
   }
+}
+
+/** What messages and commands call the target. */
+export function targetName(reference: unknown): string {
+  const name = isTarget(reference) ? reference.id : reference;
+  if (typeof name === 'string') return name;
+  const expected = 'a target or its id such as "10.0.1.10:6081"';
+  throw wrongObject('target', 'Target', reference, expected);
 }

@@ -4,7 +4,7 @@
  */
 
 import type { FailedProbe } from '../health/thresholds.js';
-import type { TargetGroupHost } from './events.js';
+import type { FleetHost } from './events.js';
 import type { HealthCheck } from './health-options.js';
 import type { Runtime } from './prober.js';
 import type { CancelProbe, ProbeCallback } from './probes.js';
@@ -52,13 +52,13 @@ interface Watched {
 
 export class Watch {
   readonly #check: HealthCheck;
-  readonly #host: TargetGroupHost;
+  readonly #host: FleetHost;
   readonly #runtime: Runtime;
   readonly #events: WatchEvents;
   readonly #watched = new Map<string, Watched>();
   #timer: unknown = null;
 
-  constructor(check: HealthCheck, host: TargetGroupHost, runtime: Runtime, events: WatchEvents) {
+  constructor(check: HealthCheck, host: FleetHost, runtime: Runtime, events: WatchEvents) {
     this.#check = check;
     this.#host = host;
     this.#runtime = runtime;

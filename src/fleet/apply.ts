@@ -6,7 +6,7 @@ import { recount, UNCHECKED } from '../health/thresholds.js';
 import { begin, type Change, finish, type Plan } from './change.js';
 import type { CommandOf, FleetCommand, FleetEvent } from './commands.js';
 import { planEndpoint, planEndpointRemoval } from './endpoints.js';
-import { FLOWS_POLL_MS, free, leave, setHealth, warmUp } from './life.js';
+import { FLOWS_POLL_MS, free, leave, rest, setHealth, warmUp } from './life.js';
 import {
   planDeregistration,
   planExpiry,
@@ -16,7 +16,9 @@ import {
   planWeight,
 } from './members.js';
 import { planConviction, planFirstCheck, planResult, planSlowStartEnd, planWord } from './news.js';
+import { freshNumbers, INDEX_QUARANTINE_MS } from './numbers.js';
 import { everyTarget, type Fleet } from './state.js';
+import { releaseZone } from './zones.js';
 
 const PLANS: {
   readonly [Type in FleetCommand['type']]: (
@@ -26,6 +28,7 @@ const PLANS: {
   ) => Plan;
 } = {
   useGroup: planGroup,
+  release: () => release,
   register: planRegistration,
   deregister: planDeregistration,
   expire: (fleet, command) => {
@@ -102,6 +105,23 @@ function setCrossZone(change: Change, crossZone: boolean): void {
   change.fleet.crossZone = crossZone;
   change.everywhere = true;
   change.revised = true;
+}
+
+function release(change: Change): void {
+  const { fleet } = change;
+  fleet.inUse = false;
+  change.revised = true;
+  fleet.crossZone = false;
+  for (const target of everyTarget(fleet)) {
+    if (target.phase === 'gone' || target.group !== fleet.group) free(change, target);
+    else if (target.phase === 'draining') leave(change, target, 'detach');
+    else rest(change, target);
+  }
+  for (const { zone } of Object.values(fleet.endpoints)) releaseZone(fleet, zone);
+  fleet.endpoints = {};
+  fleet.indices = freshNumbers(fleet.limits.endpoints, INDEX_QUARANTINE_MS);
+  const { clean, waiting } = fleet.slots;
+  clean.push(...waiting.splice(0).map(({ number }) => number));
 }
 
 /** Ends what is due: drains, steps of slow starts, and slots whose flows have left. */

@@ -13,6 +13,11 @@ export type FleetCommand =
    * have drain by their own policy; those that it has too stay with their flows.
    */
   | { readonly type: 'useGroup'; readonly group: GroupMembers }
+  /**
+   * The load balancer is gone, and with it every flow and endpoint; what is left is the group in use, by
+   * itself. On a copy of a fleet: what remains of a group that a load balancer does not use any more.
+   */
+  | { readonly type: 'release' }
   /** All or none. One that drains comes back in its slot; one that is gone is another machine. */
   | { readonly type: 'register'; readonly targets: readonly RegisteredTarget[] }
   | { readonly type: 'deregister'; readonly targets: readonly string[] }

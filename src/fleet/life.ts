@@ -96,6 +96,12 @@ export function leave(change: Change, target: FleetTarget, cause: HealthCause): 
   if (!fleet.inUse) free(change, target);
 }
 
+/** No load balancer uses its group any more. */
+export function rest(change: Change, target: FleetTarget): void {
+  touch(change, target);
+  enter(change, target, 'unused', 'Target.NotInUse', NOT_IN_USE, 'detach');
+}
+
 /** Nothing of it is left but its slot, which others get later. */
 export function free(change: Change, target: FleetTarget): void {
   const { fleet, now } = change;

@@ -134,7 +134,7 @@ export interface FleetLimits {
 export interface Fleet {
   readonly limits: FleetLimits;
   /** Whether a load balancer has it. */
-  readonly inUse: boolean;
+  inUse: boolean;
   /** Whether all zones are one. */
   crossZone: boolean;
   /** Number of the group that new flows go to; 0 before there is one. */
@@ -185,6 +185,16 @@ export function everyTarget(fleet: Fleet): FleetTarget[] {
 /** Registered and draining targets of the group in use, in order of registration. */
 export function membersOf(fleet: Fleet): FleetTarget[] {
   return everyTarget(fleet).filter(({ phase, group }) => phase !== 'gone' && group === fleet.group);
+}
+
+/** The group in use as it would come into another fleet, without targets that drain. */
+export function groupOf(fleet: Fleet): GroupMembers {
+  const { name, policy } = fleet.groups[fleet.group];
+  const active = membersOf(fleet).filter(({ phase }) => phase === 'active');
+  const targets = active.map(({ id, address, number, port, zone, weight, said }) => {
+    return { id, address, number, port, zone, weight, said };
+  });
+  return { name, policy, targets };
 }
 
 /** What the group of a target does. */

@@ -1,8 +1,8 @@
 /** Endpoints: where traffic enters a gateway and leaves it. */
 import { randomBytes } from 'node:crypto';
 import type { NativeEndpoint } from '../binding.js';
-import { checkInteger, checkString, GatewayError, invalidArgument } from '../errors.js';
-import { ENDPOINTS_MAX, INNER_BYTES_MAX, INNER_BYTES_MIN } from '../limits.js';
+import { checkInteger, checkString, invalidArgument } from '../errors.js';
+import { INNER_BYTES_MAX, INNER_BYTES_MIN } from '../limits.js';
 import { formatEndpointId, parseEndpointId } from '../packet/address.js';
 import { ENDPOINT_ID_FORM } from '../packet/codec.js';
 import { PROBE_ENDPOINT_ID } from './probe.js';
@@ -126,20 +126,4 @@ export function checkZone(field: string, zone: unknown): string {
 /** The endpoint's id as messages and results show it. */
 export function endpointIdText(settings: EndpointSettings | NativeEndpoint): string {
   return formatEndpointId(settings.id);
-}
-
-export function duplicateEndpoint(id: string): GatewayError {
-  return new GatewayError(
-    'ERR_GWLB_DUPLICATE_ENDPOINT',
-    `endpoint.id: expected an id that no endpoint has, received "${id}"`,
-    { field: 'endpoint.id' },
-  );
-}
-
-export function tooManyEndpoints(count: number): GatewayError {
-  return new GatewayError(
-    'ERR_GWLB_ENDPOINT_LIMIT',
-    `endpoint: expected at most ${ENDPOINTS_MAX} endpoints (the numbers of removed ones wait until ` +
-      `their flows have ended), received one more than the ${count} there are`,
-  );
 }

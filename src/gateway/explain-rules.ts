@@ -3,8 +3,8 @@
  * target failed. Both are read off the state that the data plane decides by; nothing is decided here.
  */
 import { binding, type NativeExplanation, type NativeTargets } from '../binding.js';
-import type { Failover } from '../control/options.js';
 import type { Target } from '../control/target.js';
+import type { FleetPolicy } from '../fleet/state.js';
 import { DROP_REASONS, type DropReason } from '../packet/names.js';
 
 /**
@@ -58,10 +58,15 @@ export interface Facts {
   fleet: readonly Target[];
   zone: string;
   crossZone: boolean;
-  failover: Failover;
-  resetOnUnhealthy: boolean;
-  resetOnDeregistration: boolean;
+  /** What becomes of the flows of a target that is lost; of one that nobody knows, by the group in use. */
+  policyOf: (target: Target | null) => LossPolicy;
 }
+
+/** What becomes of the flows of a target that is lost. */
+export type LossPolicy = Pick<
+  FleetPolicy,
+  'failover' | 'resetOnUnhealthy' | 'resetOnDeregistration'
+>;
 
 export interface Decision {
   decision: FlowDecision;
@@ -164,7 +169,8 @@ function newFlow(facts: Facts): Because {
 }
 
 function pinned(facts: Facts): Because {
-  const { native, owner, ownerIsThere, failover } = facts;
+  const { native, owner, ownerIsThere } = facts;
+  const { failover } = facts.policyOf(owner);
   if (native.quoted) return { rule: 'I1', why: 'an ICMP error follows the flow that it quotes' };
   if (native.stray) {
     const why = 'a SYN moves no connection that may be alive, until a SYN-ACK answers it';
@@ -224,13 +230,13 @@ export function whatIfOf(facts: Facts, decision: FlowDecision): WhatIf | null {
 function whatIfPinned(facts: Facts, target: Target): WhatIf {
   const draining = target.state === 'draining';
   const event = draining ? ('delay-over' as const) : ('unhealthy' as const);
-  const { failover } = facts;
+  const { failover, resetOnUnhealthy, resetOnDeregistration } = facts.policyOf(target);
   const stays = (rule: string, because: string): WhatIf => {
     const text = `the flow stays on ${target.id}: ${because}`;
     return { event, target, fate: 'stays', to: target, rule, text };
   };
   const [next] = candidatesWithout(facts, target);
-  const reset = draining ? facts.resetOnDeregistration : facts.resetOnUnhealthy;
+  const reset = draining ? resetOnDeregistration : resetOnUnhealthy;
   if (failover === 'no_rebalance' && (!reset || !isConnection(facts))) {
     const because = reset ? 'only TCP connections are reset' : 'failover is no_rebalance';
     return stays(draining ? 'T6' : 'T2', because);

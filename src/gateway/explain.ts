@@ -16,6 +16,12 @@ import {
 } from './explain-rules.js';
 import { hex, textOf } from './explain-text.js';
 
+/** Options of `explain`. */
+export interface ExplainOptions {
+  /** The endpoint the packet enters by, or its id. Required unless there is exactly one. */
+  endpoint?: Endpoint | string;
+}
+
 /** A flow cookie taken apart. */
 export interface FlowCookie {
   /** 32 bits, as packets carry it. */
@@ -213,6 +219,9 @@ export interface ExplainContext {
   onIdleTimeout: boolean;
   /** What the data plane decides by. */
   snapshot: NativeTargets;
+  /** All targets that packets go to. */
+  targets: readonly Target[];
+  policyOf: Facts['policyOf'];
   targetOf(slot: number): Target | null;
 }
 
@@ -257,10 +266,9 @@ export function explanationOf(native: NativeExplanation, context: ExplainContext
 
 function factsOf(
   native: NativeExplanation,
-  { endpoint, targetGroup, snapshot, targetOf }: ExplainContext,
-  { failover, sendTcpReset, crossZone }: ExplainedPolicy,
+  { endpoint, targets: fleet, policyOf, snapshot, targetOf }: ExplainContext,
+  { crossZone }: ExplainedPolicy,
 ): Facts {
-  const fleet = targetGroup.targets();
   const owner = native.pinned ? targetOf(native.cookie >>> 20) : null;
   return {
     native,
@@ -272,9 +280,7 @@ function factsOf(
     fleet,
     zone: endpoint.zone,
     crossZone,
-    failover,
-    resetOnUnhealthy: sendTcpReset.onUnhealthy,
-    resetOnDeregistration: sendTcpReset.onDeregistration,
+    policyOf,
   };
 }
 

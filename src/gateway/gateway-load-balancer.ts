@@ -13,9 +13,9 @@ import { formatIpv4 } from '../packet/address.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
 import { checkGatewayAddress } from '../packet/own-address.js';
-import { GatewayControl } from './control.js';
 import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './device.js';
 import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
+import { GatewayBase } from './gateway-base.js';
 import { checkGeneve } from './geneve-peer.js';
 import { listenError } from './listen-error.js';
 import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
@@ -120,7 +120,7 @@ const PRIVATE = Symbol('GatewayLoadBalancer.listen');
  * Packets never touch JavaScript. It keeps the process alive until it is closed (see `unref`). See
  * docs/api/gateway-load-balancer.md.
  */
-export class GatewayLoadBalancer extends GatewayControl {
+export class GatewayLoadBalancer extends GatewayBase {
   /** For logs and metrics. */
   readonly name: string;
   /** Own address. */
@@ -354,7 +354,7 @@ export class GatewayLoadBalancer extends GatewayControl {
   #createGeneve(settings: EndpointSettings, geneve: unknown): Endpoint {
     const native = checkGeneve('endpoint.geneve', geneve);
     const peer = formatIpv4(native.peer);
-    const target = this.targetGroup.targets().find(({ address }) => address === peer);
+    const target = this.targets().find(({ address }) => address === peer);
     if (target) {
       throw new GatewayError(
         'ERR_GWLB_INVALID_ARGUMENT',

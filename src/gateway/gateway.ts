@@ -11,8 +11,8 @@ import {
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
 import { checkGatewayAddress } from '../packet/own-address.js';
-import { GatewayControl } from './control.js';
 import { checkEndpoint, type Endpoint } from './endpoint.js';
+import { GatewayBase } from './gateway-base.js';
 import { BASE_KEYS, checkBase, type GatewayBaseOptions, type SourcePorts } from './options.js';
 
 /** Each packet's descriptor says its endpoint. */
@@ -46,7 +46,7 @@ export interface BatchEndpointOptions {
  * in place. It opens no socket and reads no clock for packets; the health checks of its target group
  * do run. See docs/api/gateway.md.
  */
-export class Gateway extends GatewayControl {
+export class Gateway extends GatewayBase {
   /** Whether packets have outer IPv4 and UDP headers. */
   readonly outerHeaders: boolean;
   /** The outer UDP source ports. */

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { NativeGatewayConfig } from '../binding.js';
 import { wrongObject } from '../checks.js';
-import { TargetGroup } from '../control/target-group.js';
+import { isTargetGroup, type TargetGroup } from '../control/target-group.js';
 import {
   checkBoolean,
   checkInteger,
@@ -177,7 +177,7 @@ export function checkBase(
   port: number,
 ): BaseSettings {
   const { targetGroup: group } = given;
-  if (!TargetGroup.is(group)) throw wrongObject(`${field}.targetGroup`, 'TargetGroup', group);
+  if (!isTargetGroup(group)) throw wrongObject(`${field}.targetGroup`, 'TargetGroup', group);
   const idle = checkIdleTimeout(`${field}.idleTimeout`, given.idleTimeout ?? {}, group);
   const limits = checkLimits(`${field}.limits`, given.limits ?? {});
   const sourcePorts = checkSourcePorts(`${field}.sourcePorts`, given.sourcePorts ?? {});

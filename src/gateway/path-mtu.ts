@@ -1,7 +1,7 @@
 /** How long inner packets may be on the ways to targets and peers: what `clampMss: 'auto'` needs. */
 import { binding } from '../binding.js';
 import { parseIpv4 } from '../packet/address.js';
-import type { GatewayControl } from './control.js';
+import type { GatewayBase } from './gateway-base.js';
 import { CLAMP_MSS_AUTO } from './options.js';
 
 /** Outer IPv4 and UDP. */
@@ -66,7 +66,10 @@ export class PathWatch {
   }
 
   /** Call it often: it asks when it is time. What the kernel does not say stays as it was. */
-  look(gateway: Pick<GatewayControl, 'endpoints' | 'targetGroup'>, now = performance.now()): void {
+  look(
+    gateway: Pick<GatewayBase, 'endpoints' | 'targetGroup' | 'targets'>,
+    now = performance.now(),
+  ): void {
     if (now - this.#lookedAt < LOOK_MS) return;
     this.#lookedAt = now;
     let bytes: number;
@@ -89,12 +92,12 @@ export function watchPaths(
   return new PathWatch(address, netns, (bytes) => engine.setPathMtu(bytes));
 }
 
-function waysOf(gateway: Pick<GatewayControl, 'endpoints' | 'targetGroup'>) {
+function waysOf(gateway: Pick<GatewayBase, 'endpoints' | 'targetGroup' | 'targets'>) {
   const { targetGroup } = gateway;
   const peers = gateway.endpoints().flatMap(({ peer }) => peer ?? []);
   return {
     targets: {
-      addresses: targetGroup.targets().map(({ address }) => address),
+      addresses: gateway.targets().map(({ address }) => address),
       ethernet: targetGroup.inner === 'ethernet',
     },
     peers: {

@@ -1,8 +1,9 @@
 /** A capture's packets through a gateway in simulated time: what would have become of each. */
 
 import { checkArray, checkRecord } from '../checks.js';
+import { LiveFleet } from '../control/live-fleet.js';
 import type { TargetGroupOptions, TargetSpec } from '../control/options.js';
-import { TargetGroup } from '../control/target-group.js';
+import { groupWithRuntime, type TargetGroup, useGroup } from '../control/target-group.js';
 import { checkOptions, GatewayError, invalidArgument } from '../errors.js';
 import type { Endpoint } from '../gateway/endpoint.js';
 import { type BatchEndpointOptions, Gateway, type GatewayOptions } from '../gateway/gateway.js';
@@ -283,7 +284,7 @@ function checkGroup(value: unknown): Record<string, unknown> {
 }
 
 function makeGroup({ targetGroup, targets }: ReplayOptions, clock: SimulatedClock): TargetGroup {
-  const group = new TargetGroup({ ...targetGroup, healthCheck: false }, clock);
+  const group = groupWithRuntime({ ...targetGroup, healthCheck: false }, clock);
   group.setTargets(targets ?? TARGETS);
   return group;
 }
@@ -302,7 +303,9 @@ function checkedEvents(options: ReplayOptions): TimedEvent[] {
   problems.push(...checked.problems);
   const clock = new SimulatedClock();
   const group = makeGroup(options, clock);
-  group.attach({ netns: '', flowsActive: () => 0 });
+  const nothing = { publish: () => {}, took: () => {}, flowsActive: () => 0 };
+  const fleet = new LiveFleet(clock, { netns: '', ...nothing });
+  useGroup(fleet, group);
   for (const { atNs, place, event } of checked.events) {
     clock.advance(Number(atNs / 1_000_000n));
     try {
@@ -311,7 +314,7 @@ function checkedEvents(options: ReplayOptions): TimedEvent[] {
       problems.push(problemOf(place, error));
     }
   }
-  group.detach();
+  fleet.close();
   if (problems.length > 0) throw new ReplayEventsError(problems);
   return checked.events;
 }

@@ -181,6 +181,8 @@ const gateway: Record<string, fc.Arbitrary<Argument>[]> = {
   counters: [],
   awsMetrics: [],
   explain: [options(TUPLE), or(() => ({}), 'endpoint')],
+  setTargetGroup: [or(({ group }) => group)],
+  setCrossZone: [is(true)],
   setIdleTimeout: [options({ tcpSeconds: 60, otherSeconds: 5 })],
   setTcpReset: [options({ onIdleTimeout: true })],
   modifyListenerAttributes: [options({ 'tcp.idle_timeout.seconds': '60' })],

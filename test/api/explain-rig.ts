@@ -1,4 +1,5 @@
 /** A gateway whose fleet's health and time a test decides about, for explaining. */
+import { groupWithRuntime } from '../../src/control/target-group.js';
 import {
   type Endpoint,
   Gateway,
@@ -6,7 +7,7 @@ import {
   PacketBatch,
   REASON_NAMES,
   type Target,
-  TargetGroup,
+  type TargetGroup,
   type TargetGroupOptions,
   tuplePacket,
   Verdict,
@@ -45,7 +46,7 @@ export class Rig {
     zones = ['a', 'a', 'a'],
   ) {
     this.world.answers = (address) => (this.down.has(address) ? BAD : OK);
-    this.group = new TargetGroup({ healthCheck: HEALTH, ...options }, this.world);
+    this.group = groupWithRuntime({ healthCheck: HEALTH, ...options }, this.world);
     this.group.register(...zones.map((zone, i) => ({ address: `10.0.1.${10 + i}`, zone })));
     this.gateway = new Gateway({
       targetGroup: this.group,

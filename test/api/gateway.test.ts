@@ -1,7 +1,9 @@
 /** The embedded gateway: batches through the core, and the appliance played by the test. */
+
 import fc from 'fast-check';
 import t from 'tap';
-import { FLOWS_POLL_MS } from '../../src/control/registry.js';
+import { groupWithRuntime } from '../../src/control/target-group.js';
+import { FLOWS_POLL_MS } from '../../src/fleet/life.js';
 import {
   type Endpoint,
   type FlowEvent,
@@ -53,7 +55,7 @@ function returned(batch: PacketBatch, i: number): [Uint8Array, number] {
 t.test('zones come and go, more of them than there may be at a time', async (t) => {
   const world = new World();
   const options = { healthCheck: false, deregistrationDelaySeconds: 0 } as const;
-  const group = new TargetGroup(options, world);
+  const group = groupWithRuntime(options, world);
   const gateway = gatewayFor(t, { targetGroup: group });
   const stays = { address: '10.0.2.1', zone: 'stays' };
   const own = gateway.createEndpoint({ zone: 'stays' });

@@ -1,10 +1,10 @@
 /** Data-path checks, with a load balancer that is played here. */
 import t from 'tap';
-import type { TargetGroupHost } from '../../src/control/events.js';
+import type { FleetHost } from '../../src/control/events.js';
 import { type DataPath, NONCE_MAX, startGeneveProbe } from '../../src/control/geneve-probe.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
 import { TargetGroup, tuplePacket } from '../../src/index.js';
-import { HOST, setup, thrown } from './group-rig.js';
+import { attach, HOST, setup, thrown } from './group-rig.js';
 
 const NOWHERE: DataPath = {
   source: '198.18.0.1',
@@ -80,12 +80,12 @@ t.test('a group asks by its load balancer, each target with its own nonces', asy
   group.register({ address: '10.0.0.1' }, { address: '10.0.0.2', port: 7000 });
   const sent: [number, number, number, number][] = [];
   const asked: [number, number][] = [];
-  const host: TargetGroupHost = {
+  const host: FleetHost = {
     ...HOST,
     sendProbe: ({ slot, number, port }, nonce) => sent.push([slot, number, port, nonce]) > 0,
     probeReturned: (slot, nonce) => asked.push([slot, nonce]) > 0,
   };
-  group.attach(host);
+  attach(group, host);
   world.advance(5);
   const paths = world.asked.map(({ dataPath }) => dataPath);
   t.match(world.asked, [{ protocol: 'GENEVE', port: 4789, timeoutMs: 5000 }, {}]);
@@ -112,12 +112,12 @@ t.test('without sockets there are no such checks', async (t) => {
     'sockets (Gateway), received "GENEVE"';
   const refused = new TargetGroup({ healthCheck: { protocol: 'GENEVE' } });
   t.match(
-    thrown(() => refused.attach(HOST)),
+    thrown(() => attach(refused)),
     { code: 'ERR_GWLB_INVALID_ARGUMENT', message },
   );
   t.equal(refused.inUse, false);
   const { group } = setup();
-  group.attach(HOST);
+  attach(group);
   t.match(
     thrown(() => group.update({ failOpen: true, healthCheck: { protocol: 'GENEVE' } })),
     { message },

@@ -1,10 +1,17 @@
 /** A target group in a world without sockets and clocks: what its tests share. */
-import type { TargetGroupHost } from '../../src/control/events.js';
+import type { FleetHost } from '../../src/control/events.js';
+import { LiveFleet } from '../../src/control/live-fleet.js';
 import type { TargetGroupOptions } from '../../src/control/options.js';
 import type { Runtime } from '../../src/control/prober.js';
 import type { ProbeRequest } from '../../src/control/probes.js';
-import { TargetGroup } from '../../src/control/target-group.js';
+import {
+  groupWithRuntime,
+  runtimeOf,
+  type TargetGroup,
+  useGroup,
+} from '../../src/control/target-group.js';
 import type { GatewayError } from '../../src/errors.js';
+import { tableOf } from '../../src/fleet/table.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
 
 export const OK: ProbeResult = { ok: true, detail: 'answered' };
@@ -56,11 +63,38 @@ export class World implements Runtime {
 }
 
 export const HEALTH = { healthyThreshold: 2, unhealthyThreshold: 2 };
-export const HOST: TargetGroupHost = { netns: '', flowsActive: () => 0 };
+export const HOST: FleetHost = {
+  netns: '',
+  flowsActive: () => 0,
+  publish: () => {},
+  took: () => {},
+};
+
+const fleets = new WeakMap<TargetGroup, LiveFleet>();
+
+/** A load balancer that is played by the test begins to use the group. */
+export function attach(group: TargetGroup, host: Partial<FleetHost> = {}): LiveFleet {
+  const fleet = new LiveFleet(runtimeOf(group), { ...HOST, ...host });
+  useGroup(fleet, group);
+  fleets.set(group, fleet);
+  return fleet;
+}
+
+/** It is closed. */
+export function detach(group: TargetGroup): void {
+  fleets.get(group)?.close();
+}
+
+/** What packets are decided by, where a load balancer uses the group. */
+export function table(group: TargetGroup) {
+  const live = fleets.get(group);
+  if (!live) throw new Error('no load balancer uses the group');
+  return tableOf(live.fleet);
+}
 
 export function setup(options: TargetGroupOptions = {}) {
   const world = new World();
-  const group = new TargetGroup({ healthCheck: HEALTH, ...options }, world);
+  const group = groupWithRuntime({ healthCheck: HEALTH, ...options }, world);
   const log: string[] = [];
   group.on('change', () => log.push('change'));
   group.on('register', ({ target }) => log.push(`register ${target.address}`));

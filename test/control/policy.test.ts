@@ -2,7 +2,7 @@
 import t from 'tap';
 import type { TargetGroupPolicy } from '../../src/control/options.js';
 import { TargetGroup } from '../../src/control/target-group.js';
-import { HEALTH, HOST, OK, setup, thrown } from './group-rig.js';
+import { attach, detach, HEALTH, OK, setup, thrown } from './group-rig.js';
 
 t.test('update checks everything before it changes anything', async (t) => {
   const { group, said } = setup();
@@ -36,7 +36,7 @@ t.test('update checks everything before it changes anything', async (t) => {
 t.test('other checks begin at the next place in the interval; the same go on', async (t) => {
   const { world, group } = setup();
   group.register({ address: '10.0.0.1' });
-  group.attach(HOST);
+  attach(group);
   world.advance(31_000);
   const last = world.asked.at(-1)?.at ?? 0;
   group.update({ healthCheck: { ...HEALTH, port: 80 } });
@@ -83,7 +83,7 @@ t.test('attributes are the same settings', async (t) => {
   });
   t.match(group, { deregistrationDelaySeconds: 60, failover: 'rebalance', stickiness: '2-tuple' });
   t.equal(group.attributes['stickiness.type'], 'source_ip_dest_ip');
-  group.attach(HOST);
+  attach(group);
   said();
   t.match(
     thrown(() => {
@@ -154,7 +154,7 @@ t.test('setHealth says how targets are that nobody checks', async (t) => {
   const [first, second] = group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
   group.setHealth(second, 'unhealthy', 'Its port is down.');
   t.equal(second.state, 'unused', 'nobody uses it yet');
-  group.attach(HOST);
+  attach(group);
   said();
   t.match(second, {
     state: 'unhealthy',
@@ -181,8 +181,8 @@ t.test('setHealth says how targets are that nobody checks', async (t) => {
   t.same(said(), [], 'a draining target stays as it is');
   group.register({ address: '10.0.0.2' });
   t.equal(second.state, 'healthy', 'registered again, it is as new');
-  group.detach();
-  group.attach(HOST);
+  detach(group);
+  attach(group);
   t.equal(first.state, 'unhealthy', 'what was said holds for the next load balancer');
 
   group.update({ healthCheck: HEALTH });

@@ -2,13 +2,14 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { binding } from '../../src/binding.js';
-import type { TargetGroupHost } from '../../src/control/events.js';
-import type { TargetGroupChange, TargetGroupPreview } from '../../src/control/preview.js';
-import { ZoneIndex } from '../../src/control/snapshot.js';
-import { TargetGroup } from '../../src/control/target-group.js';
+import type { LiveFleet } from '../../src/control/live-fleet.js';
+import type { TargetGroupChange, TargetGroupPreview } from '../../src/control/preview-types.js';
+import { groupWithRuntime, type TargetGroup } from '../../src/control/target-group.js';
 import type { GatewayError } from '../../src/errors.js';
+import { tableOf } from '../../src/fleet/table.js';
+import { zoneNumber } from '../../src/fleet/zones.js';
 import { type Flow, Rig } from '../rules/rig.js';
-import { setup, World } from './group-rig.js';
+import { attach, setup, World } from './group-rig.js';
 
 const ONE = '10.0.0.1:6081';
 const TWO = '10.0.0.2:6081';
@@ -16,33 +17,26 @@ const THREE = '10.0.0.3:6081';
 const NONE = 0xffff;
 
 /** The load balancer, played by the test: the rows of each zone by target id. */
-class Rows implements TargetGroupHost {
-  readonly netns = '';
-  readonly zones = new ZoneIndex();
-  readonly group: TargetGroup;
-  readonly crossZone: boolean;
+class Rows {
+  readonly #live: LiveFleet;
+  readonly #group: TargetGroup;
 
   constructor(group: TargetGroup, crossZone: boolean) {
-    this.group = group;
-    this.crossZone = crossZone;
-    this.zones.number('a');
-    group.attach(this);
-    this.publish();
-    group.on('change', () => this.publish());
+    this.#group = group;
+    this.#live = attach(group);
+    this.#live.apply({ type: 'setCrossZone', crossZone });
+    this.hold('a');
   }
 
-  flowsActive(): number {
-    return 0;
-  }
-
-  publish() {
-    return this.group.snapshot(this.zones, this.crossZone);
+  /** An endpoint is in the zone. */
+  hold(zone: string): void {
+    this.#live.apply({ type: 'addEndpoint', id: `endpoint in ${zone}`, zone });
   }
 
   of(zone: string): (string | null)[] {
-    const snapshot = this.publish();
-    const rows = new binding.TargetTable(snapshot, null).rows(this.zones.number(zone));
-    const names = new Map(this.group.targets().map(({ slot, id }) => [slot, id]));
+    const { fleet } = this.#live;
+    const rows = new binding.TargetTable(tableOf(fleet), null).rows(zoneNumber(fleet, zone));
+    const names = new Map(this.#group.targets().map(({ slot, id }) => [slot, id]));
     return [...rows].map((slot) => (slot === NONE ? null : (names.get(slot) ?? `slot ${slot}`)));
   }
 }
@@ -284,14 +278,14 @@ t.test('property: the rows that move are the rows that it said', async (t) => {
     actions,
     fc.boolean(),
     async (before, asked, cross) => {
-      const group = new TargetGroup({ healthCheck: false }, new World());
+      const group = groupWithRuntime({ healthCheck: false }, new World());
       group.register(...TARGETS);
       const host = new Rows(group, cross);
       const planned = plan(before, asked);
       for (const change of planned.before) make(group, change);
       const zones = ['a', 'b'];
       // As an endpoint in it does: a zone whose last target left keeps its number.
-      for (const zone of zones) host.zones.hold(zone);
+      host.hold('b');
       const old = zones.map((zone) => host.of(zone));
       const preview = await group.preview(...planned.asked);
       for (const change of planned.asked) make(group, change);

@@ -3,11 +3,11 @@ import fc from 'fast-check';
 import t from 'tap';
 import { binding } from '../../src/binding.js';
 import type { WeightEvent } from '../../src/control/events.js';
-import { ZoneIndex } from '../../src/control/snapshot.js';
-import { TargetGroup } from '../../src/control/target-group.js';
+import { groupWithRuntime } from '../../src/control/target-group.js';
+import { nextInstant } from '../../src/fleet/instants.js';
 import { LAST_STEP, stepAfter, weightIn } from '../../src/fleet/slow-start.js';
-import { HEALTH, HOST, setup, World } from './group-rig.js';
-import { BAD, check, OK, POLICY, started, target } from './registry-rig.js';
+import { BAD, OK, spec, started } from '../fleet/rig.js';
+import { attach, HEALTH, setup, table, World } from './group-rig.js';
 
 const ROUND = [0, 1, 2, 3, 4];
 
@@ -39,7 +39,7 @@ t.test('a target that turned healthy, step by step', async (t) => {
   const { world, group, said } = setup({ healthCheck: HEALTH, slowStartSeconds: 40 });
   const [target] = group.register({ address: '10.0.0.1', weight: 2 });
   t.equal(target.effectiveWeight, 2);
-  group.attach(HOST);
+  attach(group);
   world.advance(20_000);
   t.match(target, { state: 'healthy', weight: 2, effectiveWeight: 0.2 });
   said();
@@ -70,47 +70,43 @@ t.test('a target that turned healthy, step by step', async (t) => {
 });
 
 t.test('who warms up', async (t) => {
-  const { made, records } = started([target(1), target(2)], [0], { slowStartMs: 1000 });
+  const { played, records } = started([spec(1), spec(2)], [0], { slowStartMs: 1000 });
   const [record] = records;
   t.equal(record.step, 0, 'after the first checks');
-  t.equal(made.nextDeadline(0), 250);
-  t.same(
-    made.tick(249, () => 0),
-    [],
-  );
-  t.match(
-    made.tick(250, () => 0),
-    [{ type: 'weight', record, cause: 'slow-start', at: 250 }],
-  );
+  t.equal(nextInstant(played.fleet), 250);
+  t.same(played.tick(249), []);
+  t.match(played.tick(250), [{ type: 'weight', target: record.id, cause: 'slow-start', at: 250 }]);
   t.equal(record.step, 1);
-  made.adjust(record, 7, record.zone, 260);
+  played.do({ type: 'setWeight', target: record.id, weight: 7 }, 260);
   t.equal(record.step, 1, 'another weight does not begin anew');
-  check(made, record, BAD, 300);
+  played.check(record, BAD, 300);
   t.equal(record.step, LAST_STEP, 'what is not healthy has no slow start');
-  t.equal(made.nextDeadline(300), null);
-  check(made, record, OK, 400);
+  t.equal(nextInstant(played.fleet), null);
+  played.check(record, OK, 400);
   t.equal(record.step, 0, 'after a recovery');
-  made.tick(1300, () => 0);
+  played.tick(1300);
   t.equal(record.step, 3, 'a late tick takes several steps');
-  made.deregister([record], 1310);
+  played.deregister([record], 1310);
   t.equal(record.step, LAST_STEP);
-  made.setPolicy({ ...POLICY, slowStartMs: 1000, checks: false }, false, 1320);
-  t.equal(records[1].state, 'healthy');
-  t.equal(records[1].step, LAST_STEP, 'not one that nobody checks');
-  made.setHealth(records[1], 'unhealthy', undefined, 1330);
-  made.setHealth(records[1], 'healthy', undefined, 1340);
-  t.equal(records[1].step, 0, 'but one that somebody said to be healthy again');
-  made.setPolicy({ ...POLICY, slowStartMs: 400 }, false, 1540);
-  t.equal(records[1].step, 2, 'another time counts at once');
-  made.setPolicy({ ...POLICY, slowStartMs: 0 }, false, 1540);
-  t.equal(records[1].step, LAST_STEP, 'and none ends it');
+  played.setPolicy({ slowStartMs: 1000, rule: null }, false, 1320);
+  const [, other] = records;
+  t.equal(other.state, 'healthy');
+  t.equal(other.step, LAST_STEP, 'not one that nobody checks');
+  const say = (state: 'healthy' | 'unhealthy', now: number) =>
+    played.do({ type: 'setHealth', target: other.id, state }, now);
+  say('unhealthy', 1330);
+  say('healthy', 1340);
+  t.equal(other.step, 0, 'but one that somebody said to be healthy again');
+  played.setPolicy({ slowStartMs: 400 }, false, 1540);
+  t.equal(other.step, 2, 'another time counts at once');
+  played.setPolicy({ slowStartMs: 0 }, false, 1540);
+  t.equal(other.step, LAST_STEP, 'and none ends it');
 });
 
 t.test('preview looks at the time after the slow start', async (t) => {
   const { world, group } = setup({ healthCheck: false, slowStartSeconds: 40 });
   group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
-  group.attach(HOST);
-  group.snapshot(new ZoneIndex(), false);
+  attach(group);
   const share = async (change: Parameters<typeof group.preview>[0]) =>
     (await group.preview(change)).zones[0].targets[0];
   group.setHealth('10.0.0.1', 'unhealthy');
@@ -128,11 +124,10 @@ t.test('property: each step only moves rows to the target that warms up', async 
   const weight = fc.integer({ min: 1, max: 1000 });
   const property = fc.property(fc.array(weight, { minLength: 2, maxLength: 6 }), (weights) => {
     const world = new World();
-    const group = new TargetGroup({ healthCheck: false, slowStartSeconds: 4 }, world);
+    const group = groupWithRuntime({ healthCheck: false, slowStartSeconds: 4 }, world);
     group.register(...weights.map((weight, i) => ({ address: `10.0.0.${i + 1}`, weight })));
-    group.attach(HOST);
-    const zones = new ZoneIndex();
-    const rows = () => new binding.TargetTable(group.snapshot(zones, false), null).rows(0);
+    attach(group);
+    const rows = () => new binding.TargetTable(table(group), null).rows(0);
     const whole = rows();
     group.setHealth('10.0.0.1', 'unhealthy');
     let before = rows();

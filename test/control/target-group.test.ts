@@ -1,11 +1,10 @@
 import { inspect } from 'node:util';
 import t from 'tap';
 import type { TargetSpec } from '../../src/control/options.js';
-import { ZoneIndex } from '../../src/control/snapshot.js';
 import { TargetGroup } from '../../src/control/target-group.js';
 import { invalidArgument } from '../../src/errors.js';
 import { TARGETS_MAX, ZONES_MAX } from '../../src/limits.js';
-import { BAD, HEALTH, HOST, ids, setup, thrown } from './group-rig.js';
+import { attach, BAD, detach, HEALTH, ids, setup, table, thrown } from './group-rig.js';
 
 t.test('the life of a target, in order, with causes', async (t) => {
   const { world, group, said } = setup();
@@ -16,7 +15,7 @@ t.test('the life of a target, in order, with causes', async (t) => {
   world.advance(60_000);
   t.same(world.asked, [], 'nobody asks before it is in use');
 
-  group.attach({ netns: 'gw', flowsActive: () => flows });
+  attach(group, { netns: 'gw', flowsActive: () => flows });
   t.same(said(), ['change', '10.0.0.1 unused>initial Elb.RegistrationInProgress (attach)']);
   t.equal(target.since, world.time);
   world.advance(0);
@@ -56,7 +55,7 @@ t.test('the life of a target, in order, with causes', async (t) => {
   ]);
   t.same(ids(group), []);
 
-  const known = () => group.snapshot(new ZoneIndex(), false).targets.length;
+  const known = () => table(group).targets.length;
   world.advance(10_000);
   t.equal(known(), 1, 'the data plane knows it while it has flows');
   t.same(group.targetInSlot(0), target);
@@ -80,7 +79,7 @@ t.test('what a check asks, and when', async (t) => {
     },
   });
   group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
-  group.attach({ ...HOST, netns: 'gw' });
+  attach(group, { netns: 'gw' });
   const start = world.time;
   world.advance(65_000);
   const first = world.asked.filter(({ address }) => address === '10.0.0.1');
@@ -106,7 +105,7 @@ t.test(
   async (t) => {
     const { world, group } = setup({ healthCheck: { profile: 'fast' } });
     group.register({ address: '10.0.0.1' });
-    group.attach(HOST);
+    attach(group);
     const start = world.time;
     world.advance(10_000);
     t.equal(world.asked[0].timeoutMs, 400);
@@ -132,7 +131,7 @@ t.test('a check that takes longer than the interval is not overtaken', async (t)
   const { world, group } = setup();
   world.answers = () => undefined;
   group.register({ address: '10.0.0.1' });
-  group.attach(HOST);
+  attach(group);
   world.advance(100_000);
   t.equal(world.asked.length, 1);
 });
@@ -141,24 +140,24 @@ t.test('detaching stops checks, also those in flight, and says why', async (t) =
   const { world, group, said } = setup();
   world.answers = () => undefined;
   group.register({ address: '10.0.0.1' });
-  group.attach(HOST);
+  attach(group);
   world.advance(1);
   said();
-  group.detach();
+  detach(group);
   t.equal(world.cancelled, 1);
   t.same(said(), ['10.0.0.1 initial>unused Target.NotInUse (detach)']);
   t.equal(world.timers.size, 0);
   t.equal(group.inUse, false);
-  group.detach();
+  detach(group);
   t.same(said(), []);
-  group.attach(HOST);
+  attach(group);
   t.equal(group.target('10.0.0.1')?.state, 'initial');
 });
 
 t.test('deregistering a target stops its check and no other', async (t) => {
   const { world, group } = setup();
   group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
-  group.attach(HOST);
+  attach(group);
   world.advance(20_000);
   group.deregister('10.0.0.1');
   world.asked.length = 0;
@@ -177,7 +176,7 @@ t.test('deregistering a target stops its check and no other', async (t) => {
 
 t.test('without checks targets are healthy at once', async (t) => {
   const { world, group, said } = setup({ healthCheck: false });
-  group.attach(HOST);
+  attach(group);
   said();
   group.register({ address: '10.0.0.1' });
   t.same(said(), ['change', 'register 10.0.0.1', '10.0.0.1 unused>healthy null (register)']);
@@ -198,7 +197,7 @@ t.test('without checks targets are healthy at once', async (t) => {
 
 t.test('setTargets does what is necessary and no more', async (t) => {
   const { group, said } = setup({ healthCheck: false });
-  group.attach(HOST);
+  attach(group);
   group.register(
     { address: '10.0.0.1' },
     { address: '10.0.0.2', zone: 'a' },
@@ -298,9 +297,9 @@ t.test('weights', async (t) => {
 
 t.test('a group belongs to one load balancer', async (t) => {
   const { group } = setup({ name: 'firewalls' });
-  group.attach(HOST);
+  attach(group);
   t.match(
-    thrown(() => group.attach(HOST)),
+    thrown(() => attach(group)),
     {
       code: 'ERR_GWLB_IN_USE',
       message: /^target group firewalls: expected a group that no load balancer uses/,
@@ -311,7 +310,7 @@ t.test('a group belongs to one load balancer', async (t) => {
     message: /close the load balancer first/,
   });
   group.register({ address: '10.0.0.1' });
-  group.detach();
+  detach(group);
   await group.close();
   await group.close();
   await group[Symbol.asyncDispose]();
@@ -322,7 +321,7 @@ t.test('a group belongs to one load balancer', async (t) => {
     () => group.setWeight('10.0.0.1', 2),
     () => group.update({}),
     () => group.setHealth('10.0.0.1', 'healthy'),
-    () => group.attach(HOST),
+    () => attach(group),
     () => {
       group.modifyAttributes({});
     },
@@ -352,10 +351,10 @@ t.test('registering: 4,096 targets and no more; what the load balancer cannot ha
   const refused = (address: string, field: string) => {
     if (address === '10.0.0.9') throw invalidArgument(field, 'another address', address);
   };
-  const zones = new ZoneIndex();
-  for (let i = 0; i < ZONES_MAX; i++) zones.hold(`z${i}`);
-  group.attach({ ...HOST, checkTarget: refused });
-  group.snapshot(zones, false);
+  const fleet = attach(group, { checkTarget: refused });
+  for (let i = 0; i < ZONES_MAX; i++) {
+    fleet.apply({ type: 'addEndpoint', id: `e${i}`, zone: `z${i}` });
+  }
   said();
   t.match(
     thrown(() =>
@@ -390,7 +389,7 @@ t.test('registering: 4,096 targets and no more; what the load balancer cannot ha
 
 t.test('events come in order, also those that listeners cause, whatever one throws', async (t) => {
   const { group } = setup({ healthCheck: false });
-  group.attach(HOST);
+  attach(group);
   const heard: string[] = [];
   group.on('register', ({ target }) => {
     if (target.address === '10.0.0.1') group.deregister('10.0.0.2');
@@ -408,7 +407,7 @@ t.test('events come in order, also those that listeners cause, whatever one thro
 
 t.test('every listener hears the same order', async (t) => {
   const { group } = setup({ healthCheck: false });
-  group.attach(HOST);
+  attach(group);
   const first: string[] = [];
   const second: string[] = [];
   group.on('health', ({ target, state }) => {
@@ -423,10 +422,10 @@ t.test('every listener hears the same order', async (t) => {
 
 t.test('a snapshot is published before anyone hears why', async (t) => {
   const { group } = setup({ healthCheck: false });
-  group.attach(HOST);
+  attach(group);
   let published: boolean[] = [];
   group.on('change', () => {
-    published = group.snapshot(new ZoneIndex(), false).targets.map(({ eligible }) => eligible);
+    published = table(group).targets.map(({ eligible }) => eligible);
   });
   group.on('register', () => t.same(published, [true]));
   group.register({ address: '10.0.0.1' });
@@ -493,13 +492,13 @@ t.test('timers and checks do not keep the process alive', async (t) => {
   const before = alive();
   const group = new TargetGroup({ deregistrationDelaySeconds: 3600 });
   group.register({ address: '127.0.0.1' }, { address: '127.0.0.2' });
-  group.attach(HOST);
+  attach(group);
   group.deregister('127.0.0.2');
   t.equal(alive(), before);
   const probed = new Promise((resolve) => group.once('probe', resolve));
   const wait = setTimeout(() => {}, 5_000);
   t.match(await probed, { target: { address: '127.0.0.1' } }, 'and they are real');
   clearTimeout(wait);
-  group.detach();
+  detach(group);
   await group.close();
 });

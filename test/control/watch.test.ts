@@ -1,9 +1,9 @@
 /** Suspicion in a target group: what makes it, what it does, what it leaves alone. */
 import t, { type Test } from 'tap';
-import type { TargetGroupHost } from '../../src/control/events.js';
+import type { FleetHost } from '../../src/control/events.js';
 import type { HealthCheckOptions } from '../../src/control/health-options.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
-import { BAD, HEALTH, HOST, OK, setup } from './group-rig.js';
+import { attach, BAD, detach, HEALTH, HOST, OK, setup } from './group-rig.js';
 
 const REFUSED: ProbeResult = { ok: false, failure: 'connection', detail: 'connection refused' };
 
@@ -13,7 +13,7 @@ function lab(t: Test, healthCheck: HealthCheckOptions = {}) {
   const began = world.time;
   const lost = { since: Number.POSITIVE_INFINITY };
   const unreachable: number[] = [];
-  const host: TargetGroupHost = {
+  const host: FleetHost = {
     ...HOST,
     traffic: (slot) => {
       const sent = world.time - began;
@@ -23,7 +23,7 @@ function lab(t: Test, healthCheck: HealthCheckOptions = {}) {
     unreachable: () => unreachable.splice(0),
   };
   group.register({ address: '10.0.0.1' }, { address: '10.0.0.2' });
-  group.attach(host);
+  attach(group, host);
   world.advance(60_000);
   t.same(
     group.targets().map(({ state }) => state),
@@ -177,7 +177,7 @@ t.test('where it does not work, or must not', async (t) => {
 
   const { world, group } = setup();
   group.register({ address: '10.0.0.1' });
-  group.attach({ ...HOST, traffic: () => ({ sent: 0, returned: 0 }) });
-  group.detach();
+  attach(group, { traffic: () => ({ sent: 0, returned: 0 }) });
+  detach(group);
   t.equal(world.timers.size, 0, 'nothing is left after the load balancer');
 });

@@ -24,13 +24,12 @@ t.test('each kind of host has its overhead, and the narrowest way counts', async
 t.test('changes are told, when it is time to look', async (t) => {
   const told: number[] = [];
   let addresses = ['127.0.0.2'];
-  const targetGroup = {
-    inner: 'ip',
-    targets: () => addresses.map((address) => ({ address })),
-  };
-  const gateway = { targetGroup, endpoints: () => [] } as unknown as Parameters<
-    PathWatch['look']
-  >[0];
+  const targets = () => addresses.map((address) => ({ address }));
+  const gateway = {
+    targetGroup: { inner: 'ip' },
+    targets,
+    endpoints: () => [],
+  } as unknown as Parameters<PathWatch['look']>[0];
   const watch = new PathWatch(source, '', (bytes) => told.push(bytes));
   watch.look(gateway, 0);
   t.strictSame(told, [LOOPBACK_MTU - 68]);

@@ -1,11 +1,12 @@
 /** The public API under test: a gateway, its group, a clock, and the model told the same. */
+import { groupWithRuntime } from '../../src/control/target-group.js';
 import {
   type Endpoint,
   type FlowEvent,
   Gateway,
   PacketBatch,
   REASON_NAMES,
-  TargetGroup,
+  type TargetGroup,
 } from '../../src/index.js';
 import { formatIp, formatSocketAddress, parseIpv4 } from '../../src/packet/address.js';
 import { hasPorts, VERDICTS } from '../../src/packet/names.js';
@@ -78,7 +79,7 @@ export class System {
     const { delaySeconds, failOpen, crossZone, checks, pathMtuDiscovery } = options;
     const { clampMss, cuts } = options;
     const onLoss = lossPolicy(options.onLoss, stickiness);
-    this.group = new TargetGroup(
+    this.group = groupWithRuntime(
       {
         stickiness,
         scope,

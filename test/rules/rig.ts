@@ -2,13 +2,14 @@
  * A gateway, its targets and their clients on one clock that moves when it is told to: what the tests
  * of the rules share. Public API only.
  */
+import { groupWithRuntime } from '../../src/control/target-group.js';
 import {
   type Endpoint,
   Gateway,
   type GatewayOptions,
   PacketBatch,
   REASON_NAMES,
-  TargetGroup,
+  type TargetGroup,
   type TargetGroupOptions,
   type TargetSpec,
   tuplePacket,
@@ -64,7 +65,7 @@ export class Rig {
 
   constructor(t: Teardown, options: RigOptions = {}) {
     const { policy, targets = ['10.0.0.1', '10.0.0.2', '10.0.0.3'], gateway } = options;
-    this.group = new TargetGroup({ healthCheck: false, ...policy }, this.world);
+    this.group = groupWithRuntime({ healthCheck: false, ...policy }, this.world);
     this.group.register(...targets.map((t) => (typeof t === 'string' ? { address: t } : t)));
     this.gateway = new Gateway({
       targetGroup: this.group,

@@ -1,6 +1,3 @@
-/** What every gateway does, embedded or listening: its group, its endpoints, counting, explaining. */
-import { randomBytes } from 'node:crypto';
-import { EventEmitter } from 'node:events';
 import type {
   NativeFlowEvent,
   NativeGatewayControl,
@@ -8,78 +5,48 @@ import type {
   NativeTargets,
 } from '../binding.js';
 import { native as callNative, wrongObject } from '../checks.js';
-import { SlotAllocator } from '../control/slots.js';
-import { ZoneIndex } from '../control/snapshot.js';
-import type { Target } from '../control/target.js';
-import type { TargetGroup } from '../control/target-group.js';
-import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
-import { ENDPOINTS_MAX } from '../limits.js';
-import { checkKey } from '../packet/flow-table.js';
+import type { FleetHost } from '../control/events.js';
+import { FLEET_LIMITS, LiveFleet } from '../control/live-fleet.js';
+import { type Target, viewOf } from '../control/target.js';
+import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from '../control/target-group.js';
+import { checkBoolean, checkOptions, GatewayError, invalidArgument, show } from '../errors.js';
+import { emptyFleet, everyTarget } from '../fleet/state.js';
+import { tableOf } from '../fleet/table.js';
+import { zoneNumber } from '../fleet/zones.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
-import type { CookieKeyOptions, ExplainOptions } from './control-options.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
-import type { DeviceEvent } from './device.js';
-import {
-  duplicateEndpoint,
-  Endpoint,
-  type EndpointSettings,
-  endpointIdText,
-  tooManyEndpoints,
-} from './endpoint.js';
-import { type Explanation, explanationOf } from './explain.js';
+import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
+import { type ExplainOptions, type Explanation, explanationOf } from './explain.js';
 import { type Ask, askElsewhere, askFlow, checkFlow } from './explain-ask.js';
-import { type FlowEvent, FlowEventPump, flowEventOf } from './flow-events.js';
-import {
-  changeListenerAttributes,
-  type ListenerAttributes,
-  readListenerAttributes,
-} from './listener-attributes.js';
-import {
-  type BaseSettings,
-  checkIdleTimeout,
-  checkListenerReset,
-  checkReportInterval,
-  type IdleMs,
-  type IdleTimeout,
-  type ListenerTcpReset,
-} from './options.js';
+import type { LossPolicy } from './explain-rules.js';
+import { FlowEventPump, flowEventOf } from './flow-events.js';
+import { GatewaySettings } from './gateway-settings.js';
+import type { BaseSettings } from './options.js';
 import { probeDatagram } from './probe.js';
 
-/** Events of a gateway, each with the arguments of its listeners. */
-export interface GatewayEvents {
-  /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
-  flow: [FlowEvent];
-  /**
-   * A socket cannot be read any more (once), or a device that was lost cannot be made again (once for
-   * each loss; it is tried again and again). What else there is goes on.
-   */
-  error: [GatewayError];
-  /** The device of an endpoint was lost, set down, or is back. */
-  device: [DeviceEvent];
-  /** It was closed. */
-  close: [];
-}
-
-/** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
-const INDEX_QUARANTINE_MS = 6_060_000;
+/** What a gateway has for life; a group that comes later must have the same. */
+const SAME = [
+  'inner',
+  'sourceMac',
+  'destinationMac',
+  'optionClass',
+  'scope',
+  'stickiness',
+] as const;
 
 /** Sends from the outer source port with an index; whether it went. */
 export type SendDatagram = NativeGatewayEngine['sendDatagram'];
 
 type OtherFields = Pick<Endpoint, 'kind' | 'device' | 'netns' | 'peer'>;
 
-export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
-  /** Where flows go. */
-  readonly targetGroup: TargetGroup;
-  /** Whether flows may go to targets of other zones than their endpoint's. */
-  readonly crossZone: boolean;
+/** What `Gateway` and `GatewayLoadBalancer` share. */
+export abstract class GatewayBase extends GatewaySettings {
   /** Largest inner packet in bytes. */
   readonly mtu: number;
   readonly #native: NativeGatewayControl;
   readonly #counters: CounterReader;
-  readonly #zones = new ZoneIndex();
-  readonly #indices = new SlotAllocator(ENDPOINTS_MAX, INDEX_QUARANTINE_MS);
+  readonly #live: LiveFleet;
   readonly #endpoints = new Map<string, Endpoint>();
   /** Who had an index last, alive or not: for events that are still on their way. */
   readonly #byIndex = new Map<number, Endpoint>();
@@ -87,13 +54,10 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   readonly #bySlot = new Map<number, Target>();
   readonly #aws = new AwsAccount();
   readonly #pump: FlowEventPump;
-  readonly #onChange = () => this.#publish();
-  readonly #onRegister = ({ target }: { target: Target }) => this.#adopt(target);
   /** What the data plane decides by. */
   #snapshot: NativeTargets = { targets: [], zones: 1, crossZone: false, seed: 0n };
-  #idle: IdleMs;
+  #targetGroup: TargetGroup;
   #failOpen: boolean;
-  #resetOnIdle: boolean;
   readonly #counting: boolean;
   /** Of the flow events that were fetched last. */
   #offsetMs = 0;
@@ -108,17 +72,14 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     netns: string,
     sendDatagram: SendDatagram | null,
   ) {
-    super();
+    super(settings, native);
     const { targetGroup, crossZone, config } = settings;
-    this.targetGroup = targetGroup;
-    this.crossZone = crossZone;
+    this.#targetGroup = targetGroup;
     this.mtu = config.mtu;
     this.#native = native;
     this.#counters = new CounterReader(blocks);
-    this.#idle = { tcpMs: config.tcpIdleMs, otherMs: config.otherIdleMs };
     this.#failOpen = config.failOpen;
     this.#counting = config.flowCounters;
-    this.#resetOnIdle = config.resetOnIdle;
     this.#pump = new FlowEventPump(
       native,
       () => {
@@ -127,9 +88,22 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       (event) => this.#emitFlow(event),
     );
     this.#pump.follow(this, () => this.#closed);
-    this.#zones.checkRoom(targetGroup.targets().map((target) => target.zone));
-    targetGroup.attach({
+    const fleet = emptyFleet(FLEET_LIMITS, true, crossZone);
+    const host = this.#host(netns, config.attachmentId, sendDatagram);
+    this.#live = new LiveFleet(runtimeOf(targetGroup), host, fleet);
+    try {
+      useGroup(this.#live, targetGroup);
+    } catch (error) {
+      this.#live.close();
+      throw error;
+    }
+  }
+
+  #host(netns: string, attachmentId: bigint, sendDatagram: SendDatagram | null): FleetHost {
+    return {
       netns,
+      publish: () => this.#publish(),
+      took: (target, anew) => this.#took(target, anew),
       flowsActive: (slot) => this.#counters.flowsActive(slot),
       targetOf: (slot) => this.#targetOf(slot),
       previewFlows: (targets, cursor, positions) =>
@@ -144,89 +118,67 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
             number,
             port,
             nonce & 0xffff,
-            probeDatagram(targetGroup, config.attachmentId, slot, nonce, inner),
+            probeDatagram(this.#targetGroup, attachmentId, slot, nonce, inner),
           ),
       }),
+    };
+  }
+
+  /** Where new flows go. */
+  get targetGroup(): TargetGroup {
+    return this.#targetGroup;
+  }
+
+  /**
+   * Has new flows go to the targets of another group, as AWS `ModifyListener` does. Those of the group
+   * before drain by its policy, each as if it were deregistered, and belong to that group no more: it is
+   * free, its targets are `unused`. A target that is in both groups keeps its flows. What is set when a
+   * gateway is made (`inner`, `optionClass`, `scope`, …) must be the same.
+   *
+   * Throws `ERR_GWLB_IN_USE`, `ERR_GWLB_INVALID_ARGUMENT`, `ERR_GWLB_TARGET_LIMIT`,
+   * `ERR_GWLB_ENDPOINT_LIMIT`; nothing has changed then.
+   */
+  setTargetGroup(targetGroup: TargetGroup): void {
+    this.checkOpen();
+    if (!isTargetGroup(targetGroup)) {
+      throw wrongObject('targetGroup', 'TargetGroup', targetGroup);
+    }
+    const before = this.#targetGroup;
+    if (targetGroup === before) return;
+    checkExchange(before, targetGroup);
+    targetGroup.targets().forEach(({ address }, i) => {
+      this.checkTarget(address, `targetGroup.targets[${i}].address`);
     });
-    this.#join();
+    useGroup(this.#live, targetGroup, () => {
+      this.#targetGroup = targetGroup;
+    });
+  }
+
+  /** Whether flows may go to targets of other zones than their endpoint's. */
+  get crossZone(): boolean {
+    return this.#snapshot.crossZone;
+  }
+
+  /**
+   * Changes it: new flows are spread anew at once. Flows that are there stay, but those of lost targets,
+   * which may find a healthy one elsewhere now. AWS `load_balancing.cross_zone.enabled`.
+   */
+  setCrossZone(crossZone: boolean): void {
+    this.checkOpen();
+    checkBoolean('crossZone', crossZone);
+    this.#live.apply({ type: 'setCrossZone', crossZone });
+  }
+
+  /** Targets that packets go to: those of the group, and those of groups before it that still drain. */
+  targets(): Target[] {
+    return everyTarget(this.#live.fleet)
+      .filter(({ phase }) => phase !== 'gone')
+      .map(viewOf);
   }
 
   /** Whether it was closed. */
   get closed(): boolean {
     return this.#closed;
-  }
-
-  /** Idle timeouts in force. */
-  get idleTimeout(): Required<IdleTimeout> {
-    return {
-      tcpSeconds: this.#idle.tcpMs / 1000,
-      otherSeconds: this.#idle.otherMs / 1000,
-    };
-  }
-
-  /**
-   * Changes the idle timeouts that are given, also for flows that are there. Throws
-   * `ERR_GWLB_OUT_OF_RANGE`, or `ERR_GWLB_ATTRIBUTES` for `tcpSeconds` without 5-tuple stickiness.
-   */
-  setIdleTimeout(idleTimeout: IdleTimeout): void {
-    this.checkOpen();
-    this.#idle = checkIdleTimeout('idleTimeout', idleTimeout, this.targetGroup, this.#idle);
-    this.#native.setIdleTimeouts(this.#idle.tcpMs, this.#idle.otherMs);
-  }
-
-  /** RST answers of the listener, as they are. */
-  get sendTcpReset(): Required<ListenerTcpReset> {
-    return { onIdleTimeout: this.#resetOnIdle };
-  }
-
-  /** Changes them; an option that is not given gets its default. */
-  setTcpReset(sendTcpReset: ListenerTcpReset): void {
-    this.checkOpen();
-    this.#resetOnIdle = checkListenerReset('sendTcpReset', sendTcpReset);
-    this.#native.setResetOnIdle(this.#resetOnIdle);
-  }
-
-  /** Attributes of the listener under their AWS names. */
-  get listenerAttributes(): ListenerAttributes {
-    return readListenerAttributes({
-      tcpSeconds: this.idleTimeout.tcpSeconds,
-      onIdleTimeout: this.#resetOnIdle,
-    });
-  }
-
-  /**
-   * Changes the attributes of the listener that are named, as AWS `ModifyListenerAttributes` does; all
-   * or none. Throws `ERR_GWLB_ATTRIBUTES`.
-   */
-  modifyListenerAttributes(changes: Partial<ListenerAttributes>): void {
-    this.checkOpen();
-    const { tcpSeconds, onIdleTimeout } = changeListenerAttributes(changes);
-    if (tcpSeconds !== undefined) this.setIdleTimeout({ tcpSeconds });
-    if (onIdleTimeout !== undefined) this.setTcpReset({ onIdleTimeout });
-  }
-
-  /**
-   * Signs the cookies of new flows with another key. Flows that are there keep their cookies, and
-   * signatures with the key before stay good for a while: they only matter for packets of flows that
-   * the gateway does not know or that were reopened.
-   */
-  rotateCookieKey(options: CookieKeyOptions = {}): void {
-    this.checkOpen();
-    const given = checkOptions('options', options, ['key', 'overlapSeconds']);
-    const key = checkKey('options.key', given.key ?? randomBytes(16));
-    const seconds = given.overlapSeconds ?? this.#idle.tcpMs / 1000;
-    const overlap = checkInteger('options.overlapSeconds', seconds, 0, 6000);
-    this.#native.setCookieKey(key, this.nowMs(), overlap * 1000);
-  }
-
-  /**
-   * Has every flow in the table reported once in about so many seconds, with a `flow` event of type
-   * `lives`; 0 (the default) for never. For flow logs; with `flowCounters` the events have counters.
-   */
-  setFlowReports(intervalSeconds: number): void {
-    this.checkOpen();
-    const seconds = checkReportInterval('intervalSeconds', intervalSeconds);
-    this.#native.setReportInterval(seconds * 1000);
   }
 
   /** The endpoints, in the order they were made. */
@@ -251,7 +203,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   /** All counters, now. They stay readable after `close`. */
   counters(): GatewayCounters {
     this.countLosses();
-    const targets = this.targetGroup.targets().filter((t) => this.#bySlot.get(t.slot) === t);
+    const targets = this.targets().filter((t) => this.#bySlot.get(t.slot) === t);
     return {
       ...this.#counters.totals(),
       targets: Object.fromEntries(targets.map((t) => [t.id, this.#counters.target(t.slot)])),
@@ -305,8 +257,10 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
       elsewhere: one ? [] : askElsewhere(ask, asked, this.endpoints(), endpoint),
       targetGroup: this.targetGroup,
       crossZone: this.crossZone,
-      onIdleTimeout: this.#resetOnIdle,
+      onIdleTimeout: this.sendTcpReset.onIdleTimeout,
       snapshot: this.#snapshot,
+      targets: this.targets(),
+      policyOf: (target) => this.#lossPolicy(target),
       targetOf: (slot) => this.#targetOf(slot),
     });
   }
@@ -344,25 +298,19 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   ): Endpoint {
     this.checkOpen();
     const id = endpointIdText(settings);
-    if (this.#endpoints.has(id)) throw duplicateEndpoint(id);
-    const now = performance.now();
-    const index = this.#indices.allocate(now);
-    if (index < 0) throw tooManyEndpoints(this.#endpoints.size);
+    const { zone: name } = settings;
+    const { fleet } = this.#live;
+    this.#live.apply({ type: 'addEndpoint', id, zone: name });
+    const { index } = fleet.endpoints[id];
     let fields: OtherFields;
     try {
-      const zone = this.#holdZone(settings.zone);
       this.#counters.startEndpoint(index);
-      try {
-        fields = open(index, zone);
-      } catch (error) {
-        this.#releaseZone(settings.zone);
-        throw error;
-      }
+      fields = open(index, zoneNumber(fleet, name));
     } catch (error) {
-      this.#indices.release(index, now, true);
+      this.#live.apply({ type: 'removeEndpoint', id, unused: true });
       throw error;
     }
-    const { mtu, zone: name } = settings;
+    const { mtu } = settings;
     const endpoint = Endpoint.make({ id, zone: name, mtu: mtu || this.mtu, index, ...fields });
     this.#endpoints.set(id, endpoint);
     this.#byIndex.set(index, endpoint);
@@ -376,26 +324,8 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     const { packetsIn } = this.#counters.endpoint(endpoint.index);
     this.#native.removeEndpoint(endpoint.index);
     this.#endpoints.delete(endpoint.id);
-    this.#indices.release(endpoint.index, performance.now(), packetsIn === 0);
-    this.#releaseZone(endpoint.zone);
+    this.#live.apply({ type: 'removeEndpoint', id: endpoint.id, unused: packetsIn === 0 });
   }
-
-  /** The data plane knows no endpoint in a zone that its targets do not have. */
-  #holdZone(name: string): number {
-    const zones = this.#zones.size;
-    const zone = this.#zones.hold(name);
-    if (this.#zones.size > zones) this.#publish();
-    return zone;
-  }
-
-  #releaseZone(name: string): void {
-    this.#zones.release(name);
-    // Frees its number where nobody has it any more.
-    this.#publish();
-  }
-
-  /** @internal The clock that packets are given, whole milliseconds. */
-  protected abstract nowMs(): number;
 
   /** @internal Milliseconds since 1970 less those of that clock. */
   protected abstract epochOffsetMs(): number;
@@ -414,7 +344,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
   protected checkTarget(_address: string, _field: string): void {}
 
   /** @internal */
-  protected checkOpen(): void {
+  protected override checkOpen(): void {
     if (this.#closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the gateway was closed');
   }
 
@@ -434,7 +364,7 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
 
   async #end(stop: () => void): Promise<void> {
     this.#closed = true;
-    this.#leave();
+    this.#live.close();
     stop();
     try {
       if (this.#pump.running) await this.#pump.finish();
@@ -444,39 +374,25 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     this.emit('close');
   }
 
-  /** Publishes the group as it is, and then with every change. */
-  #join(): void {
-    try {
-      for (const target of this.targetGroup.targets()) this.#bySlot.set(target.slot, target);
-      this.#publish();
-      this.targetGroup.on('change', this.#onChange);
-      this.targetGroup.on('register', this.#onRegister);
-    } catch (error) {
-      this.#leave();
-      throw error;
-    }
-  }
-
-  #leave(): void {
-    this.targetGroup.off('change', this.#onChange);
-    this.targetGroup.off('register', this.#onRegister);
-    this.targetGroup.detach();
-  }
-
   #publish(): void {
-    const snapshot = this.targetGroup.snapshot(this.#zones, this.crossZone);
-    this.#snapshot = { ...snapshot, zones: Math.max(1, snapshot.zones) };
+    this.#snapshot = tableOf(this.#live.fleet);
     this.#native.setTargets(this.#snapshot);
     if (this.#failOpen === this.targetGroup.failOpen) return;
     this.#failOpen = this.targetGroup.failOpen;
     this.#native.setFailOpen(this.#failOpen);
   }
 
-  #adopt(target: Target): void {
+  #took(target: Target, anew: boolean): void {
     const former = this.#bySlot.get(target.slot);
-    if (former) this.#aws.keep(former, this.#awsSource());
+    if (anew && former) this.#aws.keep(former, this.#awsSource());
     this.#bySlot.set(target.slot, target);
-    this.#counters.startTarget(target.slot);
+    if (anew) this.#counters.startTarget(target.slot);
+  }
+
+  #lossPolicy(target: Target | null): LossPolicy {
+    const { fleet } = this.#live;
+    const record = target && everyTarget(fleet).find(({ slot }) => slot === target.slot);
+    return fleet.groups[record?.group ?? fleet.group].policy;
   }
 
   #targetOf(slot: number): Target | null {
@@ -492,4 +408,11 @@ export abstract class GatewayControl extends EventEmitter<GatewayEvents> {
     };
     this.emit('flow', flowEventOf(event, context));
   }
+}
+
+function checkExchange(before: TargetGroup, after: TargetGroup): void {
+  const key = SAME.find((name) => before[name] !== after[name]);
+  if (key === undefined) return;
+  const expected = `${show(before[key])}, that of the group before`;
+  throw invalidArgument(`targetGroup.${key}`, expected, after[key]);
 }

@@ -1,0 +1,142 @@
+/** What of a gateway can be changed while it forwards, besides its targets. */
+import { randomBytes } from 'node:crypto';
+import { EventEmitter } from 'node:events';
+import type { NativeGatewayControl } from '../binding.js';
+import type { TargetGroup } from '../control/target-group.js';
+import { checkInteger, checkOptions, type GatewayError } from '../errors.js';
+import { checkKey } from '../packet/flow-table.js';
+import type { DeviceEvent } from './device.js';
+import type { FlowEvent } from './flow-events.js';
+import {
+  changeListenerAttributes,
+  type ListenerAttributes,
+  readListenerAttributes,
+} from './listener-attributes.js';
+import {
+  type BaseSettings,
+  checkIdleTimeout,
+  checkListenerReset,
+  checkReportInterval,
+  type IdleMs,
+  type IdleTimeout,
+  type ListenerTcpReset,
+} from './options.js';
+
+/** Options of `rotateCookieKey`. */
+export interface CookieKeyOptions {
+  /** 16 secret bytes. Default random. */
+  key?: Uint8Array;
+  /** How long signatures with the key before stay good, 0–6000. Default the TCP idle timeout. */
+  overlapSeconds?: number;
+}
+
+/** Events of a gateway, each with the arguments of its listeners. */
+export interface GatewayEvents {
+  /** A flow was opened, moved or ended; fetched ten times a second while somebody listens. */
+  flow: [FlowEvent];
+  /**
+   * A socket cannot be read any more (once), or a device that was lost cannot be made again (once for
+   * each loss; it is tried again and again). What else there is goes on.
+   */
+  error: [GatewayError];
+  /** The device of an endpoint was lost, set down, or is back. */
+  device: [DeviceEvent];
+  /** It was closed. */
+  close: [];
+}
+
+export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
+  readonly #native: NativeGatewayControl;
+  #idle: IdleMs;
+  #resetOnIdle: boolean;
+
+  /** @internal */
+  protected constructor({ config }: BaseSettings, native: NativeGatewayControl) {
+    super();
+    this.#native = native;
+    this.#idle = { tcpMs: config.tcpIdleMs, otherMs: config.otherIdleMs };
+    this.#resetOnIdle = config.resetOnIdle;
+  }
+
+  /** Where new flows go. */
+  abstract get targetGroup(): TargetGroup;
+
+  /** @internal The clock that packets are given, whole milliseconds. */
+  protected abstract nowMs(): number;
+
+  /** @internal Throws where it was closed. */
+  protected abstract checkOpen(): void;
+
+  /** Idle timeouts in force. */
+  get idleTimeout(): Required<IdleTimeout> {
+    return {
+      tcpSeconds: this.#idle.tcpMs / 1000,
+      otherSeconds: this.#idle.otherMs / 1000,
+    };
+  }
+
+  /**
+   * Changes the idle timeouts that are given, also for flows that are there. Throws
+   * `ERR_GWLB_OUT_OF_RANGE`, or `ERR_GWLB_ATTRIBUTES` for `tcpSeconds` without 5-tuple stickiness.
+   */
+  setIdleTimeout(idleTimeout: IdleTimeout): void {
+    this.checkOpen();
+    this.#idle = checkIdleTimeout('idleTimeout', idleTimeout, this.targetGroup, this.#idle);
+    this.#native.setIdleTimeouts(this.#idle.tcpMs, this.#idle.otherMs);
+  }
+
+  /** RST answers of the listener, as they are. */
+  get sendTcpReset(): Required<ListenerTcpReset> {
+    return { onIdleTimeout: this.#resetOnIdle };
+  }
+
+  /** Changes them; an option that is not given gets its default. */
+  setTcpReset(sendTcpReset: ListenerTcpReset): void {
+    this.checkOpen();
+    this.#resetOnIdle = checkListenerReset('sendTcpReset', sendTcpReset);
+    this.#native.setResetOnIdle(this.#resetOnIdle);
+  }
+
+  /** Attributes of the listener under their AWS names. */
+  get listenerAttributes(): ListenerAttributes {
+    return readListenerAttributes({
+      tcpSeconds: this.idleTimeout.tcpSeconds,
+      onIdleTimeout: this.#resetOnIdle,
+    });
+  }
+
+  /**
+   * Changes the attributes of the listener that are named, as AWS `ModifyListenerAttributes` does; all
+   * or none. Throws `ERR_GWLB_ATTRIBUTES`.
+   */
+  modifyListenerAttributes(changes: Partial<ListenerAttributes>): void {
+    this.checkOpen();
+    const { tcpSeconds, onIdleTimeout } = changeListenerAttributes(changes);
+    if (tcpSeconds !== undefined) this.setIdleTimeout({ tcpSeconds });
+    if (onIdleTimeout !== undefined) this.setTcpReset({ onIdleTimeout });
+  }
+
+  /**
+   * Signs the cookies of new flows with another key. Flows that are there keep their cookies, and
+   * signatures with the key before stay good for a while: they only matter for packets of flows that
+   * the gateway does not know or that were reopened.
+   */
+  rotateCookieKey(options: CookieKeyOptions = {}): void {
+    this.checkOpen();
+    const given = checkOptions('options', options, ['key', 'overlapSeconds']);
+    const key = checkKey('options.key', given.key ?? randomBytes(16));
+    const seconds = given.overlapSeconds ?? this.#idle.tcpMs / 1000;
+    const overlap = checkInteger('options.overlapSeconds', seconds, 0, 6000);
+    this.#native.setCookieKey(key, this.nowMs(), overlap * 1000);
+  }
+
+  /**
+   * Has every flow in the table reported once in about so many seconds, with a `flow` event of type
+   * `lives`; 0 (the default) for never. For flow logs; with `flowCounters` the events have counters.
+   */
+  setFlowReports(intervalSeconds: number): void {
+    this.checkOpen();
+    const seconds = checkReportInterval('intervalSeconds', intervalSeconds);
+    this.#native.setReportInterval(seconds * 1000);
+  }
+}
