@@ -181,6 +181,7 @@ const gateway: Record<string, fc.Arbitrary<Argument>[]> = {
   counters: [],
   awsMetrics: [],
   explain: [options(TUPLE), or(() => ({}), 'endpoint')],
+  targets: [],
   setTargetGroup: [or(({ group }) => group)],
   setCrossZone: [is(true)],
   setIdleTimeout: [options({ tcpSeconds: 60, otherSeconds: 5 })],
