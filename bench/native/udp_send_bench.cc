@@ -40,6 +40,8 @@ constexpr uint16_t kPortBase = 45000;
   std::exit(1);
 }
 
+uint16_t every_packet[kPackets];
+
 struct Sink {
   int fd;
   uint16_t port;
@@ -179,7 +181,7 @@ void return_case(gwlb::bench::Suite& suite, PacketBatch& batch, Sink& sink) {
         b.port[i] = sink.port;
       }
       uint32_t other_port = 0;
-      const uint32_t sent = returner->send(b, scratch, &other_port);
+      const uint32_t sent = returner->send(b, every_packet, b.count, scratch, &other_port);
       gwlb::bench::prove(other_port == 0, "every port could be bound");
       return sent;
     };
@@ -195,6 +197,7 @@ int main(int argc, char** argv) {
   gwlb::bench::Options options;
   if (!gwlb::bench::parse_options(argc, argv, &options)) return 2;
   gwlb::bench::Suite suite("udp_send", options);
+  for (uint32_t i = 0; i < kPackets; ++i) every_packet[i] = static_cast<uint16_t>(i);
   Sink sink;
   gwlb::io::UdpSendScratch scratch;
   const auto set256 = sockets(kPortBase, 256);
@@ -202,7 +205,9 @@ int main(int argc, char** argv) {
   const auto set16 = sockets(kPortBase + 320, 16);
   const auto set1 = sockets(kPortBase + 336, 1);
   const auto by = [&scratch](const gwlb::io::UdpSender& sender) -> Send {
-    return [&sender, &scratch](PacketBatch& batch) { return sender.send(batch, nullptr, scratch); };
+    return [&sender, &scratch](PacketBatch& batch) {
+      return sender.send(batch, every_packet, batch.count, scratch);
+    };
   };
   Raw raw(true);
   Raw raw_without_checksum(false);

@@ -55,7 +55,8 @@ class Counters {
   void drop(base::DropReason reason, uint64_t n = 1) {
     block_.add(kDropsAt + static_cast<uint32_t>(reason), n);
   }
-  // For a reason whose total somebody else keeps: the kernel's own drops.
+  // For what somebody else keeps the total of: a port, or the kernel.
+  void set(ApplianceCounter which, uint64_t n) { block_.set(static_cast<uint32_t>(which), n); }
   void set_drops(base::DropReason reason, uint64_t n) {
     block_.set(kDropsAt + static_cast<uint32_t>(reason), n);
   }

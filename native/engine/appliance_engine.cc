@@ -1,9 +1,6 @@
 #include "engine/appliance_engine.h"
 
-#include <signal.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,6 +9,7 @@
 #include "base/assert.h"
 #include "engine/appliance_worker.h"
 #include "io/netns.h"
+#include "io/udp_port.h"
 
 namespace gwlb::engine {
 
@@ -23,86 +21,49 @@ using batch::PacketBatch;
 
 namespace {
 
+uint32_t stride_of(const ApplianceEngineConfig& config) {
+  return config.jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
+}
+
 io::OsError out_of_memory() { return {ENOMEM, "malloc", "packet batches of the appliance"}; }
 
 }  // namespace
 
-ApplianceEngine::Worker::~Worker() {
-  if (wake_ >= 0) ::close(wake_);
-}
-
-io::OsError ApplianceEngine::Worker::start() {
-  const uint32_t stride = config_.jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
+io::OsError ApplianceEngine::Worker::open(std::shared_ptr<io::Port> port, Offline* offline) {
+  port_ = std::move(port);
+  offline_ = offline;
+  const io::PortOffloads granted = port_->offloads();
+  const bool trains = granted.gro || granted.tso;
   direct_ = PacketBatch::create(base::kEngineBatchPackets,
-                                config_.udp.offload ? base::kSlotStrideTrain : stride);
-  opener_ = std::make_unique<Appliance>(config_.appliance);
+                                trains ? base::kSlotStrideTrain : stride_of(config_));
   if (direct_ == nullptr) return out_of_memory();
-  if (config_.offline) {
-    offline_ = std::make_unique<Offline>();
-    return {};
-  }
-  io::UdpConfig udp = config_.udp;
-  udp.datagram_bytes_max = stride - base::kHeadroom;
-  io::OsError error = io::UdpReceiver::open(udp, &receiver_);
-  if (!error.ok()) return error;
-  losses_.begin(udp.netns, udp.ipv6);
-  port_ = receiver_->port();
-  receives_trains_ = receiver_->trains();
-  error = io::UdpReturner::open(udp, *receiver_, config_.return_ports, &returner_);
-  if (!error.ok()) return error;
-  if (udp.keeps_paths()) direct_->keep_paths();
-  sends_trains_ = returner_->trains();
-  wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (wake_ < 0) return {errno, "eventfd", ""};
+  opener_ = std::make_unique<Appliance>(config_.appliance);
+  if (config_.udp.keeps_paths()) direct_->keep_paths();
   if (config_.inspect && !set_inspect(true, {})) return out_of_memory();
-
-  // A thread begins in the network namespace of the one that makes it: so this one can open further
-  // sockets without the privilege to enter.
-  error = io::in_netns(udp.netns, [this] { return start_thread(); });
-  running_ = error.ok();
-  return error;
+  return thread_.open();
 }
 
-io::OsError ApplianceEngine::Worker::start_thread() {
-  // Signals are the process's business, not this thread's.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int refused = pthread_create(&thread_, nullptr, enter, this);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (refused != 0) return {refused, "pthread_create", ""};
-  pthread_setname_np(thread_, "gwlb-appliance");
-  return {};
+// A thread begins in the network namespace of the one that makes it: so this one can open further
+// sockets without the privilege to enter.
+io::OsError ApplianceEngine::Worker::start() {
+  return io::in_netns(config_.udp.netns,
+                      [this] { return thread_.start("gwlb-appliance", [this] { run(); }); });
 }
 
 void ApplianceEngine::Worker::stop() {
-  if (!running_) return;
-  running_ = false;
-  stop_.store(true);
-  wake();
-  pthread_join(thread_, nullptr);
-  count_losses();
-  returner_.reset();
-  receiver_.reset();
-}
-
-void ApplianceEngine::Worker::count_losses() {
-  if (receiver_ == nullptr) return;
-  losses_.update(receiver_->drops());
-  counters_.set_drops(DropReason::receive_overflow, losses_.overflow());
-  counters_.set_drops(DropReason::outer_bad_checksum, losses_.bad_checksum());
+  if (!thread_.running()) return;
+  thread_.stop();
+  port_.reset();
 }
 
 bool ApplianceEngine::Worker::create_loads() {
-  const uint32_t stride = config_.jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
   base::HashKey key = config_.hash_key;
   if (key.k0 == 0 && key.k1 == 0 && getrandom(&key, sizeof key, 0) != sizeof key) return false;
   std::unique_ptr<FlowVerdicts> flows = FlowVerdicts::create(config_.flows, key);
   if (flows == nullptr) return false;
   std::vector<ApplianceLoad> loads(config_.batches + kWaitingLoads);
   for (ApplianceLoad& load : loads) {
-    if (!load.create(base::kBatchPacketsMax, stride, config_.appliance)) return false;
+    if (!load.create(base::kBatchPacketsMax, stride_of(config_), config_.appliance)) return false;
     if (config_.udp.keeps_paths()) load.batch->keep_paths();
   }
   loads_ = std::move(loads);
@@ -114,21 +75,20 @@ bool ApplianceEngine::Worker::create_loads() {
 }
 
 void ApplianceEngine::Worker::change(const Settings& wanted) {
-  {
-    const std::lock_guard<std::mutex> lock(wanted_mutex_);
-    if (wanted == wanted_) return;
+  if (wanted == asked_) return;
+  asked_ = wanted;
+  thread_.post([this, wanted] {
     wanted_ = wanted;
-    version_.store(version_.load() + 1);
-  }
-  wake();
+    changed_ = true;
+  });
 }
 
 bool ApplianceEngine::Worker::set_inspect(bool inspect, const appliance::Filter& filter) {
   if (inspect && loads_.empty() && !create_loads()) return false;
-  Settings wanted = wanted_;  // only this thread writes it
+  Settings wanted = asked_;
   wanted.inspect = inspect;
   wanted.filter = filter;
-  if (!inspect && wanted_.inspect) ++wanted.forgets;
+  if (!inspect && asked_.inspect) ++wanted.forgets;
   change(wanted);
   if (!inspect) {
     for (int number = next_batch(); number >= 0; number = next_batch()) release(number);
@@ -137,7 +97,7 @@ bool ApplianceEngine::Worker::set_inspect(bool inspect, const appliance::Filter&
 }
 
 void ApplianceEngine::Worker::forget_flows() {
-  Settings wanted = wanted_;
+  Settings wanted = asked_;
   ++wanted.forgets;
   change(wanted);
 }
@@ -177,7 +137,7 @@ void ApplianceEngine::Worker::look(ApplianceLoad& load) {
 
 int ApplianceEngine::Worker::next_batch() {
   for (;;) {
-    if (stop_.load()) return -1;
+    if (thread_.stopping()) return -1;
     int number = ready_.pop();
     if (number < 0) {
       // A load pushed before this store did not cause a call of tell_; the second look finds it.
@@ -244,34 +204,61 @@ bool ApplianceEngine::Worker::release(int number) {
   given.held = false;
   lent_.erase(std::find(lent_.begin(), lent_.end(), static_cast<uint32_t>(number)));
   returned_.push(static_cast<uint32_t>(number));
-  wake();
+  thread_.wake();
   return true;
 }
 
-// Costs a system call only where the worker sleeps or is about to.
-void ApplianceEngine::Worker::wake() {
-  if (!sleeping_.exchange(false)) return;
-  const uint64_t one = 1;
-  const ssize_t written = write(wake_, &one, sizeof one);
-  GWLB_ASSERT(written == sizeof one);
-}
+ApplianceEngine::ApplianceEngine(const ApplianceEngineConfig& config, std::function<void()> ready)
+    : worker_(std::make_unique<Worker>(config, std::move(ready))) {}
+ApplianceEngine::~ApplianceEngine() { stop(); }
 
 io::OsError ApplianceEngine::start(const ApplianceEngineConfig& config, std::function<void()> ready,
                                    std::unique_ptr<ApplianceEngine>* out) {
   GWLB_ASSERT(config.batches >= 1 && config.batches <= kBatchesMax);
   GWLB_ASSERT(config.gateway_port != 0);
-  auto worker = std::make_unique<Worker>(config, std::move(ready));
-  io::OsError error = worker->start();
-  if (error.ok()) out->reset(new ApplianceEngine(std::move(worker)));
+  std::unique_ptr<ApplianceEngine> engine(new ApplianceEngine(config, std::move(ready)));
+  io::UdpConfig udp = config.udp;
+  udp.datagram_bytes_max = stride_of(config) - base::kHeadroom;
+  io::OsError error;
+  if (config.offline) {
+    auto offline = std::make_shared<Offline>(udp.datagram_bytes_max);
+    engine->offline_ = offline.get();
+    error = engine->open(std::move(offline));
+  } else {
+    engine->losses_.begin(udp.netns, udp.ipv6);
+    std::unique_ptr<io::UdpReturnPort> port;
+    error = io::UdpReturnPort::open(udp, config.return_ports, &port);
+    if (!error.ok()) return error;
+    engine->port_number_ = port->port();
+    error = engine->start_on(std::move(port));
+  }
+  if (error.ok()) *out = std::move(engine);
   return error;
 }
 
-ApplianceEngine::ApplianceEngine(std::unique_ptr<Worker> worker) : worker_(std::move(worker)) {}
-ApplianceEngine::~ApplianceEngine() { stop(); }
+io::OsError ApplianceEngine::start_on(const ApplianceEngineConfig& config,
+                                      std::shared_ptr<io::Port> port, std::function<void()> ready,
+                                      std::unique_ptr<ApplianceEngine>* out) {
+  std::unique_ptr<ApplianceEngine> engine(new ApplianceEngine(config, std::move(ready)));
+  const io::OsError error = engine->start_on(std::move(port));
+  if (error.ok()) *out = std::move(engine);
+  return error;
+}
 
-uint16_t ApplianceEngine::port() const { return worker_->port(); }
-bool ApplianceEngine::sends_trains() const { return worker_->sends_trains(); }
-bool ApplianceEngine::receives_trains() const { return worker_->receives_trains(); }
+io::OsError ApplianceEngine::start_on(std::shared_ptr<io::Port> port) {
+  const io::OsError error = open(std::move(port));
+  return error.ok() ? worker_->start() : error;
+}
+
+io::OsError ApplianceEngine::open(std::shared_ptr<io::Port> port) {
+  port_ = std::move(port);
+  offloads_ = port_->offloads();
+  return worker_->open(port_, offline_);
+}
+
+uint16_t ApplianceEngine::port() const { return port_number_; }
+bool ApplianceEngine::sends_trains() const { return offloads_.uso; }
+bool ApplianceEngine::receives_trains() const { return offloads_.gro; }
 int ApplianceEngine::next_batch() { return worker_->next_batch(); }
 PacketBatch& ApplianceEngine::batch(int number) { return *worker_->load(number).batch; }
 Appliance& ApplianceEngine::appliance(int number) { return *worker_->load(number).appliance; }
@@ -290,14 +277,38 @@ const std::shared_ptr<uint64_t[]>& ApplianceEngine::counters() const {
   return worker_->counters().words();
 }
 bool ApplianceEngine::failed(io::OsError* error) const { return worker_->failed(error); }
+
 void ApplianceEngine::put(uint16_t id, std::vector<uint8_t> datagram) {
-  worker_->offline().in.push_back({id, std::move(datagram)});
+  GWLB_ASSERT(offline_ != nullptr);
+  offline_->in.push_back({id, std::move(datagram)});
 }
-void ApplianceEngine::pump(uint32_t now_ms) { worker_->pump(now_ms); }
+
+void ApplianceEngine::pump(uint32_t now_ms) {
+  GWLB_ASSERT(offline_ != nullptr);
+  offline_->now_ms = now_ms;
+  worker_->pump();
+}
+
 std::vector<Offline::Outcome> ApplianceEngine::take_outcomes() {
-  return std::exchange(worker_->offline().out, {});
+  GWLB_ASSERT(offline_ != nullptr);
+  return std::exchange(offline_->out, {});
 }
-void ApplianceEngine::count_losses() { worker_->count_losses(); }
-void ApplianceEngine::stop() { worker_->stop(); }
+
+void ApplianceEngine::count_losses() {
+  if (port_ == nullptr) return;
+  const io::PortCounters now = port_->counters();
+  losses_.update(now.lost);
+  appliance::Counters& counters = worker_->counters();
+  counters.set_drops(DropReason::receive_overflow, losses_.overflow());
+  counters.set_drops(DropReason::outer_bad_checksum, losses_.bad_checksum());
+  counters.set(appliance::ApplianceCounter::packets_other_port, now.other_port);
+}
+
+void ApplianceEngine::stop() {
+  worker_->stop();
+  if (offline_ != nullptr || port_ == nullptr) return;
+  count_losses();
+  port_.reset();
+}
 
 }  // namespace gwlb::engine

@@ -59,9 +59,13 @@ class ApplianceEngine {
   // call the engine.
   static io::OsError start(const ApplianceEngineConfig& config, std::function<void()> ready,
                            std::unique_ptr<ApplianceEngine>* out);
+  // The same over a port of the caller's; of `config.udp` only the network namespace, and whether
+  // paths are kept, matter then.
+  static io::OsError start_on(const ApplianceEngineConfig& config, std::shared_ptr<io::Port> port,
+                              std::function<void()> ready, std::unique_ptr<ApplianceEngine>* out);
   ~ApplianceEngine();  // stop(); the inspector's thread must be done with its batches
 
-  uint16_t port() const;
+  uint16_t port() const;  // 0 without sockets
   // What the kernel granted of UdpConfig::offload.
   bool sends_trains() const;
   bool receives_trains() const;
@@ -116,13 +120,22 @@ class ApplianceEngine {
   // the inspector then counts as appliance_stopped; release() has no effect any more, but batches
   // stay readable until the engine is destroyed.
   void stop();
-  // Has what the kernel lost of this socket's datagrams in the counters (receive_overflow,
-  // outer_bad_checksum: as io::UdpLosses). Inspector's thread; stop() does it once more.
+  // Has what only the port knows in the counters: packets_other_port, and what the kernel lost of
+  // its datagrams (receive_overflow, outer_bad_checksum: as io::UdpLosses). Inspector's thread;
+  // stop() does it once more.
   void count_losses();
 
  private:
   class Worker;
-  explicit ApplianceEngine(std::unique_ptr<Worker> worker);
+  ApplianceEngine(const ApplianceEngineConfig& config, std::function<void()> ready);
+  io::OsError open(std::shared_ptr<io::Port> port);
+  io::OsError start_on(std::shared_ptr<io::Port> port);
+
+  std::shared_ptr<io::Port> port_;
+  Offline* offline_ = nullptr;  // the port, where it is one
+  io::PortOffloads offloads_;
+  uint16_t port_number_ = 0;
+  io::UdpLosses losses_;
   std::unique_ptr<Worker> worker_;
 };
 

@@ -2,11 +2,8 @@
 #include "engine/appliance_worker.h"
 
 #include <poll.h>
-#include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "base/assert.h"
@@ -34,14 +31,12 @@ constexpr uint32_t kFillingBatches = 4;
 }  // namespace
 
 uint32_t ApplianceEngine::Worker::now_ms() const {
-  if (offline_ != nullptr) return offline_->now_ms;
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<uint32_t>(now.tv_sec * 1000 + now.tv_nsec / 1'000'000);
+  return offline_ != nullptr ? offline_->now_ms : static_cast<uint32_t>(monotonic_ms());
 }
 
 void ApplianceEngine::Worker::run() {
-  while (!stop_.load(std::memory_order_relaxed)) {
+  while (!thread_.stopping()) {
+    thread_.run_commands();
     bool worked = take_back();
     if (settings_changed()) apply_settings();
     if (may_read()) worked |= read_once();
@@ -53,14 +48,7 @@ void ApplianceEngine::Worker::run() {
 
 // What was received under other settings is returned first: nothing overtakes it.
 void ApplianceEngine::Worker::apply_settings() {
-  Settings wanted;
-  uint64_t version = 0;
-  {
-    const std::lock_guard<std::mutex> lock(wanted_mutex_);
-    wanted = wanted_;
-    version = version_.load();
-  }
-  if (filling_ != kNoLoad && !wanted.inspect) {
+  if (filling_ != kNoLoad && !wanted_.inspect) {
     // Nobody takes it any more.
     loads_[filling_].released = true;
     filling_ = kNoLoad;
@@ -68,17 +56,17 @@ void ApplianceEngine::Worker::apply_settings() {
   }
   if (filling_ != kNoLoad) hand_over();
   if (order_count_ > 0) return;
-  if (wanted.forgets != settings_.forgets && flows_ != nullptr) {
+  if (wanted_.forgets != settings_.forgets && flows_ != nullptr) {
     flows_->clear();
     counters_.add(ApplianceCounter::flows_ended, flows_->take_ended());
   }
-  settings_ = wanted;
-  applied_version_ = version;
+  settings_ = wanted_;
+  changed_ = false;
 }
 
 // Room for a whole batch, whatever becomes of its packets.
 bool ApplianceEngine::Worker::may_read() const {
-  if (failed_.load(std::memory_order_relaxed) || settings_changed()) return false;
+  if (thread_.has_failed() || settings_changed()) return false;
   if (!settings_.inspect) return true;
   const uint32_t batch = direct_->capacity();
   const auto has_room = [&](uint32_t number, const std::vector<uint32_t>& others) {
@@ -89,7 +77,7 @@ bool ApplianceEngine::Worker::may_read() const {
 
 bool ApplianceEngine::Worker::read_once() {
   if (receive() == 0) return false;
-  open();
+  open_packets();
   if (settings_.inspect) divert();
   finish(*direct_, *opener_, nullptr);
   // A wake-up of the inspector costs as much as hundreds of packets: a load grows until it is full,
@@ -102,19 +90,15 @@ bool ApplianceEngine::Worker::read_once() {
 }
 
 uint32_t ApplianceEngine::Worker::receive() {
-  const uint32_t packets = offline_ != nullptr ? receive_offline() : receive_from_socket();
+  io::OsError error;
+  rest_ = io::Rest::none;
+  const uint32_t packets = port_->receive(*direct_, base::kNoEndpoint, &rest_, &error);
+  if (!error.ok()) fail(error);
   if (packets > 0) counters_.add(ApplianceCounter::packets_received, packets);
   return packets;
 }
 
-uint32_t ApplianceEngine::Worker::receive_from_socket() {
-  io::OsError error;
-  const uint32_t packets = receiver_->receive(*direct_, &error);
-  if (!error.ok()) fail(error);
-  return packets;
-}
-
-void ApplianceEngine::Worker::open() {
+void ApplianceEngine::Worker::open_packets() {
   PacketBatch& batch = *direct_;
   opener_->open(batch);
   uint64_t bytes = 0;
@@ -220,12 +204,14 @@ void ApplianceEngine::Worker::hand_over() {
 void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance,
                                      const ApplianceLoad* load) {
   appliance.close(batch, config_.gateway_port);
-  uint32_t other_port = 0;
-  if (offline_ != nullptr) {
-    send_offline(batch, appliance, load);
-  } else {
-    returner_->send(batch, scratch_, &other_port);
+  uint16_t leaving[base::kBatchPacketsMax];
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < batch.count; ++i) {
+    if (batch.verdict[i] != static_cast<uint8_t>(Verdict::forward)) continue;
+    leaving[n++] = static_cast<uint16_t>(i);
   }
+  if (n > 0) port_->send(batch, leaving, n);
+  if (offline_ != nullptr) tell_outcomes(batch, appliance, load);
 
   Sums returned;
   uint64_t rewritten = 0;
@@ -245,7 +231,6 @@ void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance,
   counters_.add(ApplianceCounter::bytes_returned, returned.bytes);
   counters_.add(ApplianceCounter::packets_rewritten, rewritten);
   counters_.add(ApplianceCounter::packets_rejected, rejected);
-  counters_.add(ApplianceCounter::packets_other_port, other_port);
   counters_.add(ApplianceCounter::packets_returned, returned.packets);
 }
 
@@ -299,25 +284,8 @@ void ApplianceEngine::Worker::finish_in_order() {
   }
 }
 
-uint32_t ApplianceEngine::Worker::receive_offline() {
-  PacketBatch& batch = *direct_;
-  const uint32_t stride = config_.jumbo ? base::kSlotStrideJumbo : base::kSlotStrideStandard;
-  batch.count = 0;
-  for (; batch.count < batch.capacity() && !offline_->in.empty(); offline_->in.pop_front()) {
-    const Offline::Datagram& datagram = offline_->in.front();
-    const uint32_t i = batch.count++;
-    const auto bytes = static_cast<uint32_t>(datagram.bytes.size());
-    const bool fits = bytes <= stride - base::kHeadroom;
-    batch.reset(i, fits ? bytes : 0);
-    batch.port[i] = datagram.id;
-    if (!fits) batch.drop(i, DropReason::receive_truncated);
-    if (fits && bytes > 0) std::memcpy(batch.packet(i), datagram.bytes.data(), bytes);
-  }
-  return batch.count;
-}
-
-void ApplianceEngine::Worker::send_offline(const PacketBatch& batch, const Appliance& appliance,
-                                           const ApplianceLoad* load) {
+void ApplianceEngine::Worker::tell_outcomes(const PacketBatch& batch, const Appliance& appliance,
+                                            const ApplianceLoad* load) {
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (batch.verdict[i] == static_cast<uint8_t>(Verdict::moved)) continue;
     const Opened& opened = appliance.opened(i);
@@ -337,8 +305,7 @@ void ApplianceEngine::Worker::send_offline(const PacketBatch& batch, const Appli
   }
 }
 
-void ApplianceEngine::Worker::pump(uint32_t now_ms) {
-  offline().now_ms = now_ms;
+void ApplianceEngine::Worker::pump() {
   for (bool worked = true; worked;) {
     worked = take_back();
     if (settings_changed()) apply_settings();
@@ -352,24 +319,21 @@ void ApplianceEngine::Worker::sleep() {
     hand_over();
     return;
   }
-  sleeping_.store(true);
-  // Whoever changes one of these afterwards finds sleeping_ set and writes to wake_.
+  thread_.will_sleep();
   const bool settings = settings_changed() && order_count_ == 0;
-  const bool packets = receiver_->pending() && may_read();
-  if (!stop_.load() && returned_.empty() && !settings && !packets) {
-    pollfd waits[2] = {{wake_, POLLIN, 0}, {may_read() ? receiver_->fd() : -1, POLLIN, 0}};
+  const bool packets = rest_ != io::Rest::none && may_read();
+  if (!thread_.asked() && returned_.empty() && !settings && !packets) {
+    pollfd waits[2] = {{thread_.wake_fd(), POLLIN, 0}, {may_read() ? port_->fd() : -1, POLLIN, 0}};
     poll(waits, 2, -1);
-    uint64_t wakes = 0;
     // A wake-up that comes too late for this poll ends the next one.
-    if (waits[0].revents != 0 && read(wake_, &wakes, sizeof wakes) < 0)
-      GWLB_ASSERT(errno == EAGAIN);
+    if (waits[0].revents != 0) thread_.clear_wake();
   }
-  sleeping_.store(false);
+  thread_.is_awake();
 }
 
 void ApplianceEngine::Worker::fail(const io::OsError& error) {
-  error_ = error;
-  failed_.store(true, std::memory_order_release);
+  port_->lose();
+  thread_.fail(error);
   if (tell_) tell_();
 }
 

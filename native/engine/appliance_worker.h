@@ -1,19 +1,17 @@
 // The inside of ApplianceEngine: the worker thread, and the inspector's side of it.
 #pragma once
 
-#include <pthread.h>
-
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "appliance/counters.h"
 #include "engine/appliance_engine.h"
 #include "engine/number_ring.h"
-#include "io/udp_returner.h"
+#include "engine/worker_thread.h"
+#include "io/port.h"
 
 namespace gwlb::engine {
 
@@ -22,13 +20,14 @@ class ApplianceEngine::Worker {
   Worker(const ApplianceEngineConfig& config, std::function<void()> ready)
       : config_(config),
         tell_(std::move(ready)),
-        scratch_(config.return_ports),
         order_(config.batches + kWaitingLoads),
         ready_(config.batches),
         returned_(config.batches) {}
-  ~Worker();
 
+  // What it works on. `offline` is the same port where pump() does the work instead of a thread.
+  io::OsError open(std::shared_ptr<io::Port> port, Offline* offline);
   io::OsError start();
+  // Gives the port back.
   void stop();
 
   // Inspector's thread.
@@ -38,28 +37,15 @@ class ApplianceEngine::Worker {
   bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);
   bool set_inspect(bool inspect, const appliance::Filter& filter);
   void forget_flows();
-  void count_losses();
-  // Offline.
-  Offline& offline() {
-    GWLB_ASSERT(offline_ != nullptr);
-    return *offline_;
-  }
-  void pump(uint32_t now_ms);
+  void pump();
   ApplianceLoad& load(int number) {
     GWLB_ASSERT(number >= 0 && static_cast<size_t>(number) < config_.batches && !loads_.empty());
     return loads_[static_cast<size_t>(number)];
   }
 
   const ApplianceEngineConfig& config() const { return config_; }
-  const appliance::Counters& counters() const { return counters_; }
-  uint16_t port() const { return port_; }
-  bool sends_trains() const { return sends_trains_; }
-  bool receives_trains() const { return receives_trains_; }
-  bool failed(io::OsError* error) const {
-    if (!failed_.load(std::memory_order_acquire)) return false;
-    *error = error_;
-    return true;
-  }
+  appliance::Counters& counters() { return counters_; }
+  bool failed(io::OsError* error) const { return thread_.failed(error); }
 
  private:
   // Loads for packets that only wait for earlier ones of their flow.
@@ -78,28 +64,21 @@ class ApplianceEngine::Worker {
     uint64_t bytes = 0;
   };
 
-  static void* enter(void* self) {
-    static_cast<Worker*>(self)->run();
-    return nullptr;
-  }
-  io::OsError start_thread();
   void run();
-  bool settings_changed() const { return applied_version_ != version_.load(); }
+  bool settings_changed() const { return changed_; }
   bool may_read() const;
   bool read_once();
   uint32_t receive();
-  uint32_t receive_from_socket();
-  uint32_t receive_offline();
   uint32_t now_ms() const;
-  void open();
+  void open_packets();
   void divert();
   void apply_settings();
   bool take_back();
   void finish_in_order();
   void finish(batch::PacketBatch& batch, appliance::Appliance& appliance,
               const ApplianceLoad* load);
-  void send_offline(const batch::PacketBatch& batch, const appliance::Appliance& appliance,
-                    const ApplianceLoad* load);
+  void tell_outcomes(const batch::PacketBatch& batch, const appliance::Appliance& appliance,
+                     const ApplianceLoad* load);
   void finish(ApplianceLoad& load);
   bool put(uint32_t* current, bool waits, uint32_t i);
   uint32_t open_load(bool waits);
@@ -115,29 +94,22 @@ class ApplianceEngine::Worker {
   void look(ApplianceLoad& load);
   static void hide(ApplianceLoad& load, uint32_t i, appliance::FlowVerdicts::Sight sight);
   static void took_effect(ApplianceLoad& load, appliance::FlowVerdict verdict);
-  void wake();
 
   const ApplianceEngineConfig config_;
   const std::function<void()> tell_;
   appliance::Counters counters_;
-  std::unique_ptr<io::UdpReceiver> receiver_;
-  io::UdpLosses losses_;  // the inspector's thread's, like their counters
-  std::unique_ptr<io::UdpReturner> returner_;
-  pthread_t thread_ = {};
-  bool running_ = false;  // control thread's
-  int wake_ = -1;
-  uint16_t port_ = 0;
-  bool sends_trains_ = false;
-  bool receives_trains_ = false;
-
-  std::unique_ptr<Offline> offline_;  // in place of sockets and thread
+  std::shared_ptr<io::Port> port_;
+  WorkerThread thread_;
+  Offline* offline_ = nullptr;
 
   // The worker's own.
-  io::UdpSendScratch scratch_;
+  io::Rest rest_ = io::Rest::none;
   std::unique_ptr<batch::PacketBatch> direct_;
   std::unique_ptr<appliance::Appliance> opener_;  // of direct_
   Settings settings_;
-  uint64_t applied_version_ = 0;
+  // Take effect when everything received before has been returned.
+  Settings wanted_;
+  bool changed_ = false;
   std::vector<uint32_t> free_;          // numbers of loads nobody uses
   std::vector<uint32_t> free_waiting_;  // the same of those for waiting
   std::vector<uint32_t> order_;         // ring: numbers of loads in use, in order
@@ -156,16 +128,9 @@ class ApplianceEngine::Worker {
   NumberRing returned_;                 // inspector -> worker
   std::atomic<uint64_t> decisions_{0};  // verdicts that the inspector has given
   std::atomic<bool> told_{false};
-  std::atomic<bool> sleeping_{false};
-  std::atomic<bool> stop_{false};
-  std::atomic<bool> failed_{false};
-  io::OsError error_;  // written before failed_
 
-  std::mutex wanted_mutex_;
-  Settings wanted_;
-  std::atomic<uint64_t> version_{0};  // of wanted_
-
-  // The inspector's: loads it holds.
+  // The inspector's: what it asked for last, and loads it holds.
+  Settings asked_;
   std::vector<uint32_t> lent_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/assert.h"
 #include "engine/worker.h"
+#include "io/tun_port.h"
 
 namespace gwlb::engine {
 
@@ -55,12 +56,12 @@ io::OsError GatewayEngine::start(const GatewayEngineConfig& config,
 
 // The first socket is bound alone, so that a port in use is an error however it is used; then the
 // others join it.
-io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
-                                        std::vector<std::unique_ptr<io::UdpReceiver>>* receivers) {
+io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config) {
   io::UdpConfig udp = config.udp;
   udp.reuse_port = false;
   offload_ = udp.offload;
   udp.datagram_bytes_max = slot_stride(config.gateway.mtu) - base::kHeadroom;
+  std::vector<std::unique_ptr<io::UdpReceiver>> receivers;
   for (uint32_t k = 0; k < config.workers; ++k) {
     std::unique_ptr<io::UdpReceiver> receiver;
     io::OsError error = io::UdpReceiver::open(udp, &receiver);
@@ -68,22 +69,23 @@ io::OsError GatewayEngine::open_sockets(const GatewayEngineConfig& config,
     if (!error.ok()) return error;
     udp.port = receiver->port();
     udp.reuse_port = true;
-    receivers->push_back(std::move(receiver));
+    receivers.push_back(std::move(receiver));
   }
   port_ = udp.port;
-  const io::UdpReceiver* only = udp.source_port_count == 0 ? receivers->front().get() : nullptr;
+  const io::UdpReceiver* only = udp.source_port_count == 0 ? receivers.front().get() : nullptr;
   io::OsError error = io::UdpSender::open(udp, only, &sender_);
   if (!error.ok()) return error;
   source_ports_ = sender_->sockets();
-  offloads_.send_trains = sender_->trains();
-  offloads_.receive_trains = receivers->front()->trains();
+  for (auto& receiver : receivers) {
+    tunnels_.push_back(std::make_shared<io::UdpPort>(std::move(receiver), *sender_));
+  }
+  offloads_.tunnel = tunnels_.front()->offloads();
   return {};
 }
 
 io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
-  std::vector<std::unique_ptr<io::UdpReceiver>> receivers;
   losses_.begin(config.udp.netns);
-  io::OsError error = open_sockets(config, &receivers);
+  io::OsError error = open_sockets(config);
   if (!error.ok()) return error;
 
   const bool jumbo = slot_stride(config.gateway.mtu) == base::kSlotStrideJumbo;
@@ -102,8 +104,12 @@ io::OsError GatewayEngine::open(const GatewayEngineConfig& config) {
   for (uint32_t k = 0; k < config.workers; ++k) {
     each.index = k;
     std::unique_ptr<GatewayWorker> worker;
-    error = GatewayWorker::create(each, std::move(receivers[k]), sender_.get(), &worker);
+    error = GatewayWorker::create(each, tunnels_[k], &worker);
     if (!error.ok()) return error;
+    // Endpoints' peers send bare GENEVE headers, which leave no room for ours when they are taken
+    // off.
+    const gateway::Gateway* core = &worker->gateway();
+    tunnels_[k]->set_spread([core](uint32_t address) { return core->is_peer(address); });
     all.push_back(worker.get());
     workers_.push_back(std::move(worker));
   }
@@ -152,15 +158,14 @@ io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& 
   io::OsError error = io::Tun::open(device, &opened);
   if (!error.ok()) return error;
   device.name = opened->name();
-  offloads_.tun = opened->offloads();
 
   // Every worker knows the endpoint before any reads its first packet, which may cross at once.
   gateway::EndpointSpec spec = endpoint;
   spec.kind = gateway::EndpointKind::tun;
   spec.cuts = true;
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_endpoint(index, spec); });
-  devices_[index] = {device, std::move(opened)};
-  error = attach(index, devices_[index].tun);
+  devices_[index].config = device;
+  error = attach(index, std::move(opened));
   if (!error.ok()) {
     remove_endpoint(index);
     error.detail = device.name;
@@ -170,20 +175,34 @@ io::OsError GatewayEngine::add_tun(uint16_t index, const gateway::EndpointSpec& 
   return {};
 }
 
-io::OsError GatewayEngine::attach(uint16_t index, const std::shared_ptr<io::Tun>& tun) {
+// Gives every worker its port of the device.
+io::OsError GatewayEngine::attach(uint16_t index, std::shared_ptr<io::Tun> tun) {
+  Device& device = devices_[index];
+  device.tun = std::move(tun);
+  device.ports.clear();
+  for (uint32_t k = 0; k < workers(); ++k) {
+    device.ports.push_back(std::make_shared<io::TunPort>(device.tun, k));
+  }
+  offloads_.device = device.ports.front()->offloads();
   io::OsError error;
   std::mutex mutex;
   on_workers([&](GatewayWorker& worker) {
-    const io::OsError refused = worker.add_queue(index, tun);
+    const io::OsError refused = worker.add_port(index, device.ports[worker.index()]);
     const std::lock_guard<std::mutex> lock(mutex);
     if (error.ok()) error = refused;
   });
   return error;
 }
 
+uint64_t GatewayEngine::Device::lost() const {
+  uint64_t sum = 0;
+  for (const auto& port : ports) sum += port->counters().lost;
+  return sum;
+}
+
 std::optional<io::LinkState> GatewayEngine::device_state(uint16_t index) const {
-  if (index >= devices_.size() || devices_[index].tun == nullptr) return std::nullopt;
-  return devices_[index].tun->state();
+  if (index >= devices_.size() || devices_[index].ports.empty()) return std::nullopt;
+  return devices_[index].ports.front()->state();
 }
 
 io::OsError GatewayEngine::restore_tun(uint16_t index) {
@@ -194,14 +213,12 @@ io::OsError GatewayEngine::restore_tun(uint16_t index) {
   if (*state == io::LinkState::up) return {};
   if (*state == io::LinkState::down) return device.tun->set_up();
   // One that was moved away ends with its descriptors, unless it is persistent.
-  on_workers([&](GatewayWorker& worker) { worker.remove_queue(index); });
+  on_workers([&](GatewayWorker& worker) { worker.remove_port(index); });
   std::unique_ptr<io::Tun> opened;
   io::OsError error = io::Tun::open(device.config, &opened);
   if (!error.ok()) return error;
-  offloads_.tun = opened->offloads();
-  former_drops_ += device.tun->drops();
-  device.tun = std::move(opened);
-  error = attach(index, device.tun);
+  former_drops_ += device.lost();
+  error = attach(index, std::move(opened));
   if (!error.ok()) device.tun->lose();
   return error;
 }
@@ -216,8 +233,8 @@ void GatewayEngine::add_endpoint(uint16_t index, const gateway::EndpointSpec& en
 
 void GatewayEngine::remove_endpoint(uint16_t index) {
   GWLB_ASSERT(index < base::kEndpointsMax);
-  on_workers([&](GatewayWorker& worker) { worker.remove_queue(index); });
-  if (devices_[index].tun != nullptr) former_drops_ += devices_[index].tun->drops();
+  on_workers([&](GatewayWorker& worker) { worker.remove_port(index); });
+  former_drops_ += devices_[index].lost();
   devices_[index] = {};
   on_workers([&](GatewayWorker& worker) { worker.gateway().remove_endpoint(index); });
 }
@@ -335,7 +352,8 @@ bool GatewayEngine::send_datagram(uint32_t address, uint16_t port, uint16_t sour
   batch.address[0] = address;
   batch.port[0] = port;
   batch.source_port[0] = source;
-  return sender_->send(batch, nullptr, *own_scratch_) == 1;
+  const uint16_t only = 0;
+  return sender_->send(batch, &only, 1, *own_scratch_) == 1;
 }
 
 uint32_t GatewayEngine::drain_unreachable(io::UdpPeer* out, uint32_t max) {
@@ -383,10 +401,8 @@ bool GatewayEngine::failed(io::OsError* error) const {
 void GatewayEngine::count_losses() {
   if (sender_ == nullptr || workers_.empty()) return;
   uint64_t received = 0, devices = former_drops_;
-  for (const auto& worker : workers_) received += worker->receiver_drops();
-  for (const Device& device : devices_) {
-    if (device.tun != nullptr) devices += device.tun->drops();
-  }
+  for (const auto& tunnel : tunnels_) received += tunnel->counters().lost;
+  for (const Device& device : devices_) devices += device.lost();
   losses_.update(received);
   gateway::Counters& counters = this->counters(0);
   counters.set_drops(base::DropReason::receive_overflow, losses_.overflow());
@@ -403,6 +419,7 @@ void GatewayEngine::stop() {
   count_losses();
   for (const auto& worker : workers_) worker->finish();
   for (Device& device : devices_) device = {};
+  tunnels_.clear();
   sender_.reset();
 }
 

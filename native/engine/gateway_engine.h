@@ -23,8 +23,10 @@
 
 #include "engine/record_ring.h"
 #include "gateway/gateway.h"
+#include "io/port.h"
 #include "io/tun.h"
 #include "io/udp.h"
+#include "io/udp_port.h"
 
 namespace gwlb::engine {
 
@@ -40,9 +42,8 @@ struct GatewayEngineConfig {
 
 // What the kernel granted of UdpConfig::offload.
 struct Offloads {
-  bool send_trains = false;     // UDP_SEGMENT
-  bool receive_trains = false;  // UDP_GRO
-  io::TunOffloads tun;          // of the device that was opened last
+  io::PortOffloads tunnel;
+  io::PortOffloads device;  // of the one that was opened last
 };
 
 class GatewayEngine {
@@ -125,18 +126,20 @@ class GatewayEngine {
   GatewayEngine();
   void on_workers(const std::function<void(GatewayWorker&)>& command);
   io::OsError open(const GatewayEngineConfig& config);
-  io::OsError attach(uint16_t index, const std::shared_ptr<io::Tun>& tun);
-  io::OsError open_sockets(const GatewayEngineConfig& config,
-                           std::vector<std::unique_ptr<io::UdpReceiver>>* receivers);
+  io::OsError attach(uint16_t index, std::shared_ptr<io::Tun> tun);
+  io::OsError open_sockets(const GatewayEngineConfig& config);
 
   std::unique_ptr<io::UdpSender> sender_;
   std::unique_ptr<batch::PacketBatch> own_batch_;  // of send_datagram, like the next
   std::unique_ptr<io::UdpSendScratch> own_scratch_;
+  std::vector<std::shared_ptr<io::UdpPort>> tunnels_;  // by worker
   std::vector<std::unique_ptr<GatewayWorker>> workers_;
-  // What an endpoint's device was made with, and the device; null: none.
+  // What an endpoint's device was made with, the device (null: none), and its workers' ports.
   struct Device {
     io::TunConfig config;
     std::shared_ptr<io::Tun> tun;
+    std::vector<std::shared_ptr<io::Port>> ports;
+    uint64_t lost() const;
   };
   std::vector<Device> devices_;  // by endpoint index
   uint64_t former_drops_ = 0;    // of devices that were removed or made again

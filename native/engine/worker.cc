@@ -2,7 +2,6 @@
 #include "engine/worker.h"
 
 #include <sys/epoll.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cstring>
@@ -39,67 +38,67 @@ bool parse_super(const PacketBatch& batch, uint32_t i, wire::SuperPacket* super)
 
 }  // namespace
 
-uint64_t monotonic_ms() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
-}
-
 void GatewayWorker::run() {
   swept_ms_ = monotonic_ms();
-  while (!stop_.load(std::memory_order_relaxed)) {
+  while (!thread_.stopping()) {
     wait();
-    run_command();
-    now_ms_ = monotonic_ms();
-    sweep();
-    read_devices();
-    read_socket();
-    read_rings();
-    read_held();
+    thread_.run_commands();
+    round(monotonic_ms());
   }
+}
+
+bool GatewayWorker::step(uint64_t now_ms) {
+  if (now_ms_ == 0) swept_ms_ = now_ms;
+  poll_ports(0);
+  round(now_ms);
+  return !idle() || asked();
+}
+
+void GatewayWorker::round(uint64_t now_ms) {
+  now_ms_ = now_ms;
+  sweep();
+  read_devices();
+  read_tunnel();
+  read_rings();
+  read_held();
 }
 
 // Everything others do that may wake this worker.
 bool GatewayWorker::asked() const {
-  if (stop_.load(std::memory_order_seq_cst) || command_waits_.load(std::memory_order_seq_cst)) {
-    return true;
-  }
+  if (thread_.asked()) return true;
   for (const auto& ring : rings_) {
     if (ring != nullptr && !ring->empty()) return true;
   }
   return false;
 }
 
+bool GatewayWorker::idle() const { return !tunnel_.hot && hot_.empty() && sweep_due_ == 0; }
+
 void GatewayWorker::wait() {
   int timeout_ms = 0;
-  if (!socket_hot_ && hot_.empty() && sweep_due_ == 0) {
-    wakeup_.will_sleep();
+  if (idle()) {
+    thread_.will_sleep();
     if (!asked())
       timeout_ms = gateway_->holding() ? kHeldTickMs : gateway_->flows() != 0 ? kTickMs : -1;
   }
+  poll_ports(timeout_ms);
+  thread_.is_awake();
+}
+
+void GatewayWorker::poll_ports(int timeout_ms) {
   epoll_event events[kEventsMax];
   const int n = epoll_wait(epoll_, events, kEventsMax, timeout_ms);
-  wakeup_.is_awake();
   for (int k = 0; k < n; ++k) {
     const uint64_t source = events[k].data.u64;
     if (source == kSourceWakeup) {
-      wakeup_.clear();
-    } else if (source == kSourceSocket) {
-      socket_hot_ = true;
-    } else if (!devices_[source].hot) {
-      devices_[source].hot = true;
+      thread_.clear_wake();
+    } else if (source == kSourceTunnel) {
+      tunnel_.hot = true;
+    } else if (!devices_[source].source.hot) {
+      devices_[source].source.hot = true;
       hot_.push_back(static_cast<uint16_t>(source));
     }
   }
-}
-
-void GatewayWorker::run_command() {
-  if (!command_waits_.load(std::memory_order_acquire)) return;
-  const std::lock_guard<std::mutex> lock(mutex_);
-  command_waits_.store(false, std::memory_order_relaxed);
-  (*command_)(*this);
-  command_ = nullptr;
-  command_done_.notify_one();
 }
 
 uint32_t sweep_piece(gateway::Gateway& gateway, uint64_t now_ms, uint64_t due) {
@@ -125,40 +124,36 @@ void GatewayWorker::read_devices() {
   size_t kept = 0;
   for (size_t k = 0; k < hot_.size(); ++k) {
     const uint16_t endpoint = hot_[k];
-    Device& device = devices_[endpoint];
-    device.hot = false;
-    if (device.queue == nullptr) continue;
+    Source& source = devices_[endpoint].source;
+    source.hot = false;
+    if (source.port == nullptr) continue;
     io::OsError error;
-    bool more = false;
-    batch_->count = 0;
-    if (device.queue->receive(*batch_, endpoint, &more, &error) != 0) {
-      count_input_drops();
-      process(PacketKind::ingress);
-    }
-    if (!error.ok()) {
-      lose_device(endpoint);
-    } else if (more) {
-      device.hot = true;
-      hot_[kept++] = endpoint;
-    }
+    if (read(source, PacketKind::ingress, endpoint, &error)) hot_[kept++] = endpoint;
+    if (!error.ok()) lose_device(endpoint);
   }
   hot_.resize(kept);
 }
 
-void GatewayWorker::read_socket() {
-  if (!socket_hot_) return;
+void GatewayWorker::read_tunnel() {
+  if (!tunnel_.hot) return;
   io::OsError error;
+  read(tunnel_, PacketKind::datagram, base::kNoEndpoint, &error);
+  if (error.ok()) return;
+  stop_reading();
+  thread_.fail(error);
+}
+
+// A batch of what a source has, and what came with it. Returns whether there may be more.
+bool GatewayWorker::read(Source& source, PacketKind kind, uint16_t endpoint, io::OsError* error) {
+  io::Rest rest;
   do {
-    const uint32_t got = receiver_->receive(*batch_, &error);
-    socket_hot_ = receiver_->more();
-    if (!error.ok()) {
-      stop_reading();
-      return fail(error);
-    }
-    if (got == 0) return;
+    rest = io::Rest::none;
+    if (source.reader().receive(*batch_, endpoint, &rest, error) == 0) break;
     count_input_drops();
-    process(PacketKind::datagram);
-  } while (receiver_->pending());
+    process(kind);
+  } while (rest == io::Rest::in_batch && error->ok());
+  source.hot = rest != io::Rest::none && error->ok();
+  return source.hot;
 }
 
 void GatewayWorker::read_rings() {
@@ -183,43 +178,10 @@ void GatewayWorker::process(PacketKind kind) {
 }
 
 void GatewayWorker::decide(PacketKind kind) {
-  if (record_ != nullptr) record(kind);
   if (kind == PacketKind::ingress) {
     gateway_->to_targets(*batch_, now_ms_);
   } else {
     gateway_->from_targets(*batch_, now_ms_);
-  }
-}
-
-// Packets that enter by an endpoint, as they came; among datagrams those of endpoints' peers.
-void GatewayWorker::record(PacketKind kind) {
-  const PacketBatch& batch = *batch_;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if (!batch.pending(i)) continue;
-    if (batch.is_super(i)) {
-      record_segments(i);
-      continue;
-    }
-    const uint8_t* packet = batch.packet(i);
-    const uint32_t length = batch.length[i];
-    uint16_t endpoint = batch.endpoint[i];
-    uint32_t inner = 0;
-    if (kind == PacketKind::datagram) {
-      endpoint = gateway_->endpoint_of_peer(packet, length, batch.address[i], &inner);
-      if (endpoint == base::kNoEndpoint) continue;
-    }
-    record_->put(packet + inner, length - inner, length - inner, endpoint, now_ms_);
-  }
-}
-
-void GatewayWorker::record_segments(uint32_t i) {
-  wire::SuperPacket super;
-  uint8_t headers[wire::kSegmentHeadersMax];
-  if (!parse_super(*batch_, i, &super)) return;
-  for (uint32_t k = 0; k < super.count; ++k) {
-    wire::write_segment_headers(super, k, headers);
-    const uint32_t length = super.headers + wire::segment_payload(super, k);
-    record_->put(headers, super.headers, length, batch_->endpoint[i], now_ms_);
   }
 }
 
@@ -241,7 +203,7 @@ void GatewayWorker::hand_over(PacketKind kind) {
   for (; touched != 0; touched &= touched - 1) {
     GatewayWorker& owner = *workers_[static_cast<uint32_t>(__builtin_ctzll(touched))];
     owner.rings_[config_.index]->publish();
-    owner.wakeup_.notify();
+    owner.thread_.wake();
   }
 }
 
@@ -274,7 +236,7 @@ bool GatewayWorker::leave_by_endpoint(uint32_t i) {
   const uint16_t endpoint = batch.endpoint[i];
   GWLB_ASSERT(endpoint < base::kEndpointsMax);
   Device& device = devices_[endpoint];
-  if (device.queue == nullptr) {
+  if (device.source.port == nullptr) {
     if (gateway_->endpoint(endpoint).kind == gateway::EndpointKind::geneve) return true;
     batch.drop(i, DropReason::endpoint_has_no_device);
     return false;
@@ -298,36 +260,36 @@ void GatewayWorker::write_devices() {
     uint32_t n = 0;
     for (uint16_t i = device.first; i != kEnd; i = leaving_next_[i]) packets[n++] = i;
     device.first = kEnd;
-    device.queue->send(batch, packets, n);
+    device.source.port->send(batch, packets, n);
   }
   leaving_.clear();
 }
 
 void GatewayWorker::emit() {
   PacketBatch& batch = *batch_;
-  bool selected[base::kEngineBatchPackets];
+  uint16_t tunnelled[base::kEngineBatchPackets];
+  uint32_t n = 0;
   uint8_t decided[base::kEngineBatchPackets];
   uint16_t packets[base::kEngineBatchPackets];
   std::memcpy(decided, batch.verdict, batch.count);
   std::memcpy(packets, batch.packets, batch.count * sizeof packets[0]);
-  bool any = false;
   for (uint32_t i = 0; i < batch.count; ++i) {
-    selected[i] = false;
+    bool by_tunnel = false;
     switch (static_cast<Verdict>(batch.verdict[i])) {
       case Verdict::forward:
-        selected[i] = gateway_->leaves_to_target(i) || leave_by_endpoint(i);
+        by_tunnel = gateway_->leaves_to_target(i) || leave_by_endpoint(i);
         break;
       case Verdict::reply:
       case Verdict::bypass:
-        selected[i] = leave_by_endpoint(i);
+        by_tunnel = leave_by_endpoint(i);
         break;
       default:
         break;
     }
-    any |= selected[i];
+    if (by_tunnel) tunnelled[n++] = static_cast<uint16_t>(i);
   }
   write_devices();
-  if (any) sender_->send(batch, selected, scratch_);
+  if (n != 0) tunnel_.port->send(batch, tunnelled, n);
   gateway_->count_sent(batch);
   for (uint32_t i = 0; i < batch.count; ++i) {
     if (batch.verdict[i] != decided[i]) {

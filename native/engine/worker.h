@@ -1,10 +1,9 @@
 // One worker of the gateway engine: a thread that runs the packet loop to completion over its own
-// gateway core, its own receiving socket, its queue of every TUN device, and a ring from every
-// other worker.
+// gateway core, the tunnel's port, its port of every device, and a ring from every other worker.
 //
 //   round:  wait (not at all while a source had a full batch) -> commands -> clock -> sweep
-//           -> one batch of each TUN queue, of the socket, of each ring
-//   batch:  hand over what others own -> gateway core -> sockets and devices
+//           -> one batch of each device, of the tunnel, of each ring
+//   batch:  hand over what others own -> gateway core -> ports
 //
 // Who counts: the core counts every packet it is given and every drop it decides, and what left
 // once it was sent. The worker counts, as drops of the same core, what input loses:
@@ -15,26 +14,18 @@
 // + packets_waiting + drops of what entered.
 #pragma once
 
-#include <pthread.h>
-
-#include <atomic>
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "engine/record_ring.h"
+#include "engine/recorder.h"
 #include "engine/ring.h"
-#include "engine/wakeup.h"
+#include "engine/worker_thread.h"
 #include "gateway/gateway.h"
-#include "io/tun.h"
-#include "io/udp.h"
+#include "io/port.h"
 
 namespace gwlb::engine {
-
-// CLOCK_MONOTONIC.
-uint64_t monotonic_ms();
 
 // One round's part of the walk over the flow tables: at most `due` positions of each, and no more
 // than takes 50 us, even where all flows in them are over. Returns how many positions it was.
@@ -53,41 +44,51 @@ class GatewayWorker {
     uint32_t ring_slots = 0;  // of the ring from each other worker
   };
 
-  static io::OsError create(const Config& config, std::unique_ptr<io::UdpReceiver> receiver,
-                            const io::UdpSender* sender, std::unique_ptr<GatewayWorker>* out);
+  static io::OsError create(const Config& config, std::shared_ptr<io::Port> tunnel,
+                            std::unique_ptr<GatewayWorker>* out);
   ~GatewayWorker();
 
   // --- control thread ---
   // All workers of the engine, itself included; before start().
   void set_workers(std::vector<GatewayWorker*> workers) { workers_ = std::move(workers); }
   io::OsError start();
-  // Runs between batches, or at once where the thread does not run. One command at a time;
-  // wait_command() returns when it has been run.
-  void post_command(const Command& command);
-  void wait_command();
-  void ask_stop();
-  void join();
-  // After all workers have been joined: what is still in the rings goes its way, then everything
-  // is closed.
+  // WorkerThread::post and wait.
+  void post_command(const Command& command) {
+    thread_.post([this, command] { command(*this); });
+  }
+  void wait_command() { thread_.wait(); }
+  void ask_stop() { thread_.ask_stop(); }
+  void join() { thread_.join(); }
+  // After all workers have been joined: what is still in the rings goes its way, then all ports are
+  // given back.
   void finish();
-  bool failed(io::OsError* error) const;
+  bool failed(io::OsError* error) const { return thread_.failed(error); }
+  uint32_t index() const { return config_.index; }
   gateway::Gateway& gateway() { return *gateway_; }  // counters and events; the rest by commands
-  uint64_t receiver_drops() { return receiver_->drops(); }  // until finish()
+
+  // One round without a thread, at this time. It does not wait: false where nothing is left to do
+  // before a port or another worker brings something.
+  bool step(uint64_t now_ms);
 
   // --- the worker's thread (commands) ---
   // Instead of the one it has, if any.
-  io::OsError add_queue(uint16_t endpoint, std::shared_ptr<io::Tun> tun);
-  void remove_queue(uint16_t endpoint);
+  io::OsError add_port(uint16_t endpoint, std::shared_ptr<io::Port> port);
+  void remove_port(uint16_t endpoint);
   // Keeps the headers of packets that enter; null: none any more.
-  void set_recording(std::unique_ptr<RecordRing> ring) { record_ = std::move(ring); }
+  void set_recording(std::unique_ptr<RecordRing> ring);
   const RecordRing* recording() const { return record_.get(); }
 
  private:
   static constexpr uint16_t kEnd = 0xffff;
+  // Where packets come from: a port, through a recorder while there is a recording.
+  struct Source {
+    std::shared_ptr<io::Port> port;  // null: none, or it is lost
+    std::unique_ptr<Recorder> recorder;
+    bool hot = false;  // may have packets
+    io::Port& reader() { return recorder != nullptr ? *recorder : *port; }
+  };
   struct Device {
-    std::shared_ptr<io::Tun> tun;
-    io::TunQueue* queue = nullptr;  // null: no device, or it is lost
-    bool hot = false;               // in hot_
+    Source source;
     // Packets of the batch that leave by it, linked by leaving_next_; kEnd between batches.
     uint16_t first = kEnd;
     uint16_t last = kEnd;
@@ -95,45 +96,42 @@ class GatewayWorker {
 
   // What epoll reports: an endpoint's index, or one of these.
   static constexpr uint64_t kSourceWakeup = 1u << 16;
-  static constexpr uint64_t kSourceSocket = kSourceWakeup + 1;
+  static constexpr uint64_t kSourceTunnel = kSourceWakeup + 1;
 
-  GatewayWorker(const Config& config, std::unique_ptr<io::UdpReceiver> receiver,
-                const io::UdpSender* sender);
-  static void* enter(void* self);
+  GatewayWorker(const Config& config, std::shared_ptr<io::Port> tunnel);
   void run();
+  void round(uint64_t now_ms);
+  bool idle() const;
   void wait();
+  void poll_ports(int timeout_ms);
   bool asked() const;
-  void run_command();
   void sweep();
   void read_devices();
-  void read_socket();
+  void read_tunnel();
+  bool read(Source& source, PacketKind kind, uint16_t endpoint, io::OsError* error);
   void read_rings();
   void read_held();
   void process(PacketKind kind);
   void decide(PacketKind kind);
-  void record(PacketKind kind);
-  void record_segments(uint32_t i);
   void hand_over(PacketKind kind);
   bool push(PacketRing& ring, uint32_t i, PacketKind kind);
   void emit();
   bool leave_by_endpoint(uint32_t i);
   void write_devices();
   void count_input_drops();
-  void fail(const io::OsError& error);
   void lose_device(uint16_t endpoint);
   void stop_reading();
+  void record_source(Source& source);
   io::OsError watch(int fd, uint64_t source);
   void unwatch(int fd);
 
   const Config config_;
   std::unique_ptr<gateway::Gateway> gateway_;
-  std::unique_ptr<io::UdpReceiver> receiver_;
-  const io::UdpSender* sender_;
-  io::UdpSendScratch scratch_;
   std::unique_ptr<batch::PacketBatch> batch_;
-  Wakeup wakeup_;
   int epoll_ = -1;
+  uint64_t now_ms_ = 0;
   std::unique_ptr<RecordRing> record_;
+  Source tunnel_;
   std::vector<std::unique_ptr<PacketRing>> rings_;  // by producing worker; null for itself
   std::vector<GatewayWorker*> workers_;
 
@@ -141,21 +139,11 @@ class GatewayWorker {
   std::vector<uint16_t> hot_;      // endpoints whose devices may have packets
   std::vector<uint16_t> leaving_;  // endpoints by which packets of the batch leave
   uint16_t leaving_next_[base::kEngineBatchPackets];
-  bool socket_hot_ = false;
-  uint64_t now_ms_ = 0;
   uint64_t swept_ms_ = 0;
   uint64_t sweep_due_ = 0;  // table positions
   uint32_t sweep_per_ms_ = 0;
 
-  pthread_t thread_ = {};
-  bool running_ = false;  // the control thread's
-  std::atomic<bool> stop_{false};
-  std::atomic<bool> command_waits_{false};
-  const Command* command_ = nullptr;  // under mutex_
-  std::mutex mutex_;
-  std::condition_variable command_done_;
-  std::atomic<bool> failed_{false};
-  io::OsError error_;  // written once, before failed_
+  WorkerThread thread_;  // ends first
 };
 
 }  // namespace gwlb::engine

@@ -107,11 +107,6 @@ VnetHeader vnet_header(const wire::CoalescedRun& run) {
   return header;
 }
 
-base::DropReason refusal(int number) {
-  return number == EAGAIN || number == ENOBUFS ? base::DropReason::send_would_block
-                                               : base::DropReason::send_failed;
-}
-
 // 0, or why not.
 int write_all(int fd, const iovec* vectors, int count) {
   size_t bytes = 0;

@@ -12,6 +12,7 @@
 #include "batch/packet_batch.h"
 #include "io/link_drops.h"
 #include "io/os_error.h"
+#include "io/port.h"
 #include "wire/coalesce.h"
 
 namespace gwlb::io {
@@ -94,12 +95,6 @@ class TunQueue {
   bool readable_;
   TunOffloads offloads_;
   std::unique_ptr<Writer> writer_;  // with offloads
-};
-
-enum class LinkState : uint8_t {
-  up,
-  down,  // set down by somebody: packets neither enter nor leave
-  gone,  // deleted, or moved to another network namespace
 };
 
 class Tun {

@@ -173,8 +173,7 @@ class UdpSender {
   uint16_t sockets() const { return static_cast<uint16_t>(fds_.size()); }  // that could be bound
   uint16_t source_port(uint16_t index) const { return ports_[index]; }
 
-  // Sends every packet of the batch whose verdict is forward, reply or bypass and whose entry in
-  // `selected` is true (null: all) to address:port, from socket source_port[i] % sockets(), in as
+  // Sends packets[0..n) of the batch to address:port, from socket source_port[i] % sockets(), in as
   // few system calls as the sources allow, keeping each flow's order. A refused packet becomes a
   // drop with its reason (send_failed, or send_would_block after one short wait per call), which
   // the caller counts (packets[i] of a super-packet are then those that did not go, lost_bytes[i]
@@ -185,12 +184,13 @@ class UdpSender {
   // may be shorter) go in one send. The segments of a super-packet do, cut from it on the way.
   // Without, each is a datagram of its own. Where the kernel refuses a train (it does not fragment
   // one: the path's MTU), its packets go one by one.
-  uint32_t send(batch::PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const;
+  uint32_t send(batch::PacketBatch& batch, const uint16_t* packets, uint32_t n,
+                UdpSendScratch& scratch) const;
 
   // The same from other sockets, which are `count` or fewer of the scratch's. A batch with paths
   // answers by them.
   static uint32_t send_from(const UdpSockets& sockets, batch::PacketBatch& batch,
-                            const bool* selected, UdpSendScratch& scratch);
+                            const uint16_t* packets, uint32_t n, UdpSendScratch& scratch);
 
   // Whose hosts answered with ICMP port unreachable since this was asked last, each once, up to
   // `max`; what did not fit is told the next time, unless the kernel had no room to keep it. One

@@ -124,15 +124,15 @@ uint16_t UdpReturner::find(const From& from) {
   return fds_[number] < 0 ? kNone : number;
 }
 
-uint32_t UdpReturner::send(batch::PacketBatch& batch, UdpSendScratch& scratch,
-                           uint32_t* other_port) {
+uint32_t UdpReturner::send(batch::PacketBatch& batch, const uint16_t* packets, uint32_t n,
+                           UdpSendScratch& scratch, uint32_t* other_port) {
   ++calls_;
   From from;
   From last;
   uint16_t number = kNone;  // of `last`
   *other_port = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if (batch.verdict[i] != static_cast<uint8_t>(batch::Verdict::forward)) continue;
+  for (uint32_t k = 0; k < n; ++k) {
+    const uint16_t i = packets[k];
     from.port = batch.source_port[i];
     if (batch.paths != nullptr) {
       std::memcpy(from.address, batch.paths[i].local, sizeof from.address);
@@ -151,7 +151,7 @@ uint32_t UdpReturner::send(batch::PacketBatch& batch, UdpSendScratch& scratch,
   }
   const UdpSockets sockets = {
       fds_.data(), static_cast<uint32_t>(fds_.size()), own_, config_.ipv6, trains_, finish_.get()};
-  return UdpSender::send_from(sockets, batch, nullptr, scratch);
+  return UdpSender::send_from(sockets, batch, packets, n, scratch);
 }
 
 }  // namespace gwlb::io

@@ -38,7 +38,8 @@ class UdpReturner {
   // As UdpSender::send, from port source_port[i] itself, which becomes an index. The scratch is for
   // sockets_max() sockets. In `*other_port`: packets that went by the receiving socket although
   // theirs is another port.
-  uint32_t send(batch::PacketBatch& batch, UdpSendScratch& scratch, uint32_t* other_port);
+  uint32_t send(batch::PacketBatch& batch, const uint16_t* packets, uint32_t n,
+                UdpSendScratch& scratch, uint32_t* other_port);
 
   uint32_t sockets_max() const { return sockets_max_; }
   uint32_t sockets() const { return open_; }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "io/port.h"
 #include "io/udp.h"
 #include "io/udp_socket.h"
 #include "wire/fragment.h"
@@ -43,12 +44,6 @@ constexpr uint32_t kHeaderBytes = 64 << 10;
 constexpr uint32_t kHeaderBytesMax = base::kHeadroom + wire::kSegmentHeadersMax;
 static_assert(kVectors >= 2 * kTrainSegmentsMax && kVectors >= kMessages);
 static_assert(kHeaderBytes >= kTrainSegmentsMax * kHeaderBytesMax);
-
-bool leaves(uint8_t verdict) {
-  return verdict == static_cast<uint8_t>(batch::Verdict::forward) ||
-         verdict == static_cast<uint8_t>(batch::Verdict::reply) ||
-         verdict == static_cast<uint8_t>(batch::Verdict::bypass);
-}
 
 // The kernel does not send this as a train; one by one it may.
 bool refuses_train(int number) {
@@ -214,13 +209,13 @@ class UdpSender::Sending {
       if (why == 0) {
         ++sent_;
       } else {
-        lose(at, 0, 1, is_full(why) ? DropReason::send_would_block : DropReason::send_failed);
+        lose(at, 0, 1, refusal(why));
       }
     }
     messages_ = vectors_ = header_bytes_ = 0;
   }
 
-  static bool is_full(int why) { return why == EAGAIN || why == ENOBUFS || why == ENOMEM; }
+  static bool is_full(int why) { return refusal(why) == DropReason::send_would_block; }
 
   // Once per call.
   bool wait() {
@@ -399,7 +394,7 @@ class UdpSender::Sending {
         ++sent_;
         any = true;
       } else {
-        lose(k, s, 1, is_full(why) ? DropReason::send_would_block : DropReason::send_failed);
+        lose(k, s, 1, refusal(why));
       }
     }
     if (!any) return;
@@ -443,29 +438,30 @@ class UdpSender::Sending {
   bool waited_ = false;
 };
 
-uint32_t UdpSender::send(PacketBatch& batch, const bool* selected, UdpSendScratch& scratch) const {
+uint32_t UdpSender::send(PacketBatch& batch, const uint16_t* packets, uint32_t n,
+                         UdpSendScratch& scratch) const {
   const UdpSockets set = {fds_.data(), sockets(), -1, false, trains_, finish_.get()};
-  return send_from(set, batch, selected, scratch);
+  return send_from(set, batch, packets, n, scratch);
 }
 
-uint32_t UdpSender::send_from(const UdpSockets& sockets, PacketBatch& batch, const bool* selected,
-                              UdpSendScratch& scratch) {
+uint32_t UdpSender::send_from(const UdpSockets& sockets, PacketBatch& batch,
+                              const uint16_t* packets, uint32_t n, UdpSendScratch& scratch) {
   UdpSendScratch::Memory& m = *scratch.memory_;
   GWLB_ASSERT(sockets.count < m.first.size());
   const uint32_t fallback = sockets.count;
   uint32_t used = 0;
-  for (uint32_t i = 0; i < batch.count; ++i) {
-    if ((selected != nullptr && !selected[i]) || !leaves(batch.verdict[i])) continue;
+  for (uint32_t k = 0; k < n; ++k) {
+    const uint16_t i = packets[k];
     const bool outside = sockets.fallback >= 0 && batch.source_port[i] == UdpSockets::kNone;
     const uint32_t socket = outside ? fallback : batch.source_port[i] % sockets.count;
     m.next[i] = kEnd;
     if (m.first[socket] == kEnd) {
-      m.first[socket] = static_cast<uint16_t>(i);
+      m.first[socket] = i;
       m.sockets[used++] = static_cast<uint16_t>(socket);
     } else {
-      m.next[m.last[socket]] = static_cast<uint16_t>(i);
+      m.next[m.last[socket]] = i;
     }
-    m.last[socket] = static_cast<uint16_t>(i);
+    m.last[socket] = i;
   }
   Sending sending(batch, m, sockets);
   for (uint32_t g = 0; g < used; ++g) {

@@ -117,10 +117,10 @@ napi_value restore_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
 napi_value offloads(const Napi::CallbackInfo& info, GatewayEngine& self) {
   const engine::Offloads& granted = self.native->offloads();
   ObjectBuilder out(info.Env());
-  return out.boolean("udpGso", granted.send_trains)
-      .boolean("udpGro", granted.receive_trains)
-      .boolean("tunTso", granted.tun.tcp)
-      .boolean("tunUso", granted.tun.udp)
+  return out.boolean("udpGso", granted.tunnel.uso)
+      .boolean("udpGro", granted.tunnel.gro)
+      .boolean("tunTso", granted.device.tso)
+      .boolean("tunUso", granted.device.uso)
       .finish();
 }
 

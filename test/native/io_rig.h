@@ -21,6 +21,7 @@
 #include <functional>
 #include <string>
 
+#include "batch/packet_batch.h"
 #include "io/netns.h"
 #include "test/native/packets.h"
 
@@ -115,6 +116,14 @@ class PlainUdp {
   uint32_t address_ = 0;
   uint16_t port_ = 0;
 };
+
+// Every packet of the batch, by what sends packets of a list.
+template <class Sender, class... More>
+uint32_t send_all(Sender& sender, batch::PacketBatch& batch, More&&... more) {
+  uint16_t packets[base::kBatchPacketsMax];
+  for (uint32_t i = 0; i < batch.count; ++i) packets[i] = static_cast<uint16_t>(i);
+  return sender.send(batch, packets, batch.count, more...);
+}
 
 inline int open_descriptors() {
   DIR* folder = opendir("/proc/self/fd");

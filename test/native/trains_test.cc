@@ -49,7 +49,7 @@ struct Ends {
   }
 
   uint32_t send() {
-    const uint32_t sent = sender->send(*out, nullptr, scratch);
+    const uint32_t sent = send_all(*sender, *out, scratch);
     out->count = 0;
     return sent;
   }
@@ -251,7 +251,7 @@ TEST(what_is_lost_of_a_super_packet_is_known) {
   of.payload = 30'000;
   put_super(ends, of, 1000, &expected);
   ends.out->address[0] = 0xcb007101;  // 203.0.113.1: no route leads there
-  CHECK_EQ(ends.sender->send(*ends.out, nullptr, ends.scratch), 0u);
+  CHECK_EQ(send_all(*ends.sender, *ends.out, ends.scratch), 0u);
   CHECK_EQ(ends.out->verdict[0], static_cast<uint8_t>(Verdict::drop));
   CHECK_EQ(ends.out->reason[0], static_cast<uint8_t>(DropReason::send_failed));
   CHECK_EQ(ends.out->packets[0], 30);

@@ -52,7 +52,7 @@ struct Echo {
         batch->port[i] = to_port;
       }
       uint32_t other = 0;
-      sent += returner->send(*batch, *scratch, &other);
+      sent += send_all(*returner, *batch, *scratch, &other);
       other_port += other;
       datagrams -= std::min(n, datagrams);
       if (n == 0) usleep(1000);
@@ -185,7 +185,7 @@ TEST(the_receiving_port_is_its_own_and_none_is_nobodys) {
   echo.batch->source_port[0] = 0;
   echo.batch->port[0] = back.port();
   uint32_t other = 0;
-  CHECK_EQ(echo.returner->send(*echo.batch, *echo.scratch, &other), 1u);
+  CHECK_EQ(send_all(*echo.returner, *echo.batch, *echo.scratch, &other), 1u);
   CHECK_EQ(other, 1u);
   CHECK_EQ(echo.returner->sockets(), 0u);
 }

@@ -54,7 +54,7 @@ TEST(errors_of_dead_targets_cost_nobody_a_packet) {
       put(*batch, i, static_cast<uint16_t>(i % 4), is_alive ? alive.address() : kDead,
           is_alive ? alive.port() : dead);
     }
-    CHECK_EQ(sender->send(*batch, nullptr, scratch), 64u);
+    CHECK_EQ(send_all(*sender, *batch, scratch), 64u);
     for (uint32_t i = 0; i < 64; ++i) {
       CHECK(batch->verdict[i] == static_cast<uint8_t>(Verdict::forward));
     }
@@ -82,7 +82,7 @@ TEST(who_is_unreachable_is_told_once_each) {
     put(*batch, i, static_cast<uint16_t>(i % 4), i % 3 == 0 ? alive.address() : kDead + i % 3,
         port);
   }
-  CHECK_EQ(sender->send(*batch, nullptr, scratch), 12u);
+  CHECK_EQ(send_all(*sender, *batch, scratch), 12u);
   std::set<uint32_t> told;
   const uint32_t n = sender->drain_unreachable(peers, 8);
   for (uint32_t k = 0; k < n; ++k) {
@@ -100,7 +100,7 @@ TEST(more_than_asked_for_waits) {
   io::UdpSendScratch scratch;
   const uint16_t dead = closed_port(kDead);
   for (uint32_t i = 0; i < 5; ++i) put(*batch, i, 0, kDead + i, dead);
-  CHECK_EQ(sender->send(*batch, nullptr, scratch), 5u);
+  CHECK_EQ(send_all(*sender, *batch, scratch), 5u);
   io::UdpPeer peers[8];
   std::set<uint32_t> told;
   for (int k = 0; k < 3; ++k) {
@@ -118,7 +118,7 @@ TEST(errors_that_nobody_asks_for_take_bounded_memory) {
   const uint16_t dead = closed_port(kDead);
   for (int round = 0; round < 50; ++round) {
     for (uint32_t i = 0; i < 64; ++i) put(*batch, i, 0, kDead, dead);
-    CHECK_EQ(sender->send(*batch, nullptr, scratch), 64u);
+    CHECK_EQ(send_all(*sender, *batch, scratch), 64u);
   }
   io::UdpPeer peers[8];
   int calls = 0;
