@@ -3,6 +3,7 @@
 // away, and there and back with one that returns the trains as they come. Beside it the same chain of
 // system calls in C, which looks nothing up and sums nothing: what the kernel alone takes.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kill } from '../server/dist/lab/processes.js';
 import { prove, quick, report, wanted } from './harness.js';
 import { cpuNs, enterNamespaces, WireLab } from './wire-lab.js';
 import type { Counters, GatewayRole } from './wire-role.js';
@@ -68,7 +69,7 @@ async function sampleChain(lab: WireLab, names: Names): Promise<number> {
     return (bytes - packets * INNER_HEADERS) / (BYTES - INNER_HEADERS);
   };
   const rate = await sample(lab, names, { pid: child.pid!, done });
-  await lab.end(child);
+  await kill(child);
   await lab.ip(router, [`tuntap del dev ${TUN} mode tun`]);
   return rate;
 }
@@ -109,11 +110,11 @@ async function compare(name: string, back: boolean): Promise<void> {
         }
         const gateway: GatewayRole = { ...options, offloads: kind === 'gwlb' };
         const own = await lab.role('gateway', gateway);
-        const counters = () => own.ask<Counters>('counters');
+        const counters = () => own.call<Counters>('counters');
         if (kind === 'gwlb') granted = (await counters()).offloads;
         const done = async () => (await counters())[back ? 'out' : 'toTargets'];
         values.push(await sample(lab, names, { pid: own.pid, done }));
-        await lab.end(own.child);
+        await kill(own.child);
       }
     }
   } finally {

@@ -1,6 +1,7 @@
 // TCP from a client through gateway and appliance to a server, everything on this machine's cores;
 // against Open vSwitch at both ends of the tunnel, and against the router alone.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kill } from '../server/dist/lab/processes.js';
 import { prove, quick, report, wanted } from './harness.js';
 import { enterNamespaces, missingOf, needs, WireLab } from './wire-lab.js';
 import type { ApplianceRole, Counters, GatewayRole } from './wire-role.js';
@@ -57,12 +58,12 @@ async function compare(): Promise<void> {
       await inspect(lab, names, true);
       const rate = await iperf(lab, names.client, SERVER);
       // Super-packets count as what they stand for.
-      const { out } = await balancer.ask<Counters>('counters');
+      const { out } = await balancer.call<Counters>('counters');
       const received = rate * 1e9 * Number(SECONDS);
       prove('all of it went through the gateway', out * MTU * 8 > received * 0.95, true);
       await inspect(lab, names, false);
-      await lab.end(balancer.child);
-      await lab.end(inspector.child);
+      await kill(balancer.child);
+      await kill(inspector.child);
       return rate;
     };
     contenders.set('gwlb', through(true));

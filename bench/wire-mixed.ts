@@ -3,6 +3,7 @@
 // one that sends each flow by its own source port as we do, and against Node's dgram. Packets for a second of the forwarder's CPU: its core is its own, and what
 // generates the traffic is never the limit.
 import type { ChildProcess } from 'node:child_process';
+import { kill } from '../server/dist/lab/processes.js';
 import { prove, quick, report, wanted } from './harness.js';
 import { cpuNs, enterNamespaces, WireLab } from './wire-lab.js';
 import type { DgramRole, GatewayRole } from './wire-role.js';
@@ -82,7 +83,7 @@ async function sample(lab: WireLab, name: string, { bytes, run }: Traffic): Prom
     prove(`${name}: packets come through`, came > 0 && came >= sent * 0.95, true);
     return came / spent;
   } finally {
-    await lab.end(child);
+    await kill(child);
   }
 }
 

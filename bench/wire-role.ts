@@ -1,8 +1,9 @@
-// A process of the wire benchmarks: `gateway JSON`, `appliance JSON` or `dgram JSON`. Says 'ready',
-// answers 'counters', ends with its parent.
+// A process of the wire benchmarks: `gateway JSON`, `appliance JSON` or `dgram JSON`. Answers
+// `counters`, ends with its parent.
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { Appliance, GatewayLoadBalancer, TargetGroup } from 'gwlb';
+import { serve } from '../server/dist/lab/remote.js';
 import { VNI } from './wire-lab.js';
 
 export interface GatewayRole {
@@ -91,9 +92,7 @@ async function main([kind, options]: string[]): Promise<void> {
   const role = JSON.parse(options) as never;
   const start = { gateway, appliance, dgram }[kind as 'gateway' | 'appliance' | 'dgram'];
   const counters = await start(role);
-  process.on('message', () => process.send?.(counters()));
-  process.on('disconnect', () => process.exit(0));
-  process.send?.('ready');
+  serve({ counters });
 }
 
 if (process.send) await main(process.argv.slice(2));

@@ -1,8 +1,9 @@
 /** Real traffic, from a client through endpoint, gateway and appliances to a server and back. */
 import type { Test } from 'tap';
+import { runIn } from '../../server/src/lab/processes.js';
 import { CLIENT, Fleet, INNER_MTU, SERVER, setMtu } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { runIn, startServers, traffic } from '../support/processes.js';
+import { startServers, traffic } from '../support/processes.js';
 import type { Questions, Transfer } from '../support/traffic.js';
 import { allowSeconds, cannotRun, WIDE, whyMissing } from '../support/wide.js';
 

@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { Lab } from '../../server/src/lab/lab.js';
+import { kill, run } from '../../server/src/lab/processes.js';
 import {
   Appliance,
   type Endpoint,
@@ -13,7 +14,7 @@ import {
   TargetGroup,
   type TargetGroupOptions,
 } from '../../src/index.js';
-import { kill, run, startAppliance } from './processes.js';
+import { startAppliance } from './processes.js';
 
 export const CLIENT = { v4: '10.50.1.9', v6: 'fd50:1::9' };
 export const SERVER = { v4: '10.50.2.10', v6: 'fd50:2::10' };
@@ -54,13 +55,8 @@ export interface Seen {
 
 /** The two ends and the router between them. IPv6 neighbours are there at once (nodad). */
 export async function buildRoad(lab: Lab): Promise<void> {
-  await lab.namespace('router');
+  await lab.router('router');
   await lab.sysctl('router', [
-    'net.ipv4.ip_forward=1',
-    'net.ipv4.conf.all.rp_filter=0',
-    'net.ipv4.conf.default.rp_filter=0',
-    'net.ipv4.conf.all.send_redirects=0',
-    'net.ipv4.conf.default.send_redirects=0',
     'net.ipv6.conf.all.disable_ipv6=0',
     'net.ipv6.conf.default.disable_ipv6=0',
     'net.ipv6.conf.all.forwarding=1',
@@ -213,7 +209,7 @@ export class Fleet {
   async close(): Promise<void> {
     await this.gateway?.close();
     await Promise.all(this.appliances.map((appliance) => appliance.close()));
-    await Promise.all(this.processes.map(kill));
+    await Promise.all(this.processes.map((child) => kill(child)));
     await this.lab.close();
   }
 

@@ -1,10 +1,9 @@
 /** The kernel's own network stack as a judge: packets in by a TUN device, and what becomes of them. */
 import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { inNamespace, kill, runIn, start } from '../../server/src/lab/processes.js';
 import { type CapturedFrame, PcapWriter, readCapture } from '../../src/index.js';
-import { runIn, start } from './processes.js';
 
 export const KERNEL = fileURLToPath(new URL('./kernel.py', import.meta.url));
 const LINK_RAW_IP = 101;
@@ -32,8 +31,8 @@ export class Recorder {
 
   static async start(namespace: string, device: string, path: string): Promise<Recorder> {
     const command = `tcpdump -n -i ${device} -w '${path}' --immediate-mode -U -B 65536 2>&1`;
-    const inside = ['netns', 'exec', namespace, 'sh', '-c', `exec ${command}`];
-    return new Recorder(path, await start('ip', inside));
+    const tcpdump = await start(...inNamespace(namespace, ['sh', '-c', `exec ${command}`]));
+    return new Recorder(path, tcpdump);
   }
 
   private constructor(path: string, tcpdump: ChildProcess) {
@@ -54,10 +53,7 @@ export class Recorder {
 
   /** Ends the capture; what it has is in the file. */
   async stop(): Promise<void> {
-    if (this.#tcpdump.exitCode !== null || this.#tcpdump.signalCode !== null) return;
-    const gone = once(this.#tcpdump, 'exit');
-    this.#tcpdump.kill('SIGINT');
-    await gone;
+    await kill(this.#tcpdump, 'SIGINT');
   }
 }
 

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Lab } from '../../server/src/lab/lab.js';
-import { runIn } from './processes.js';
+import { inNamespace, runIn } from '../../server/src/lab/processes.js';
 
 const SCHEMA = '/usr/share/openvswitch/vswitch.ovsschema';
 const TUNNEL_PORT = 10;
@@ -86,8 +86,9 @@ export class OpenVswitch {
   #startDaemon(program: string, ...args: string[]): void {
     const log = ['-vconsole:off', `--log-file=${this.#file(`${program}.log`)}`];
     const command = this.#command(program, [...args, ...log]);
-    const inside = ['netns', 'exec', this.#options.namespace, ...command];
-    this.#daemons.push(spawn('ip', inside, { stdio: 'ignore' }));
+    this.#daemons.push(
+      spawn(...inNamespace(this.#options.namespace, command), { stdio: 'ignore' }),
+    );
   }
 
   async #startDaemons(): Promise<void> {

@@ -4,7 +4,12 @@
  * before: the outer process only hands through what the inner one says.
  */
 import { fileURLToPath } from 'node:url';
-import { spawnInside, whyNoNamespaces } from '../../server/src/lab/sandbox.js';
+import {
+  followParent,
+  isInside,
+  runInside,
+  whyNoNamespaces,
+} from '../../server/src/lab/sandbox.js';
 
 const INSIDE = 'GWLB_TEST_INSIDE';
 
@@ -13,24 +18,11 @@ const INSIDE = 'GWLB_TEST_INSIDE';
  * and ends this process as that one ended.
  */
 export async function runPrivately(file: string): Promise<string | null> {
-  if (process.env[INSIDE] === '1') {
-    process.on('disconnect', () => process.exit(1));
-    process.channel?.unref();
+  if (isInside(INSIDE)) {
+    followParent();
     return null;
   }
   const reason = whyNoNamespaces();
   if (reason !== null) return reason;
-  process.exit(await runInside(fileURLToPath(file)));
-}
-
-function runInside(file: string): Promise<number> {
-  const child = spawnInside([file], INSIDE);
-  // Killing unshare kills the first process inside, and with it the kernel ends all others.
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    process.on(signal, () => child.kill('SIGKILL'));
-  }
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', (code) => resolve(code ?? 1));
-  });
+  process.exit(await runInside([fileURLToPath(file)], INSIDE));
 }

@@ -1,39 +1,13 @@
-/** Programs that run inside of network namespaces. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
+/** The ends of traffic, and appliances, as processes of their own in network namespaces. */
+import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { Remote } from '../../server/src/lab/rpc.js';
+import { Lab } from '../../server/src/lab/lab.js';
+import { inNamespace, runIn, start } from '../../server/src/lab/processes.js';
+import type { Remote } from '../../server/src/lab/remote.js';
 import type { Line, Sent } from './talker.ts';
 
 const PROBE = fileURLToPath(new URL('./probe.py', import.meta.url));
 const TRAFFIC = fileURLToPath(new URL('./traffic.ts', import.meta.url));
-
-export interface Ended {
-  /** Exit code; null where it was killed. */
-  status: number | null;
-  out: string;
-  err: string;
-}
-
-/** Runs a program to its end, at most `seconds`. */
-export function run(program: string, args: readonly string[], seconds = 60): Promise<Ended> {
-  const options = { timeout: seconds * 1000, maxBuffer: 1 << 28 };
-  return new Promise((resolve) => {
-    const child = execFile(program, args as string[], options, (_, out, err) =>
-      resolve({ status: child.exitCode, out, err }),
-    );
-  });
-}
-
-/** The same inside of a namespace. */
-export function runIn(
-  namespace: string,
-  program: string,
-  args: readonly string[],
-  seconds?: number,
-): Promise<Ended> {
-  return run('ip', ['netns', 'exec', namespace, program, ...args], seconds);
-}
 
 /** Makes rules of nftables in a namespace, a command each. */
 export async function nft(namespace: string, ...commands: readonly string[]): Promise<void> {
@@ -58,36 +32,17 @@ export async function traffic<T>(
   return JSON.parse(out) as T;
 }
 
-/** Starts a program that says something when it is ready, and then runs until it is killed. */
-export async function start(program: string, args: readonly string[]): Promise<ChildProcess> {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  await new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stdout }).once('line', () => resolve());
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`${program} ended with exit code ${code}`)));
-  });
-  return child;
-}
-
 const CLI = fileURLToPath(new URL('../../server/dist/cli.js', import.meta.url));
 
 /** Starts an appliance as a process of its own, so that it can die; it answers health checks. */
 export function startAppliance(namespace: string, address: string): Promise<ChildProcess> {
   const command = [process.execPath, CLI, 'appliance', '--listen', address];
-  return start('ip', ['netns', 'exec', namespace, ...command]);
-}
-
-/** Ends a process without a word to it, and waits until it is gone. */
-export async function kill(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGKILL');
-  await gone;
+  return start(...inNamespace(namespace, command));
 }
 
 /** Starts the servers of traffic.ts. */
 export function startServers(namespace: string): Promise<ChildProcess> {
-  return start('ip', ['netns', 'exec', namespace, ...trafficCommand(['serve'])]);
+  return start(...inNamespace(namespace, trafficCommand(['serve'])));
 }
 
 /** Runs one of the roles of probe.py to its end; returns what it found out. */
@@ -109,7 +64,7 @@ export async function probe<T>(
 /** Starts the server of probe.py. */
 export function startCounter(namespace: string, port: number): Promise<ChildProcess> {
   const command = ['python3', PROBE, 'count', String(port)];
-  return start('ip', ['netns', 'exec', namespace, ...command]);
+  return start(...inNamespace(namespace, command));
 }
 
 const TALKER = fileURLToPath(new URL('./talker.ts', import.meta.url));
@@ -137,11 +92,7 @@ export class Talker {
 
   constructor(namespace: string) {
     this.namespace = namespace;
-    const node = [process.execPath, ...process.execArgv, TALKER];
-    const child = spawn('ip', ['netns', 'exec', namespace, ...node], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    this.#remote = new Remote(child, `talker in ${namespace}`, () => {});
+    this.#remote = new Lab().start([TALKER], `talker in ${namespace}`, namespace);
   }
 
   listen(port: number): Promise<void> {

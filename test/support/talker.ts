@@ -5,7 +5,7 @@
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type Socket, Socket as TcpSocket } from 'node:net';
-import { serve } from '../../server/src/lab/rpc.js';
+import { serve } from '../../server/src/lab/remote.js';
 
 export interface Line {
   port: number;

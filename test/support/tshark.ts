@@ -1,5 +1,5 @@
 /** Wireshark's dissectors as a judge. */
-import { run } from './processes.js';
+import { run } from '../../server/src/lab/processes.js';
 
 /** Every occurrence of every field of one frame, as text. */
 export type Row<Field extends string> = Record<Field, string[]>;

@@ -3,12 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Lab } from '../../server/src/lab/lab.js';
+import { runIn } from '../../server/src/lab/processes.js';
 import { GatewayLoadBalancer, TargetGroup } from '../../src/index.js';
 import { MACS } from '../support/emitted.js';
 import { buildFabric, buildRoad, GATEWAY, leadThrough, SERVER } from '../support/fleet.js';
 import { OFFLOADS, OpenVswitch } from '../support/open-vswitch.js';
 import { runPrivately } from '../support/privately.js';
-import { runIn, startServers, traffic } from '../support/processes.js';
+import { startServers, traffic } from '../support/processes.js';
 import type { Questions, Transfer } from '../support/traffic.js';
 import { cannotRun, whyNotWide } from '../support/wide.js';
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Lab } from '../../server/src/lab/lab.js';
+import { runIn } from '../../server/src/lab/processes.js';
 import { KERNEL, writePackets } from '../support/kernel.js';
 import {
   capturesBelow,
@@ -15,7 +16,7 @@ import {
 } from '../support/partition.js';
 import { ALLOWED, type Judge } from '../support/partition-differences.js';
 import { runPrivately } from '../support/privately.js';
-import { nft, runIn } from '../support/processes.js';
+import { nft } from '../support/processes.js';
 import { tshark } from '../support/tshark.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 

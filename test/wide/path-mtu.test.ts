@@ -1,7 +1,9 @@
 /** Real senders heed "too big": Linux shrinks its packets to what the endpoint carries. */
+
+import { runIn } from '../../server/src/lab/processes.js';
 import { CLIENT, Fleet, type FleetOptions, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { nft, probe, runIn, startCounter, startServers, traffic } from '../support/processes.js';
+import { nft, probe, startCounter, startServers, traffic } from '../support/processes.js';
 import type { Transfer } from '../support/traffic.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 

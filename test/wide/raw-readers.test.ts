@@ -5,9 +5,10 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { Lab } from '../../server/src/lab/lab.js';
+import { inNamespace, runIn } from '../../server/src/lab/processes.js';
 import { GatewayLoadBalancer, type ListenOptions, TargetGroup } from '../../src/index.js';
 import { runPrivately } from '../support/privately.js';
-import { runIn, until } from '../support/processes.js';
+import { until } from '../support/processes.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
@@ -50,8 +51,7 @@ async function readRaw(t: Test, options: Partial<ListenOptions>) {
     'route add 10.50.2.0/24 dev endpoint0',
   ]);
   const child = spawn(
-    'ip',
-    ['netns', 'exec', 'appliance', 'python3', READER, 'eth0', '6081', String(DATAGRAMS)],
+    ...inNamespace('appliance', ['python3', READER, 'eth0', '6081', String(DATAGRAMS)]),
     { stdio: ['ignore', 'pipe', 'inherit'] },
   );
   t.teardown(() => child.kill('SIGKILL'));

@@ -1,8 +1,9 @@
 /** Real TCP stacks believe the gateway's resets: connections end at once, at both ends. */
 import type { Test } from 'tap';
+import { runIn } from '../../server/src/lab/processes.js';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { nft, runIn, Talker, until } from '../support/processes.js';
+import { nft, Talker, until } from '../support/processes.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('nft', 'ss') ?? (await runPrivately(import.meta.url));

@@ -2,11 +2,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inNamespace, kill, runIn, start } from '../../server/src/lab/processes.js';
 import { decodeFrame, type GatewayCounters } from '../../src/index.js';
 import { ATTACHMENT, type Emitted, emit, LINK_RAW_IP, writeCapture } from '../support/emitted.js';
 import { CLIENT, Fleet, GATEWAY, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { runIn, start, startServers, traffic } from '../support/processes.js';
+import { startServers, traffic } from '../support/processes.js';
 import { COMPLAINT_FIELDS, complaints, type Row as TsharkRow, tshark } from '../support/tshark.js';
 import { cannotRun, whyNotWide } from '../support/wide.js';
 
@@ -77,7 +78,7 @@ async function capture(fleet: Fleet, path: string): Promise<GatewayCounters> {
     await runIn(name, 'ethtool', ['-K', 'eth0', 'tx', 'off', 'tso', 'off', 'gso', 'off']);
   }
   const command = `tcpdump -i br0 -w '${path}' --immediate-mode -U -B 65536 udp port 6081 2>&1`;
-  const tcpdump = await start('ip', ['netns', 'exec', 'fabric', 'sh', '-c', `exec ${command}`]);
+  const tcpdump = await start(...inNamespace('fabric', ['sh', '-c', `exec ${command}`]));
   const before = fleet.gateway.counters();
   const server = await startServers('server');
   await traffic('client', ['ask', SERVER.v4, '10', '3', '0']);
@@ -87,9 +88,7 @@ async function capture(fleet: Fleet, path: string): Promise<GatewayCounters> {
   await runIn('client', 'ping', ['-c', '5', '-i', '0.1', SERVER.v4]);
   await new Promise((resolve) => setTimeout(resolve, 1000));
   server.kill('SIGKILL');
-  const ended = new Promise((resolve) => tcpdump.once('exit', resolve));
-  tcpdump.kill('SIGINT');
-  await ended;
+  await kill(tcpdump, 'SIGINT');
   return before;
 }
 

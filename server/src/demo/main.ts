@@ -1,12 +1,13 @@
 /** `gwlb demo`: the classic inspection topology, running, with every promise checked. */
 import { Command, CommanderError, Option } from 'commander';
 import type { Lab } from '../lab/lab.js';
-import { isInside, onStop, runInside, whyNoNamespaces } from '../lab/sandbox.js';
+import { isInside, runInside, whyNoNamespaces } from '../lab/sandbox.js';
 import { live } from './live.js';
 import { loopbackPlace } from './place-loopback.js';
 import { namespacesPlace } from './place-namespaces.js';
 import { Promises } from './promises.js';
 import { count, Report } from './report.js';
+import { askToStop, INSIDE, onStop } from './stop.js';
 import { Story } from './story.js';
 import { World } from './world.js';
 
@@ -46,15 +47,15 @@ export async function runDemo(argv: readonly string[]): Promise<number> {
   const options = parse(argv);
   if (typeof options === 'number') return options;
   const report = new Report(options.json);
-  if (!isInside() && !options.loopback) {
+  if (!isInside(INSIDE) && !options.loopback) {
     const obstacle = whyNoNamespaces();
-    if (obstacle === null) return runInside(argv);
+    if (obstacle === null) return runInside([process.argv[1], 'demo', ...argv], INSIDE, askToStop);
     const sentence = `${obstacle} The demo runs over 127.0.0.0/8 instead, with generated packets.`;
     report.event('fallback', { reason: obstacle }, sentence);
   }
   const stopping = new AbortController();
   onStop(() => stopping.abort());
-  return new Demo(report, options, stopping.signal).run(isInside());
+  return new Demo(report, options, stopping.signal).run(isInside(INSIDE));
 }
 
 class Demo {

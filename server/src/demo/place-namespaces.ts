@@ -1,6 +1,6 @@
 /** The classic inspection topology in network namespaces, every part real. */
 import { Lab } from '../lab/lab.js';
-import type { Remote } from '../lab/rpc.js';
+import type { Remote } from '../lab/remote.js';
 import type { BalancerStart } from './role-balancer.js';
 import { roleOf } from './role-of.js';
 import type { ApplianceSite, Place } from './world.js';
@@ -65,15 +65,8 @@ export async function namespacesPlace(): Promise<Place> {
 const LIMITS = { flows: 65_536, flowsIpv6: 1024 };
 
 async function buildVpc(lab: Lab): Promise<void> {
-  await lab.namespace('vpc');
-  await lab.sysctl('vpc', [
-    'net.ipv4.ip_forward=1',
-    'net.ipv4.conf.all.rp_filter=0',
-    'net.ipv4.conf.default.rp_filter=0',
-    'net.ipv4.conf.all.send_redirects=0',
-    'net.ipv4.conf.default.send_redirects=0',
-    'net.ipv6.conf.default.disable_ipv6=1',
-  ]);
+  await lab.router('vpc');
+  await lab.sysctl('vpc', ['net.ipv6.conf.default.disable_ipv6=1']);
   await lab.namespace('internet');
   await lab.cable('internet', 'eth0', 'vpc', 'inet0');
   await lab.ip('internet', [

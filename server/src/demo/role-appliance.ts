@@ -1,6 +1,6 @@
 /** An appliance's process: its rules, and a record of what it saw. */
 import { Appliance, type ApplianceOptions, type InspectedPacket } from 'gwlb';
-import { serve } from '../lab/rpc.js';
+import { serve } from '../lab/remote.js';
 import { FORBIDDEN_PATH, FORBIDDEN_PORT, now, type SeenFlow, type SeenPacket } from './types.js';
 
 export interface ApplianceStart {

@@ -1,6 +1,6 @@
 /** An application server: answers with what it knows of the request. */
 import { createServer } from 'node:http';
-import { serve } from '../lab/rpc.js';
+import { serve } from '../lab/remote.js';
 
 export function start(): void {
   const server = createServer((request, response) => {

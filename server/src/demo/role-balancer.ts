@@ -1,6 +1,6 @@
 /** A small application load balancer: an HTTP reverse proxy over the application servers, in turn. */
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
-import { serve } from '../lab/rpc.js';
+import { serve } from '../lab/remote.js';
 
 export interface BalancerStart {
   address: string;

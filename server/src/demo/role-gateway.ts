@@ -7,7 +7,7 @@ import {
   TargetGroup,
   type TargetGroupOptions,
 } from 'gwlb';
-import { serve } from '../lab/rpc.js';
+import { serve } from '../lab/remote.js';
 import { type FlowNote, type GatewayView, type HealthNote, now } from './types.js';
 
 export interface GatewayStart {

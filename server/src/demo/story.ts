@@ -1,5 +1,6 @@
 /** The story: everything a gateway load balancer promises, done and measured. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { kill } from '../lab/processes.js';
 import { type Account, settleAccount } from './account.js';
 import type { Promises } from './promises.js';
 import { count, hex, ms, type Report } from './report.js';
@@ -192,7 +193,7 @@ export class Story {
   async #killOne(): Promise<ApplianceSite> {
     this.#report.chapter('An appliance dies');
     const world = this.#world;
-    const { client, addresses, servicePort, lab } = world.place;
+    const { client, addresses, servicePort } = world.place;
     await client.call('hold', {
       addresses,
       port: servicePort,
@@ -206,7 +207,7 @@ export class Story {
     await victim.remote.call('counters');
     await client.call('mark');
     const killedAt = now();
-    await lab.stop(victim.remote, 'SIGKILL');
+    await kill(victim.remote.child);
     world.appliances.delete(victim.site.name);
     this.#report.event(
       'killed',
@@ -371,7 +372,7 @@ export class Story {
     const running = this.#world.appliances.get(site.name);
     if (running) {
       await running.remote.call('counters');
-      await this.#world.place.lab.stop(running.remote, 'SIGTERM');
+      await kill(running.remote.child, 'SIGTERM');
       this.#world.appliances.delete(site.name);
     }
     this.#report.event(

@@ -1,5 +1,5 @@
 /** What any source of requests offers to the story, however it makes them. */
-import { type Handlers, serve } from '../lab/rpc.js';
+import { type Handlers, serve } from '../lab/remote.js';
 import type { HeldConnection, RequestResult } from './types.js';
 
 export interface RequestOptions {

@@ -1,7 +1,7 @@
 /** What the story needs of the place it is told in: namespaces, or the loopback network. */
 import type { TargetGroupOptions } from 'gwlb';
 import type { Lab } from '../lab/lab.js';
-import type { Remote } from '../lab/rpc.js';
+import type { Remote } from '../lab/remote.js';
 import type { ApplianceStart } from './role-appliance.js';
 import type { GatewayStart } from './role-gateway.js';
 import { roleOf } from './role-of.js';

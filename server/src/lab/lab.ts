@@ -1,20 +1,17 @@
-/** Network namespaces, links and processes; everything is named and ends with `close`. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { promisify } from 'node:util';
-import { Remote } from './rpc.js';
+/**
+ * A laboratory: network namespaces, links between them and processes in them, for the demo, tests and
+ * benchmarks. Everything is named, and ends with `close`.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { inNamespace, kill, run } from './processes.js';
+import { Remote } from './remote.js';
 
-const run = promisify(execFile);
-
-/** Runs `ip` (or another command) and says what failed. */
-async function command(program: string, args: readonly string[], input?: string): Promise<void> {
-  const child = run(program, args as string[]);
-  if (input !== undefined) child.child.stdin?.end(input);
-  try {
-    await child;
-  } catch (error) {
-    const { stderr } = error as { stderr?: string };
-    throw new Error(`${program} ${args.join(' ')}: ${(stderr || String(error)).trim()}`);
-  }
+/** Runs `ip` (or another command) to its end; what it printed. Rejects with what it said where it failed. */
+async function output(program: string, args: readonly string[], input?: string): Promise<string> {
+  const { status, out, err } = await run(program, args, undefined, input);
+  if (status === 0) return out;
+  const said = err.trim() || out.trim() || `exit code ${status}`;
+  throw new Error(`${program} ${args.join(' ')}: ${said}`);
 }
 
 export class Lab {
@@ -23,14 +20,26 @@ export class Lab {
 
   /** Makes a namespace with its loopback up and runs `ip` commands in it, one a line. */
   async namespace(name: string, lines: readonly string[] = []): Promise<void> {
-    await command('ip', ['netns', 'add', name]);
+    await output('ip', ['netns', 'add', name]);
     this.#namespaces.push(name);
     await this.ip(name, ['link set lo up', ...lines]);
   }
 
+  /** A namespace that forwards IPv4, takes any way back and sends nobody another way. */
+  async router(name: string): Promise<void> {
+    await this.namespace(name);
+    await this.sysctl(name, [
+      'net.ipv4.ip_forward=1',
+      'net.ipv4.conf.all.rp_filter=0',
+      'net.ipv4.conf.default.rp_filter=0',
+      'net.ipv4.conf.all.send_redirects=0',
+      'net.ipv4.conf.default.send_redirects=0',
+    ]);
+  }
+
   /** `ip` commands inside of a namespace. */
   async ip(namespace: string, lines: readonly string[]): Promise<void> {
-    await command('ip', ['-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
+    await output('ip', ['-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
   }
 
   /** A cable between two namespaces; both ends are set up. */
@@ -48,7 +57,21 @@ export class Lab {
         return `echo ${value} > /proc/sys/${key.replaceAll('.', '/')}`;
       })
       .join(' && ');
-    await command('ip', ['netns', 'exec', namespace, 'sh', '-c', script]);
+    await this.run(namespace, 'sh', '-c', script);
+  }
+
+  /**
+   * Runs a program to its end in a namespace, or (null) where we are; resolves with what it printed and
+   * rejects with what it said where it failed.
+   */
+  run(namespace: string | null, program: string, ...args: string[]): Promise<string> {
+    return output(...inNamespace(namespace, [program, ...args]));
+  }
+
+  /** Starts a program that runs until the end. */
+  begin(namespace: string | null, program: string, ...args: string[]): ChildProcess {
+    const [first, rest] = inNamespace(namespace, [program, ...args]);
+    return this.#keep(spawn(first, rest, { stdio: 'ignore' }));
   }
 
   /** Starts a module of ours that serves calls (`serve`), in a namespace or (null) where we are. */
@@ -58,34 +81,23 @@ export class Lab {
     namespace: string | null,
     onNote: (note: string, value: unknown) => void = () => {},
   ): Remote {
-    const node = [process.execPath, ...command];
-    const [program, ...args] = namespace ? ['ip', 'netns', 'exec', namespace, ...node] : node;
+    const node = [process.execPath, ...process.execArgv, ...command];
+    const [program, args] = inNamespace(namespace, node);
     const child = spawn(program, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
-    this.#children.add(child);
-    child.once('exit', () => this.#children.delete(child));
-    return new Remote(child, name, onNote);
+    return new Remote(this.#keep(child), name, onNote);
   }
 
-  /** Ends a process and waits until it is gone. */
-  async stop(remote: Remote, signal: NodeJS.Signals): Promise<void> {
-    const { child } = remote;
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const gone = new Promise((resolve) => child.once('exit', resolve));
-    child.kill(signal);
-    await gone;
+  #keep(child: ChildProcess): ChildProcess {
+    this.#children.add(child);
+    child.once('exit', () => this.#children.delete(child));
+    return child;
   }
 
   /** Ends every process and removes every namespace. */
   async close(): Promise<void> {
-    await Promise.all(
-      [...this.#children].map((child) => {
-        const gone = new Promise((resolve) => child.once('exit', resolve));
-        child.kill('SIGKILL');
-        return gone;
-      }),
-    );
+    await Promise.all([...this.#children].map((child) => kill(child)));
     for (const name of this.#namespaces.splice(0).reverse()) {
-      await command('ip', ['netns', 'del', name]).catch(() => {});
+      await output('ip', ['netns', 'del', name]).catch(() => {});
     }
   }
 }

@@ -1,12 +1,10 @@
 /**
- * Where the demo's network can live: the process runs itself again inside private mount, network and
- * process namespaces (and a user namespace where it is not root), so that everything it makes is gone
- * when it ends, however it ends.
+ * Where a laboratory can live: the process runs itself again inside private mount, network and process
+ * namespaces (and a user namespace where it is not root), so that everything it makes is gone when it
+ * ends, however it ends.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
-
-const INSIDE = 'GWLB_DEMO_INSIDE';
 
 /** What `unshare` is asked for. */
 function unshareArguments(): string[] {
@@ -14,9 +12,9 @@ function unshareArguments(): string[] {
   return [...asUser, '--mount', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'];
 }
 
-/** Whether this process is the one inside. */
-export function isInside(): boolean {
-  return process.env[INSIDE] === '1';
+/** Whether this process is the one inside; `mark` is the variable that says so. */
+export function isInside(mark: string): boolean {
+  return process.env[mark] === '1';
 }
 
 /** Why namespaces cannot be had here, as one sentence; null where they can. */
@@ -45,7 +43,7 @@ export function whyNoNamespaces(): string | null {
 }
 
 /** Starts Node with these arguments inside; it has an IPC channel to this process. */
-export function spawnInside(argv: readonly string[], mark: string): ChildProcess {
+function spawnInside(argv: readonly string[], mark: string): ChildProcess {
   const command = 'mount -t tmpfs tmpfs /run && mkdir /run/netns && exec "$0" "$@"';
   const inner = [process.execPath, ...process.execArgv, ...argv];
   return spawn('unshare', [...unshareArguments(), 'sh', '-c', command, ...inner], {
@@ -54,43 +52,32 @@ export function spawnInside(argv: readonly string[], mark: string): ChildProcess
   });
 }
 
+/** The signals that end a process which tidies up. */
+export const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
 /**
- * Runs the same command inside; resolves with its exit code. Signals that end this process end the
- * inner one first, which tidies up; if this one is killed, the kernel ends all of them.
+ * Runs Node with these arguments inside; resolves with its exit code. Signals that end this process are
+ * told by `stop`, which by default kills the first process inside, and with it the kernel ends all others.
  */
-export function runInside(argv: readonly string[]): Promise<number> {
-  const child = spawnInside([process.argv[1], 'demo', ...argv], INSIDE);
+export function runInside(
+  argv: readonly string[],
+  mark: string,
+  stop: (child: ChildProcess) => void = (child) => child.kill('SIGKILL'),
+): Promise<number> {
+  const child = spawnInside(argv, mark);
   return new Promise((resolve, reject) => {
-    const stop = () => askToStop(child);
-    for (const signal of STOP_SIGNALS) process.on(signal, stop);
+    const told = () => stop(child);
+    for (const signal of STOP_SIGNALS) process.on(signal, told);
     child.once('error', reject);
     child.once('exit', (code) => {
-      for (const signal of STOP_SIGNALS) process.off(signal, stop);
+      for (const signal of STOP_SIGNALS) process.off(signal, told);
       resolve(code ?? 1);
     });
   });
 }
 
-const STOP_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-
-function askToStop(child: ChildProcess): void {
-  if (child.connected) child.send({ stop: true });
-}
-
-/** Calls `stop` once, when this process is asked to end, directly or by the one outside. */
-export function onStop(stop: () => void): void {
-  let asked = false;
-  const once = () => {
-    if (asked) return;
-    asked = true;
-    stop();
-  };
-  for (const signal of STOP_SIGNALS) process.on(signal, once);
-  if (!isInside()) return;
-  process.on('message', (message) => {
-    if ((message as { stop?: boolean }).stop) once();
-  });
-  process.on('disconnect', once);
-  // The channel alone must not keep the process alive.
+/** Inside: calls `end` when the process outside is gone. The channel alone keeps nobody alive. */
+export function followParent(end: () => void = () => process.exit(1)): void {
+  process.on('disconnect', end);
   process.channel?.unref();
 }

@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runPrivately } from '../../../test/support/privately.js';
-import { run, runIn, startAppliance, until } from '../../../test/support/processes.js';
+import { startAppliance, until } from '../../../test/support/processes.js';
 import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
 import { Lab } from '../../src/lab/lab.js';
+import { run, runIn } from '../../src/lab/processes.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');

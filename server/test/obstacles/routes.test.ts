@@ -1,9 +1,9 @@
 /** Where packets would go around a gateway's devices: judged by the kernel, which loses them. */
 
 import { runPrivately } from '../../../test/support/privately.js';
-import { runIn } from '../../../test/support/processes.js';
 import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
 import { Lab } from '../../src/lab/lab.js';
+import { runIn } from '../../src/lab/processes.js';
 import { bypasses, bypassText, deviceObstacles, RouteReader } from '../../src/obstacles/devices.js';
 
 const reason = await runPrivately(import.meta.url);

@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runPrivately } from '../../../test/support/privately.js';
-import { run, until } from '../../../test/support/processes.js';
+import { until } from '../../../test/support/processes.js';
 import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
 import { Lab } from '../../src/lab/lab.js';
+import { run } from '../../src/lab/processes.js';
 import { toGoOn } from '../../src/service/privileges.js';
 
 const reason = await runPrivately(import.meta.url);

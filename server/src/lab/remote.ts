@@ -1,4 +1,4 @@
-/** Calls between the demo and its processes, over Node's IPC channel. */
+/** Calls between a process and those that it started, over Node's IPC channel. */
 import type { ChildProcess } from 'node:child_process';
 
 interface Call {
@@ -58,6 +58,10 @@ export class Remote {
       this.#waiting.clear();
     });
     child.on('error', () => {});
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
   }
 
   call<T>(method: string, argument: unknown = null): Promise<T> {
