@@ -1,9 +1,13 @@
 #include "io/tun_setup.h"
 
 #include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "io/netlink.h"
 
 namespace gwlb::io {
 namespace {
@@ -36,6 +40,7 @@ OsError leave_groups(int socket_fd, const std::string& name) {
   return set_mtu(socket_fd, &request, name, kTunMtuMin);
 }
 
+// By netlink: the ioctl asks for a privilege over the whole host, which nobody has in a user namespace.
 OsError set_queue_packets(int socket_fd, const std::string& name, uint32_t packets) {
   ifreq request;
   set_name(&request, name);
@@ -43,9 +48,11 @@ OsError set_queue_packets(int socket_fd, const std::string& name, uint32_t packe
       request.ifr_qlen == static_cast<int>(packets)) {
     return {};
   }
-  request.ifr_qlen = static_cast<int>(packets);
-  if (ioctl(socket_fd, SIOCSIFTXQLEN, &request) == 0) return {};
-  return last_error("ioctl(SIOCSIFTXQLEN)", name);
+  ifinfomsg fixed{};
+  NetlinkRequest change(RTM_NEWLINK, NLM_F_ACK, &fixed, sizeof fixed);
+  change.attribute(IFLA_IFNAME, name.c_str(), name.size() + 1);
+  change.attribute(IFLA_TXQLEN, &packets, sizeof packets);
+  return ask_netlink(change, name, [](const nlmsghdr&) { return true; });
 }
 
 }  // namespace
