@@ -228,6 +228,8 @@ export interface NativeGatewayControl {
   setIdleTimeouts(tcpMs: number, otherMs: number): void;
   setFailOpen(failOpen: boolean): void;
   setResetOnIdle(resetOnIdle: boolean): void;
+  /** Flows are told apart by other fields from now on; 5, 3 or 2 of them. */
+  setStickiness(stickiness: 5 | 3 | 2): void;
   /** The longest inner packet that the ways to targets and peers have room for; 0: not known. */
   setPathMtu(bytes: number): void;
   /** The key before stays good for tags for `overlapMs` from now on. */

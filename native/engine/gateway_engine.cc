@@ -259,6 +259,10 @@ void GatewayEngine::set_reset_on_idle(bool reset_on_idle) {
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_reset_on_idle(reset_on_idle); });
 }
 
+void GatewayEngine::set_stickiness(flow::Stickiness stickiness) {
+  on_workers([&](GatewayWorker& worker) { worker.gateway().set_stickiness(stickiness); });
+}
+
 void GatewayEngine::set_cookie_key(const base::HashKey& key, uint32_t overlap_ms) {
   const uint64_t now = now_ms();
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_cookie_key(key, now, overlap_ms); });

@@ -75,6 +75,7 @@ class GatewayEngine {
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
   void set_reset_on_idle(bool reset_on_idle);
+  void set_stickiness(flow::Stickiness stickiness);
   void set_path_mtu(uint32_t bytes);
   void set_cookie_key(const base::HashKey& key, uint32_t overlap_ms);
   void set_report_interval(uint32_t interval_ms);

@@ -125,6 +125,15 @@ void Gateway::set_reset_on_idle(bool reset_on_idle) {
   state_->config.reset_on_idle = reset_on_idle;
 }
 
+void Gateway::set_stickiness(flow::Stickiness stickiness) {
+  State& state = *state_;
+  if (stickiness == state.config.stickiness) return;
+  state.config.stickiness = stickiness;
+  state.key_rule = flow::KeyRule(stickiness);
+  state.usual_way = state.takes_usual_way();
+  state.note_untracked();
+}
+
 void Gateway::set_path_mtu(uint32_t bytes) { state_->path_mtu = bytes; }
 
 void Gateway::set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms) {

@@ -218,6 +218,10 @@ class Gateway {
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
   void set_reset_on_idle(bool reset_on_idle);
+  // Flows are told apart by other fields from now on. Entries of before are found no more and end
+  // when they are idle; their packets are those of flows without an entry, as long as such may be
+  // alive.
+  void set_stickiness(flow::Stickiness stickiness);
   // The longest inner packet that fits every path to targets and peers, for kClampMssAuto; 0: not
   // known, which is the beginning.
   void set_path_mtu(uint32_t bytes);

@@ -181,7 +181,7 @@ struct Gateway::State {
       : config(c),
         key_rule(c.stickiness),
         bare_geneve(c.inner == InnerMode::ip && !c.outer_headers),
-        usual_way(!c.flow_counters && c.stickiness == flow::Stickiness::five_tuple),
+        usual_way(takes_usual_way()),
         unusual_flags(c.promotion == Promotion::ingress ? kRefused | kProbation : kRefused),
         events(c.events) {}
 
@@ -219,6 +219,10 @@ struct Gateway::State {
   EndpointRun run;
   uint64_t packets_from_targets = 0;  // of the batch
   Scratch scratch;
+
+  bool takes_usual_way() const {
+    return !config.flow_counters && config.stickiness == flow::Stickiness::five_tuple;
+  }
 
   // A run of packets of this endpoint. False: there is no such endpoint.
   GWLB_APART bool begin_run(uint16_t endpoint) {

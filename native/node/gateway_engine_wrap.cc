@@ -167,6 +167,15 @@ napi_value set_reset_on_idle(const Napi::CallbackInfo& info, GatewayEngine& self
   return nullptr;
 }
 
+napi_value set_stickiness(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  flow::Stickiness stickiness;
+  if (read_stickiness(info.Env(), info[0], "stickiness", &stickiness) &&
+      running(info.Env(), self)) {
+    self.native->set_stickiness(stickiness);
+  }
+  return nullptr;
+}
+
 napi_value set_path_mtu(const Napi::CallbackInfo& info, GatewayEngine& self) {
   uint32_t bytes;
   if (read_path_mtu(info, &bytes) && running(info.Env(), self)) self.native->set_path_mtu(bytes);
@@ -342,6 +351,7 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, set_idle_timeouts>("setIdleTimeouts"),
                method<GatewayEngine, set_fail_open>("setFailOpen"),
                method<GatewayEngine, set_reset_on_idle>("setResetOnIdle"),
+               method<GatewayEngine, set_stickiness>("setStickiness"),
                method<GatewayEngine, set_path_mtu>("setPathMtu"),
                method<GatewayEngine, set_cookie_key>("setCookieKey"),
                method<GatewayEngine, set_report_interval>("setReportInterval"),

@@ -127,6 +127,14 @@ napi_value set_reset_on_idle(const Napi::CallbackInfo& info, Gateway& self) {
   return nullptr;
 }
 
+napi_value set_stickiness(const Napi::CallbackInfo& info, Gateway& self) {
+  flow::Stickiness stickiness;
+  if (read_stickiness(info.Env(), info[0], "stickiness", &stickiness) && alive(info, self)) {
+    self.core->set_stickiness(stickiness);
+  }
+  return nullptr;
+}
+
 napi_value set_cookie_key(const Napi::CallbackInfo& info, Gateway& self) {
   CookieKey key;
   if (read_cookie_key(info, &key) && alive(info, self)) {
@@ -332,6 +340,7 @@ napi_value gateway_class(napi_env env) {
                method<Gateway, set_idle_timeouts>("setIdleTimeouts"),
                method<Gateway, set_fail_open>("setFailOpen"),
                method<Gateway, set_reset_on_idle>("setResetOnIdle"),
+               method<Gateway, set_stickiness>("setStickiness"),
                method<Gateway, set_path_mtu>("setPathMtu"),
                method<Gateway, set_cookie_key>("setCookieKey"),
                method<Gateway, set_report_interval>("setReportInterval"),

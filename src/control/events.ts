@@ -2,6 +2,7 @@
 import type { NativeFlowMove, NativeTargetTable } from '../binding.js';
 import type { HealthCause, WeightCause } from '../fleet/commands.js';
 import type { ProbeFailure, TargetReason, TargetState } from '../health/thresholds.js';
+import type { Stickiness } from './options.js';
 import type { Traffic } from './suspicion.js';
 import type { Target } from './target.js';
 
@@ -108,6 +109,8 @@ export interface FleetHost {
   ): { moves: NativeFlowMove[]; cursor: number };
   /** Throws where it cannot have this address as a target; `field` names it in the message. */
   checkTarget?(address: string, field: string): void;
+  /** Throws where the load balancer's own settings exclude it. */
+  checkStickiness?(stickiness: Stickiness): void;
   /** Packets of the target in this slot, sent and returned so far; for suspicion. */
   traffic?(slot: number): Traffic;
   /**

@@ -240,9 +240,7 @@ export function checkPolicyChange(options: unknown, field = 'targetGroup'): Part
 
 function fixedOption(key: string, field: string): GatewayError {
   const way =
-    key === 'stickiness'
-      ? 'as long as no load balancer uses the group, modifyAttributes can change it'
-      : 'make another group for that';
+    key === 'stickiness' ? 'modifyAttributes can change it' : 'make another group for that';
   const message =
     `${field}.${key}: expected one of the options that can change (${POLICY_KEYS.join(', ')}), ` +
     `received one that is set when the group is made: ${way}`;

@@ -95,15 +95,7 @@ export class TargetGroup extends GroupSettings {
    */
   modifyAttributes(changes: TargetGroupAttributes): void {
     this.#checkOpen();
-    const changed = changeAttributes(this.settings, changes);
-    if (this.inUse && changed.stickiness !== this.stickiness) {
-      throw new GatewayError(
-        'ERR_GWLB_ATTRIBUTES',
-        'stickiness.enabled and stickiness.type cannot change while a load balancer uses the group',
-        { field: 'stickiness.type' },
-      );
-    }
-    this.#change(changed);
+    this.#change(changeAttributes(this.settings, changes));
   }
 
   /**
@@ -282,9 +274,11 @@ export class TargetGroup extends GroupSettings {
     checkCombination(after);
     const { host } = this.#home;
     if (host) checkProbes(after.healthCheck, host.sendProbe !== undefined);
+    if (before.stickiness !== after.stickiness) host?.checkStickiness?.(after.stickiness);
     this.settings = after;
     const recount = !sameCheck(before.healthCheck, after.healthCheck);
-    const isNews = recount || before.failOpen !== after.failOpen;
+    const isNews =
+      recount || before.failOpen !== after.failOpen || before.stickiness !== after.stickiness;
     this.#home.apply({ type: 'setPolicy', policy: fleetPolicy(after), recount }, isNews);
   }
 }

@@ -7,6 +7,7 @@ import type {
 import { native as callNative, wrongObject } from '../checks.js';
 import type { FleetHost } from '../control/events.js';
 import { FLEET_LIMITS, LiveFleet } from '../control/live-fleet.js';
+import type { Stickiness } from '../control/options.js';
 import { type Target, viewOf } from '../control/target.js';
 import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from '../control/target-group.js';
 import { checkBoolean, checkOptions, GatewayError, invalidArgument, show } from '../errors.js';
@@ -22,18 +23,11 @@ import { type Ask, askElsewhere, askFlow, checkFlow } from './explain-ask.js';
 import type { LossPolicy } from './explain-rules.js';
 import { FlowEventPump, flowEventOf } from './flow-events.js';
 import { GatewaySettings } from './gateway-settings.js';
-import type { BaseSettings } from './options.js';
+import { type BaseSettings, TUPLE } from './options.js';
 import { probeDatagram } from './probe.js';
 
 /** What a gateway has for life; a group that comes later must have the same. */
-const SAME = [
-  'inner',
-  'sourceMac',
-  'destinationMac',
-  'optionClass',
-  'scope',
-  'stickiness',
-] as const;
+const SAME = ['inner', 'sourceMac', 'destinationMac', 'optionClass', 'scope'] as const;
 
 /** Sends from the outer source port with an index; whether it went. */
 export type SendDatagram = NativeGatewayEngine['sendDatagram'];
@@ -58,6 +52,7 @@ export abstract class GatewayBase extends GatewaySettings {
   #snapshot: NativeTargets = { targets: [], zones: 1, crossZone: false, seed: 0n };
   #targetGroup: TargetGroup;
   #failOpen: boolean;
+  #stickiness: Stickiness;
   readonly #counting: boolean;
   /** Of the flow events that were fetched last. */
   #offsetMs = 0;
@@ -79,6 +74,7 @@ export abstract class GatewayBase extends GatewaySettings {
     this.#native = native;
     this.#counters = new CounterReader(blocks);
     this.#failOpen = config.failOpen;
+    this.#stickiness = targetGroup.stickiness;
     this.#counting = config.flowCounters;
     this.#pump = new FlowEventPump(
       native,
@@ -109,6 +105,7 @@ export abstract class GatewayBase extends GatewaySettings {
       previewFlows: (targets, cursor, positions) =>
         this.#native.previewFlows(targets, cursor, positions),
       checkTarget: (address, field) => this.checkTarget(address, field),
+      checkStickiness: (stickiness) => this.checkStickiness(stickiness),
       traffic: (slot) => this.#counters.traffic(slot),
       unreachable: () => this.unreachable(),
       probeReturned: (slot, nonce) => this.#counters.probeReturned(slot, nonce),
@@ -146,6 +143,7 @@ export abstract class GatewayBase extends GatewaySettings {
     const before = this.#targetGroup;
     if (targetGroup === before) return;
     checkExchange(before, targetGroup);
+    this.checkStickiness(targetGroup.stickiness);
     targetGroup.targets().forEach(({ address }, i) => {
       this.checkTarget(address, `targetGroup.targets[${i}].address`);
     });
@@ -377,9 +375,11 @@ export abstract class GatewayBase extends GatewaySettings {
   #publish(): void {
     this.#snapshot = tableOf(this.#live.fleet);
     this.#native.setTargets(this.#snapshot);
-    if (this.#failOpen === this.targetGroup.failOpen) return;
-    this.#failOpen = this.targetGroup.failOpen;
-    this.#native.setFailOpen(this.#failOpen);
+    const { failOpen, stickiness } = this.targetGroup;
+    if (this.#failOpen !== failOpen) this.#native.setFailOpen(failOpen);
+    this.#failOpen = failOpen;
+    if (this.#stickiness !== stickiness) this.#native.setStickiness(TUPLE[stickiness]);
+    this.#stickiness = stickiness;
   }
 
   #took(target: Target, anew: boolean): void {

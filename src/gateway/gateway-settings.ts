@@ -2,8 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
 import type { NativeGatewayControl } from '../binding.js';
+import type { Stickiness } from '../control/options.js';
 import type { TargetGroup } from '../control/target-group.js';
-import { checkInteger, checkOptions, type GatewayError } from '../errors.js';
+import { checkInteger, checkOptions, GatewayError } from '../errors.js';
 import { checkKey } from '../packet/flow-table.js';
 import type { DeviceEvent } from './device.js';
 import type { FlowEvent } from './flow-events.js';
@@ -20,6 +21,7 @@ import {
   type IdleMs,
   type IdleTimeout,
   type ListenerTcpReset,
+  TCP_SECONDS,
 } from './options.js';
 
 /** Options of `rotateCookieKey`. */
@@ -66,6 +68,18 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
 
   /** @internal Throws where it was closed. */
   protected abstract checkOpen(): void;
+
+  /** @internal Throws where the idle timeout excludes it. */
+  protected checkStickiness(stickiness: Stickiness): void {
+    const seconds = this.#idle.tcpMs / 1000;
+    if (stickiness === '5-tuple' || seconds === TCP_SECONDS) return;
+    throw new GatewayError(
+      'ERR_GWLB_ATTRIBUTES',
+      `stickiness.type: expected no other stickiness than 5-tuple while the gateway's tcpSeconds is ` +
+        `${seconds} (others need ${TCP_SECONDS}), received ${stickiness}`,
+      { field: 'stickiness.type' },
+    );
+  }
 
   /** Idle timeouts in force. */
   get idleTimeout(): Required<IdleTimeout> {

@@ -154,11 +154,13 @@ export interface IdleMs {
   otherMs: number;
 }
 
-const TCP_SECONDS = 350;
+/** Default of `idleTimeout.tcpSeconds`. */
+export const TCP_SECONDS = 350;
 const OTHER_SECONDS = 120;
 const MID_STREAM = ['auto', 'drop', 'pickup'] as const;
 const PROMOTION = ['return', 'ingress'] as const;
-const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
+/** Stickiness as native code says it. */
+export const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
 
 /** Flow events kept until somebody reads them. */
 const EVENTS = 16_384;

@@ -32,10 +32,11 @@ import {
 const U32 = 0xffffffff;
 const NOW = integer(0, Number.MAX_SAFE_INTEGER);
 
+const STICKINESS = { accepts: (value: unknown) => [5, 3, 2].includes(value as number) };
 const GATEWAY_FIELDS = {
   hashKey: bytes(16),
   cookieKey: bytes(16),
-  stickiness: { accepts: (value: unknown) => [5, 3, 2].includes(value as number) },
+  stickiness: STICKINESS,
   scopeGateway: boolean,
   strictCookies: boolean,
   midStream: integer(0, 2),
@@ -194,6 +195,7 @@ const CALLS: Call[] = [
   ),
   method(gateway, 'setFailOpen', [false], [boolean]),
   method(gateway, 'setResetOnIdle', [false], [boolean]),
+  method(gateway, 'setStickiness', [5], [STICKINESS]),
   method(gateway, 'setPathMtu', [1432], [integer(0, 0xffff)]),
   method(gateway, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
   method(gateway, 'setReportInterval', [0], [MS]),
@@ -385,6 +387,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     ),
     method(gatewayEngine, 'setFailOpen', [false], [boolean]),
     method(gatewayEngine, 'setResetOnIdle', [false], [boolean]),
+    method(gatewayEngine, 'setStickiness', [5], [STICKINESS]),
     method(gatewayEngine, 'setPathMtu', [1432], [integer(0, 0xffff)]),
     method(gatewayEngine, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
     method(gatewayEngine, 'setReportInterval', [0], [MS]),

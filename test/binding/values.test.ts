@@ -389,6 +389,7 @@ t.test('what was released is not used', async (t) => {
     () => gateway.setIdleTimeouts(1, 1),
     () => gateway.setFailOpen(true),
     () => gateway.setResetOnIdle(true),
+    () => gateway.setStickiness(3),
     () => gateway.setReportInterval(1),
     () => gateway.setCookieKey(new Uint8Array(16), 0, 0),
   ]) {

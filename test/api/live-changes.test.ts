@@ -1,10 +1,11 @@
-/** A gateway that is given another group, and cross-zone, while it forwards. */
+/** A gateway that is given another group, cross-zone and another stickiness while it forwards. */
 import t from 'tap';
 import type { GatewayError, TargetGroupOptions } from '../../src/index.js';
 import {
   Gateway,
   GatewayLoadBalancer,
   PacketBatch,
+  REASON_NAMES,
   TargetGroup,
   tuplePacket,
 } from '../../src/index.js';
@@ -170,6 +171,74 @@ t.test('a listening gateway: its own addresses are no targets', async (t) => {
   await gateway.close();
   t.equal(next.targets()[0].state, 'unused');
   t.same(Object.keys(gateway.counters().targets), ['127.0.0.3:6081']);
+});
+
+t.test('another stickiness: flows are found anew, and TCP need not begin again', async (t) => {
+  const targets = group(['10.0.0.1', '10.0.0.2', '10.0.0.3']);
+  const gateway = new Gateway({ targetGroup: targets, limits: LIMITS, midStream: 'drop' });
+  t.teardown(() => gateway.close());
+  const endpoint = gateway.createEndpoint();
+  const tcp = (port: number) =>
+    ({ protocol: 'tcp', source: `203.0.113.9:${port}`, destination: '10.9.0.1:80' }) as const;
+  const send = (port: number, flags: number) => {
+    batch.clear();
+    batch.add(tuplePacket(tcp(port), flags));
+    gateway.toTargets(batch, endpoint, 5);
+    return REASON_NAMES[batch.reason[0]] === 'none' ? batch.target[0] : -1;
+  };
+  const ports = Array.from({ length: 40 }, (_, i) => 5000 + i);
+  const first = ports.map((port) => send(port, 0x02));
+  t.equal(new Set(first).size, 3, 'by 5-tuples they are spread');
+  t.equal(send(6000, 0x10), -1, 'what is not known has to begin');
+  targets.modifyAttributes({
+    'stickiness.enabled': 'true',
+    'stickiness.type': 'source_ip_dest_ip',
+  });
+  const together = new Set(ports.map((port) => send(port, 0x10)));
+  t.equal(together.size, 1, 'all between the two are one flow');
+  t.notOk(together.has(-1), 'in the middle of a connection');
+  t.match(gateway.explain(tcp(5000)), { pinned: true, key: /^2-tuple/ });
+  targets.modifyAttributes({ 'stickiness.enabled': 'false' });
+  t.same(
+    ports.map((port) => send(port, 0x10)),
+    first,
+    'entries of before end when they are idle',
+  );
+});
+
+t.test('stickiness and the idle timeout of TCP', async (t) => {
+  const targets = group(['10.0.0.1']);
+  const gateway = new Gateway({
+    targetGroup: targets,
+    limits: LIMITS,
+    idleTimeout: { tcpSeconds: 600 },
+  });
+  t.teardown(() => gateway.close());
+  const refused = {
+    code: 'ERR_GWLB_ATTRIBUTES',
+    message:
+      "stickiness.type: expected no other stickiness than 5-tuple while the gateway's tcpSeconds is " +
+      '600 (others need 350), received 3-tuple',
+  };
+  const attributes = {
+    'stickiness.enabled': 'true',
+    'stickiness.type': 'source_ip_dest_ip_proto',
+  } as const;
+  t.match(
+    thrown(() => targets.modifyAttributes(attributes)),
+    refused,
+  );
+  t.equal(targets.stickiness, '5-tuple');
+  const other = group(['10.0.0.2'], { stickiness: '3-tuple' });
+  t.match(
+    thrown(() => gateway.setTargetGroup(other)),
+    refused,
+  );
+  gateway.createEndpoint();
+  gateway.setIdleTimeout({ tcpSeconds: 350 });
+  gateway.setTargetGroup(other);
+  const tuple = { protocol: 'tcp', source: '203.0.113.9:5', destination: '10.9.0.1:80' } as const;
+  t.match(gateway.explain(tuple), { key: /^3-tuple/ });
 });
 
 t.test('cross-zone turned on and off', async (t) => {
