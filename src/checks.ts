@@ -4,7 +4,7 @@
  * the value or a `GatewayError`.
  */
 import { types } from 'node:util';
-import { fromSystemError, GatewayError, invalidArgument, outOfRange } from './errors.js';
+import { fromSystemError, GatewayError, invalidArgument, mismatch, outOfRange } from './errors.js';
 
 function typedArrayGetter<T>(name: string): (this: ArrayBufferView) => T {
   const prototype = Object.getPrototypeOf(Uint8Array.prototype);
@@ -28,8 +28,7 @@ function isGone(view: Uint8Array | Uint32Array): boolean {
 const GONE = 'one whose buffer was transferred, or shrunk below it';
 
 function gone(field: string, expected: string): GatewayError {
-  const message = `${field}: expected ${expected}, received ${GONE}`;
-  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field });
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, GONE);
 }
 
 /** Returns the bytes and how many they are, whatever a subclass says; they may be shared between threads. */
@@ -42,10 +41,8 @@ export function checkBytesToCopy(field: string, value: unknown): number {
 
 function checkUnshared(field: string, value: Uint8Array | Uint32Array, expected: string): void {
   if (types.isSharedArrayBuffer(bufferOf.call(value))) {
-    const message =
-      `${field}: expected ${expected} that no other thread can change meanwhile, ` +
-      'received one over a SharedArrayBuffer';
-    throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field });
+    const unshared = `${expected} that no other thread can change meanwhile`;
+    throw mismatch('ERR_GWLB_INVALID_ARGUMENT', field, unshared, 'one over a SharedArrayBuffer');
   }
 }
 
@@ -106,8 +103,8 @@ export function checkRecord(field: string, value: unknown): Record<string, unkno
 
 /** What was given cannot even be read. */
 function unreadable(field: string, expected: string, cause: unknown): GatewayError {
-  const message = `${field}: expected ${expected}, received an object that throws when it is read`;
-  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field, cause });
+  const received = 'an object that throws when it is read';
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received, cause);
 }
 
 /** `invalidArgument` for an object of a class of this package; another copy of it has another class. */
@@ -118,10 +115,10 @@ export function wrongObject(
   expected = `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`,
 ): GatewayError {
   if (classOf(value) !== name) return invalidArgument(field, expected, value);
-  const message =
-    `${field}: expected ${expected}, received the ${name} of another copy of gwlb: the package is ` +
-    'loaded twice (npm ls gwlb shows where from); install it once for all that use it';
-  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field });
+  const received =
+    `the ${name} of another copy of gwlb: the package is loaded twice (npm ls gwlb shows where ` +
+    'from); install it once for all that use it';
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received);
 }
 
 function classOf(value: unknown): unknown {
@@ -140,14 +137,15 @@ export function nativeError(error: unknown, action = 'go on'): GatewayError {
     return new GatewayError('ERR_GWLB_CLOSED', message, { cause: error });
   }
   if (code !== undefined) return fromSystemError(error, action);
-  const field = /^([\w.[\]]+): expected /.exec(message)?.[1];
+  // The form in which it says what is wrong with an argument.
+  const told = /^([\w.[\]]+): expected (.+), received (.+)$/s.exec(message);
+  const [, field, expected, received] = told ?? [];
+  const options = { field, expected, received, cause: error };
   if (error instanceof TypeError) {
-    return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field, cause: error });
+    return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, options);
   }
   if (!(error instanceof RangeError)) return fromSystemError(error, action);
-  if (field !== undefined) {
-    return new GatewayError('ERR_GWLB_OUT_OF_RANGE', message, { field, cause: error });
-  }
+  if (told) return new GatewayError('ERR_GWLB_OUT_OF_RANGE', message, options);
   // What V8 says of an ArrayBuffer that it cannot make.
   return new GatewayError('ERR_GWLB_OUT_OF_MEMORY', `cannot ${action}: ${message}`, {
     cause: error,

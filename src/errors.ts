@@ -4,38 +4,27 @@
  * `docs/errors.md` has a heading for each code; a test compares.
  */
 import { types } from 'node:util';
+import type { GatewayErrorCode } from './base/error-codes.js';
+import { explainSystemError } from './base/system-errors.js';
 
-/** The codes and what each of them means. */
-export const ERROR_CODES = Object.freeze({
-  ERR_GWLB_INVALID_ARGUMENT: 'an argument or option has the wrong type or form',
-  ERR_GWLB_OUT_OF_RANGE: 'a number is outside of its range',
-  ERR_GWLB_ATTRIBUTES: 'target group attributes that exclude each other or do not exist here',
-  ERR_GWLB_DUPLICATE_TARGET: 'the target is registered already',
-  ERR_GWLB_UNKNOWN_TARGET: 'no such target is registered',
-  ERR_GWLB_TARGET_LIMIT: 'the target group has no room for the target',
-  ERR_GWLB_DUPLICATE_ENDPOINT: 'the endpoint exists already',
-  ERR_GWLB_UNKNOWN_ENDPOINT: 'no such endpoint exists',
-  ERR_GWLB_ENDPOINT_LIMIT: 'the load balancer has no room for the endpoint or its zone',
-  ERR_GWLB_ADDRESS_IN_USE: 'another socket has the address and port',
-  ERR_GWLB_ADDRESS_NOT_AVAILABLE: 'the address belongs to no interface of this host or namespace',
-  ERR_GWLB_PERMISSION: 'a privilege is missing; the message names it and the way round',
-  ERR_GWLB_UNKNOWN_NAMESPACE: 'no such network namespace exists',
-  ERR_GWLB_DEVICE: 'a network device cannot be made or used',
-  ERR_GWLB_CLOSED: 'the object was closed before',
-  ERR_GWLB_OUT_OF_MEMORY: 'memory that was asked for is not to be had',
-  ERR_GWLB_IN_USE: 'the target group belongs to a load balancer already',
-  ERR_GWLB_CONFIG: 'the configuration file is wrong',
-  ERR_GWLB_CAPTURE: 'the capture file cannot be read',
-  ERR_GWLB_SYSTEM: 'the operating system refused something for another reason',
-} as const);
+export { ERROR_CODES, type GatewayErrorCode } from './base/error-codes.js';
 
-/** One of the keys of `ERROR_CODES`. */
-export type GatewayErrorCode = keyof typeof ERROR_CODES;
+/** Keys and positions, from the outside in: `['targets', 3, 'weight']`. */
+export type ErrorPath = readonly (string | number)[];
 
 /** What a `GatewayError` says besides its code and message. */
 export interface GatewayErrorOptions {
-  /** Path of the argument or configuration key, such as `targetGroup.healthCheck.port`. */
-  field?: string | undefined;
+  /**
+   * The argument or configuration key that the error is about, as a path or its text:
+   * `targetGroup.healthCheck.port`.
+   */
+  field?: string | ErrorPath | undefined;
+  /** What would have been right, as the message says it. */
+  expected?: string | undefined;
+  /** What was there instead, as the message shows it. */
+  received?: string | undefined;
+  /** The message without the field, where that is not `expected …, received …`. Default the message. */
+  detail?: string | undefined;
   /** The error below this one. */
   cause?: unknown;
 }
@@ -48,21 +37,59 @@ export class GatewayError extends Error {
   override readonly name = 'GatewayError';
   /** Stable; one of `ERROR_CODES`. */
   readonly code: GatewayErrorCode;
-  /** Path of the argument or configuration key that was wrong, where the error is about one. */
+  /** The argument or configuration key that was wrong, where the error is about one; `path` as text. */
   declare readonly field?: string;
+  /** What was expected there, as the message says it: `5–300`. */
+  declare readonly expected?: string;
+  /** What was received, as the message shows it: short, and never a secret. */
+  declare readonly received?: string;
+
+  readonly #path: ErrorPath;
+  readonly #detail: string;
 
   constructor(code: GatewayErrorCode, message: string, options: GatewayErrorOptions = {}) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.code = code;
-    if (options.field !== undefined) this.field = options.field;
+    const { field, expected, received } = options;
+    if (field !== undefined) this.field = typeof field === 'string' ? field : pathText(field);
+    if (expected !== undefined) this.expected = expected;
+    if (received !== undefined) this.received = received;
+    this.#path = typeof field === 'string' ? parsePath(field) : Object.freeze([...(field ?? [])]);
+    const told = expected === undefined ? message : `expected ${expected}, received ${received}`;
+    this.#detail = options.detail ?? told;
+  }
+
+  /** `field` as data: `['targetGroup', 'targets', 3, 'weight']`; empty where the error is about none. */
+  get path(): ErrorPath {
+    return this.#path;
+  }
+
+  /** The message without the field: `expected 5–300, received 2`. */
+  get detail(): string {
+    return this.#detail;
   }
 
   /**
    * An `ERR_GWLB_INVALID_ARGUMENT` in the words of this package, for programs with options of their own:
    * `targetGroup.name: expected a string, received 5`
    */
-  static invalidArgument(field: string, expected: string, received: unknown): GatewayError {
+  static invalidArgument(
+    field: string | ErrorPath,
+    expected: string,
+    received: unknown,
+  ): GatewayError {
     return invalidArgument(field, expected, received);
+  }
+
+  /** The same with any code, and with what was received in words: `received one of 4,000 bytes`. */
+  static mismatch(
+    code: GatewayErrorCode,
+    field: string | ErrorPath,
+    expected: string,
+    received: string,
+    cause?: unknown,
+  ): GatewayError {
+    return mismatch(code, field, expected, received, cause);
   }
 
   /**
@@ -73,15 +100,40 @@ export class GatewayError extends Error {
     return fromSystemError(error, action);
   }
 
-  /** The message without the field: `expected 5–300, received 2`. */
-  get detail(): string {
-    return withoutField(this);
+  /**
+   * The same error about another field, for who knows what was wrong by another name: all but `field`,
+   * `path` and the beginning of the message stays; where it had no cause, it is one. An empty path: about none.
+   */
+  at(field: string | ErrorPath): GatewayError {
+    const text = typeof field === 'string' ? field : pathText(field);
+    const { code, detail, expected, received } = this;
+    return new GatewayError(code, text === '' ? detail : `${text}: ${detail}`, {
+      field: text === '' ? undefined : field,
+      expected,
+      received,
+      detail,
+      cause: this.cause ?? this,
+    });
   }
+}
 
-  /** The same error about another field, for who knows what was wrong by another name. */
-  at(field: string): GatewayError {
-    return new GatewayError(this.code, `${field}: ${this.detail}`, { field, cause: this });
-  }
+/** A key that can stand in a path's text as it is. */
+const PLAIN_KEY = /^[\w$.-]{1,80}$/;
+
+function pathText(path: ErrorPath): string {
+  return path
+    .map((part, i) => {
+      if (typeof part === 'number') return `[${part}]`;
+      if (i > 0 && !PLAIN_KEY.test(part)) return `[${show(part)}]`;
+      return i === 0 ? part : `.${part}`;
+    })
+    .join('');
+}
+
+/** The path of a field's name, as code writes it. */
+export function parsePath(text: string): ErrorPath {
+  const parts = text.match(/[^.[\]]+/g) ?? [];
+  return Object.freeze(parts.map((part) => (/^\d+$/.test(part) ? Number(part) : part)));
 }
 
 const SHOWN_MAX = 80;
@@ -118,19 +170,32 @@ function showObject(value: object): string {
   }
 }
 
-function mismatch(code: GatewayErrorCode, field: string, expected: string, received: unknown) {
-  const message = `${field}: expected ${expected}, received ${show(received)}`;
-  return new GatewayError(code, message, { field });
+/** `field: expected …, received …` with what was received in words. */
+export function mismatch(
+  code: GatewayErrorCode,
+  field: string | ErrorPath,
+  expected: string,
+  received: string,
+  cause?: unknown,
+): GatewayError {
+  const name = typeof field === 'string' ? field : pathText(field);
+  const message = `${name}: expected ${expected}, received ${received}`;
+  const options = { field, expected, received };
+  return new GatewayError(code, message, cause === undefined ? options : { ...options, cause });
 }
 
 /** `targetGroup.name: expected a string, received 5` */
-export function invalidArgument(field: string, expected: string, received: unknown): GatewayError {
-  return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received);
+export function invalidArgument(
+  field: string | ErrorPath,
+  expected: string,
+  received: unknown,
+): GatewayError {
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, show(received));
 }
 
 /** `targetGroup.healthCheck.intervalSeconds: expected 5–300, received 2` */
 export function outOfRange(field: string, expected: string, received: unknown): GatewayError {
-  return mismatch('ERR_GWLB_OUT_OF_RANGE', field, expected, received);
+  return mismatch('ERR_GWLB_OUT_OF_RANGE', field, expected, show(received));
 }
 
 /** Returns `value` if it is an integer in min..max. */
@@ -203,11 +268,14 @@ export function checkOptions<K extends string>(
 ): Partial<Record<K, unknown>> {
   const { known, unknown } = readObject(field, value, keys);
   if (unknown === undefined) return known;
-  throw new GatewayError(
-    'ERR_GWLB_INVALID_ARGUMENT',
-    `${field}.${unknown}: expected one of the options ${keys.join(', ')}, received an unknown option`,
-    { field: `${field}.${unknown}` },
-  );
+  throw unknownOption(field, unknown, keys);
+}
+
+/** An option that there is not. */
+export function unknownOption(field: string, key: string, keys: readonly string[]): GatewayError {
+  const expected = `one of the options ${keys.join(', ')}`;
+  const path = [...parsePath(field), key];
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', path, expected, 'an unknown option');
 }
 
 /** The values of `keys` in an object that have one, and a key of its own that is none of them. */
@@ -226,124 +294,14 @@ function readObject<K extends string>(
     return { known, unknown };
   } catch (cause) {
     if (cause instanceof GatewayError) throw cause;
-    const message = `${field}: expected an object, received one that throws when it is read`;
-    throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field, cause });
+    const received = 'one that throws when it is read';
+    throw mismatch('ERR_GWLB_INVALID_ARGUMENT', field, 'an object', received, cause);
   }
 }
 
 function alternatives(shown: readonly string[]): string {
   if (shown.length < 2) return shown.join('');
   return `${shown.slice(0, -1).join(', ')} or ${shown.at(-1)}`;
-}
-
-/** What native code and Node attach to an error of the operating system. */
-interface SystemError extends Error {
-  code?: unknown;
-  syscall?: unknown;
-  detail?: unknown;
-  path?: unknown;
-}
-
-// Not by setcap: every script of every user would have what node has.
-const WAY_ROUND =
-  'run as root, give it to this service alone (AmbientCapabilities={cap} in its unit) or run inside a ' +
-  'user namespace (unshare -Urn)';
-
-const ANY_WAY_ROUND =
-  'run as root, or give this service alone the capability that the action needs (AmbientCapabilities= ' +
-  'in its unit)';
-
-/** EMFILE, told where it happens. */
-export const TOO_MANY_FILES =
-  'too many open files: raise the limit of this process (LimitNOFILE= of its unit, ulimit -n); a ' +
-  'gateway needs one for each outer source port, worker and endpoint, and about 100 more';
-
-const PERMISSIONS = {
-  file: 'the user of this process may not: see owner and mode of the file and its folders (ls -ld)',
-  tun: `CAP_NET_ADMIN is needed for a TUN device: ${WAY_ROUND.replace('{cap}', 'CAP_NET_ADMIN')}`,
-  bind:
-    'CAP_NET_BIND_SERVICE is needed for ports below 1024: run as root, give it to this service alone ' +
-    '(AmbientCapabilities=CAP_NET_BIND_SERVICE in its unit), take a port of 1024 or above, or lower ' +
-    'net.ipv4.ip_unprivileged_port_start',
-  netns:
-    'CAP_SYS_ADMIN is needed to enter a network namespace: run as root, or start the program ' +
-    'inside the namespace (ip netns exec NAME …) and configure no namespace',
-} as const;
-
-/** What a system error is about: the call that failed tells, or else what was tried. */
-function subject(error: SystemError, action: string): keyof typeof PERMISSIONS | 'other' {
-  const syscall = typeof error.syscall === 'string' ? error.syscall : '';
-  const detail = typeof error.detail === 'string' ? error.detail : null;
-  // Of Node's file system functions; errors of native code have a detail.
-  if (typeof error.path === 'string') return 'file';
-  if (detail === '/dev/net/tun' || syscall.startsWith('ioctl')) return 'tun';
-  if (syscall === 'setns' || (syscall === 'open' && detail !== null)) return 'netns';
-  if (syscall === 'bind' || syscall === 'listen') return 'bind';
-  if (/\btun\b/i.test(action)) return 'tun';
-  if (/\b(netns|namespace)\b/i.test(action)) return 'netns';
-  return /\b(bind|listen)\b/i.test(action) ? 'bind' : 'other';
-}
-
-function explainSystemError(
-  errno: string,
-  about: ReturnType<typeof subject>,
-): [GatewayErrorCode, string] | null {
-  switch (errno) {
-    case 'ENOMEM':
-      return ['ERR_GWLB_OUT_OF_MEMORY', 'there is not so much memory: ask for less'];
-    case 'EADDRINUSE':
-      return [
-        'ERR_GWLB_ADDRESS_IN_USE',
-        'another socket has this address and port: stop that program, or choose another address or port',
-      ];
-    case 'EADDRNOTAVAIL':
-      return [
-        'ERR_GWLB_ADDRESS_NOT_AVAILABLE',
-        'no interface of this host or network namespace has this address: add it (ip address add) ' +
-          'or choose one that exists',
-      ];
-    case 'EPERM':
-    case 'EACCES':
-      if (about === 'other')
-        return ['ERR_GWLB_PERMISSION', `permission is missing: ${ANY_WAY_ROUND}`];
-      return ['ERR_GWLB_PERMISSION', PERMISSIONS[about]];
-    case 'ENOENT':
-    case 'EINVAL':
-    case 'ENOTDIR':
-      if (about === 'netns') {
-        return [
-          'ERR_GWLB_UNKNOWN_NAMESPACE',
-          'no such network namespace: ip netns list shows those that exist, ip netns add makes one',
-        ];
-      }
-      if (about === 'tun' && errno === 'ENOENT') {
-        return [
-          'ERR_GWLB_DEVICE',
-          '/dev/net/tun does not exist: load the kernel module (modprobe tun)',
-        ];
-      }
-      if (about === 'tun') {
-        return ['ERR_GWLB_DEVICE', 'the name is invalid, or a device of another kind has it'];
-      }
-      return null;
-    case 'EMFILE':
-      return ['ERR_GWLB_SYSTEM', TOO_MANY_FILES];
-    case 'ENFILE':
-      return ['ERR_GWLB_SYSTEM', 'this host has too many open files: raise fs.file-max'];
-    case 'ENAMETOOLONG':
-      return about === 'tun'
-        ? ['ERR_GWLB_DEVICE', 'a device name has at most 15 characters']
-        : null;
-    case 'EBUSY':
-      return ['ERR_GWLB_DEVICE', 'another program uses the device'];
-    case 'EEXIST':
-      return ['ERR_GWLB_DEVICE', 'a device with this name exists already'];
-    case 'ENODEV':
-    case 'ENXIO':
-      return ['ERR_GWLB_DEVICE', 'no such device exists, or its kernel module is not loaded'];
-    default:
-      return null;
-  }
 }
 
 /**
@@ -353,22 +311,6 @@ function explainSystemError(
  */
 export function fromSystemError(error: unknown, action: string): GatewayError {
   if (error instanceof GatewayError) return error;
-  const system: SystemError = error instanceof Error ? error : new Error(String(error));
-  const errno = typeof system.code === 'string' ? system.code : '';
-  const explained = explainSystemError(errno, subject(system, action));
-  const syscall = typeof system.syscall === 'string' && system.syscall ? `${system.syscall} ` : '';
-  const told = errno ? ` (${syscall}${errno})` : '';
-  if (explained) {
-    const [code, sentence] = explained;
-    return new GatewayError(code, `cannot ${action}: ${sentence}${told}`, { cause: error });
-  }
-  return new GatewayError('ERR_GWLB_SYSTEM', `cannot ${action}: ${system.message}${told}`, {
-    cause: error,
-  });
-}
-
-/** The message without the field's name, for callers that know the field by another one. */
-export function withoutField(error: GatewayError): string {
-  const { message, field } = error;
-  return field && message.startsWith(`${field}: `) ? message.slice(field.length + 2) : message;
+  const { code, sentence } = explainSystemError(error, action);
+  return new GatewayError(code, `cannot ${action}: ${sentence}`, { cause: error });
 }

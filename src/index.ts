@@ -65,6 +65,7 @@ export { Target, type TargetReference } from './control/target.js';
 export { TargetGroup } from './control/target-group.js';
 export {
   ERROR_CODES,
+  type ErrorPath,
   GatewayError,
   type GatewayErrorCode,
   type GatewayErrorOptions,

@@ -1,8 +1,16 @@
 /** What a program around a gateway or an appliance asks and tells the kernel of its host. */
+
 import { binding } from './binding.js';
 import type { NativeRoute } from './binding-system.js';
 import { checkArray } from './checks.js';
-import { checkOneOf, checkString, fromSystemError, GatewayError } from './errors.js';
+import {
+  checkOneOf,
+  checkString,
+  fromSystemError,
+  GatewayError,
+  mismatch,
+  show,
+} from './errors.js';
 import { checkTunName } from './gateway/device.js';
 import { formatIp } from './packet/address.js';
 import { checkNetns, systemError } from './packet/lifecycle.js';
@@ -128,11 +136,11 @@ function aboutUser(error: unknown, user: string): GatewayError {
   if (user === '') return fromSystemError(error, 'give up privileges');
   const field = 'user';
   if (code === 'ENOENT') {
-    const text = `${field}: expected the name of a user of this system, received "${user}"`;
-    return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', text, { field, cause: error });
+    const expected = 'the name of a user of this system';
+    return mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, show(user), error);
   }
   const text =
-    `${field}: cannot become ${user}: CAP_SETUID and CAP_SETGID are needed: start the process as root, ` +
-    `or as ${user} (${message})`;
-  return new GatewayError('ERR_GWLB_PERMISSION', text, { field, cause: error });
+    `cannot become ${user}: CAP_SETUID and CAP_SETGID are needed: start the process as root, or as ` +
+    `${user} (${message})`;
+  return new GatewayError('ERR_GWLB_PERMISSION', text, { cause: error }).at(field);
 }

@@ -1,10 +1,9 @@
 /** Errors of the service: the library's own kind, about keys, arguments and fields of requests. */
 import { GatewayError } from 'gwlb';
 
-/** `expected a list, received nothing` */
-export function mismatch(expected: string, received: unknown): string {
-  const { detail } = GatewayError.invalidArgument('value', expected, received);
-  return detail.replace(/received undefined$/, 'received nothing');
+/** What was expected and received; in a file, what is not there is nothing. */
+export function detailOf({ detail, expected, received }: GatewayError): string {
+  return received === 'undefined' ? `expected ${expected}, received nothing` : detail;
 }
 
 /** The values of `keys` in an object that has no others. */
@@ -18,9 +17,7 @@ export function onlyKeys<K extends string>(
   }
   const unknown = Object.keys(value).find((key) => !keys.includes(key as K));
   if (unknown === undefined) return value as Partial<Record<K, unknown>>;
-  throw new GatewayError(
-    'ERR_GWLB_INVALID_ARGUMENT',
-    `${field}.${unknown}: expected one of the options ${keys.join(', ')}, received an unknown option`,
-    { field: `${field}.${unknown}` },
-  );
+  const expected = `one of the options ${keys.join(', ')}`;
+  const code = 'ERR_GWLB_INVALID_ARGUMENT';
+  throw GatewayError.mismatch(code, [field, unknown], expected, 'an unknown option');
 }

@@ -69,11 +69,9 @@ interface Word {
 function expectedAt(text: string, word: Word | undefined, expected: string): GatewayError {
   const position = word?.position ?? text.length + 1;
   const received = word ? show(word.text) : 'the end';
-  return new GatewayError(
-    'ERR_GWLB_INVALID_ARGUMENT',
-    `drop rule ${show(text)}, position ${position}: expected ${expected}, received ${received}`,
-    { field: 'drop' },
-  );
+  const message = `drop rule ${show(text)}, position ${position}: expected ${expected}, received ${received}`;
+  const options = { field: 'drop', expected, received, detail: message };
+  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, options);
 }
 
 /**

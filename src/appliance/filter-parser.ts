@@ -116,12 +116,11 @@ class Parser {
     // Of a long expression, what is around.
     const from = Math.max(0, at - SHOWN_BEFORE);
     const line = this.#text.slice(from, from + SHOWN_MAX).replace(/\s/g, ' ');
-    throw new GatewayError(
-      'ERR_GWLB_INVALID_ARGUMENT',
+    const message =
       `filter, column ${at + 1}: expected ${expected}, received ${received}\n` +
-        `  ${line}\n  ${' '.repeat(at - from)}^`,
-      { field: 'filter' },
-    );
+      `  ${line}\n  ${' '.repeat(at - from)}^`;
+    const options = { field: 'filter', expected, received, detail: message };
+    throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, options);
   }
 
   /** `and` and `or` bind alike, from left to right, as in pcap-filter. */

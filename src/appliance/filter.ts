@@ -1,7 +1,7 @@
 /** Capture filters, compiled for native code. */
 import { binding } from '../binding.js';
 import { checkBytes, native } from '../checks.js';
-import { checkString, GatewayError } from '../errors.js';
+import { checkString, mismatch } from '../errors.js';
 import { type Direction, type FilterTest, type FilterTree, parseFilter } from './filter-parser.js';
 
 /** As in native/appliance/filter.h. */
@@ -82,8 +82,12 @@ function compile(tree: FilterTree | null): Uint32Array {
   const rows: Row[] = [];
   write(tree, { at: ACCEPT }, { at: REJECT }, rows);
   if (rows.length > TESTS_MAX) {
-    const message = `filter: expected at most ${TESTS_MAX} tests, received ${rows.length}`;
-    throw new GatewayError('ERR_GWLB_OUT_OF_RANGE', message, { field: 'filter' });
+    throw mismatch(
+      'ERR_GWLB_OUT_OF_RANGE',
+      'filter',
+      `at most ${TESTS_MAX} tests`,
+      `${rows.length}`,
+    );
   }
   const words = new Uint32Array(rows.length * WORDS);
   for (const [i, row] of rows.entries()) writeRow(words, i * WORDS, row);

@@ -1,6 +1,6 @@
 /** What an appliance's inspector sees: a batch of opened packets and one cursor over it. */
 import type { NativeApplianceBatch } from '../binding.js';
-import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
+import { checkInteger, checkOptions, GatewayError, invalidArgument, mismatch } from '../errors.js';
 import { formatEndpointId, formatIpv4, formatIpv6 } from '../packet/address.js';
 import { Batch } from '../packet/batch.js';
 import { reasonCode, Verdict } from '../packet/names.js';
@@ -237,10 +237,11 @@ export class InspectedPacket extends Packet {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', 'a Uint8Array', bytes);
     const said = this.view.verdict[this.index];
     if (!this.view.native.rewrite(this.index, bytes)) {
-      throw new GatewayError(
+      throw mismatch(
         'ERR_GWLB_INVALID_ARGUMENT',
-        `bytes: expected a whole IP packet that fits its slot, received ${bytes.length} bytes`,
-        { field: 'bytes' },
+        'bytes',
+        'a whole IP packet that fits its slot',
+        `${bytes.length} bytes`,
       );
     }
     if (said === Verdict.drop) this.drop();

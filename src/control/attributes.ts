@@ -3,7 +3,7 @@
  * Which attribute maps to which option, and which exclude each other, is data here.
  */
 import { checkRecord } from '../checks.js';
-import { GatewayError, show } from '../errors.js';
+import { GatewayError, mismatch, show } from '../errors.js';
 import {
   FAILOVER,
   type Failover,
@@ -159,10 +159,11 @@ export function checkAttribute<S>(
     throw attributeError(`${key} is not an attribute of ${kind}${hint}`, key);
   }
   if (typeof value !== 'string' || !definition.accepts(value)) {
-    throw attributeError(`${key}: expected ${definition.expected}, received ${show(value)}`, key);
+    throw mismatch('ERR_GWLB_ATTRIBUTES', [key], definition.expected, show(value));
   }
 }
 
-function attributeError(message: string, field?: string): GatewayError {
+function attributeError(message: string, key?: string): GatewayError {
+  const field = key === undefined ? undefined : [key];
   return new GatewayError('ERR_GWLB_ATTRIBUTES', message, { field });
 }

@@ -6,8 +6,9 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
-  GatewayError,
+  type GatewayError,
   invalidArgument,
+  mismatch,
 } from '../errors.js';
 import { NAME_LENGTH_MAX, WEIGHT_MAX } from '../limits.js';
 import { formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
@@ -224,8 +225,12 @@ export function checkCombination(settings: Settings, field = 'targetGroup'): voi
     for (const { option, value } of TCP_RESET_NEEDS) {
       if (settings[option] === value) continue;
       const name = `${field}.sendTcpReset.${key}`;
-      const message = `${name}: expected false unless ${option} is "${value}", received true with "${settings[option]}"`;
-      throw new GatewayError('ERR_GWLB_ATTRIBUTES', message, { field: name });
+      throw mismatch(
+        'ERR_GWLB_ATTRIBUTES',
+        name,
+        `false unless ${option} is "${value}"`,
+        `true with "${settings[option]}"`,
+      );
     }
   }
 }
@@ -241,10 +246,9 @@ export function checkPolicyChange(options: unknown, field = 'targetGroup'): Part
 function fixedOption(key: string, field: string): GatewayError {
   const way =
     key === 'stickiness' ? 'modifyAttributes can change it' : 'make another group for that';
-  const message =
-    `${field}.${key}: expected one of the options that can change (${POLICY_KEYS.join(', ')}), ` +
-    `received one that is set when the group is made: ${way}`;
-  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field: `${field}.${key}` });
+  const expected = `one of the options that can change (${POLICY_KEYS.join(', ')})`;
+  const received = `one that is set when the group is made: ${way}`;
+  return mismatch('ERR_GWLB_INVALID_ARGUMENT', `${field}.${key}`, expected, received);
 }
 
 function checkPolicy(

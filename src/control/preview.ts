@@ -4,7 +4,7 @@
  */
 import { binding, type NativeTargetTable } from '../binding.js';
 import { checkArray, checkRecord } from '../checks.js';
-import { checkInteger, checkOptions, GatewayError, show, withoutField } from '../errors.js';
+import { checkInteger, checkOptions, GatewayError, mismatch, parsePath, show } from '../errors.js';
 import { apply } from '../fleet/apply.js';
 import type { FleetCommand } from '../fleet/commands.js';
 import { targetNamed } from '../fleet/find.js';
@@ -188,8 +188,7 @@ function checkChange(change: unknown, field: string): [Kind, unknown] {
   if (!kind || keys.length !== 1) {
     const received = keys.length > 0 ? `one with ${keys.join(', ')}` : show(change);
     const expected = `an object with one of the keys ${KINDS.join(', ')}`;
-    const message = `${field}: expected ${expected}, received ${received}`;
-    throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field });
+    throw mismatch('ERR_GWLB_INVALID_ARGUMENT', field, expected, received);
   }
   return [kind, given[kind]];
 }
@@ -207,10 +206,10 @@ function list<T>(value: unknown, field: string): T[] {
 
 /** The same error about its place among the changes. */
 function errorAt(error: GatewayError, at: string): GatewayError {
-  const { field = '', code } = error;
-  if (field.startsWith(at)) return error;
-  const place = `${at}${/^targets(\[\d+\].*)$/.exec(field)?.[1] ?? ''}`;
-  return new GatewayError(code, `${place}: ${withoutField(error)}`, { field: place, cause: error });
+  if (error.field?.startsWith(at)) return error;
+  const [first, i, ...rest] = error.path;
+  const place = first === 'targets' && typeof i === 'number' ? [i, ...rest] : [];
+  return error.at([...parsePath(at), ...place]);
 }
 
 /** As if a load balancer used the group, and every target that nobody spoke ill of were well. */

@@ -1,5 +1,5 @@
 /** Endpoints of a fleet: each has an index and holds its zone. */
-import { GatewayError } from '../errors.js';
+import { GatewayError, mismatch } from '../errors.js';
 import type { Plan } from './change.js';
 import type { CommandOf } from './commands.js';
 import { available, giveBack, take } from './numbers.js';
@@ -12,10 +12,11 @@ export function planEndpoint(
   now: number,
 ): Plan {
   if (Object.hasOwn(fleet.endpoints, id)) {
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_DUPLICATE_ENDPOINT',
-      `endpoint.id: expected an id that no endpoint has, received "${id}"`,
-      { field: 'endpoint.id' },
+      'endpoint.id',
+      'an id that no endpoint has',
+      `"${id}"`,
     );
   }
   if (available(fleet.indices, now) === 0) {
@@ -39,11 +40,7 @@ export function planEndpointRemoval(fleet: Fleet, command: CommandOf<'removeEndp
   const { id, unused } = command;
   const endpoint = Object.hasOwn(fleet.endpoints, id) ? fleet.endpoints[id] : undefined;
   if (endpoint === undefined) {
-    throw new GatewayError(
-      'ERR_GWLB_UNKNOWN_ENDPOINT',
-      `endpoint: expected an endpoint of this gateway, received ${id}`,
-      { field: 'endpoint' },
-    );
+    throw mismatch('ERR_GWLB_UNKNOWN_ENDPOINT', 'endpoint', 'an endpoint of this gateway', id);
   }
   return ({ now }) => {
     delete fleet.endpoints[id];

@@ -1,5 +1,5 @@
 /** Targets by the names that users give them. */
-import { GatewayError, invalidArgument, show } from '../errors.js';
+import { invalidArgument, mismatch, show } from '../errors.js';
 import { type Fleet, type FleetTarget, membersOf } from './state.js';
 
 /** The registered or draining target with this id, or with this address where only one has it. */
@@ -16,11 +16,7 @@ export function findTarget(fleet: Fleet, name: string): FleetTarget | null {
 export function targetNamed(fleet: Fleet, name: string): FleetTarget {
   const target = findTarget(fleet, name);
   if (target) return target;
-  throw new GatewayError(
-    'ERR_GWLB_UNKNOWN_TARGET',
-    `target: expected a registered target, received ${show(name)}`,
-    { field: 'target' },
-  );
+  throw mismatch('ERR_GWLB_UNKNOWN_TARGET', 'target', 'a registered target', show(name));
 }
 
 /** The registered or draining target of the group in use with this id. */

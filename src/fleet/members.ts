@@ -1,5 +1,5 @@
 /** Who belongs to the group in use: registration, deregistration, and another group. */
-import { GatewayError } from '../errors.js';
+import { type GatewayError, mismatch } from '../errors.js';
 import { type Change, type Plan, tell, touch } from './change.js';
 import type { CommandOf } from './commands.js';
 import { presentWithId, targetNamed } from './find.js';
@@ -61,7 +61,7 @@ export function planRegistration(
   const seen = new Set<string>();
   for (const [i, { id }] of targets.entries()) {
     if (seen.has(id) || isActive(fleet, id)) {
-      throw duplicate(i, `a target that is not registered, received "${id}"`);
+      throw duplicate(i, 'a target that is not registered', `"${id}"`);
     }
     seen.add(id);
   }
@@ -143,12 +143,11 @@ function isActive(fleet: Fleet, id: string): boolean {
 function checkDistinct(targets: readonly RegisteredTarget[]): void {
   const seen = new Set<string>();
   const i = targets.findIndex(({ id }) => seen.size === seen.add(id).size);
-  if (i >= 0) throw duplicate(i, `each target once, received "${targets[i].id}" again`);
+  if (i >= 0) throw duplicate(i, 'each target once', `"${targets[i].id}" again`);
 }
 
-function duplicate(i: number, expected: string): GatewayError {
-  const field = `targets[${i}]`;
-  return new GatewayError('ERR_GWLB_DUPLICATE_TARGET', `${field}: expected ${expected}`, { field });
+function duplicate(i: number, expected: string, received: string): GatewayError {
+  return mismatch('ERR_GWLB_DUPLICATE_TARGET', ['targets', i], expected, received);
 }
 
 /** Throws where these targets do not all get slots and zones. */
@@ -161,13 +160,15 @@ function checkRoom(fleet: Fleet, targets: readonly RegisteredTarget[], now: numb
   const most = fleet.limits.targets;
   const total = everyTarget(fleet).length + added;
   const room = available(fleet.slots, now);
-  let message: string | null = null;
   if (total > most) {
-    message = `targets: expected at most ${most} targets, draining ones included, received ${total}`;
-  } else if (added > room) {
-    message =
-      `targets: expected at most ${room} new targets (the other slots wait until the flows ` +
-      `of former targets have ended), received ${added}`;
+    throw tooMany(`at most ${most} targets, draining ones included`, total);
   }
-  if (message) throw new GatewayError('ERR_GWLB_TARGET_LIMIT', message, { field: 'targets' });
+  if (added > room) {
+    const why = 'the other slots wait until the flows of former targets have ended';
+    throw tooMany(`at most ${room} new targets (${why})`, added);
+  }
+}
+
+function tooMany(expected: string, received: number): GatewayError {
+  return mismatch('ERR_GWLB_TARGET_LIMIT', 'targets', expected, String(received));
 }

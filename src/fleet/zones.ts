@@ -2,7 +2,7 @@
  * Zones and their numbers. A name has its number for as long as a target has it (until the slot is free
  * again) or an endpoint.
  */
-import { GatewayError } from '../errors.js';
+import { mismatch } from '../errors.js';
 import type { Fleet, FleetTarget, FleetZone } from './state.js';
 
 export function zoneNamed({ zones }: Fleet, name: string): FleetZone | null {
@@ -88,10 +88,11 @@ export function checkTargetZones(fleet: Fleet, names: readonly string[]): void {
     checkZones(fleet, names);
     return;
   }
-  throw new GatewayError(
+  throw mismatch(
     'ERR_GWLB_TARGET_LIMIT',
-    `targets: expected targets of at most ${limits.zones} zones, received ${count}`,
-    { field: 'targets' },
+    'targets',
+    `targets of at most ${limits.zones} zones`,
+    `${count}`,
   );
 }
 
@@ -100,6 +101,10 @@ export function checkZones(fleet: Fleet, names: readonly string[]): void {
   const most = fleet.limits.zones;
   const all = new Set([...zoneNames(fleet), ...names]).size;
   if (all <= most) return;
-  const message = `zone: expected at most ${most} zones of targets and endpoints, received ${all}`;
-  throw new GatewayError('ERR_GWLB_ENDPOINT_LIMIT', message, { field: 'zone' });
+  throw mismatch(
+    'ERR_GWLB_ENDPOINT_LIMIT',
+    'zone',
+    `at most ${most} zones of targets and endpoints`,
+    `${all}`,
+  );
 }

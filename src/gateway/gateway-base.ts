@@ -10,7 +10,14 @@ import { FLEET_LIMITS, LiveFleet } from '../control/live-fleet.js';
 import type { Stickiness } from '../control/options.js';
 import { type Target, viewOf } from '../control/target.js';
 import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from '../control/target-group.js';
-import { checkBoolean, checkOptions, GatewayError, invalidArgument, show } from '../errors.js';
+import {
+  checkBoolean,
+  checkOptions,
+  GatewayError,
+  invalidArgument,
+  mismatch,
+  show,
+} from '../errors.js';
 import { emptyFleet, everyTarget } from '../fleet/state.js';
 import { tableOf } from '../fleet/table.js';
 import { zoneNumber } from '../fleet/zones.js';
@@ -282,11 +289,7 @@ export abstract class GatewayBase extends GatewaySettings {
     }
     const endpoint = this.#endpoints.get(id);
     if (endpoint && (typeof reference === 'string' || endpoint === reference)) return endpoint;
-    throw new GatewayError(
-      'ERR_GWLB_UNKNOWN_ENDPOINT',
-      `${field}: expected an endpoint of this gateway, received ${id}`,
-      { field },
-    );
+    throw mismatch('ERR_GWLB_UNKNOWN_ENDPOINT', field, 'an endpoint of this gateway', id);
   }
 
   /** @internal Makes an endpoint; `open` gives it to native code and may throw. */

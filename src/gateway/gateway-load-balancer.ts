@@ -5,8 +5,9 @@ import {
   checkInteger,
   checkOptions,
   checkString,
-  GatewayError,
+  type GatewayError,
   invalidArgument,
+  mismatch,
 } from '../errors.js';
 import { NAME_LENGTH_MAX, WORKERS_MAX } from '../limits.js';
 import { formatIpv4 } from '../packet/address.js';
@@ -213,8 +214,12 @@ export class GatewayLoadBalancer extends GatewayBase {
     const given = checkOptions('endpoint', options, keys);
     const settings = checkEndpoint('endpoint', given, this.mtu);
     if ((given.tun === undefined) === (given.geneve === undefined)) {
-      const message = `endpoint: expected either tun or geneve, received ${given.tun === undefined ? 'none of them' : 'both'}`;
-      throw new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field: 'endpoint' });
+      throw mismatch(
+        'ERR_GWLB_INVALID_ARGUMENT',
+        'endpoint',
+        'either tun or geneve',
+        given.tun === undefined ? 'none of them' : 'both',
+      );
     }
     if (given.geneve !== undefined && given.netns !== undefined) {
       throw invalidArgument('endpoint.netns', 'nothing with geneve', given.netns);
@@ -327,11 +332,11 @@ export class GatewayLoadBalancer extends GatewayBase {
     }
     const endpoint = this.endpoints().find(({ peer }) => peer?.address === address);
     if (!endpoint) return;
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_INVALID_ARGUMENT',
-      `${field}: expected an address that is not the peer of an endpoint, received "${address}", ` +
-        `the peer of ${endpoint.id}`,
-      { field },
+      field,
+      'an address that is not the peer of an endpoint',
+      `"${address}", the peer of ${endpoint.id}`,
     );
   }
 
@@ -356,22 +361,22 @@ export class GatewayLoadBalancer extends GatewayBase {
     const peer = formatIpv4(native.peer);
     const target = this.targets().find(({ address }) => address === peer);
     if (target) {
-      throw new GatewayError(
+      throw mismatch(
         'ERR_GWLB_INVALID_ARGUMENT',
-        `endpoint.geneve.peer: expected an address that is not a target's, received "${peer}", ` +
-          `the address of target ${target.id}`,
-        { field: 'endpoint.geneve.peer' },
+        'endpoint.geneve.peer',
+        "an address that is not a target's",
+        `"${peer}", the address of target ${target.id}`,
       );
     }
     const same = this.endpoints().find(
       (other) => other.peer?.address === peer && other.peer.vni === native.vni,
     );
     if (same) {
-      throw new GatewayError(
+      throw mismatch(
         'ERR_GWLB_DUPLICATE_ENDPOINT',
-        `endpoint.geneve: expected a peer and VNI that no endpoint has, received ${peer} and ` +
-          `${native.vni}, those of ${same.id}`,
-        { field: 'endpoint.geneve' },
+        'endpoint.geneve',
+        'a peer and VNI that no endpoint has',
+        `${peer} and ${native.vni}, those of ${same.id}`,
       );
     }
     return this.addEndpoint(settings, (index, zone) => {
@@ -468,9 +473,10 @@ export function checkListen(options: unknown, field = 'options'): CheckedListen 
 }
 
 function groupInUse(name: string): GatewayError {
-  return new GatewayError(
+  return mismatch(
     'ERR_GWLB_IN_USE',
-    `options.targetGroup: expected a group that no load balancer uses, received ${name}, which one uses`,
-    { field: 'options.targetGroup' },
+    'options.targetGroup',
+    'a group that no load balancer uses',
+    `${name}, which one uses`,
   );
 }

@@ -4,7 +4,7 @@ import { EventEmitter } from 'node:events';
 import type { NativeGatewayControl } from '../binding.js';
 import type { Stickiness } from '../control/options.js';
 import type { TargetGroup } from '../control/target-group.js';
-import { checkInteger, checkOptions, GatewayError } from '../errors.js';
+import { checkInteger, checkOptions, type GatewayError, mismatch } from '../errors.js';
 import { checkKey } from '../packet/flow-table.js';
 import type { DeviceEvent } from './device.js';
 import type { FlowEvent } from './flow-events.js';
@@ -73,11 +73,11 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
   protected checkStickiness(stickiness: Stickiness): void {
     const seconds = this.#idle.tcpMs / 1000;
     if (stickiness === '5-tuple' || seconds === TCP_SECONDS) return;
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_ATTRIBUTES',
-      `stickiness.type: expected no other stickiness than 5-tuple while the gateway's tcpSeconds is ` +
-        `${seconds} (others need ${TCP_SECONDS}), received ${stickiness}`,
-      { field: 'stickiness.type' },
+      'stickiness.type',
+      `no other stickiness than 5-tuple while the gateway's tcpSeconds is ${seconds} (others need ${TCP_SECONDS})`,
+      `${stickiness}`,
     );
   }
 

@@ -1,13 +1,7 @@
 /** The gateway's data plane for programs that have their own packet I/O. */
 import { binding, type NativeGateway } from '../binding.js';
 import { native, nativeError, wrongObject } from '../checks.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-} from '../errors.js';
+import { checkBoolean, checkInteger, checkOptions, invalidArgument, mismatch } from '../errors.js';
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
 import { checkGatewayAddress } from '../packet/own-address.js';
@@ -232,10 +226,11 @@ export class Gateway extends GatewayBase {
   #checkTime(now: number): number {
     const time = checkNow(now);
     if (this.#lastNow !== null && time < this.#lastNow) {
-      throw new GatewayError(
+      throw mismatch(
         'ERR_GWLB_OUT_OF_RANGE',
-        `now: expected at least ${this.#lastNow}, the time of the packets before, received ${time}`,
-        { field: 'now' },
+        'now',
+        `at least ${this.#lastNow}, the time of the packets before`,
+        `${time}`,
       );
     }
     return time;

@@ -16,8 +16,8 @@ export function listenError(error: unknown, udp: NativeUdpConfig): GatewayError 
   const field = 'options.sourcePorts';
   const ports = `${udp.sourcePortBase}–${udp.sourcePortBase + udp.sourcePortCount - 1}`;
   const message =
-    `${field}: cannot send from ${address}${inside}: other sockets have all of its ports ${ports}, ` +
+    `cannot send from ${address}${inside}: other sockets have all of its ports ${ports}, ` +
     'as another gateway with this address has by default: choose other ports (base), or an address ' +
     'for each (bind EADDRINUSE)';
-  return new GatewayError('ERR_GWLB_ADDRESS_IN_USE', message, { field, cause: error });
+  return new GatewayError('ERR_GWLB_ADDRESS_IN_USE', message, { cause: error }).at(field);
 }

@@ -8,8 +8,8 @@ import {
   checkInteger,
   checkOneOf,
   checkOptions,
-  GatewayError,
   invalidArgument,
+  mismatch,
   outOfRange,
 } from '../errors.js';
 import {
@@ -273,11 +273,11 @@ export function checkIdleTimeout(
   const otherSeconds = given.otherSeconds ?? before.otherMs / 1000;
   const other = checkInteger(`${field}.otherSeconds`, otherSeconds, 1, 6000);
   if (tcp !== TCP_SECONDS && group.stickiness !== '5-tuple') {
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_ATTRIBUTES',
-      `${field}.tcpSeconds: expected ${TCP_SECONDS} with ${group.stickiness} stickiness ` +
-        `(it can be changed with 5-tuple stickiness only), received ${tcp}`,
-      { field: `${field}.tcpSeconds` },
+      `${field}.tcpSeconds`,
+      `${TCP_SECONDS} with ${group.stickiness} stickiness (it can be changed with 5-tuple stickiness only)`,
+      `${tcp}`,
     );
   }
   return { tcpMs: tcp * 1000, otherMs: other * 1000 };

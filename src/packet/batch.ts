@@ -2,7 +2,7 @@
 import { binding } from '../binding.js';
 import type { BatchField, NativeBatch, NativePacketBatch } from '../binding-codec.js';
 import { checkBytesToCopy, native } from '../checks.js';
-import { checkBoolean, checkInteger, checkOptions, GatewayError, outOfRange } from '../errors.js';
+import { checkBoolean, checkInteger, checkOptions, mismatch, outOfRange } from '../errors.js';
 import { BATCH_PACKETS_MAX, SLOT_STRIDE_JUMBO, SLOT_STRIDE_STANDARD } from '../limits.js';
 import { checkIpv4 } from './address.js';
 import { type BatchView, Packet } from './packet.js';
@@ -124,10 +124,11 @@ export abstract class Batch<P extends Packet> implements BatchView, Iterable<P> 
   checkHere(): void {
     // Another thread may have it, and change it while native code reads it.
     if (this.#memory.length !== 0) return;
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_INVALID_ARGUMENT',
-      'batch: expected one that has its memory, received one whose block was transferred',
-      { field: 'batch' },
+      'batch',
+      'one that has its memory',
+      'one whose block was transferred',
     );
   }
 
@@ -224,10 +225,11 @@ export class PacketBatch extends Batch<Packet> {
     checkInteger('length', length, 0, this.packetBytesMax);
     this.checkHere();
     if (i >= this.capacity) {
-      throw new GatewayError(
+      throw mismatch(
         'ERR_GWLB_OUT_OF_RANGE',
-        `batch: expected room for one more packet, received packet ${i + 1} of ${this.capacity}`,
-        { field: 'batch' },
+        'batch',
+        'room for one more packet',
+        `packet ${i + 1} of ${this.capacity}`,
       );
     }
     const { slots, stride, headroom } = this.native;

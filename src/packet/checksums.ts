@@ -1,7 +1,7 @@
 /** Checksums of packets that were changed. */
 import { binding } from '../binding.js';
 import { checkBytes, native } from '../checks.js';
-import { GatewayError } from '../errors.js';
+import { mismatch } from '../errors.js';
 
 /**
  * Writes the checksums of an IP packet in place, and returns it: the IPv4 header's, and that of TCP, UDP,
@@ -18,10 +18,11 @@ import { GatewayError } from '../errors.js';
 export function updateChecksums(packet: Uint8Array): Uint8Array {
   checkBytes('packet', packet);
   if (!native(() => binding.updateChecksums(packet))) {
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_INVALID_ARGUMENT',
-      `packet: expected a whole IP packet, received ${packet.length} bytes that are none`,
-      { field: 'packet' },
+      'packet',
+      'a whole IP packet',
+      `${packet.length} bytes that are none`,
     );
   }
   return packet;

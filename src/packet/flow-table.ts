@@ -3,14 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { binding } from '../binding.js';
 import type { NativeFlowTable } from '../binding-codec.js';
 import { checkBytes, checkBytesOf, checkWords, native, nativeError } from '../checks.js';
-import {
-  checkInteger,
-  checkOneOf,
-  checkOptions,
-  GatewayError,
-  outOfRange,
-  show,
-} from '../errors.js';
+import { checkInteger, checkOneOf, checkOptions, mismatch, outOfRange, show } from '../errors.js';
 import { FLOWS_MAX, FLOWS_MIN } from '../limits.js';
 
 /** What makes packets one flow; protocols without ports have the 3-tuple also under `5-tuple`. */
@@ -183,10 +176,11 @@ export function checkKey(field: string, value: unknown): Uint8Array {
 /** A time in whole milliseconds, as the data plane takes it. */
 export function checkNow(now: unknown): number {
   if (typeof now !== 'number' || !(now >= 0 && now <= Number.MAX_SAFE_INTEGER)) {
-    throw new GatewayError(
+    throw mismatch(
       'ERR_GWLB_INVALID_ARGUMENT',
-      `now: expected milliseconds from a fixed point, at least 0, received ${show(now)}`,
-      { field: 'now' },
+      'now',
+      'milliseconds from a fixed point, at least 0',
+      show(now),
     );
   }
   return Math.floor(now);

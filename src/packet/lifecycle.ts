@@ -1,5 +1,5 @@
 /** What listening objects have in common: staying alive, being aborted, naming what went wrong. */
-import { checkString, fromSystemError, GatewayError, invalidArgument } from '../errors.js';
+import { checkString, fromSystemError, type GatewayError, invalidArgument } from '../errors.js';
 
 /**
  * A timer that keeps the process alive, since native threads do not, and that looks after something
@@ -71,8 +71,5 @@ export function systemError(error: unknown, action: string, prefix: string): Gat
   const told = fromSystemError(error, action);
   const field = FIELDS[told.code];
   if (field === undefined || told.field !== undefined) return told;
-  return new GatewayError(told.code, `${prefix}.${field}: ${told.message}`, {
-    field: `${prefix}.${field}`,
-    cause: told.cause,
-  });
+  return told.at(`${prefix}.${field}`);
 }

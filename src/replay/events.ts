@@ -8,10 +8,11 @@ import {
   checkOneOf,
   checkOptions,
   checkString,
+  type ErrorPath,
   GatewayError,
   invalidArgument,
+  mismatch,
   outOfRange,
-  withoutField,
 } from '../errors.js';
 import { WEIGHT_MAX } from '../limits.js';
 
@@ -202,10 +203,11 @@ export function keysOf(events: readonly TimedEvent[]): { hashKey?: Buffer; cooki
 }
 
 function unknownKey(key: string, known: readonly string[]): GatewayError {
-  return new GatewayError(
+  return mismatch(
     'ERR_GWLB_INVALID_ARGUMENT',
-    `${key}: expected one of the keys ${known.join(', ')}, received an unknown key`,
-    { field: key },
+    [key],
+    `one of the keys ${known.join(', ')}`,
+    'an unknown key',
   );
 }
 
@@ -220,25 +222,22 @@ export function applyEvent(group: TargetGroup, event: ReplayEvent): void {
     else group.deregister(event.target);
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
-    const field = fieldOf(event, error.field ?? '');
-    const message = field === '' ? error.message : `${field}: ${withoutField(error)}`;
-    throw new GatewayError(error.code, message, { field, cause: error });
+    throw error.at(pathIn(event, error.path));
   }
 }
 
 /** What the library calls a field, as the event's key. */
-function fieldOf(event: ReplayEvent, field: string): string {
-  if ('register' in event) return field.replace(/^targets(?:\[0\])?/, 'register');
-  if ('attribute' in event) return field === '' ? 'attribute' : `attribute.${field}`;
-  return field;
+function pathIn(event: ReplayEvent, path: ErrorPath): ErrorPath {
+  if ('attribute' in event) return ['attribute', ...path];
+  if (!('register' in event) || path[0] !== 'targets') return path;
+  return ['register', ...path.slice(path[1] === 0 ? 2 : 1)];
 }
 
 /** The problem that an error is. */
 export function problemOf(place: EventPlace, error: unknown): EventProblem {
   if (!(error instanceof GatewayError)) throw error;
-  const { field = '' } = error;
-  const message = withoutField(error).replace(/^: /, '');
-  return { place, field, message };
+  const { field = '', detail } = error;
+  return { place, field, message: detail };
 }
 
 /** `line 3: at: expected …` */

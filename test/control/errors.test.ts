@@ -36,6 +36,37 @@ t.test('an error has code, message, field and cause', async (t) => {
   const bare = new GatewayError('ERR_GWLB_CLOSED', 'closed');
   t.notOk('cause' in bare);
   t.notOk('field' in bare);
+  t.notOk('expected' in bare);
+  t.notOk('received' in bare);
+  t.same(bare.path, []);
+  t.equal(bare.detail, 'closed');
+});
+
+t.test('what an error is about, was expected and was received is data', async (t) => {
+  const error = thrown(() => checkInteger('group.targets[3].weight', 5000, 0, 1000));
+  t.match(error, { field: 'group.targets[3].weight', expected: '0–1000', received: '5000' });
+  t.same(error.path, ['group', 'targets', 3, 'weight']);
+  t.equal(error.detail, 'expected 0–1000, received 5000');
+  t.equal(error.message, `${error.field}: ${error.detail}`);
+  const unknown = thrown(() => checkOptions('f', { 'a [0]\n': 1 }, ['b']));
+  t.same(unknown.path, ['f', 'a [0]\n'], 'whatever a key is called');
+  t.equal(unknown.field, 'f["a [0]\\n"]');
+  t.match(unknown, { expected: 'one of the options b', received: 'an unknown option' });
+  t.ok(thrown(() => checkOptions('f', { ['x'.repeat(1e6)]: 1 }, ['b'])).message.length < 300);
+});
+
+t.test('an error is about another field without losing what it says', async (t) => {
+  const cause = new Error('below');
+  const error = new GatewayError('ERR_GWLB_CONFIG', 'cannot: x: y', { cause });
+  const named = error.at(['endpoints', 2, 'tun']);
+  t.match(named, { code: error.code, message: 'endpoints[2].tun: cannot: x: y', cause });
+  t.equal(named.at('--tun').message, '--tun: cannot: x: y');
+  t.equal(named.at([]).message, 'cannot: x: y');
+  t.notOk('field' in named.at([]));
+  const checked = invalidArgument('a: b', 'c', 'd, received e').at(['x', 'a.b']);
+  t.match(checked, { field: 'x.a.b', expected: 'c', received: '"d, received e"' });
+  t.same(checked.path, ['x', 'a.b']);
+  t.equal(checked.message, 'x.a.b: expected c, received "d, received e"');
 });
 
 t.test('checks say what was expected and what was received', async (t) => {

@@ -31,6 +31,7 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
   ['binding-appliance'],
   ['binding-system'],
   ['binding'],
+  ['base'],
   ['errors'],
   ['checks'],
   ['limits'],

@@ -1,7 +1,8 @@
 /** The other end of the control socket: asks the gateway that runs. */
 
 import { request } from 'node:http';
-import { type ERROR_CODES, GatewayError } from 'gwlb';
+import { GatewayError } from 'gwlb';
+import type { ErrorBody } from './server.js';
 
 const TIMEOUT_MS = 10_000;
 
@@ -27,8 +28,12 @@ export async function askGateway(
     throw new GatewayError('ERR_GWLB_SYSTEM', message, { cause: error });
   }
   if (status === 200) return answer;
-  const { code, message, field } = answer as { code: string; message: string; field?: string };
-  throw new GatewayError(code as keyof typeof ERROR_CODES, message, { field: field ?? undefined });
+  const { code, message, path: field, expected, received } = answer as ErrorBody;
+  throw new GatewayError(code, message, {
+    field: field.length > 0 ? field : undefined,
+    expected: expected ?? undefined,
+    received: received ?? undefined,
+  });
 }
 
 function exchange(

@@ -125,12 +125,16 @@ function packetOf(packet: unknown, tuple: object): Uint8Array {
   return Buffer.from(packet, 'hex');
 }
 
+/** What the library and this page call the objects that the keys of a request are given to. */
+const ARGUMENTS = new Set<unknown>(['tuple', 'options', 'request']);
+
 /** Calls `ask`; what it throws names the keys of the request, not the arguments of the library. */
 function addressed<T>(ask: () => T): T {
   try {
     return ask();
   } catch (error) {
     if (!(error instanceof GatewayError) || error.field === undefined) throw error;
-    throw error.at(error.field.replace(/^(?:tuple|options|request)\./, ''));
+    const [first, ...rest] = error.path;
+    throw error.at(rest.length > 0 && ARGUMENTS.has(first) ? rest : error.path);
   }
 }

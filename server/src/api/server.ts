@@ -1,5 +1,5 @@
 /** HTTP over the control socket: JSON in, JSON out. docs/command.md has its resources. */
-import { GatewayError, type GatewayErrorCode } from 'gwlb';
+import { type ErrorPath, GatewayError, type GatewayErrorCode } from 'gwlb';
 import { type HttpAnswer, type HttpRequest, HttpServer } from '../http/server.js';
 import { shared } from '../http/shared.js';
 import { listenPrivately } from './socket.js';
@@ -108,9 +108,8 @@ function parsed(body: Buffer): unknown {
 /** What is said to a request that never came to its resource. */
 function refusal(status: number, message: string): ErrorBody {
   const tooLong = status === 413;
-  const field = tooLong ? 'body' : 'request';
   const code = tooLong ? 'ERR_GWLB_OUT_OF_RANGE' : 'ERR_GWLB_INVALID_ARGUMENT';
-  return { code, message: `${field}: ${message}`, field };
+  return errorBody(new GatewayError(code, message).at(tooLong ? 'body' : 'request'));
 }
 
 /** Errors that are not about the request. */
@@ -125,14 +124,18 @@ function statusOf(error: unknown): number {
 }
 
 /** Errors as clients get them. */
-interface ErrorBody {
-  code: string;
+export interface ErrorBody {
+  code: GatewayErrorCode;
   message: string;
   field: string | null;
+  path: ErrorPath;
+  expected: string | null;
+  received: string | null;
 }
 
 function errorBody(error: unknown): ErrorBody {
   const { message } = error as Error;
-  if (!(error instanceof GatewayError)) return { code: 'ERR_GWLB_SYSTEM', message, field: null };
-  return { code: error.code, message, field: error.field ?? null };
+  const told = error instanceof GatewayError ? error : new GatewayError('ERR_GWLB_SYSTEM', message);
+  const { code, field = null, path, expected = null, received = null } = told;
+  return { code, message, field, path, expected, received };
 }

@@ -35,7 +35,7 @@ function listen(server: Server, path: string): Promise<void> {
 
 async function removeStale(path: string, field: string): Promise<void> {
   const refuse = (code: 'ERR_GWLB_ADDRESS_IN_USE' | 'ERR_GWLB_SYSTEM', what: string): never => {
-    throw new GatewayError(code, `${field}: cannot listen on ${path}: ${what}`, { field });
+    throw new GatewayError(code, `cannot listen on ${path}: ${what}`).at(field);
   };
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (!found) return;
@@ -82,6 +82,6 @@ function about(error: unknown, path: string, field: string): GatewayError {
     return GatewayError.fromSystemError(error, `listen on ${path}`).at(field);
   }
   const ours = errno === 'EACCES' ? 'ERR_GWLB_PERMISSION' : 'ERR_GWLB_SYSTEM';
-  const message = `${field}: cannot listen on ${path}: ${sentence} (${errno})`;
-  return new GatewayError(ours, message, { field, cause: error });
+  const message = `cannot listen on ${path}: ${sentence} (${errno})`;
+  return new GatewayError(ours, message, { cause: error }).at(field);
 }

@@ -31,8 +31,7 @@ function dropArgument(rule: string): DropRule {
     return parseDropRule(rule);
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
-    const { code, message } = error;
-    throw new GatewayError(code, `--drop: ${message}`, { field: '--drop', cause: error });
+    throw error.at('--drop');
   }
 }
 

@@ -23,8 +23,7 @@ export function numberArgument(field: string, text: string, min: number, max: nu
     throw GatewayError.invalidArgument(field, form, text);
   const number = Number(text);
   if (number >= min && number <= max) return number;
-  const message = `${field}: expected ${min}–${max}, received ${number}`;
-  throw new GatewayError('ERR_GWLB_OUT_OF_RANGE', message, { field });
+  throw GatewayError.mismatch('ERR_GWLB_OUT_OF_RANGE', field, `${min}–${max}`, String(number));
 }
 
 /** The line of one packet as `--json` prints it: keys and their order are a promise. */

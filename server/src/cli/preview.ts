@@ -17,14 +17,16 @@ export async function runPreview(
   return 0;
 }
 
+/** Kinds of changes that are given a target, or its name. */
+const OF_A_TARGET = new Set<unknown>(['register', 'deregister', 'drainOver', 'fail', 'recover']);
+
 /** `changes[0].update.failover` is `failover` on the command line. */
 function aboutArgument(error: unknown): unknown {
   if (!(error instanceof GatewayError) || error.field === undefined) return error;
-  if (error.field.startsWith('--')) return error;
-  const field = error.field
-    .replace(/^changes\[0\]\.(?:\w+(?:\[0\])?\.)?/, '')
-    .replace(/^(?:register|deregister|drainOver|fail|recover)(?:\[0\])?$/, 'target');
-  return error.at(field);
+  const [first, , kind, ...rest] = error.path;
+  if (first !== 'changes' || kind === undefined) return error;
+  const keys = rest[0] === 0 ? rest.slice(1) : rest;
+  return error.at(keys.length > 0 ? keys : [OF_A_TARGET.has(kind) ? 'target' : kind]);
 }
 
 /** The target that `register` is asked about. */

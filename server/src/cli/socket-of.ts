@@ -22,8 +22,11 @@ export function socketOf({ socket, config }: AskArguments): string {
     throw new GatewayError('ERR_GWLB_CONFIG', problems);
   }
   if (loaded.config.control === null) {
-    const message = `${config}: expected control.socket, which tells where its gateway answers, received none`;
-    throw new GatewayError('ERR_GWLB_CONFIG', message, { field: 'control.socket' });
+    throw new GatewayError(
+      'ERR_GWLB_CONFIG',
+      `${config}: expected control.socket, which tells where its gateway answers, received none`,
+      { field: 'control.socket' },
+    );
   }
   return loaded.config.control.socket;
 }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { FLOWS_MIN, GatewayError, type HealthCheckOptions } from 'gwlb';
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
-import { mismatch } from '../errors.js';
+import { detailOf } from '../errors.js';
 import { keyFileWarning, readKey } from './keys.js';
 import { configWarnings, relationProblems } from './relations.js';
 import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
@@ -80,8 +80,8 @@ export function parseConfig(text: string): Loaded {
   } catch (error) {
     // A file that was there a moment ago.
     if (!(error instanceof GatewayError) || error.field === undefined) throw error;
-    const path = error.field.split('.');
-    const message = error.detail;
+    const { path } = error;
+    const message = detailOf(error);
     return { ok: false, problems: [{ path, message, ...placeOf(document, lines, path) }] };
   }
 }
@@ -139,9 +139,11 @@ function problemsOf(issue: z.core.$ZodIssue, given: unknown): Found[] {
   }
   if (issue.code === 'invalid_type') {
     const expected = issue.expected === 'array' ? 'a list' : 'a mapping of keys';
-    return [{ path, message: mismatch(expected, valueAt(given, path)) }];
+    return [
+      { path, message: detailOf(GatewayError.invalidArgument('', expected, valueAt(given, path))) },
+    ];
   }
-  return [{ path, message: issue.message.replace(/received undefined$/, 'received nothing') }];
+  return [{ path, message: issue.message }];
 }
 
 function valueAt(value: unknown, path: Path): unknown {

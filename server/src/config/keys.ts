@@ -5,6 +5,8 @@ import { readRegular } from './regular-file.js';
 
 const EXPECTED = '32 hexadecimal digits in quotes, or file: with the path of a file that has them';
 
+const CODE = 'ERR_GWLB_INVALID_ARGUMENT';
+
 /** A file that has more has no key in it. */
 const FILE_BYTES_MAX = 1024;
 /** Bits of a file's mode that let others read the key, or put another one there. */
@@ -42,10 +44,9 @@ export function readKey(field: string, value: unknown): Uint8Array {
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     const expected = 'a file that can be read';
-    const problem = GatewayError.invalidArgument(`${field}.file`, expected, path);
     const why = code === 'EINVAL' ? (error as Error).message : code;
-    const message = `${problem.message} (${why})`;
-    throw new GatewayError(problem.code, message, { field: `${field}.file`, cause: error });
+    const told = `${JSON.stringify(path)} (${why})`;
+    throw GatewayError.mismatch(CODE, `${field}.file`, expected, told, error);
   }
   return keyBytes(`${field}.file`, text.trim(), `32 hexadecimal digits in ${path}`);
 }
@@ -56,6 +57,5 @@ function keyBytes(field: string, text: string, expected: string): Uint8Array {
 }
 
 function wrong(field: string, expected: string, received: string): GatewayError {
-  const message = `${field}: expected ${expected}, received ${received}`;
-  return new GatewayError('ERR_GWLB_INVALID_ARGUMENT', message, { field });
+  return GatewayError.mismatch(CODE, field, expected, received);
 }

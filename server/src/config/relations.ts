@@ -11,6 +11,7 @@ import {
   TargetGroup,
   ZONES_MAX,
 } from 'gwlb';
+import { detailOf } from '../errors.js';
 import { zoneObstacle } from '../obstacles/readiness.js';
 import type { Config, Found, Path } from './types.js';
 
@@ -33,10 +34,9 @@ function told(kind: OptionsKind, options: unknown, path: Path): Found[] {
     return [];
   } catch (error) {
     if (!(error instanceof GatewayError)) throw error;
-    const inner = error.field?.startsWith(`${kind}.`) ? error.field.slice(kind.length + 1) : '';
     // Unknown keys have their own message, with a hint.
-    if (error.message.endsWith('an unknown option')) return [];
-    return [{ path: [...path, ...inner.split('.').filter(Boolean)], message: error.detail }];
+    if (error.received === 'an unknown option') return [];
+    return [{ path: [...path, ...error.path.slice(1)], message: detailOf(error) }];
   }
 }
 

@@ -6,6 +6,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import { checkOptionsOf, GatewayError, TargetGroup } from 'gwlb';
 import { z } from 'zod';
+import { detailOf } from '../errors.js';
 import { readKey } from './keys.js';
 import { checkSocketPath } from './socket-path.js';
 import { LOG_LEVELS } from './types.js';
@@ -19,9 +20,9 @@ function value(check: (value: unknown) => unknown, field = '') {
       check(given);
     } catch (error) {
       if (!(error instanceof GatewayError)) throw error;
-      const inner = field && error.field?.startsWith(`${field}.`);
-      const path = inner ? [error.field?.slice(field.length + 1) ?? ''] : [];
-      context.addIssue({ code: 'custom', message: error.detail, path });
+      const [first, ...rest] = error.path;
+      const path = field !== '' && first === field ? rest : [];
+      context.addIssue({ code: 'custom', message: detailOf(error), path });
     }
   });
 }

@@ -12,8 +12,8 @@ export function checkSocketPath(field: string, value: unknown): string {
   }
   const bytes = Buffer.byteLength(value);
   if (bytes > PATH_BYTES_MAX) {
-    const message = `${field}: expected ${expected}, received one of ${bytes} bytes: ${value}`;
-    throw new GatewayError('ERR_GWLB_OUT_OF_RANGE', message, { field });
+    const received = `one of ${bytes} bytes: ${value}`;
+    throw GatewayError.mismatch('ERR_GWLB_OUT_OF_RANGE', field, expected, received);
   }
   return value;
 }

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   type Endpoint,
+  type ErrorPath,
   GatewayError,
   GatewayLoadBalancer,
   type HealthEvent,
@@ -36,12 +37,12 @@ import {
 import { connectionsFor, descriptors, shortage } from './descriptors.js';
 
 /** Calls `action`; what it throws names the keys of the file, not the options of the library. */
-async function named<T>(from: string, to: string, action: () => Promise<T> | T): Promise<T> {
+async function named<T>(from: string, to: ErrorPath, action: () => Promise<T> | T): Promise<T> {
   try {
     return await action();
   } catch (error) {
-    if (!(error instanceof GatewayError) || !error.field?.startsWith(from)) throw error;
-    throw error.at(`${to}${error.field.slice(from.length)}`);
+    if (!(error instanceof GatewayError) || error.path[0] !== from) throw error;
+    throw error.at([...to, ...error.path.slice(1)]);
   }
 }
 
@@ -77,8 +78,8 @@ export class Service {
   ): Promise<Service> {
     const { targets, ...options } = config.targetGroup;
     const group = new TargetGroup(options);
-    await named('targets', 'targetGroup.targets', () => group.setTargets(targets));
-    const gateway = await named('options', 'gateway', () =>
+    await named('targets', ['targetGroup', 'targets'], () => group.setTargets(targets));
+    const gateway = await named('options', ['gateway'], () =>
       GatewayLoadBalancer.listen({
         ...config.gateway,
         targetGroup: group,
@@ -215,7 +216,7 @@ export class Service {
         await this.#create(endpoint, at);
         created.push(endpoint.id);
       }
-      await named('targets', 'targetGroup.targets', () =>
+      await named('targets', ['targetGroup', 'targets'], () =>
         this.#group.setTargets(next.targetGroup.targets),
       );
     } catch (error) {
@@ -239,7 +240,7 @@ export class Service {
   }
 
   async #create(options: EndpointConfig, at: number): Promise<void> {
-    const endpoint = await named('endpoint', `endpoints[${at}]`, () =>
+    const endpoint = await named('endpoint', ['endpoints', at], () =>
       this.gateway.createEndpoint(options),
     );
     const { id, ...rest } = endpoint.toJSON();

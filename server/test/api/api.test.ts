@@ -128,8 +128,12 @@ t.test('requests that are wrong', async (t) => {
     const [head, body] = (await raw(path, bytes)).split('\r\n\r\n');
     t.equal(Number(head.split(' ')[1]), status, bytes.slice(0, 40));
     t.match(head, /content-type: application\/json/);
-    const { message, ...rest } = JSON.parse(body);
+    const { message, path: at, expected, received, ...rest } = JSON.parse(body);
     t.strictSame(rest, { code, field });
+    t.equal(at.join('.'), field ?? '');
+    if (expected !== null) {
+      t.equal(message, `${field}: expected ${expected}, received ${received}`);
+    }
     t.type(message, 'string');
     return head;
   };
