@@ -1,5 +1,6 @@
 /** What explain says, held to what then happens. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import {
   type Explanation,
@@ -7,16 +8,15 @@ import {
   type TargetGroupOptions,
   tuplePacket,
 } from '../../src/index.js';
+import { ROOT } from '../support/places.js';
 import { ACK, BACK, FIN, ID, Rig, RST, SYN, TCP, UDP } from './explain-rig.js';
 
 type Assert = Pick<typeof t, 'ok' | 'match'>;
 
 const described = new Set(
-  [
-    ...readFileSync(new URL('../../docs/rules.md', import.meta.url), 'utf8').matchAll(
-      /^\| ([A-Z]\d+) \|/gm,
-    ),
-  ].map(([, rule]) => rule),
+  [...readFileSync(join(ROOT, 'docs/rules.md'), 'utf8').matchAll(/^\| ([A-Z]\d+) \|/gm)].map(
+    ([, rule]) => rule,
+  ),
 );
 
 /** The decision and its rule, which must be on the page of rules. */

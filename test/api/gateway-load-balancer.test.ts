@@ -1,6 +1,7 @@
 /** The load balancer and the appliance over real sockets, on 127.0.0.0/8. */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import {
@@ -11,6 +12,7 @@ import {
   TargetGroup,
   tuplePacket,
 } from '../../src/index.js';
+import { ROOT } from '../support/places.js';
 import { Peer, settled, type Teardown, until } from './rig.js';
 
 const GATEWAY = '127.77.0.5';
@@ -418,7 +420,7 @@ t.test('an AbortSignal closes', async (t) => {
 
 t.test('it keeps the process alive until it is closed, unless told otherwise', async (t) => {
   // What is shipped, since loading it takes no compiler; `npm test` builds it first.
-  const library = new URL('../../dist/index.js', import.meta.url);
+  const library = join(ROOT, 'dist/index.js');
   const child = (mode: string, address: string, then: string) => {
     const script = `
       import { GatewayLoadBalancer, TargetGroup } from ${JSON.stringify(library)};

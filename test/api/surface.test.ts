@@ -1,13 +1,15 @@
 /** What the package exports, and that every member of it is documented. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import * as api from '../../src/index.js';
+import { ROOT } from '../support/places.js';
 
-const folder = new URL('../../docs/api/', import.meta.url);
+const folder = join(ROOT, 'docs/api');
 const pages = new Map(
-  readdirSync(folder).map((file) => [file, readFileSync(new URL(file, folder), 'utf8')]),
+  readdirSync(folder).map((file) => [file, readFileSync(join(folder, file), 'utf8')]),
 );
-const errors = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');
+const errors = readFileSync(join(ROOT, 'docs/errors.md'), 'utf8');
 
 type Class = abstract new (...args: never[]) => object;
 

@@ -1,6 +1,6 @@
 /** What a program asks and tells the kernel, and the checks of options without their use. */
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import t from 'tap';
 import {
   checkOptionsOf,
@@ -11,6 +11,7 @@ import {
   removeTun,
   TargetGroup,
 } from '../../src/index.js';
+import { ROOT } from '../support/places.js';
 
 t.test('the routes of this host', async (t) => {
   const { routes, rules, complete } = readRoutes();
@@ -40,13 +41,13 @@ t.test('a TUN device that is not there', async (t) => {
 function limited(expression: string): { status: number | null; stdout: string; stderr: string } {
   const script = `
     import { readFileSync } from 'node:fs';
-    import { limitPrivileges } from '${new URL('../../dist/index.js', import.meta.url)}';
+    import { limitPrivileges } from '${join(ROOT, 'dist/index.js')}';
     ${expression};
     const status = readFileSync('/proc/self/status', 'utf8');
     console.log(status.match(/CapPrm:\\s*(\\S+)/)[1], status.match(/NoNewPrivs:\\s*(\\d)/)[1]);`;
   return spawnSync(process.execPath, ['--input-type=module', '-e', script], {
     encoding: 'utf8',
-    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    cwd: ROOT,
   });
 }
 

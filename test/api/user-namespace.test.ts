@@ -1,8 +1,9 @@
 /** An ordinary user's gateway: inside of a user namespace nobody has a privilege over the whole host. */
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import t from 'tap';
 import { whyNoNamespaces } from '../../server/src/lab/sandbox.js';
+import { ROOT } from '../support/places.js';
 
 const INSIDE = ['--user', '--map-root-user', '--net'];
 
@@ -15,7 +16,7 @@ function whyNot(): string | false {
 
 t.test('makes its devices', { skip: whyNot() }, async (t) => {
   const script = `
-    import { GatewayLoadBalancer, TargetGroup } from '${new URL('../../dist/index.js', import.meta.url)}';
+    import { GatewayLoadBalancer, TargetGroup } from '${join(ROOT, 'dist/index.js')}';
     import { execFileSync } from 'node:child_process';
     execFileSync('ip', ['link', 'set', 'lo', 'up']);
     const targetGroup = new TargetGroup({ healthCheck: false });
@@ -27,7 +28,7 @@ t.test('makes its devices', { skip: whyNot() }, async (t) => {
   const node = [process.execPath, '--input-type=module', '-e', script];
   const { status, stdout, stderr } = spawnSync('unshare', [...INSIDE, ...node], {
     encoding: 'utf8',
-    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    cwd: ROOT,
   });
   t.equal(status, 0, stderr);
   t.match(stdout, /gwlb1: .* qlen 77\b/);

@@ -3,9 +3,9 @@ import t from 'tap';
 import { BARS } from '../../bench/bars.js';
 import { casesOf, changedCases, readCases, titleOf } from '../../bench/cases.js';
 import { LIMIT_SUITES, programsOf, SUITES } from '../../bench/suites.js';
-import { root } from '../tidy/tree.js';
+import { ROOT } from '../support/places.js';
 
-const cases = readCases(root);
+const cases = readCases(ROOT);
 const all = [...SUITES, ...LIMIT_SUITES];
 
 t.test('every suite has its cases in the record, and none has another one’s', async (t) => {

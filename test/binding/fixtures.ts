@@ -5,7 +5,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import type {
   NativeApplianceConfig,
   NativeEndpoint,
@@ -13,11 +12,10 @@ import type {
   NativeTargets,
   NativeUdpConfig,
 } from '../../src/binding.js';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
+import { ROOT } from '../support/places.js';
 
 /** The file that src/binding.ts loads. */
-export const addonPath: string = createRequire(import.meta.url)('node-gyp-build').path(root);
+export const addonPath: string = createRequire(import.meta.url)('node-gyp-build').path(ROOT);
 
 export function gatewayConfig(): NativeGatewayConfig {
   return {

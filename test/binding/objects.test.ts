@@ -1,11 +1,12 @@
 /** The addon's surface, and objects in places where they do not belong. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { binding } from '../../src/binding.js';
+import { ROOT } from '../support/places.js';
 import { applianceConfig, gatewayConfig, runChild, socketsRefused, udpConfig } from './fixtures.js';
 
-const source = (name: string) =>
-  readFileSync(new URL(`../../src/${name}.ts`, import.meta.url), 'utf8');
+const source = (name: string) => readFileSync(join(ROOT, `src/${name}.ts`), 'utf8');
 
 /** The members of an interface in one of the files that declare the addon. */
 function membersOf(name: string, file: string): string[] {
@@ -23,9 +24,7 @@ t.test('it exports what src/binding.ts declares', async (t) => {
   t.ok(names.length >= 18, 'the declaration was found');
   t.strictSame(Object.keys(binding).sort(), names.sort());
 
-  const { version } = JSON.parse(
-    readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
-  );
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   t.equal(binding.version, version);
 });
 

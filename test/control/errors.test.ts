@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import {
   checkBoolean,
@@ -11,6 +12,7 @@ import {
   GatewayError,
   invalidArgument,
 } from '../../src/errors.js';
+import { ROOT } from '../support/places.js';
 
 function thrown(run: () => unknown): GatewayError {
   try {
@@ -22,7 +24,7 @@ function thrown(run: () => unknown): GatewayError {
 }
 
 t.test('docs/errors.md has one heading for every code and no other', async (t) => {
-  const page = readFileSync(new URL('../../docs/errors.md', import.meta.url), 'utf8');
+  const page = readFileSync(join(ROOT, 'docs/errors.md'), 'utf8');
   const headings = [...page.matchAll(/^## (.*)$/gm)].map((match) => match[1]);
   t.same(headings.sort(), Object.keys(ERROR_CODES).sort());
 });

@@ -1,9 +1,10 @@
 /** The examples that are programs run, and their own tests pass. */
 import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import t from 'tap';
+import { ROOT } from '../support/places.js';
 
-const folder = fileURLToPath(new URL('../../examples/inspector', import.meta.url));
+const folder = join(ROOT, 'examples/inspector');
 
 t.test('an inspector and its unit test', async (t) => {
   const { NODE_OPTIONS: _, ...env } = process.env;

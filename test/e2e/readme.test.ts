@@ -3,18 +3,16 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../support/places.js';
 import { runPrivately } from '../support/privately.js';
 
 const obstacle = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
 const { default: ts } = await import('typescript');
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
-
 /** The example whose first lines contain `mark`, as a module that Node can run. */
 function example(mark: string): string {
-  const text = readFileSync(join(root, 'README.md'), 'utf8');
+  const text = readFileSync(join(ROOT, 'README.md'), 'utf8');
   const blocks = [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
   const found = blocks.filter((code) => code.includes(mark));
   t.equal(found.length, 1, `one example has ${mark}`);
@@ -31,7 +29,7 @@ if (obstacle !== null) {
 
   const folder = mkdtempSync(join(tmpdir(), 'gwlb-readme-'));
   mkdirSync(join(folder, 'node_modules'));
-  symlinkSync(root, join(folder, 'node_modules', 'gwlb'));
+  symlinkSync(ROOT, join(folder, 'node_modules', 'gwlb'));
   const children: ChildProcess[] = [];
   t.teardown(() => {
     for (const child of children) child.kill('SIGKILL');

@@ -18,7 +18,8 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { folder, install, library, packLibrary, platform, root } from './rig.js';
+import { ROOT } from '../support/places.js';
+import { folder, install, library, packLibrary, platform } from './rig.js';
 
 const { name, version, dependencies } = library;
 const needed = Object.keys(dependencies);
@@ -103,7 +104,7 @@ function compiles(files: readonly string[], module: string): string {
   const { stdout } = spawnSync(
     process.execPath,
     [
-      join(root, 'node_modules/typescript/bin/tsc'),
+      join(ROOT, 'node_modules/typescript/bin/tsc'),
       ...['--noEmit', '--strict', '--target', 'es2023', '--module', module],
       ...['--lib', 'es2023,esnext.disposable', ...files],
     ],
@@ -129,7 +130,7 @@ export const wrong = new TargetGroup({ name: 1 });
 `;
   // Installed, but not named in the options, which since TypeScript 6 is as good as absent.
   mkdirSync(join(user, 'node_modules/@types'), { recursive: true });
-  symlinkSync(join(root, 'node_modules/@types/node'), join(user, 'node_modules/@types/node'));
+  symlinkSync(join(ROOT, 'node_modules/@types/node'), join(user, 'node_modules/@types/node'));
   const names = 'GatewayLoadBalancer, GatewayError, TargetGroup, type TargetGroupOptions';
   writeFileSync(join(user, 'use.mts'), `import { ${names} } from '${name}';${uses}`);
   writeFileSync(
@@ -175,13 +176,13 @@ function compilerThatFails(): string {
   const bin = join(folder, 'bin');
   mkdirSync(bin, { recursive: true });
   writeFileSync(join(bin, 'false-compiler'), '#!/bin/sh\n[ "$1" = --version ]\n', { mode: 0o755 });
-  return `${bin}:${join(root, 'node_modules/.bin')}:${process.env.PATH}`;
+  return `${bin}:${join(ROOT, 'node_modules/.bin')}:${process.env.PATH}`;
 }
 
 t.test('a package without prebuilds, or with those of other sources, is not packed', async (t) => {
   const tree = join(folder, 'tree');
   for (const path of ['scripts', 'native', 'binding.gyp', 'package.json']) {
-    cpSync(join(root, path), join(tree, path), { recursive: true });
+    cpSync(join(ROOT, path), join(tree, path), { recursive: true });
   }
   const prepack = () => {
     const { status, stderr } = spawnSync(process.execPath, ['scripts/prepack.mjs'], {

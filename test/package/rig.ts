@@ -3,10 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { ROOT } from '../support/places.js';
 
-export const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 export const platform = `${process.platform}-${process.arch}`;
 
 export interface Manifest {
@@ -19,7 +18,7 @@ export function manifestOf(folder: string): Manifest {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as Manifest;
 }
 
-export const library = manifestOf(root);
+export const library = manifestOf(ROOT);
 
 /** Everything of the test file is in it. */
 export const folder = mkdtempSync(join(tmpdir(), 'gwlb-pack-'));
@@ -54,20 +53,20 @@ export function pack(from: string): { tarball: string; files: string[] } {
  */
 export function packLibrary(): { tarball: string; files: string[] } {
   const stage = join(folder, 'stage');
-  const [listed] = JSON.parse(npm(root, 'pack', '--dry-run', '--json')) as [Packed];
+  const [listed] = JSON.parse(npm(ROOT, 'pack', '--dry-run', '--json')) as [Packed];
   const files = listed.files.map(({ path }) => path);
   for (const path of files.filter((path) => !path.startsWith('prebuilds/'))) {
     mkdirSync(dirname(join(stage, path)), { recursive: true });
-    cpSync(join(root, path), join(stage, path));
+    cpSync(join(ROOT, path), join(stage, path));
   }
   if (process.env.GWLB_PREBUILDS === '1') {
-    cpSync(join(root, 'prebuilds', platform), join(stage, 'prebuilds', platform), {
+    cpSync(join(ROOT, 'prebuilds', platform), join(stage, 'prebuilds', platform), {
       recursive: true,
     });
   } else {
     mkdirSync(join(stage, 'prebuilds', platform), { recursive: true });
     cpSync(
-      join(root, 'build/Release/gwlb.node'),
+      join(ROOT, 'build/Release/gwlb.node'),
       join(stage, 'prebuilds', platform, `${library.name}.node`),
     );
   }
@@ -78,6 +77,6 @@ export function packLibrary(): { tarball: string; files: string[] } {
 export function install(into: string, needs: Iterable<string>, ...tarballs: string[]): void {
   mkdirSync(into);
   writeFileSync(join(into, 'package.json'), '{ "private": true }\n');
-  const folders = [...needs].map((name) => join(root, 'node_modules', name));
+  const folders = [...needs].map((name) => join(ROOT, 'node_modules', name));
   npm(into, 'install', '--offline', '--install-links', ...folders, ...tarballs);
 }

@@ -1,6 +1,8 @@
 /** The simulation finds faults: without that, finding none means nothing. */
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
+import { ROOT } from '../support/places.js';
 import { FAULTS, type Fault } from './faults.js';
 import { type Failure, play, report, shorten } from './play.js';
 
@@ -39,7 +41,7 @@ t.test(
 );
 
 t.test('README.md lists each of them', async (t) => {
-  const readme = readFileSync(new URL('README.md', import.meta.url), 'utf8');
+  const readme = readFileSync(join(ROOT, 'test/simulation/README.md'), 'utf8');
   for (const { name, unfound } of FAULTS) {
     t.ok(readme.includes(`| ${name} | ${unfound ?? 'found'} |`), name);
   }

@@ -1,9 +1,7 @@
 /** What the package's entry exports, symbol by symbol, as its declarations have it. */
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, relative } from 'node:path';
 import ts from 'typescript';
-
-const root = fileURLToPath(new URL('../../', import.meta.url));
+import { ROOT } from './places.js';
 
 export interface ApiSymbol {
   /** `Gateway.toTargets`, `replay`, `DecodedFrame.outer.source`. */
@@ -33,7 +31,7 @@ class Reader {
     const documented = known?.documented === true || this.#documented(node);
     const file = node.getSourceFile();
     const { line } = file.getLineAndCharacterOfPosition(node.getStart());
-    const place = known?.place ?? `${file.fileName.slice(root.length)}:${line + 1}`;
+    const place = known?.place ?? `${relative(ROOT, file.fileName)}:${line + 1}`;
     this.found.set(name, { name, kind: known?.kind ?? kind, documented, place });
   }
 
@@ -73,7 +71,7 @@ class Reader {
     for (const below of base?.declarations ?? []) {
       if (
         ts.isClassDeclaration(below) &&
-        below.getSourceFile().fileName.startsWith(join(root, 'src'))
+        below.getSourceFile().fileName.startsWith(join(ROOT, 'src'))
       ) {
         this.#classMembers(name, below);
       }
@@ -125,11 +123,11 @@ function kindOf(member: ts.ClassElement | ts.TypeElement): ApiSymbol['kind'] {
 
 /** All of them, once each; read from `src/index.ts`. */
 export function apiSymbols(): ApiSymbol[] {
-  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile);
-  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, root);
-  const program = ts.createProgram([join(root, 'src/index.ts')], { ...options, noEmit: true });
+  const { config } = ts.readConfigFile(join(ROOT, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, ROOT);
+  const program = ts.createProgram([join(ROOT, 'src/index.ts')], { ...options, noEmit: true });
   const checker = program.getTypeChecker();
-  const entry = program.getSourceFile(join(root, 'src/index.ts'));
+  const entry = program.getSourceFile(join(ROOT, 'src/index.ts'));
   const module = entry && checker.getSymbolAtLocation(entry);
   if (!module) throw new Error('src/index.ts is no module');
   const reader = new Reader(checker);

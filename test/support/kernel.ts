@@ -1,11 +1,12 @@
 /** The kernel's own network stack as a judge: packets in by a TUN device, and what becomes of them. */
 import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { inNamespace, kill, runIn, start } from '../../server/src/lab/processes.js';
 import { type CapturedFrame, PcapWriter, readCapture } from '../../src/index.js';
+import { ROOT } from './places.js';
 
-export const KERNEL = fileURLToPath(new URL('./kernel.py', import.meta.url));
+export const KERNEL = join(ROOT, 'test/support/kernel.py');
 const LINK_RAW_IP = 101;
 const PATIENCE_MS = 20_000;
 

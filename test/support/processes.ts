@@ -1,13 +1,15 @@
 /** The ends of traffic, and appliances, as processes of their own in network namespaces. */
 import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Lab } from '../../server/src/lab/lab.js';
 import { inNamespace, runIn, start } from '../../server/src/lab/processes.js';
 import type { Remote } from '../../server/src/lab/remote.js';
+import { CLI, ROOT } from './places.js';
 import type { Line, Sent } from './talker.ts';
 
-const PROBE = fileURLToPath(new URL('./probe.py', import.meta.url));
-const TRAFFIC = fileURLToPath(new URL('./traffic.ts', import.meta.url));
+const PROBE = join(ROOT, 'test/support/probe.py');
+const TRAFFIC = fileURLToPath(new URL('./traffic.js', import.meta.url));
 
 /** Makes rules of nftables in a namespace, a command each. */
 export async function nft(namespace: string, ...commands: readonly string[]): Promise<void> {
@@ -16,7 +18,7 @@ export async function nft(namespace: string, ...commands: readonly string[]): Pr
 }
 
 function trafficCommand(args: readonly string[]): string[] {
-  return [process.execPath, ...process.execArgv, TRAFFIC, ...args];
+  return [process.execPath, TRAFFIC, ...args];
 }
 
 /** Runs one of the roles of traffic.ts to its end; returns what it found out. */
@@ -31,8 +33,6 @@ export async function traffic<T>(
     throw new Error(`traffic ${args.join(' ')}: exit code ${status}: ${err || out}`);
   return JSON.parse(out) as T;
 }
-
-const CLI = fileURLToPath(new URL('../../server/dist/cli.js', import.meta.url));
 
 /** Starts an appliance as a process of its own, so that it can die; it answers health checks. */
 export function startAppliance(namespace: string, address: string): Promise<ChildProcess> {
@@ -67,7 +67,7 @@ export function startCounter(namespace: string, port: number): Promise<ChildProc
   return start(...inNamespace(namespace, command));
 }
 
-const TALKER = fileURLToPath(new URL('./talker.ts', import.meta.url));
+const TALKER = fileURLToPath(new URL('./talker.js', import.meta.url));
 const PATIENCE_MS = 40_000;
 
 /** Asks again and again until the answer will do. */

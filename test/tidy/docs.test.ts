@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import t from 'tap';
-import { filesBelow, root, textOf } from './tree.js';
+import { ROOT } from '../support/places.js';
+import { filesBelow, textOf } from './tree.js';
 
 const documents = filesBelow('').filter((path) => path.endsWith('.md'));
 
@@ -14,7 +15,7 @@ t.test('relative links lead to files', async (t) => {
       if (/^(https?:|mailto:|#)/.test(target)) continue;
       links += 1;
       const file = posix.join(posix.dirname(path), target.replace(/#.*/, ''));
-      if (!existsSync(join(root, file))) broken.push(`${path}: ${target}`);
+      if (!existsSync(join(ROOT, file))) broken.push(`${path}: ${target}`);
     }
   }
   t.ok(links > 0);
@@ -28,7 +29,7 @@ t.test('the files that CONTRIBUTING sends people to exist', async (t) => {
   const paths = named.map(([, path = '']) => path.split(' ')[0] ?? '');
   t.ok(paths.length > 10);
   t.strictSame(
-    paths.filter((path) => !existsSync(join(root, path))),
+    paths.filter((path) => !existsSync(join(ROOT, path))),
     [],
   );
 });

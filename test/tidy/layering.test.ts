@@ -6,7 +6,8 @@ import { execFileSync } from 'node:child_process';
 import { posix } from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
-import { filesBelow, root, textOf } from './tree.js';
+import { ROOT } from '../support/places.js';
+import { filesBelow, textOf } from './tree.js';
 
 /** What each native folder may include, besides itself. */
 const NATIVE_LAYERS: Record<string, readonly string[]> = {
@@ -143,7 +144,7 @@ t.test('binding.gyp takes up every native source', async (t) => {
   const [, command] = /"<!@\((.+)\)"\n/.exec(textOf('binding.gyp')) ?? [];
   t.ok(command, 'the list of sources is found in binding.gyp');
   const listed = execFileSync('/bin/sh', ['-c', (command ?? '').replaceAll('\\"', '"')], {
-    cwd: root,
+    cwd: ROOT,
     encoding: 'utf8',
   });
   const sources = filesBelow('native').filter((path) => path.endsWith('.cc'));

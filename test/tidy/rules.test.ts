@@ -2,7 +2,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { linesOf, root, textOf } from './tree.js';
+import { ROOT } from '../support/places.js';
+import { linesOf, textOf } from './tree.js';
 
 interface Rule {
   name: string;
@@ -48,7 +49,7 @@ t.test('the tests of the rules are there', async (t) => {
   for (const { name, tests, rest } of rules) {
     t.equal(rest, '', `${name}: nothing but tests`);
     for (const { path, title } of tests) {
-      const there = existsSync(join(root, path)) && hasTest(path, title);
+      const there = existsSync(join(ROOT, path)) && hasTest(path, title);
       t.ok(there, `${name}: ${path} has "${title}"`);
     }
   }

@@ -2,14 +2,14 @@
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { rowProblem } from '../../bench/row.js';
+import { ROOT } from '../support/places.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
-import { root } from '../tidy/tree.js';
 
 const reason = whyNotWide('g++', 'make');
 
 function bench(...args: string[]) {
   return spawnSync('npm', ['run', '--silent', 'bench', '--', ...args], {
-    cwd: root,
+    cwd: ROOT,
     encoding: 'utf8',
     maxBuffer: 64 * 1024 * 1024,
   });

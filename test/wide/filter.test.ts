@@ -3,15 +3,13 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { CaptureFilter, PcapWriter, readCapture } from '../../src/index.js';
 import { randomFrom } from '../appliance/filter-model.js';
 import { capturesBelow, sortByGateway } from '../support/partition.js';
+import { CORPUS } from '../support/places.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 
-const CORPUS =
-  process.env.GWLB_CORPUS ?? fileURLToPath(new URL('../../../shared/corpus', import.meta.url));
 const PACKETS_MAX = 20_000;
 const EXPRESSIONS = 250;
 

@@ -2,7 +2,6 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Lab } from '../../server/src/lab/lab.js';
 import { runIn } from '../../server/src/lab/processes.js';
 import { KERNEL, writePackets } from '../support/kernel.js';
@@ -15,13 +14,11 @@ import {
   withTrains,
 } from '../support/partition.js';
 import { ALLOWED, type Judge } from '../support/partition-differences.js';
+import { CORPUS } from '../support/places.js';
 import { runPrivately } from '../support/privately.js';
 import { nft } from '../support/processes.js';
 import { tshark } from '../support/tshark.js';
 import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
-
-const CORPUS =
-  process.env.GWLB_CORPUS ?? fileURLToPath(new URL('../../../shared/corpus', import.meta.url));
 
 function whyNot(): string | null {
   const missing = whyNotWide('tshark', 'nft', 'conntrack', 'python3');

@@ -2,7 +2,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { Lab } from '../../server/src/lab/lab.js';
 import { inNamespace, runIn } from '../../server/src/lab/processes.js';
@@ -14,7 +13,7 @@ import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
 const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
 
-const READER = fileURLToPath(new URL('../support/raw-reader.py', import.meta.url));
+const READER = join(ROOT, 'test/support/raw-reader.py');
 const GATEWAY = '10.99.0.1';
 const APPLIANCE = '10.99.0.11';
 const DATAGRAMS = 40;
@@ -24,6 +23,9 @@ import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for k in range(${DATAGRAMS}): s.sendto(bytes(range(1 + k % 7)) * (1 + 5 * k), ("10.50.2.10", 1000 + k % 4))
 `;
+
+import { join } from 'node:path';
+import { ROOT } from '../support/places.js';
 
 interface Seen {
   right: number;

@@ -3,7 +3,6 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import {
   type DecodedFrame,
@@ -17,11 +16,12 @@ import {
   Verdict,
 } from '../../src/index.js';
 import { ATTACHMENT, emit, LINK_RAW_IP, writeCapture } from '../support/emitted.js';
+import { ROOT } from '../support/places.js';
 import { cannotRun, whyNotWide } from '../support/wide.js';
 
 /** The system's, which Debian's python3-scapy belongs to. */
 const PYTHON = '/usr/bin/python3';
-const JUDGE = fileURLToPath(new URL('./scapy-judge.py', import.meta.url));
+const JUDGE = join(ROOT, 'test/wide/scapy-judge.py');
 const ETHERNET_BYTES = 14;
 const OUTER_BYTES = ETHERNET_BYTES + 20 + 8;
 

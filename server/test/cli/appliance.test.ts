@@ -3,14 +3,12 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import { encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { CLI } from '../../../test/support/places.js';
 
-const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const GATEWAY = '127.83.0.1';
 const APPLIANCE = '127.83.0.10';
 const OWN = ['--listen', APPLIANCE, '--health-port', '8080'];
@@ -24,7 +22,7 @@ interface Running {
 }
 
 function start(t: Teardown, ...args: string[]): Running {
-  const child = spawn(process.execPath, [cli, 'appliance', ...args], {
+  const child = spawn(process.execPath, [CLI, 'appliance', ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -41,7 +39,7 @@ function start(t: Teardown, ...args: string[]): Running {
 
 /** To its end; for calls that are refused. */
 async function refused(...args: string[]) {
-  const child = execFile(process.execPath, [cli, 'appliance', ...args], { timeout: 5000 });
+  const child = execFile(process.execPath, [CLI, 'appliance', ...args], { timeout: 5000 });
   const closed = once(child, 'close');
   const [stdout, stderr] = await Promise.all([child.stdout, child.stderr].map(textOf));
   const [status] = await closed;

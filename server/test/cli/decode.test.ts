@@ -7,24 +7,21 @@ import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, join } from 'node:path';
 import { type DecodedFrame, encodeGeneve, PcapWriter, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { CLI, CORPUS } from '../../../test/support/places.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const corpus = process.env.GWLB_CORPUS ?? join(root, '..', 'shared', 'corpus');
-const tables = join(corpus, 'expected', 'tshark');
-const skip = existsSync(tables) ? false : `there is no corpus at ${corpus} (GWLB_CORPUS)`;
+const tables = join(CORPUS, 'expected', 'tshark');
+const skip = existsSync(tables) ? false : `there is no corpus at ${CORPUS} (GWLB_CORPUS)`;
 
 type Line = DecodedFrame & { frame: number; time: number };
 
 function decode(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(
-    process.execPath,
-    [join(root, 'dist/cli.js'), 'decode', ...args],
-    { encoding: 'utf8', maxBuffer: 1 << 28 },
-  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, 'decode', ...args], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
   return { status, stdout, stderr };
 }
 
@@ -69,7 +66,7 @@ t.test('every GENEVE capture reads as tshark reads it', { skip }, async (t) => {
   const captures = readdirSync(tables).filter((name) => name.endsWith('.geneve.tsv'));
   t.ok(captures.length >= 16, `${captures.length} captures`);
   for (const table of captures) {
-    const path = join(corpus, table.replace('.geneve.tsv', '').replace('--', '/'));
+    const path = join(CORPUS, table.replace('.geneve.tsv', '').replace('--', '/'));
     const { status, stdout, stderr } = decode(path, '--json');
     t.equal(status, 0, `${table}: readable to its end ${stderr}`);
     const decoded = lines(stdout).map((line) => JSON.parse(line) as Line);
@@ -156,7 +153,7 @@ function compare(t: Tap, name: string, line: Line, row: Record<string, string>):
 type Tap = Pick<typeof t, 'fail' | 'ok' | 'strictSame'>;
 
 t.test('a JSON line has its keys in their order', { skip }, async (t) => {
-  const path = join(corpus, 'geneve-gwlb/tx-gwlb-for-demo--tencent-gwlb-geneve.pcap');
+  const path = join(CORPUS, 'geneve-gwlb/tx-gwlb-for-demo--tencent-gwlb-geneve.pcap');
   const [line] = lines(decode(path, '--json', '--option-class', '0x0167').stdout);
   const packet = JSON.parse(line);
   t.strictSame(Object.keys(packet), [
@@ -246,7 +243,7 @@ t.test('a reader that has seen enough ends it quietly', async (t) => {
     // Many times what a pipe takes before somebody reads.
     for (let i = 0; i < 5000; i += 1) writer.write(datagram);
   }
-  const child = spawn(process.execPath, [join(root, 'dist/cli.js'), 'decode', file, '--json'], {
+  const child = spawn(process.execPath, [CLI, 'decode', file, '--json'], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -263,7 +260,7 @@ t.test('a reader that has seen enough ends it quietly', async (t) => {
   t.equal(stderr, '');
 
   const script = 'node="$1"; shift; "$node" "$@" | head -1';
-  const args = ['-c', script, 'sh', process.execPath, join(root, 'dist/cli.js'), 'decode', file];
+  const args = ['-c', script, 'sh', process.execPath, CLI, 'decode', file];
   const piped = spawnSync('sh', [...args, '--json'], { encoding: 'utf8', timeout: 5000 });
   t.match(piped, { status: 0, stderr: '', stdout: `${line}\n` });
 });

@@ -3,13 +3,12 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { CLI } from '../../../test/support/places.js';
 import { gwlb } from './rig.js';
 
-const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-explain-'));
 const socket = join(folder, 'control.sock');
 const file = join(folder, 'gateway.yaml');
@@ -41,14 +40,14 @@ interface Ran {
 
 function spawned(...args: string[]): Promise<Ran> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [cli, ...args], (error, stdout, stderr) => {
+    execFile(process.execPath, [CLI, ...args], (error, stdout, stderr) => {
       resolve({ status: Number(error?.code ?? 0), stdout, stderr });
     });
   });
 }
 
 async function started(t: Teardown): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [cli, 'run', file], {
+  const child = spawn(process.execPath, [CLI, 'run', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));

@@ -2,16 +2,15 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { CLI } from '../../../test/support/places.js';
 import { askGateway } from '../../src/api/client.js';
 import { policyArgument, targetOf } from '../../src/cli/preview.js';
 import { statusText } from '../../src/cli/status.js';
 import { gwlb } from './rig.js';
 
-const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-preview-'));
 const socket = join(folder, 'control.sock');
 const file = join(folder, 'gateway.yaml');
@@ -63,7 +62,7 @@ endpoints: [{ id: ${ID}, geneve: { peer: 127.88.0.9, vni: 7 } }]
 control: { socket: ${socket} }
 `,
   );
-  const child = spawn(process.execPath, [cli, 'run', file], {
+  const child = spawn(process.execPath, [CLI, 'run', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -109,7 +108,7 @@ control: { socket: ${socket} }
     t.match((await ask('preview', ...args)).error?.message, message, args.join(' '));
   }
   const one = ['preview', 'fail', '--socket', socket, '10.9.9.9'];
-  const { status: code, stderr } = spawnSync(process.execPath, [cli, ...one], { encoding: 'utf8' });
+  const { status: code, stderr } = spawnSync(process.execPath, [CLI, ...one], { encoding: 'utf8' });
   t.strictSame(
     [code, stderr],
     [2, 'gwlb: target: expected a registered target, received "10.9.9.9"\n'],

@@ -5,20 +5,17 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { decodeFrame, readCapture } from 'gwlb';
 import t from 'tap';
 import { ACK, captureOf, SYN, tcp, udp } from '../../../test/replay/rig.js';
+import { CLI, CORPUS, ROOT } from '../../../test/support/places.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const cli = join(root, 'dist/cli.js');
-const corpus = process.env.GWLB_CORPUS ?? join(root, '..', 'shared', 'corpus');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-replay-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
 function replay(...args: string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'replay', ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, 'replay', ...args], {
     encoding: 'utf8',
     maxBuffer: 1 << 28,
   });
@@ -138,9 +135,9 @@ t.test('mistakes', async (t) => {
 });
 
 t.test('the README shows what the command prints', async (t) => {
-  const readme = readFileSync(join(root, '../README.md'), 'utf8');
+  const readme = readFileSync(join(ROOT, 'README.md'), 'utf8');
   const [, shown = ''] = /^```console\n\$ cat outage\.jsonl\n([\s\S]*?)^```$/m.exec(readme) ?? [];
-  const example = (name: string) => join(root, '../examples/replay', name);
+  const example = (name: string) => join(ROOT, 'examples/replay', name);
   const { stdout, stderr } = replay(example('web.pcap'), '--events', example('outage.jsonl'));
   const ingress = stdout.split('\n').filter((line) => line.includes('ingress'));
   t.equal(
@@ -153,7 +150,7 @@ t.test('the README shows what the command prints', async (t) => {
 
 t.test('a reader that has seen enough ends it quietly', async (t) => {
   const many = Array.from({ length: 5000 }, (_, i) => ({ at: i, bytes: udp() }));
-  const child = spawn(process.execPath, [cli, 'replay', fileOf('many.pcap', captureOf(many))], {
+  const child = spawn(process.execPath, [CLI, 'replay', fileOf('many.pcap', captureOf(many))], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let said = '';
@@ -193,7 +190,7 @@ const GOLDEN: Record<string, { frames: number; flows: number; digest: string }> 
 
 t.test('captures of the corpus, byte for byte', async (t) => {
   for (const [name, { frames, flows, digest }] of Object.entries(GOLDEN)) {
-    const path = join(corpus, name);
+    const path = join(CORPUS, name);
     if (!existsSync(path)) {
       t.comment(`${name} is not there (GWLB_CORPUS)`);
       continue;

@@ -10,7 +10,7 @@ import { inNamespace, kill, run, runIn, start } from '../../src/lab/processes.js
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
 
-const TALKER = fileURLToPath(new URL('./talker.ts', import.meta.url));
+const TALKER = fileURLToPath(new URL('./talker.js', import.meta.url));
 
 function isAlive(pid: number): boolean {
   return (

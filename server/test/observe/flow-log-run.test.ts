@@ -5,16 +5,15 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { decodeGeneve, encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
 import { until } from '../../../test/api/rig.js';
+import { CLI } from '../../../test/support/places.js';
 import { askGateway } from '../../src/api/client.js';
 import { parseConfig, pathText } from '../../src/config/config.js';
 
-const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-flow-run-'));
 const file = join(folder, 'gateway.yaml');
 const flows = join(folder, 'flows.jsonl');
@@ -61,7 +60,7 @@ interface Running {
 }
 
 async function start(t: Teardown): Promise<Running> {
-  const child = spawn(process.execPath, [cli, 'run', file], {
+  const child = spawn(process.execPath, [CLI, 'run', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));

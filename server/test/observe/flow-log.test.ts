@@ -13,9 +13,11 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Endpoint, FlowEvent, Target } from 'gwlb';
 import t from 'tap';
 import { until } from '../../../test/api/rig.js';
+import { ROOT } from '../../../test/support/places.js';
 import { FlowLog, type FlowSource } from '../../src/observe/flow-log.js';
 import { FlowRecords } from '../../src/observe/flow-records.js';
 import {
@@ -27,7 +29,7 @@ import {
 import type { Logger } from '../../src/observe/log.js';
 
 /** For a process of its own. */
-const sinkModule = new URL('../../dist/observe/flow-sink.js', import.meta.url).href;
+const sinkModule = pathToFileURL(join(ROOT, 'server/dist/observe/flow-sink.js')).href;
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-flows-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;

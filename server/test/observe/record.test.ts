@@ -13,13 +13,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { decodeFrame, encodeGeneve, type ReplayLine, readCapture, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { CLI } from '../../../test/support/places.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const cli = join(root, 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-record-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const file = join(folder, 'gateway.yaml');
@@ -50,7 +48,7 @@ endpoints:
 type Logged = Record<string, unknown>;
 
 function start(...args: string[]) {
-  const child: ChildProcess = spawn(process.execPath, [cli, 'run', file, ...args], {
+  const child: ChildProcess = spawn(process.execPath, [CLI, 'run', file, ...args], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -157,7 +155,7 @@ for (const workers of [1, 2]) {
 
     const again = spawnSync(
       process.execPath,
-      [cli, 'replay', capture, '--events', events, '--config', file, '--json'],
+      [CLI, 'replay', capture, '--events', events, '--config', file, '--json'],
       { encoding: 'utf8' },
     );
     t.equal(again.status, 0, again.stderr);
@@ -237,7 +235,7 @@ t.test('so is a target that turns unhealthy', async (t) => {
 t.test('wrong arguments', async (t) => {
   configure([A], 1);
   const run = (...args: string[]) => {
-    const { status, stderr } = spawnSync(process.execPath, [cli, 'run', file, ...args], {
+    const { status, stderr } = spawnSync(process.execPath, [CLI, 'run', file, ...args], {
       encoding: 'utf8',
     });
     t.equal(status, 2);

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { CLI } from '../../../test/support/places.js';
 import { runPrivately } from '../../../test/support/privately.js';
 import { startAppliance, until } from '../../../test/support/processes.js';
 import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
@@ -14,7 +14,6 @@ import { run, runIn } from '../../src/lab/processes.js';
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
 
-const CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-devices-'));
 const file = join(folder, 'gateway.yaml');
 const ENDPOINT = 'vpce-00000000000000001';

@@ -10,11 +10,11 @@ import {
   manifestOf,
   pack,
   packLibrary,
-  root,
 } from '../../../test/package/rig.js';
+import { ROOT } from '../../../test/support/places.js';
 import { WIDE } from '../../../test/support/wide.js';
 
-const place = join(root, 'server');
+const place = join(ROOT, 'server');
 const server = manifestOf(place);
 const operator = join(folder, 'operator');
 
@@ -26,7 +26,7 @@ function needsOf(
   for (const name of Object.keys(dependencies)) {
     if (name === library.name || found.has(name)) continue;
     found.add(name);
-    needsOf(manifestOf(join(root, 'node_modules', name)).dependencies, found);
+    needsOf(manifestOf(join(ROOT, 'node_modules', name)).dependencies, found);
   }
   return found;
 }

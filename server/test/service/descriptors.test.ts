@@ -4,15 +4,14 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { CLI } from '../../../test/support/places.js';
 import { ImpededChecks } from '../../src/observe/impeded.js';
 import { connectionsFor, descriptors, shortage } from '../../src/service/descriptors.js';
 import { logged } from '../observe/log-rig.js';
 
-const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-files-'));
 const file = join(folder, 'gateway.yaml');
 const socketPath = join(folder, 'gateway.sock');
@@ -20,7 +19,7 @@ t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const net = `127.${64 + (process.pid % 100)}.${(process.pid >> 8) % 250}`;
 
 const limited = (files: number, ...args: string[]) =>
-  ['-c', `ulimit -n ${files} && exec "$0" "$@"`, process.execPath, cli, ...args] as const;
+  ['-c', `ulimit -n ${files} && exec "$0" "$@"`, process.execPath, CLI, ...args] as const;
 
 function write(targets: string): void {
   writeFileSync(

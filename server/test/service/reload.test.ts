@@ -6,13 +6,12 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { decodeGeneve, encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { CLI } from '../../../test/support/places.js';
 
-const cli = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-reload-'));
 const file = join(folder, 'gateway.yaml');
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -57,7 +56,7 @@ interface Running {
 }
 
 function start(t: Teardown): Running {
-  const child = spawn(process.execPath, [cli, 'run', file], {
+  const child = spawn(process.execPath, [CLI, 'run', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -209,7 +208,7 @@ t.test('an address of the metrics in use ends the start', async (t) => {
   server.listen(9464, GATEWAY);
   await once(server, 'listening');
   write(first);
-  const { status, stdout, stderr } = spawnSync(process.execPath, [cli, 'run', file], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, 'run', file], {
     encoding: 'utf8',
     timeout: 60_000,
   });

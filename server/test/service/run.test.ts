@@ -5,14 +5,12 @@ import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { CLI, ROOT } from '../../../test/support/places.js';
 import { parseConfig, pathText } from '../../src/config/config.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const cli = join(root, 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-run-'));
 const file = join(folder, 'gateway.yaml');
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -38,7 +36,7 @@ interface Running {
 }
 
 function start(): Running {
-  const child = spawn(process.execPath, [cli, 'run', file], {
+  const child = spawn(process.execPath, [CLI, 'run', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
@@ -100,7 +98,7 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   t.match(text, 'gwlb_drops_total{reason="wrong_cookie"} 0');
   t.match(text, 'gwlb_targets{zone="default",state="healthy"} 1');
   t.equal(await metrics('/healthz'), 'ok\n');
-  const documented = readFileSync(join(root, '../docs/metrics.md'), 'utf8');
+  const documented = readFileSync(join(ROOT, 'docs/metrics.md'), 'utf8');
   t.strictSame(
     [...documented.matchAll(/^\| `(gwlb_\w+)`/gm)].map(([, name]) => name).sort(),
     [...text.matchAll(/^# TYPE (\S+)/gm)].map(([, name]) => name).sort(),
@@ -126,7 +124,7 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   t.match(await metrics(), 'gwlb_targets{zone="default",state="healthy"} 2', 'nothing changed');
   t.match(await metrics(), 'gwlb_reloads_total{result="refused"} 2');
 
-  const second = spawnSync(process.execPath, [cli, 'run', file], { encoding: 'utf8' });
+  const second = spawnSync(process.execPath, [CLI, 'run', file], { encoding: 'utf8' });
   t.equal(second.status, 1, 'the address is in use');
   t.match(second.stderr, /gwlb: gateway\.address: cannot listen on .*another socket has this/);
 
@@ -137,17 +135,13 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
 });
 
 t.test('the example is correct, and check says what is wrong where', async (t) => {
-  const example = spawnSync(process.execPath, [
-    cli,
-    'check',
-    join(root, '../examples/gateway.yaml'),
-  ]);
+  const example = spawnSync(process.execPath, [CLI, 'check', join(ROOT, 'examples/gateway.yaml')]);
   t.equal(example.status, 0, String(example.stderr));
   writeFileSync(
     file,
     'gateway: { address: 10.0.0.1 }\ntargetGroup: { healthCheck: { intervalSeconds: 2 } }\n',
   );
-  const { status, stderr } = spawnSync(process.execPath, [cli, 'check', file], {
+  const { status, stderr } = spawnSync(process.execPath, [CLI, 'check', file], {
     encoding: 'utf8',
   });
   t.equal(status, 2);

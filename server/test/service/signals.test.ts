@@ -12,16 +12,14 @@ import {
   writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { CLI } from '../../../test/support/places.js';
 import { until } from '../../../test/support/processes.js';
 import { allowSeconds } from '../../../test/support/wide.js';
 import { makeLogger } from '../../src/observe/log.js';
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
-const cli = join(root, 'dist/cli.js');
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-signals-'));
 const file = join(folder, 'gateway.yaml');
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -30,7 +28,7 @@ allowSeconds(t, 300);
 const net = `127.${64 + (process.pid % 100)}.${(process.pid >> 8) % 250}`;
 const port = 20_000 + (process.pid % 10_000);
 /** Without what watches the processes of tests: that would answer signals itself. */
-const NODE = ['-u', 'NODE_OPTIONS', process.execPath, cli];
+const NODE = ['-u', 'NODE_OPTIONS', process.execPath, CLI];
 const HELD = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 
 function configure(more = ''): void {
