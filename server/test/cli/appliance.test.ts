@@ -39,7 +39,7 @@ function start(t: Teardown, ...args: string[]): Running {
 
 /** To its end; for calls that are refused. */
 async function refused(...args: string[]) {
-  const child = execFile(process.execPath, [CLI, 'appliance', ...args], { timeout: 5000 });
+  const child = execFile(process.execPath, [CLI, 'appliance', ...args], { timeout: 60_000 });
   const closed = once(child, 'close');
   const [stdout, stderr] = await Promise.all([child.stdout, child.stderr].map(textOf));
   const [status] = await closed;
