@@ -2,26 +2,32 @@
 
 /** A route as rtnetlink has it; none of the local table. */
 export interface NativeRoute {
+  /** Of IP. */
   version: 4 | 6;
   /** RTN_UNICAST 1, RTN_BLACKHOLE 6, RTN_UNREACHABLE 7, RTN_PROHIBIT 8, RTN_THROW 9, … */
   type: number;
-  /** 254: main. */
+  /** Number of its table; 254: main. */
   table: number;
+  /** Of equal routes the one with the least is taken. */
   metric: number;
   /** RTPROT_KERNEL 2: made for an address of the device. */
   protocol: number;
   /** 4 or 16 bytes. */
   prefix: Uint8Array;
+  /** Length of the prefix. */
   bits: number;
   /** Devices it leads to; several for a multipath route. */
   devices: string[];
 }
 
 export interface NativeRouteRule {
+  /** Of IP. */
   version: 4 | 6;
   /** FR_ACT_TO_TBL 1, FR_ACT_BLACKHOLE 6, FR_ACT_UNREACHABLE 7, FR_ACT_PROHIBIT 8. */
   action: number;
+  /** Rules are tried from the least to the highest. */
   priority: number;
+  /** Number of the table that is asked. */
   table: number;
   /** Device that packets enter by; '' for any. */
   input: string;

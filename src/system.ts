@@ -1,7 +1,7 @@
 /** What a program around a gateway or an appliance asks and tells the kernel of its host. */
 
 import { binding } from './binding.js';
-import type { NativeRoute } from './binding-system.js';
+import type { NativeRoute, NativeRouteRule } from './binding-system.js';
 import { checkArray } from './checks.js';
 import {
   checkOneOf,
@@ -16,40 +16,13 @@ import { formatIp } from './packet/address.js';
 import { checkNetns, systemError } from './packet/lifecycle.js';
 
 /** A route as rtnetlink has it. */
-export interface Route {
-  /** Of IP. */
-  version: 4 | 6;
-  /** RTN_UNICAST 1, RTN_BLACKHOLE 6, RTN_UNREACHABLE 7, RTN_PROHIBIT 8, RTN_THROW 9, … */
-  type: number;
-  /** Number of its table; 254: main. */
-  table: number;
-  /** Of equal routes the one with the least is taken. */
-  metric: number;
-  /** RTPROT_KERNEL 2: made for an address of the device. */
-  protocol: number;
-  /** 4 or 16 bytes. */
-  prefix: Uint8Array;
-  /** Length of the prefix. */
-  bits: number;
-  /** Both: `10.0.0.0/8`. */
+export interface Route extends NativeRoute {
+  /** Prefix and its length: `10.0.0.0/8`. */
   text: string;
-  /** Devices it leads to; several for a multipath route. */
-  devices: string[];
 }
 
 /** A rule that says which table is asked for a packet. */
-export interface RouteRule {
-  /** Of IP. */
-  version: 4 | 6;
-  /** FR_ACT_TO_TBL 1, FR_ACT_BLACKHOLE 6, FR_ACT_UNREACHABLE 7, FR_ACT_PROHIBIT 8. */
-  action: number;
-  /** Rules are tried from the least to the highest. */
-  priority: number;
-  /** Number of the table that is asked. */
-  table: number;
-  /** Device that packets enter by; `''` for any. */
-  input: string;
-}
+export type RouteRule = NativeRouteRule;
 
 /** How a network namespace routes packets. */
 export interface RoutingTables {

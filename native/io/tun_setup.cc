@@ -40,7 +40,7 @@ OsError leave_groups(int socket_fd, const std::string& name) {
   return set_mtu(socket_fd, &request, name, kTunMtuMin);
 }
 
-// By netlink: the ioctl asks for a privilege over the whole host, which nobody has in a user namespace.
+// By netlink: the ioctl asks for a privilege over the whole host, which no user namespace has.
 OsError set_queue_packets(int socket_fd, const std::string& name, uint32_t packets) {
   ifreq request;
   set_name(&request, name);

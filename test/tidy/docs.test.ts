@@ -22,9 +22,21 @@ t.test('relative links lead to files', async (t) => {
   t.strictSame(broken, []);
 });
 
+t.test('what architecture.md says where it is, is there', async (t) => {
+  const [, table = ''] = /^## Where is …$(.+?)^## /ms.exec(textOf('docs/architecture.md')) ?? [];
+  const paths = [...table.matchAll(/`((?:native|src|server|test|docs)\/[^`]*)`/g)].map(
+    ([, path]) => path,
+  );
+  t.ok(paths.length > 20);
+  t.strictSame(
+    paths.filter((path) => !existsSync(join(root, path ?? ''))),
+    [],
+  );
+});
+
 t.test('the files that CONTRIBUTING sends people to exist', async (t) => {
   const named = [
-    ...textOf('CONTRIBUTING.md').matchAll(/`((?:native|src|test|docs|bench)\/[^`*<…]+)`/g),
+    ...textOf('CONTRIBUTING.md').matchAll(/`((?:native|src|server|test|docs|bench)\/[^`*<…]+)`/g),
   ];
   const paths = named.map(([, path = '']) => path.split(' ')[0] ?? '');
   t.ok(paths.length > 10);
