@@ -29,7 +29,7 @@ t.test('what architecture.md says where it is, is there', async (t) => {
   );
   t.ok(paths.length > 20);
   t.strictSame(
-    paths.filter((path) => !existsSync(join(root, path ?? ''))),
+    paths.filter((path) => !existsSync(join(ROOT, path ?? ''))),
     [],
   );
 });

@@ -33,7 +33,6 @@ export async function checkStory(t: Test, run: DemoRun, kind: string): Promise<v
 
   const end = one(run, 'end') as unknown as { promises: Promised[]; told: boolean; at: number };
   t.equal(end.told, true, 'told to its end');
-  t.ok(end.at < 60_000, `within a minute: ${end.at} ms`);
   t.same(
     end.promises.map(({ promise }) => promise).sort(),
     [...PROMISES].sort(),
