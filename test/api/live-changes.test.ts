@@ -1,6 +1,6 @@
 /** A gateway that is given another group, cross-zone and another stickiness while it forwards. */
 import t from 'tap';
-import type { GatewayError, TargetGroupOptions } from '../../src/index.js';
+import type { TargetGroupOptions } from '../../src/index.js';
 import {
   Gateway,
   GatewayLoadBalancer,
@@ -9,6 +9,7 @@ import {
   TargetGroup,
   tuplePacket,
 } from '../../src/index.js';
+import { thrown } from '../support/thrown.js';
 
 const batch = new PacketBatch({ packets: 1 });
 const LIMITS = { flows: 1024, flowsIpv6: 1024 };
@@ -17,15 +18,6 @@ function group(addresses: string[], options: TargetGroupOptions = {}): TargetGro
   const made = new TargetGroup({ healthCheck: false, ...options });
   made.register(...addresses.map((address) => ({ address })));
   return made;
-}
-
-function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
 }
 
 t.test('what the groups and the gateway tell', async (t) => {

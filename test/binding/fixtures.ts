@@ -12,7 +12,10 @@ import type {
   NativeTargets,
   NativeUdpConfig,
 } from '../../src/binding.js';
+import { gatewayHeader } from '../support/gateway-header.js';
 import { ROOT } from '../support/places.js';
+
+export { gatewayHeader };
 
 /** The file that src/binding.ts loads. */
 export const addonPath: string = createRequire(import.meta.url)('node-gyp-build').path(ROOT);
@@ -131,25 +134,6 @@ export function udpPacket(sourcePort = 40000, destinationPort = 53, payload = 8)
   view.setUint16(22, destinationPort);
   view.setUint16(24, 8 + payload);
   return packet;
-}
-
-/** The 40 bytes in front of a gateway's packet. */
-export function gatewayHeader(endpointId: bigint, cookie: number): Uint8Array {
-  const header = new Uint8Array(40);
-  const view = new DataView(header.buffer);
-  header.set([8, 0, 0x08, 0x00]);
-  for (const [type, at, length] of [
-    [1, 8, 8],
-    [2, 20, 8],
-    [3, 32, 4],
-  ]) {
-    view.setUint16(at, 0x0108);
-    header[at + 2] = type;
-    header[at + 3] = length / 4;
-  }
-  view.setBigUint64(12, endpointId);
-  view.setUint32(36, cookie);
-  return header;
 }
 
 const PRELUDE = `

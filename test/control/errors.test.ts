@@ -13,15 +13,7 @@ import {
   invalidArgument,
 } from '../../src/errors.js';
 import { ROOT } from '../support/places.js';
-
-function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
-}
+import { thrown } from '../support/thrown.js';
 
 t.test('docs/errors.md has one heading for every code and no other', async (t) => {
   const page = readFileSync(join(ROOT, 'docs/errors.md'), 'utf8');

@@ -10,7 +10,6 @@ import {
   type TargetGroup,
   useGroup,
 } from '../../src/control/target-group.js';
-import type { GatewayError } from '../../src/errors.js';
 import { tableOf } from '../../src/fleet/table.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
 
@@ -112,13 +111,6 @@ export function setup(options: TargetGroupOptions = {}) {
   return { world, group, said };
 }
 
-export function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
-}
+export { thrown } from '../support/thrown.js';
 
 export const ids = (group: TargetGroup) => group.targets().map((target) => target.id);

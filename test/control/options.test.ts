@@ -1,16 +1,7 @@
 import t from 'tap';
 import { parseMatcher } from '../../src/control/matcher.js';
 import { checkPolicyChange, checkTarget, checkTargetGroup } from '../../src/control/options.js';
-import type { GatewayError } from '../../src/errors.js';
-
-function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
-}
+import { thrown } from '../support/thrown.js';
 
 const INVALID = 'ERR_GWLB_INVALID_ARGUMENT';
 const RANGE = 'ERR_GWLB_OUT_OF_RANGE';

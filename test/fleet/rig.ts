@@ -1,6 +1,5 @@
 /** A fleet in a few words: what its tests share. */
 import { checkTarget } from '../../src/control/options.js';
-import type { GatewayError } from '../../src/errors.js';
 import { apply } from '../../src/fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../../src/fleet/commands.js';
 import { findTarget, targetNamed } from '../../src/fleet/find.js';
@@ -141,11 +140,4 @@ export const told = (events: readonly FleetEvent[]) =>
 
 export const slots = (targets: readonly FleetTarget[]) => targets.map(({ slot }) => slot);
 
-export function thrown(run: () => unknown): GatewayError {
-  try {
-    run();
-  } catch (error) {
-    return error as GatewayError;
-  }
-  throw new Error('nothing was thrown');
-}
+export { thrown } from '../support/thrown.js';

@@ -6,6 +6,7 @@ import { ACK, bytesOf, errorAbout, type Packet, reversed, SYN, TCP } from '../mo
 import type { Returned } from '../model/returns.js';
 import type { Outcome } from '../model/state.js';
 import type { ModelTarget } from '../model/targets.js';
+import { gatewayHeader } from '../support/gateway-header.js';
 import type { Action, Case, CookieSpec, Inner } from './commands.js';
 import { checkReply } from './replies.js';
 import { COOKIE_KEYS, hex, lossPolicy, type Observed, System } from './system.js';
@@ -376,19 +377,9 @@ function innerOf({ packet: sent, endpoint }: Sent, inner: Inner, flags: number):
     : answer;
 }
 
-/** GENEVE with the three options, as section 1.1 of the behaviour has it. */
 function datagram(endpointId: bigint, cookie: number, inner: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(40 + inner.length);
-  const view = new DataView(bytes.buffer);
-  view.setUint8(0, 8);
-  view.setUint16(2, inner[0] >> 4 === 4 ? 0x0800 : 0x86dd);
-  view.setUint32(8, 0x01080102);
-  view.setBigUint64(12, endpointId);
-  view.setUint32(20, 0x01080202);
-  view.setUint32(32, 0x01080301);
-  view.setUint32(36, cookie);
-  bytes.set(inner, 40);
-  return bytes;
+  const version = inner[0] >> 4 === 4 ? 4 : 6;
+  return Buffer.concat([gatewayHeader(endpointId, cookie, version), inner]);
 }
 
 /** The packet as its target returns it. */

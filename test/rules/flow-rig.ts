@@ -17,6 +17,7 @@ import { VERDICTS } from '../../src/packet/names.js';
 import { cookieOf } from '../model/cookie.js';
 import { hashOf, type Key, keyOf } from '../model/key.js';
 import { ACK, bytesOf, type Packet, packet, reversed, SYN, TCP, UDP } from '../model/packets.js';
+import { gatewayHeader } from '../support/gateway-header.js';
 
 export const CLIENT = '203.0.113.9';
 export const SERVER = '10.0.2.10';
@@ -129,7 +130,7 @@ export class FlowRig {
   /** The same, with what leaves by the endpoint. */
   backBytes(way: Way, { packet: inner = way.packet, from, cookie, ecn = 0 }: Back = {}) {
     const batch = this.#batch;
-    const header = geneve(ENDPOINT_IDS[way.endpoint], cookie ?? way.cookie, inner.version);
+    const header = gatewayHeader(ENDPOINT_IDS[way.endpoint], cookie ?? way.cookie, inner.version);
     batch.clear();
     batch.add(Buffer.concat([header, bytesOf(inner)]), parseIpv4(from ?? way.target) ?? 0);
     batch.tos[0] = ecn;
@@ -186,18 +187,6 @@ export class FlowRig {
 
 function keyFor(sent: Packet): Key {
   return keyOf({ ...sent, ports: [sent.sourcePort, sent.destinationPort] }, 5, 0);
-}
-
-function geneve(endpointId: bigint, cookie: number, version: 4 | 6): Uint8Array {
-  const view = new DataView(new ArrayBuffer(40));
-  view.setUint8(0, 8);
-  view.setUint16(2, version === 4 ? 0x0800 : 0x86dd);
-  view.setUint32(8, 0x01080102);
-  view.setBigUint64(12, endpointId);
-  view.setUint32(20, 0x01080202);
-  view.setUint32(32, 0x01080301);
-  view.setUint32(36, cookie);
-  return new Uint8Array(view.buffer);
 }
 
 /** A client's TCP packet. */
