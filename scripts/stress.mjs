@@ -36,8 +36,8 @@ function occupyCores() {
  * @returns {{ ok: boolean, output: string }}
  */
 function runOnce(file) {
-  const tap = join('node_modules', '.bin', 'tap');
-  const { status, stdout, stderr } = spawnSync(tap, ['--reporter=tap', file], {
+  const test = join('scripts', 'test.mjs');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [test, '--reporter=tap', file], {
     cwd: root,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
