@@ -11,6 +11,7 @@
 
 #include "bench/native/bench.h"
 #include "bench/native/gateway_rig.h"
+#include "bench/native/kinds.h"
 #include "flow/flow_table.h"
 #include "test/native/packets.h"
 #include "wire/checksum.h"
@@ -197,6 +198,16 @@ void passes(const std::string& traffic, test::Bytes (*packet)(uint32_t)) {
   pass->turn();
 }
 
+// What the worst packet costs that anybody may send.
+void packet_kinds() {
+  for (const bench::Kind& kind : bench::kinds()) {
+    bench::KindRig rig(kind);
+    count(
+        "kind " + kind.name, rig.packets(), [&] { rig.run(); }, [&] { rig.prepare(); });
+    rig.check();
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -210,5 +221,6 @@ int main() {
   passes("ipv4", packet4);
   passes("ipv6", packet6);
   passes("mixed", [](uint32_t flow) { return flow % 2 == 0 ? packet4(flow) : packet6(flow); });
+  packet_kinds();
   return 0;
 }

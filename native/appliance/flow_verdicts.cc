@@ -99,11 +99,14 @@ bool FlowVerdicts::make_key(const uint8_t* packet, const Opened& opened, Keyed* 
   if (later &&
       (has_ports(part.protocol) || (part.version == 6 && wire::is_ipv6_extension(part.protocol)))) {
     // One of a datagram whose all has come begins another, of a flow that is not known yet.
-    const Found found = keyed->quoted ? fragments_->find_quoted(&part, scope, now_ms_)
-                                      : fragments_->come(&part, scope, kEntering, now_ms_);
+    const flow::FragmentKey train(part, part.fragment_id, scope);
+    const auto name = fragments_->name(train);
+    const Found found = keyed->quoted ? fragments_->find_quoted(&part, name, now_ms_)
+                                      : fragments_->come(&part, name, kEntering, now_ms_);
     if (found != Found::ports) return false;
   } else if (!keyed->quoted && (part.flags & kFirstWithPorts) == kFirstWithPorts) {
-    fragments_->bind(part, scope, kEntering, now_ms_);
+    const flow::FragmentKey train(part, part.fragment_id, scope);
+    fragments_->bind(part, fragments_->name(train), kEntering, now_ms_);
   }
   keyed->version = part.version;
   keyed->is_tcp = part.protocol == wire::kTcp;
@@ -117,7 +120,7 @@ bool FlowVerdicts::make_key(const uint8_t* packet, const Opened& opened, Keyed* 
 }
 
 void FlowVerdicts::look_up(const batch::PacketBatch& batch, const Appliance& appliance,
-                           uint32_t now_ms) {
+                           uint64_t now_ms) {
   now_ms_ = now_ms;
   families_.ipv4.count = families_.ipv6.count = 0;
   for (uint32_t i = 0; i < batch.count; ++i) {
@@ -135,7 +138,7 @@ void FlowVerdicts::look_up(const batch::PacketBatch& batch, const Appliance& app
 
 void FlowVerdicts::observe(const Keyed& keyed, FlowState* state) const {
   if (keyed.quoted) return;  // an ICMP error refreshes nothing
-  state->last_seen_ms = now_ms_;
+  state->last_seen_ms = static_cast<uint32_t>(now_ms_);
   if (keyed.tcp_flags == 0) return;
   constexpr uint8_t kOpening = wire::kSyn | wire::kRst;
   if ((keyed.tcp_flags & kOpening) == 0) state->tcp |= kHandshakeOver;
@@ -170,7 +173,7 @@ FlowVerdicts::Way FlowVerdicts::way_in(Family<Key>& family, const Keyed& keyed) 
   const uint32_t decision = note.word.load(std::memory_order_acquire) & 3;
   FlowState& state = family.table->at(index).state;
   if (decision < kPass) return Way::inspect;
-  const uint32_t idle_ms = now_ms_ - state.last_seen_ms;
+  const uint32_t idle_ms = static_cast<uint32_t>(now_ms_) - state.last_seen_ms;
   const bool idle =
       state.idle != kUndecided && idle_ms < 1u << 31 && idle_ms >= idle_ms_[state.idle];
   constexpr uint8_t kPastHandshake = kHandshakeOver | kFinUp | kFinDown | kReset;
@@ -259,7 +262,7 @@ void FlowVerdicts::settle(FlowRef ref, uint32_t sequence) {
 
 template <class Key>
 void FlowVerdicts::sweep_in(Family<Key>& family, uint32_t positions) {
-  family.table->sweep(now_ms_, positions, [&](uint32_t index, auto& record) {
+  family.table->sweep(static_cast<uint32_t>(now_ms_), positions, [&](uint32_t index, auto& record) {
     forget(&family.notes[index]);
     scopes_.leave(record.key.scope);
   });

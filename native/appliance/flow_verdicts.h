@@ -71,7 +71,7 @@ class FlowVerdicts {
 
   // Finds the flows of all open packets of a batch (which has to stay as it is), for the calls
   // below.
-  void look_up(const batch::PacketBatch& batch, const Appliance& appliance, uint32_t now_ms);
+  void look_up(const batch::PacketBatch& batch, const Appliance& appliance, uint64_t now_ms);
 
   // What becomes of packet i, an open one; to be asked in the order of the packets. A TCP SYN on a
   // flow that was past its handshake is a new connection, on which there is no verdict.
@@ -184,7 +184,7 @@ class FlowVerdicts {
   base::HashKey key_;
   Scopes scopes_;
   std::unique_ptr<flow::FragmentTable> fragments_;
-  uint32_t now_ms_ = 0;
+  uint64_t now_ms_ = 0;
   uint32_t ended_ = 0;
   bool no_room_ = false;
   bool counting_ = false;

@@ -21,8 +21,8 @@ class Scopes {
 
   explicit Scopes(const base::HashKey& key) : key_(key), places_(kSets * kWays) {}
 
-  // kNone where all places of its set are in use. Times are milliseconds modulo 2^32.
-  uint16_t find(uint64_t endpoint_id, uint32_t vni, uint32_t now_ms) {
+  // kNone where all places of its set are in use.
+  uint16_t find(uint64_t endpoint_id, uint32_t vni, uint64_t now_ms) {
     const uint64_t words[2] = {endpoint_id, vni};
     Place* const set = &places_[base::siphash13<sizeof words>(key_, words) % kSets * kWays];
     Place* free = nullptr;
@@ -34,7 +34,7 @@ class Scopes {
       if (free == nullptr && is_free(*place, now_ms)) free = place;
     }
     if (free == nullptr) return kNone;
-    *free = {endpoint_id, vni, now_ms, 0, true};
+    *free = {endpoint_id, now_ms, vni, 0, true};
     return number_of(free);
   }
 
@@ -45,14 +45,14 @@ class Scopes {
  private:
   struct Place {
     uint64_t endpoint_id = 0;
+    uint64_t seen_ms = 0;
     uint32_t vni = 0;
-    uint32_t seen_ms = 0;
     uint32_t flows = 0;
     bool used = false;
   };
   static_assert(kSets * kWays < kNone);
 
-  bool is_free(const Place& place, uint32_t now_ms) const {
+  bool is_free(const Place& place, uint64_t now_ms) const {
     return !place.used || (place.flows == 0 && now_ms - place.seen_ms >= kQuietMs);
   }
   uint16_t number_of(const Place* place) const {

@@ -10,9 +10,8 @@ namespace gwlb::flow {
 namespace {
 
 template <class Key>
-bool make_canonical(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
+bool make_canonical(const wire::InnerPacket& packet, const KeyRule& rule, uint16_t scope,
                     Key* out) {
-  const KeyRule rule(stickiness);
   const bool has_ports = (packet.flags & wire::kHasPorts) != 0;
   uint8_t addresses[2 * sizeof out->low];
   std::memcpy(addresses, packet.source, sizeof out->low);
@@ -54,16 +53,14 @@ uint64_t address_hash6(const base::HashKey& key, const wire::InnerPacket& packet
 
 }  // namespace
 
-bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
-              FlowKey4* out) {
+bool make_key(const wire::InnerPacket& packet, const KeyRule& rule, uint16_t scope, FlowKey4* out) {
   GWLB_ASSERT(packet.version == 4);
-  return make_canonical(packet, stickiness, scope, out);
+  return make_canonical(packet, rule, scope, out);
 }
 
-bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
-              FlowKey6* out) {
+bool make_key(const wire::InnerPacket& packet, const KeyRule& rule, uint16_t scope, FlowKey6* out) {
   GWLB_ASSERT(packet.version == 6);
-  return make_canonical(packet, stickiness, scope, out);
+  return make_canonical(packet, rule, scope, out);
 }
 
 uint32_t owner_of(const base::HashKey& key, const wire::InnerPacket& packet, uint32_t workers) {

@@ -40,22 +40,14 @@ static_assert(sizeof(FlowKey6) == 40);
 
 inline constexpr uint16_t kScopeGateway = 0xffff;
 
-// Builds the key and says whether the packet runs from the low end to the high end (true) or the
-// other way (false). For a fragment or quote whose ports are needed but not there, the caller
-// supplies them in `packet` (from the fragment table) or accepts the 3-tuple.
-bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
-              FlowKey4* out);
-bool make_key(const wire::InnerPacket& packet, Stickiness stickiness, uint16_t scope,
-              FlowKey6* out);
-
-// What of a packet makes its key, as masks and constants; for loops. make_key() is all in one.
+// What of a packet makes its key, as masks and constants.
 struct KeyRule {
   uint32_t port_mask;  // of both ports as they lie in a header
   uint8_t protocol_mask;
   uint8_t kind;           // of packets with ports
   uint8_t portless_kind;  // without, there is nothing of a 5-tuple left but its 3-tuple
 
-  explicit KeyRule(Stickiness stickiness)
+  KeyRule(Stickiness stickiness)  // NOLINT: a stickiness is a rule
       : port_mask(stickiness == Stickiness::five_tuple ? 0xffffffff : 0),
         protocol_mask(stickiness == Stickiness::two_tuple ? 0 : 0xff),
         kind(static_cast<uint8_t>(stickiness)),
@@ -63,6 +55,12 @@ struct KeyRule {
                           ? static_cast<uint8_t>(Stickiness::three_tuple)
                           : kind) {}
 };
+
+// Builds the key and says whether the packet runs from the low end to the high end (true) or the
+// other way (false). For a fragment or quote whose ports are needed but not there, the caller
+// supplies them in `packet` (from the fragment table) or accepts the 3-tuple.
+bool make_key(const wire::InnerPacket& packet, const KeyRule& rule, uint16_t scope, FlowKey4* out);
+bool make_key(const wire::InnerPacket& packet, const KeyRule& rule, uint16_t scope, FlowKey6* out);
 
 // Kind and scope in a key's last word.
 inline uint64_t key_tail(uint8_t kind, uint16_t scope) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 
 namespace gwlb::flow {
 
@@ -13,15 +14,15 @@ std::unique_ptr<FragmentTable> FragmentTable::create(uint32_t trains, uint32_t l
                                                      base::HashKey key) {
   GWLB_ASSERT(trains >= 1 && trains <= 1u << 24 && lifetime_ms < 1u << 31);
   const uint32_t sets = (trains + kWays - 1) / kWays;
-  Pages pages = Pages::map(size_t{sets} * (sizeof(Line) + kWays * sizeof(Train)));
+  Pages pages = Pages::map(size_t{sets} * (sizeof(Set) + kWays * sizeof(Train)));
   if (pages.data() == nullptr) return nullptr;
   return std::unique_ptr<FragmentTable>(
       new (std::nothrow) FragmentTable(sets, lifetime_ms, key, std::move(pages)));
 }
 
 FragmentTable::FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey key, Pages pages)
-    : lines_(static_cast<Line*>(pages.data())),
-      trains_(reinterpret_cast<Train*>(lines_ + sets)),
+    : set_(static_cast<Set*>(pages.data())),
+      trains_(reinterpret_cast<Train*>(set_ + sets)),
       sets_(sets),
       lifetime_ms_(lifetime_ms),
       key_(key),
@@ -57,98 +58,81 @@ void FragmentTable::Train::add(const wire::InnerPacket& fragment) {
   if (kept == 1 && came.from == 0 && came.to == end) state |= kComplete;
 }
 
-FragmentTable::Key FragmentTable::make_key(const wire::InnerPacket& packet, uint32_t id,
-                                           uint16_t scope) {
-  GWLB_ASSERT(packet.version == 4 || packet.version == 6);
-  const size_t length = packet.version == 4 ? 4 : 16;
-  Key key = {};
-  std::memcpy(key.source, packet.source, length);
-  std::memcpy(key.destination, packet.destination, length);
-  key.id = id;
-  key.scope = scope;
-  key.protocol = packet.version == 4 ? packet.protocol : 0;
-  key.version = packet.version;
-  return key;
+// False: none of them has this tag. (Beside one that has it another may look like it.)
+bool FragmentTable::Set::may_have(uint16_t one) const {
+  constexpr uint64_t kOnes = 0x0001'0001'0001'0001;
+  uint64_t found = 0;
+  for (uint32_t way = 0; way < kWays; way += 4) {
+    const auto* tags = reinterpret_cast<const uint8_t*>(tag + way);
+    const uint64_t different = base::load<uint64_t>(tags) ^ one * kOnes;
+    found |= (different - kOnes) & ~different;  // the top bit where it is 0
+  }
+  return (found & kOnes << 15) != 0;
 }
 
-FragmentTable::Place FragmentTable::set_of(const Key& key) const {
-  const uint64_t hash = base::siphash13<sizeof(Key)>(key_, &key);
-  const auto tag = static_cast<uint16_t>(hash);
-  return {static_cast<uint32_t>((hash >> 32) * sets_ >> 32), tag == 0 ? uint16_t{1} : tag, 0};
+// As one number of time and way, which compilers compare without a branch: who is oldest is as good
+// as random.
+uint32_t FragmentTable::Set::oldest() const {
+  uint64_t least = ~uint64_t{0};
+  for (uint32_t way = 0; way < kWays; ++way) least = std::min(least, began_at(way) | way);
+  return least & (kWays - 1);
 }
 
 // Null where it is not known or not alive.
-FragmentTable::Train* FragmentTable::train_of(const Key& key, Place place, Pass pass,
-                                              uint32_t now_ms) const {
-  const Line& line = lines_[place.set];
-  Train* set = trains_ + size_t{place.set} * kWays;
+FragmentTable::Train* FragmentTable::train_of(Name name, Pass pass, uint64_t now_ms) const {
+  const uint32_t number = set_of(name.hash);
+  const uint16_t tag = tag_of(name.hash);
+  const Set& set = set_[number];
+  if (!set.may_have(tag)) return nullptr;
+  Train* trains = trains_of(number);
   for (uint32_t way = 0; way < kWays; ++way) {
-    if (line.tag[way] != place.tag || !alive(line, way, now_ms)) continue;
-    if (set[way].pass == pass && std::memcmp(&set[way].key, &key, sizeof key) == 0) {
-      return set + way;
+    if (set.tag[way] != tag || !set.alive(way, now_ms, lifetime_ms_)) continue;
+    Train& train = trains[way];
+    if (train.pass == pass && std::memcmp(&train.key, &name.key, sizeof name.key) == 0) {
+      return &train;
     }
   }
   return nullptr;
 }
 
-// An empty train, in place of itself or of the one that gives way.
-FragmentTable::Train* FragmentTable::begin(const Key& key, Pass pass, uint32_t now_ms) {
-  Place place = set_of(key);
-  Line& line = lines_[place.set];
-  Train* train = train_of(key, place, pass, now_ms);
-  if (train != nullptr) {
-    place.way = static_cast<uint16_t>(train - (trains_ + size_t{place.set} * kWays));
-  } else {
-    uint32_t oldest = 0;
-    for (uint16_t way = 0; way < kWays; ++way) {
-      // What is dead counts as older than anything alive.
-      const uint32_t age = alive(line, way, now_ms) ? now_ms - line.bound_ms[way] : 1u << 31;
-      if (way != 0 && age <= oldest) continue;
-      place.way = way;
-      oldest = age;
-    }
-    train = trains_ + size_t{place.set} * kWays + place.way;
+void FragmentTable::prefetch_train(uint64_t hash) const {
+  const uint32_t number = set_of(hash);
+  const Set& set = set_[number];
+  const uint16_t tag = tag_of(hash);
+  uint32_t way = kWays;
+  if (set.may_have(tag)) {
+    for (way = 0; way < kWays && set.tag[way] != tag; ++way) continue;
   }
-  line.bound_ms[place.way] = now_ms;
-  line.tag[place.way] = place.tag;
-  *train = Train{};
-  train->key = key;
-  train->pass = pass;
+  if (way == kWays) way = set.oldest();
+  base::prefetch_to_write(trains_of(number) + way);
+}
+
+void FragmentTable::Train::begin(const FragmentKey& of, Pass which) {
+  key = of;
+  source_port = destination_port = 0;
+  protocol = state = stretches = 0;
+  pass = which;
+  end = spare = 0;
+}
+
+// An empty train, in place of the one that has its name or of the one that gives way.
+FragmentTable::Train* FragmentTable::begin(Name name, Train* known, Pass pass, uint64_t now_ms) {
+  const uint32_t number = set_of(name.hash);
+  Set& set = set_[number];
+  Train* train = known != nullptr ? known : trains_of(number) + set.oldest();
+  set.begin(static_cast<uint32_t>(train - trains_of(number)), tag_of(name.hash), now_ms);
+  train->begin(name.key, pass);
   return train;
 }
 
-void FragmentTable::bind(const wire::InnerPacket& first, uint16_t scope, Pass pass,
-                         uint32_t now_ms) {
-  if ((first.flags & wire::kHasPorts) == 0) return;
-  const Key key = make_key(first, first.fragment_id, scope);
-  Train* known = train_of(key, set_of(key), pass, now_ms);
-  if (known != nullptr && (known->state & (kGivenUp | kComplete)) == kGivenUp) {
-    return known->add(first);
-  }
-  Train* train = begin(key, pass, now_ms);
-  train->source_port = first.source_port;
-  train->destination_port = first.destination_port;
-  train->protocol = first.protocol;
-  train->add(first);
-}
+namespace {
 
-void FragmentTable::bind_whole(const wire::InnerPacket& packet, uint32_t id, uint16_t scope,
-                               uint32_t now_ms) {
-  if ((packet.flags & wire::kHasPorts) == 0) return;
-  Train* train = begin(make_key(packet, id, scope), Pass::entering, now_ms);
+template <class Train>
+void give_ports(const wire::InnerPacket& packet, Train* train) {
   train->source_port = packet.source_port;
   train->destination_port = packet.destination_port;
   train->protocol = packet.protocol;
-  train->state = kComplete;
 }
-
-void FragmentTable::give_up(const wire::InnerPacket& later, uint16_t scope, uint32_t now_ms) {
-  Train* train = begin(make_key(later, later.fragment_id, scope), Pass::entering, now_ms);
-  train->protocol = later.protocol;
-  train->state = kGivenUp;
-}
-
-namespace {
 
 template <class Train>
 void take_ports(const Train& train, wire::InnerPacket* later) {
@@ -160,17 +144,39 @@ void take_ports(const Train& train, wire::InnerPacket* later) {
 
 }  // namespace
 
+void FragmentTable::bind(const wire::InnerPacket& first, Name name, Pass pass, uint64_t now_ms) {
+  if ((first.flags & wire::kHasPorts) == 0) return;
+  Train* train = train_of(name, pass, now_ms);
+  if (train == nullptr || (train->state & (kGivenUp | kComplete)) != kGivenUp) {
+    train = begin(name, train, pass, now_ms);
+    give_ports(first, train);
+  }
+  train->add(first);
+}
+
+void FragmentTable::bind_whole(const wire::InnerPacket& packet, Name name, uint64_t now_ms) {
+  if ((packet.flags & wire::kHasPorts) == 0) return;
+  Train* train = begin(name, train_of(name, Pass::entering, now_ms), Pass::entering, now_ms);
+  give_ports(packet, train);
+  train->state = kComplete;
+}
+
+void FragmentTable::give_up(const wire::InnerPacket& later, Name name, uint64_t now_ms) {
+  Train* train = begin(name, nullptr, Pass::entering, now_ms);
+  train->protocol = later.protocol;
+  train->state = kGivenUp;
+  train->add(later);
+}
+
 // `*own`: the train that the fragment is part of, or null.
-FragmentTable::Found FragmentTable::search(wire::InnerPacket* later, uint16_t scope, Pass pass,
-                                           uint32_t now_ms, Train** own) const {
-  const Key key = make_key(*later, later->fragment_id, scope);
-  const Place place = set_of(key);
-  *own = train_of(key, place, pass, now_ms);
+FragmentTable::Found FragmentTable::search(wire::InnerPacket* later, Name name, Pass pass,
+                                           uint64_t now_ms, Train** own) const {
+  *own = train_of(name, pass, now_ms);
   const Train* train = *own;
   const bool over = train != nullptr && (train->state & kComplete) != 0;
   if (over) *own = nullptr;
   if (pass == Pass::returned && *own == nullptr) {
-    const Train* entered = train_of(key, place, Pass::entering, now_ms);
+    const Train* entered = train_of(name, Pass::entering, now_ms);
     if (entered != nullptr) train = entered;
   }
   if (train == nullptr) return Found::unknown;
@@ -180,36 +186,34 @@ FragmentTable::Found FragmentTable::search(wire::InnerPacket* later, uint16_t sc
   return has_ports ? Found::ports : Found::no_ports;
 }
 
-FragmentTable::Found FragmentTable::come(wire::InnerPacket* later, uint16_t scope, Pass pass,
-                                         uint32_t now_ms) {
+FragmentTable::Found FragmentTable::come(wire::InnerPacket* later, Name name, Pass pass,
+                                         uint64_t now_ms) {
   Train* own;
-  const Found found = search(later, scope, pass, now_ms, &own);
+  const Found found = search(later, name, pass, now_ms, &own);
   if (own != nullptr) own->add(*later);
   return found;
 }
 
-FragmentTable::Found FragmentTable::find(wire::InnerPacket* later, uint16_t scope, Pass pass,
-                                         uint32_t now_ms) const {
+FragmentTable::Found FragmentTable::find(wire::InnerPacket* later, Name name, Pass pass,
+                                         uint64_t now_ms) const {
   Train* own;
-  return search(later, scope, pass, now_ms, &own);
+  return search(later, name, pass, now_ms, &own);
 }
 
-FragmentTable::Found FragmentTable::find_quoted(wire::InnerPacket* later, uint16_t scope,
-                                                uint32_t now_ms) const {
-  const Key key = make_key(*later, later->fragment_id, scope);
-  const Place place = set_of(key);
-  const Train* train = train_of(key, place, Pass::entering, now_ms);
-  if (train == nullptr) train = train_of(key, place, Pass::returned, now_ms);
+FragmentTable::Found FragmentTable::find_quoted(wire::InnerPacket* later, Name name,
+                                                uint64_t now_ms) const {
+  const Train* train = train_of(name, Pass::entering, now_ms);
+  if (train == nullptr) train = train_of(name, Pass::returned, now_ms);
   if (train == nullptr) return Found::unknown;
   if ((train->state & kGivenUp) != 0) return Found::no_ports;
   take_ports(*train, later);
   return Found::ports;
 }
 
-uint32_t FragmentTable::size(uint32_t now_ms) const {
+uint32_t FragmentTable::size(uint64_t now_ms) const {
   uint32_t live = 0;
   for (uint32_t set = 0; set < sets_; ++set) {
-    for (uint32_t way = 0; way < kWays; ++way) live += alive(lines_[set], way, now_ms);
+    for (uint32_t way = 0; way < kWays; ++way) live += set_[set].alive(way, now_ms, lifetime_ms_);
   }
   return live;
 }

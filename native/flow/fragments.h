@@ -16,13 +16,47 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
+#include "base/bytes.h"
+#include "base/prefetch.h"
 #include "base/siphash.h"
 #include "flow/pages.h"
 #include "wire/inner.h"
 
 namespace gwlb::flow {
+
+// What names a train. Every byte is defined: hashed and compared as memory.
+struct FragmentKey {
+  uint8_t source[16];
+  uint8_t destination[16];
+  uint32_t id;
+  uint16_t scope;
+  uint8_t protocol;  // 0 for IPv6
+  uint8_t version;   // 4 or 6
+
+  // `id`: the packet's own, or that which its fragments will have.
+  FragmentKey(const wire::InnerPacket& packet, uint32_t of_id, uint16_t of_scope)
+      : source{}, destination{}, id(of_id), scope(of_scope), protocol(0), version(packet.version) {
+    if (version == 6) {
+      std::memcpy(source, packet.source, sizeof source);
+      std::memcpy(destination, packet.destination, sizeof destination);
+    } else {
+      std::memcpy(source, packet.source, 4);
+      std::memcpy(destination, packet.destination, 4);
+      protocol = packet.protocol;
+    }
+  }
+  FragmentKey() = default;
+};
+static_assert(sizeof(FragmentKey) == 40);
+
+inline uint64_t hash_key(const base::HashKey& key, const FragmentKey& train) {
+  return base::siphash13<sizeof(FragmentKey)>(key, &train);
+}
+// hash_key() of `n` trains; several at once where the machine can.
+void hash_keys(const base::HashKey& key, const FragmentKey* trains, uint32_t n, uint64_t* out);
 
 class FragmentTable {
  public:
@@ -34,35 +68,49 @@ class FragmentTable {
   // Which pass of the datagram it is.
   enum class Pass : uint8_t { entering, returned };
 
+  // A train's key with its hash: name() where there is one train, with hash() where there are many.
+  struct Name {
+    const FragmentKey& key;
+    uint64_t hash;
+  };
+  Name name(const FragmentKey& key) const { return {key, hash_key(key_, key)}; }
+  void hash(const FragmentKey* keys, uint32_t n, uint64_t* out) const {
+    hash_keys(key_, keys, n, out);
+  }
+  // Asks for what a search of the train, or its beginning, will read; once more, when that may have
+  // come, for what it will read then.
+  void prefetch(uint64_t hash) const { base::prefetch_to_write(set_ + set_of(hash)); }
+  void prefetch_train(uint64_t hash) const;
+
   // A first fragment comes: remembers its ports, and begins the train anew where it was known.
   // Without kHasPorts there is nothing to remember. An entering train that was given up stays so.
-  void bind(const wire::InnerPacket& first, uint16_t scope, Pass pass, uint32_t now_ms);
+  void bind(const wire::InnerPacket& first, Name name, Pass pass, uint64_t now_ms);
 
   // A whole packet is going to be cut into fragments behind this point: where they come back, all
   // of them find its ports.
-  void bind_whole(const wire::InnerPacket& packet, uint32_t id, uint16_t scope, uint32_t now_ms);
+  void bind_whole(const wire::InnerPacket& packet, Name name, uint64_t now_ms);
 
-  // Says that the later fragments of an entering train go without ports, as one of them is about
-  // to: nothing binds it to ports any more until it is complete, or for its lifetime.
-  void give_up(const wire::InnerPacket& later, uint16_t scope, uint32_t now_ms);
+  // Says that the later fragments of an entering train that is not known go without ports, as this
+  // one is about to, which comes with it: nothing binds it to ports any more until it is complete,
+  // or for its lifetime.
+  void give_up(const wire::InnerPacket& later, Name name, uint64_t now_ms);
 
   // `ports`: filled packet->source_port, destination_port and protocol, and set kHasPorts.
   // `no_ports`: the train was given up. `unknown`: not known or too old. `over`: all of the
   // datagram has come, so that this fragment begins another one with the same identification, or
-  // is a copy; the packet is filled with the ports that the complete train had, if any. Times are
-  // modulo 2^32.
+  // is a copy; the packet is filled with the ports that the complete train had, if any.
   enum class Found : uint8_t { unknown, ports, no_ports, over };
 
   // A later fragment comes, and is noted as part of its train. Where a returned one knows no train
   // that is not over, it has the ports of the one that entered, over or not; it is never `over`.
-  Found come(wire::InnerPacket* later, uint16_t scope, Pass pass, uint32_t now_ms);
+  Found come(wire::InnerPacket* later, Name name, Pass pass, uint64_t now_ms);
   // The same without noting it.
-  Found find(wire::InnerPacket* later, uint16_t scope, Pass pass, uint32_t now_ms) const;
+  Found find(wire::InnerPacket* later, Name name, Pass pass, uint64_t now_ms) const;
   // Of a fragment that an ICMP error quotes: it may be over, and have passed either way.
-  Found find_quoted(wire::InnerPacket* later, uint16_t scope, uint32_t now_ms) const;
+  Found find_quoted(wire::InnerPacket* later, Name name, uint64_t now_ms) const;
 
   // Trains that are alive, complete ones among them; walks the table.
-  uint32_t size(uint32_t now_ms) const;
+  uint32_t size(uint64_t now_ms) const;
   uint32_t capacity() const { return sets_ * kWays; }
   size_t memory_bytes() const { return pages_.bytes() + sizeof *this; }
 
@@ -71,17 +119,6 @@ class FragmentTable {
 
  private:
   static constexpr uint32_t kWays = 8;
-
-  // Every byte is defined: hashed and compared as memory.
-  struct Key {
-    uint8_t source[16];
-    uint8_t destination[16];
-    uint32_t id;
-    uint16_t scope;
-    uint8_t protocol;  // 0 for IPv6
-    uint8_t version;   // 4 or 6
-  };
-  static_assert(sizeof(Key) == 40);
 
   enum State : uint8_t {
     kGivenUp = 1,
@@ -94,7 +131,7 @@ class FragmentTable {
     uint16_t to;
   };
   struct Train {
-    Key key;
+    FragmentKey key;
     uint16_t source_port;
     uint16_t destination_port;
     // Behind the first fragment's extension headers, which later ones do not show.
@@ -106,33 +143,52 @@ class FragmentTable {
     uint16_t spare;
     Stretch stretch[kStretches];
 
+    void begin(const FragmentKey& of, Pass which);
     void add(const wire::InnerPacket& fragment);
   };
   static_assert(sizeof(Train) == 128);
-  // What a search reads first, of a set's trains.
-  struct alignas(64) Line {
-    uint32_t bound_ms[kWays];
+  // What a search reads first, of a set's trains: one line of memory.
+  struct alignas(64) Set {
+    static constexpr uint32_t kClockBytes = 6;
+    // When each began, modulo 2^48 ms (8,900 years: nothing that is over comes to life again
+    // because a clock came round), and one more: 0 where none did. What is over is older than what
+    // is alive.
+    uint8_t began[kWays * kClockBytes];
     uint16_t tag[kWays];  // of the key's hash; 0: never used
+
+    // In the upper bits; what is behind them has been shifted out.
+    uint64_t began_at(uint32_t way) const {
+      return base::load<uint64_t>(began + way * kClockBytes) << kSpareBits;
+    }
+    void begin(uint32_t way, uint16_t with, uint64_t now_ms) {
+      const uint64_t at = now_ms + 1;
+      std::memcpy(began + way * kClockBytes, &at, kClockBytes);
+      tag[way] = with;
+    }
+    bool alive(uint32_t way, uint64_t now_ms, uint32_t lifetime_ms) const {
+      return tag[way] != 0 &&
+             (((now_ms + 1) << kSpareBits) - began_at(way)) >> kSpareBits < lifetime_ms;
+    }
+    uint32_t oldest() const;
+    bool may_have(uint16_t one) const;
+
+   private:
+    static constexpr uint32_t kSpareBits = 64 - 8 * kClockBytes;
   };
-  static_assert(sizeof(Line) == 64);
-  struct Place {
-    uint32_t set;
-    uint16_t tag;
-    uint16_t way;
-  };
+  static_assert(sizeof(Set) == 64);
 
   FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey key, Pages pages);
-  static Key make_key(const wire::InnerPacket& packet, uint32_t id, uint16_t scope);
-  Place set_of(const Key& key) const;
-  Train* train_of(const Key& key, Place place, Pass pass, uint32_t now_ms) const;
-  Train* begin(const Key& key, Pass pass, uint32_t now_ms);
-  Found search(wire::InnerPacket* later, uint16_t scope, Pass pass, uint32_t now_ms,
-               Train** own) const;
-  bool alive(const Line& line, uint32_t way, uint32_t now_ms) const {
-    return line.tag[way] != 0 && now_ms - line.bound_ms[way] < lifetime_ms_;
+  static uint16_t tag_of(uint64_t hash) {
+    const auto tag = static_cast<uint16_t>(hash);
+    return tag == 0 ? uint16_t{1} : tag;
   }
+  uint32_t set_of(uint64_t hash) const { return static_cast<uint32_t>((hash >> 32) * sets_ >> 32); }
+  Train* trains_of(uint32_t set) const { return trains_ + size_t{set} * kWays; }
+  Train* train_of(Name name, Pass pass, uint64_t now_ms) const;
+  Train* begin(Name name, Train* known, Pass pass, uint64_t now_ms);
+  Found search(wire::InnerPacket* later, Name name, Pass pass, uint64_t now_ms, Train** own) const;
 
-  Line* lines_;
+  Set* set_;
   Train* trains_;
   uint32_t sets_;
   uint32_t lifetime_ms_;

@@ -2,6 +2,8 @@
 // waits for its own last step most of the time.
 #include "flow/hash_keys.h"
 
+#include "flow/fragments.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -109,6 +111,7 @@ HashKeys<Key> version_of(base::Simd simd) {
 
 const HashKeys<FlowKey4> hash4 = version_of<FlowKey4>(base::simd_of_machine());
 const HashKeys<FlowKey6> hash6 = version_of<FlowKey6>(base::simd_of_machine());
+const HashKeys<FragmentKey> hash_trains = version_of<FragmentKey>(base::simd_of_machine());
 
 }  // namespace
 
@@ -120,12 +123,19 @@ template <>
 HashKeys<FlowKey6> hash_keys_version(base::Simd simd) {
   return version_of<FlowKey6>(simd);
 }
+template <>
+HashKeys<FragmentKey> hash_keys_version(base::Simd simd) {
+  return version_of<FragmentKey>(simd);
+}
 
 void hash_keys(const base::HashKey& key, const FlowKey4* flows, uint32_t n, uint64_t* out) {
   hash4(key, flows, n, out);
 }
 void hash_keys(const base::HashKey& key, const FlowKey6* flows, uint32_t n, uint64_t* out) {
   hash6(key, flows, n, out);
+}
+void hash_keys(const base::HashKey& key, const FragmentKey* trains, uint32_t n, uint64_t* out) {
+  hash_trains(key, trains, n, out);
 }
 
 }  // namespace gwlb::flow

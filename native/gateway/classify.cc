@@ -4,10 +4,9 @@
 #include <algorithm>
 
 #include "base/prefetch.h"
-#include "gateway/state.h"
+#include "gateway/keys.h"
 #include "wire/checksum.h"
 #include "wire/ecn.h"
-#include "wire/ipv6_chain.h"
 #include "wire/scope.h"
 
 namespace gwlb::gateway {
@@ -27,31 +26,6 @@ void strip(PacketBatch& batch, uint32_t i, uint32_t bytes) {
   batch.length[i] -= bytes;
 }
 
-// The slot for the key of packet i among the batch's keys of its family.
-template <class Key>
-Key* next_key(Gateway::State& state, uint32_t i) {
-  Keys<Key>& keys = Family<Key>::keys(state);
-  const uint32_t at = keys.count++;
-  keys.packet[at] = static_cast<uint16_t>(i);
-  Seen& seen = state.scratch.seen[i];
-  seen.version = Family<Key>::kVersion;
-  seen.key_at = at;
-  return &keys.key[at];
-}
-
-// The key of packet i: `keyed` is the packet itself or what it quotes.
-void set_key(Gateway::State& state, uint32_t i, const wire::InnerPacket& keyed, uint16_t scope) {
-  Seen& seen = state.scratch.seen[i];
-  const flow::Stickiness stickiness = state.config.stickiness;
-  const bool forward =
-      keyed.version == 4
-          ? flow::make_key(keyed, stickiness, scope, next_key<flow::FlowKey4>(state, i))
-          : flow::make_key(keyed, stickiness, scope, next_key<flow::FlowKey6>(state, i));
-  seen.way = forward ? kLowToHigh : 0;
-  // A later fragment has its train's, which behind IPv6 extension headers is another one.
-  if (!seen.quoted()) seen.protocol = keyed.protocol;
-}
-
 // Of a packet of the endpoint whose run it is, with its ports behind `header` bytes.
 template <class Key>
 GWLB_HOT void set_plain_key(Gateway::State& state, const PacketBatch& batch, uint32_t i,
@@ -66,56 +40,42 @@ GWLB_HOT void set_plain_key(Gateway::State& state, const PacketBatch& batch, uin
   const uint32_t ports = base::load<uint32_t>(packet + header) & rule.port_mask;
   const bool forward = flow::write_key(addresses, ports, inner.protocol & rule.protocol_mask,
                                        state.run.key_tail, key);
-  constexpr uint8_t kTurns = wire::kSyn | wire::kFin | wire::kRst;
   const bool usual = (inner.tcp_flags & kTurns) == 0 && !batch.is_super(i);
   seen.way = static_cast<uint8_t>((forward ? kLowToHigh : 0) | (usual ? kUsual : 0));
 }
 
-// What the key of an ICMP error or later fragment is made of. False: a bad quote.
-bool keyed_part(const uint8_t* packet, const wire::InnerPacket& inner, wire::InnerPacket* out) {
-  *out = inner;
-  return (inner.flags & wire::kIcmpError) == 0 || wire::parse_icmp_quote(packet, inner, out).ok();
-}
-
-// The ports of a later fragment, or of one that is quoted.
-flow::FragmentTable::Found ports_of(Gateway::State& state, const Seen& seen, uint16_t scope,
-                                    wire::InnerPacket* later) {
-  const auto now_ms = static_cast<uint32_t>(state.now_ms);
-  if (seen.quoted()) return state.fragments->find_quoted(later, scope, now_ms);
-  return state.fragments->come(later, scope, pass_of(seen.role), now_ms);
-}
-
 // An ICMP error has the key of the packet that it quotes; a later fragment has the ports of its
-// train's first fragment, which may be in the rest of the batch.
+// train's first fragment, and gets its key with those.
 GWLB_APART DropReason classify_other(Gateway::State& state, PacketBatch& batch, uint32_t i,
                                      uint16_t scope) {
-  Scratch& s = state.scratch;
   const uint8_t* packet = batch.packet(i);
-  wire::InnerPacket inner, keyed;
-  const wire::ParseError error = wire::parse_inner(packet, batch.length[i], &inner);
+  Fragment& fragment = state.scratch.fragments.next();  // it may be one
+  wire::InnerPacket& keyed = fragment.keyed;
+  const wire::ParseError error = wire::parse_inner(packet, batch.length[i], &keyed);
   if (!error.ok()) return error.reason;
-  batch.length[i] = inner.total_length;
-  Seen& seen = s.seen[i];
-  seen.version = inner.version;
-  seen.protocol = inner.protocol;
-  seen.flags = inner.flags;
-  seen.tcp_flags = inner.tcp_flags;
-  if (!keyed_part(packet, inner, &keyed)) return DropReason::icmp_bad_quote;
-  if (state.config.stickiness == flow::Stickiness::five_tuple) {
-    using Found = flow::FragmentTable::Found;
-    constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
+  batch.length[i] = keyed.total_length;
+  Seen& seen = state.scratch.seen[i];
+  seen.version = keyed.version;
+  seen.protocol = keyed.protocol;
+  seen.flags = keyed.flags;
+  seen.tcp_flags = keyed.tcp_flags;
+  const bool quoted = seen.quoted();
+  if (quoted) {
+    const wire::InnerPacket inner = keyed;
+    if (!wire::parse_icmp_quote(packet, inner, &keyed).ok()) return DropReason::icmp_bad_quote;
+  }
+  constexpr uint8_t kFragment = wire::kFirstFragment | wire::kLaterFragment;
+  if ((keyed.flags & kFragment) != 0 && state.config.stickiness == flow::Stickiness::five_tuple) {
+    using Part = Fragment::Part;
     if ((keyed.flags & wire::kLaterFragment) != 0) {
-      const Found found = ports_of(state, seen, scope, &keyed);
-      if (found == Found::unknown || found == Found::over) {
-        s.waiting[s.waiting_count++] = static_cast<uint16_t>(i);
-        return DropReason::none;
-      }
-    } else if (!seen.quoted() && (inner.flags & kFirstWithPorts) == kFirstWithPorts) {
-      const auto now_ms = static_cast<uint32_t>(state.now_ms);
-      state.fragments->bind(inner, scope, pass_of(seen.role), now_ms);
+      state.scratch.fragments.add(i, quoted ? Part::quoted : Part::later, keyed.fragment_id, scope);
+      return DropReason::none;
+    }
+    if (!quoted && (keyed.flags & wire::kHasPorts) != 0) {
+      state.scratch.fragments.add(i, Part::first, keyed.fragment_id, scope);
     }
   }
-  set_key(state, i, keyed, scope);
+  set_key(state, batch, i, keyed, scope);
   return DropReason::none;
 }
 
@@ -141,55 +101,6 @@ GWLB_HOT DropReason classify_inner(Gateway::State& state, PacketBatch& batch, ui
   }
   const DropReason reason = classify_other(state, batch, i, state.run.scope);
   return enters && reason == DropReason::none ? check_scope(packet) : reason;
-}
-
-// Whether the first fragment of this one's train may have ports. (A later IPv6 fragment shows the
-// first header of what was cut, which may be an extension header.)
-bool may_have_ports(const wire::InnerPacket& later) {
-  switch (later.protocol) {
-    case wire::kTcp:
-    case wire::kUdp:
-    case wire::kUdpLite:
-    case wire::kSctp:
-      return true;
-    default:
-      return later.version == 6 && wire::is_ipv6_extension(later.protocol);
-  }
-}
-
-// Whether a later fragment of no train that is under way is kept to wait for its first one: once.
-bool hold_fragment(Gateway::State& state, PacketBatch& batch, uint32_t i) {
-  if ((batch.flags[i] & batch::kWasHeld) != 0) return false;
-  const uint16_t endpoint = batch.endpoint[i];
-  if (!state.hold->put(batch.packet(i), batch.length[i], endpoint, state.now_ms)) return false;
-  batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::held);
-  state.counters.add(GatewayCounter::packets_held);
-  return true;
-}
-
-// Later fragments that were waiting for the rest of the batch.
-void settle_fragments(Gateway::State& state, PacketBatch& batch) {
-  using Found = flow::FragmentTable::Found;
-  Scratch& s = state.scratch;
-  for (uint32_t k = 0; k < s.waiting_count; ++k) {
-    const uint32_t i = s.waiting[k];
-    if (!batch.pending(i)) continue;
-    wire::InnerPacket keyed;
-    keyed_part(batch.packet(i), inner_of(batch, i), &keyed);
-    const uint16_t scope = state.scope_of(batch.endpoint[i]);
-    const Seen& seen = s.seen[i];
-    // By its own protocol: that of a train that is over may be another one.
-    const bool may_wait = seen.role == Role::ingress && !seen.quoted() && may_have_ports(keyed);
-    const Found found = ports_of(state, seen, scope, &keyed);
-    const bool waits = may_wait && (found == Found::unknown || found == Found::over);
-    if (waits && hold_fragment(state, batch, i)) continue;
-    if (waits && found == Found::unknown) {
-      const auto now_ms = static_cast<uint32_t>(state.now_ms);
-      state.fragments->give_up(keyed, scope, now_ms);
-      state.fragments->come(&keyed, scope, flow::FragmentTable::Pass::entering, now_ms);
-    }
-    set_key(state, i, keyed, scope);
-  }
 }
 
 GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {
@@ -402,7 +313,8 @@ GWLB_HOT void prefetch(const PacketBatch& batch, uint32_t i, bool enters, bool m
 template <class Classify>
 void classify_each(Gateway::State& state, PacketBatch& batch, bool enters, Classify classify) {
   Scratch& s = state.scratch;
-  s.keys4.count = s.keys6.count = s.waiting_count = s.too_big_count = s.cut_count = 0;
+  s.keys4.count = s.keys6.count = s.too_big_count = s.cut_count = 0;
+  s.fragments.count = s.fragments.binding = 0;
   const uint32_t count = batch.count;
   const bool more = !state.bare_geneve;
   for (uint32_t i = 0; i < std::min(count, kAhead); ++i) prefetch(batch, i, enters, more);
@@ -422,7 +334,7 @@ void classify_each(Gateway::State& state, PacketBatch& batch, bool enters, Class
       drop(state, batch, i, reason);
     }
   }
-  if (s.waiting_count != 0) settle_fragments(state, batch);
+  if (s.fragments.count != 0) take_trains(state, batch);
   if (s.keys4.count != 0) hash_batch<flow::FlowKey4>(state, batch);
   if (s.keys6.count != 0) hash_batch<flow::FlowKey6>(state, batch);
   for (uint32_t k = 0; k < s.too_big_count; ++k) answer_too_big(state, batch, s.too_big[k]);

@@ -62,7 +62,6 @@ void Gateway::end_flows(uint64_t now_ms, uint32_t positions, uint32_t* cursor,
 bool Gateway::describe(const uint8_t* packet, uint32_t length, uint16_t endpoint, uint64_t now_ms,
                        FlowEvent* out, uint8_t* kind) const {
   wire::InnerPacket inner;
-  const auto at_ms = static_cast<uint32_t>(now_ms);
   if (!state_->endpoints.exists(endpoint) || !wire::parse_inner(packet, length, &inner).ok()) {
     return false;
   }
@@ -75,10 +74,12 @@ bool Gateway::describe(const uint8_t* packet, uint32_t length, uint16_t endpoint
   const uint16_t scope = state_->scope_of(endpoint);
   if (state_->config.stickiness == flow::Stickiness::five_tuple &&
       (inner.flags & wire::kLaterFragment) != 0) {
+    const flow::FragmentKey train(inner, inner.fragment_id, scope);
+    const auto name = state_->fragments->name(train);
     if (quoted) {
-      state_->fragments->find_quoted(&inner, scope, at_ms);
+      state_->fragments->find_quoted(&inner, name, now_ms);
     } else {
-      state_->fragments->find(&inner, scope, flow::FragmentTable::Pass::entering, at_ms);
+      state_->fragments->find(&inner, name, flow::FragmentTable::Pass::entering, now_ms);
     }
   }
   const auto with_key = [&](auto key) {

@@ -154,11 +154,12 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
   out.quoted = quoted;
   if (state.config.stickiness == flow::Stickiness::five_tuple &&
       (keyed.flags & wire::kLaterFragment) != 0) {
-    const auto at_ms = static_cast<uint32_t>(now_ms);
+    const flow::FragmentKey train(keyed, keyed.fragment_id, scope);
+    const auto name = state.fragments->name(train);
     if (quoted) {
-      state.fragments->find_quoted(&keyed, scope, at_ms);
+      state.fragments->find_quoted(&keyed, name, now_ms);
     } else {
-      state.fragments->find(&keyed, scope, flow::FragmentTable::Pass::entering, at_ms);
+      state.fragments->find(&keyed, name, flow::FragmentTable::Pass::entering, now_ms);
     }
   }
   out.zone = state.endpoints.at(endpoint).zone;

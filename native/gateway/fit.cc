@@ -26,8 +26,8 @@ bool cut_entering(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   const bool whole = (s.seen[i].flags & kFragment) == 0;
   if (whole && state.config.stickiness == flow::Stickiness::five_tuple) {
     const uint16_t id = base::load_be16(batch.packet(i) + 4);
-    state.fragments->bind_whole(inner_of(batch, i), id, state.run.scope,
-                                static_cast<uint32_t>(state.now_ms));
+    s.fragments.next().keyed = inner_of(batch, i);
+    s.fragments.add(i, Fragment::Part::whole, id, state.run.scope);
   }
   return true;
 }

@@ -23,13 +23,14 @@ bool may_go(Gateway::State& state, const FragmentHold::Packet& packet) {
   wire::InnerPacket inner;
   const bool parsed = wire::parse_inner(packet.bytes, packet.length, &inner).ok();
   GWLB_ASSERT(parsed);
-  const auto now_ms = static_cast<uint32_t>(state.now_ms);
-  const uint16_t scope = state.scope_of(packet.endpoint);
+  const flow::FragmentKey train(inner, inner.fragment_id, state.scope_of(packet.endpoint));
+  const auto name = state.fragments->name(train);
   const Found found =
-      state.fragments->find(&inner, scope, flow::FragmentTable::Pass::entering, now_ms);
+      state.fragments->find(&inner, name, flow::FragmentTable::Pass::entering, state.now_ms);
   if (found != Found::unknown && found != Found::over) return true;
   if (state.now_ms - packet.held_ms < kHoldMs) return false;
-  if (found == Found::unknown) state.fragments->give_up(inner, scope, now_ms);
+  // It comes again at once, and is noted once more: that changes nothing.
+  if (found == Found::unknown) state.fragments->give_up(inner, name, state.now_ms);
   return true;
 }
 

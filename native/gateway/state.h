@@ -85,8 +85,8 @@ inline flow::FragmentTable::Pass pass_of(Role role) {
 
 enum Way : uint8_t {
   kLowToHigh = 1,  // from the low end of the flow to the high one
-  // TCP or UDP as in the middle of a flow, one packet: if its flow is as usual too, the packet
-  // goes where those before it went.
+  // A packet as in the middle of a flow, and one packet: if its flow is as usual too, it goes where
+  // those before it went.
   kUsual = 2,
 };
 
@@ -117,6 +117,38 @@ struct Keys {
   uint16_t packet[base::kBatchPacketsMax];
 };
 
+// Packets that have the ports of others, or ports for others: trains.cc.
+struct Fragment {
+  // A packet that is going to be cut is `whole`. Of an error that quotes a later fragment:
+  // `quoted`.
+  enum class Part : uint8_t { first, later, quoted, whole };
+  wire::InnerPacket keyed;  // itself, or what is quoted
+  uint16_t packet;
+  Part part;
+  bool binds() const { return part == Part::first || part == Part::whole; }
+};
+struct Fragments {
+  uint32_t count;
+  uint32_t binding;  // of them, those that have ports for others and have not been taken
+  Fragment of[base::kBatchPacketsMax + 1];
+  flow::FragmentKey key[base::kBatchPacketsMax];
+  uint64_t hash[base::kBatchPacketsMax];
+  // Places of later ones whose train those before them have not shown.
+  uint16_t waiting[base::kBatchPacketsMax];
+
+  // Room for one that may be added.
+  Fragment& next() { return of[count]; }
+  // next() is packet i, of a datagram with this identification. It gets its key in take_trains(),
+  // unless it has ports of its own.
+  void add(uint32_t i, Fragment::Part part, uint32_t id, uint16_t scope) {
+    of[count].packet = static_cast<uint16_t>(i);
+    of[count].part = part;
+    binding += of[count].binds();
+    key[count] = flow::FragmentKey(of[count].keyed, id, scope);
+    ++count;
+  }
+};
+
 struct Scratch {
   Seen seen[base::kBatchPacketsMax];
   Keys<flow::FlowKey4> keys4;
@@ -124,9 +156,7 @@ struct Scratch {
   bool opened;   // a flow has got an entry since the lookup: what was not found may be there
   bool evicted;  // a flow has lost its entry since the lookup: `found` may be another's
 
-  // Later fragments whose train the batch had not shown when they were parsed.
-  uint32_t waiting_count;
-  uint16_t waiting[base::kBatchPacketsMax];
+  Fragments fragments;
   // Packets to be answered with an ICMP error, which may need their hash.
   uint32_t too_big_count;
   uint16_t too_big[base::kBatchPacketsMax];
@@ -439,6 +469,11 @@ inline bool dropped(Gateway::State& state, batch::PacketBatch& batch, uint32_t i
 // --- classify.cc: role, inner packet, key and hash of every pending packet ---
 void classify_packets(Gateway::State& state, batch::PacketBatch& batch);
 void classify_datagrams(Gateway::State& state, batch::PacketBatch& batch);
+
+// --- trains.cc ---
+
+// Fragments of a batch all of whose packets have been read.
+void take_trains(Gateway::State& state, batch::PacketBatch& batch);
 
 // --- decide.cc: what becomes of those that are still pending ---
 void decide(Gateway::State& state, batch::PacketBatch& batch);

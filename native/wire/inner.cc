@@ -17,11 +17,18 @@ constexpr uint32_t kIpv6HeaderBytes = 40;
 constexpr uint8_t kHopByHop = 0;
 constexpr uint8_t kNoNextHeader = 59;
 
-// Bytes of a packet: those that are there, and those it has by the link's word.
-struct Extent {
-  uint32_t captured;
+// Bytes of a packet: those that are there, and those it has by the link's word. Of a captured one a
+// total length of 0 means all of these.
+struct Whole {
+  static constexpr bool kZeroIsRest = false;
   uint32_t length;
-  bool zero_is_rest;  // a total length of 0 means all of `length`
+  uint32_t captured() const { return length; }
+};
+struct Captured {
+  static constexpr bool kZeroIsRest = true;
+  uint32_t there;
+  uint32_t length;
+  uint32_t captured() const { return there; }
 };
 
 // What a packet has to bring of its transport header.
@@ -54,6 +61,7 @@ const TransportRule* transport_rule(uint8_t version, uint8_t protocol) {
   }
 }
 
+template <class Extent>
 ParseError parse_transport(const uint8_t* data, const Extent& extent, InnerPacket* out,
                            uint32_t base_offset) {
   const TransportRule* rule = transport_rule(out->version, out->protocol);
@@ -61,7 +69,7 @@ ParseError parse_transport(const uint8_t* data, const Extent& extent, InnerPacke
   const bool first = (out->flags & kFirstFragment) != 0;
   const uint32_t needed = first && out->version == 4 ? rule->first_fragment : rule->whole;
   const uint32_t in_packet = out->total_length - out->transport_offset;
-  const uint32_t had = std::min(extent.captured, out->total_length) - out->transport_offset;
+  const uint32_t had = std::min(extent.captured(), out->total_length) - out->transport_offset;
   if (had < needed) {
     const bool attack = first && in_packet < needed;
     return {attack ? DropReason::inner_bad_fragment : DropReason::inner_truncated, rule->layer,
@@ -93,23 +101,25 @@ ParseError later_fragment(InnerPacket* out, Layer layer, uint32_t base_offset) {
           kTcpRule.first_fragment, out->fragment_offset};
 }
 
+template <class Extent>
 ParseError parse_ipv4(const uint8_t* data, const Extent& extent, InnerPacket* out,
                       uint32_t base_offset) {
   const auto fail = [&](DropReason reason, uint32_t needed, uint32_t had) {
     return ParseError{reason, Layer::inner_ipv4, base_offset, needed, had};
   };
-  if (extent.captured < kIpv4HeaderBytes) {
-    return fail(DropReason::inner_truncated, kIpv4HeaderBytes, extent.captured);
+  if (extent.captured() < kIpv4HeaderBytes) {
+    return fail(DropReason::inner_truncated, kIpv4HeaderBytes, extent.captured());
   }
   const uint32_t header = (data[0] & 0xf) * 4u;
   if (header < kIpv4HeaderBytes) {
     return fail(DropReason::inner_bad_header_length, kIpv4HeaderBytes, header);
   }
   uint32_t total = base::load_be16(data + 2);
-  if (total == 0 && extent.zero_is_rest) total = extent.length;
+  if (total == 0 && Extent::kZeroIsRest) total = extent.length;
   if (total < header) return fail(DropReason::inner_bad_total_length, header, total);
   if (total > extent.length) return fail(DropReason::inner_truncated, total, extent.length);
-  if (header > extent.captured) return fail(DropReason::inner_truncated, header, extent.captured);
+  if (header > extent.captured())
+    return fail(DropReason::inner_truncated, header, extent.captured());
 
   const uint16_t fragment = base::load_be16(data + 6);
   const bool more = (fragment & 0x2000) != 0;
@@ -147,17 +157,18 @@ ParseError ipv6_chain_error(ChainEnd end, const Ipv6Chain& chain, uint32_t avail
   return error;
 }
 
+template <class Extent>
 ParseError parse_ipv6(const uint8_t* data, const Extent& extent, InnerPacket* out,
                       uint32_t base_offset) {
   const auto fail = [&](DropReason reason, uint32_t needed, uint32_t had) {
     return ParseError{reason, Layer::inner_ipv6, base_offset, needed, had};
   };
-  if (extent.captured < kIpv6HeaderBytes) {
-    return fail(DropReason::inner_truncated, kIpv6HeaderBytes, extent.captured);
+  if (extent.captured() < kIpv6HeaderBytes) {
+    return fail(DropReason::inner_truncated, kIpv6HeaderBytes, extent.captured());
   }
   const uint32_t payload = base::load_be16(data + 4);
   uint32_t total = kIpv6HeaderBytes + payload;
-  if (payload == 0 && extent.zero_is_rest) {
+  if (payload == 0 && Extent::kZeroIsRest) {
     if (data[6] != kNoNextHeader) total = extent.length;
   } else if (payload == 0 && data[6] == kHopByHop) {  // RFC 2675 jumbogram
     return fail(DropReason::inner_bad_total_length, kIpv6HeaderBytes + 8, total);
@@ -169,7 +180,7 @@ ParseError parse_ipv6(const uint8_t* data, const Extent& extent, InnerPacket* ou
   out->total_length = total;
   out->version = 6;
   Ipv6Chain chain;
-  const uint32_t available = std::min(extent.captured, total);
+  const uint32_t available = std::min(extent.captured(), total);
   const ChainEnd end = walk_ipv6_chain(data, available, &chain);
   out->protocol = chain.next;
   out->transport_offset = static_cast<uint16_t>(chain.at);
@@ -189,10 +200,11 @@ ParseError parse_ipv6(const uint8_t* data, const Extent& extent, InnerPacket* ou
   return parse_transport(data, extent, out, base_offset);
 }
 
+template <class Extent>
 ParseError parse(const uint8_t* data, const Extent& extent, InnerPacket* out,
                  uint32_t base_offset) {
   *out = InnerPacket{};
-  if (extent.captured == 0) {
+  if (extent.captured() == 0) {
     return {DropReason::inner_truncated, Layer::inner_ipv4, base_offset, kIpv4HeaderBytes, 0};
   }
   const uint32_t version = data[0] >> 4;
@@ -209,13 +221,13 @@ uint32_t clamp_length(size_t length) {
 
 ParseError parse_inner(const uint8_t* data, size_t length, InnerPacket* out, uint32_t base_offset) {
   const uint32_t all = clamp_length(length);
-  return parse(data, {all, all, false}, out, base_offset);
+  return parse(data, Whole{all}, out, base_offset);
 }
 
 ParseError parse_captured_inner(const uint8_t* data, size_t captured, size_t length,
                                 InnerPacket* out, uint32_t base_offset) {
   const uint32_t there = clamp_length(captured);
-  return parse(data, {there, std::max(there, clamp_length(length)), true}, out, base_offset);
+  return parse(data, Captured{there, std::max(there, clamp_length(length))}, out, base_offset);
 }
 
 }  // namespace gwlb::wire

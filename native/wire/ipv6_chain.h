@@ -25,7 +25,22 @@ struct Ipv6Chain {
   bool more_fragments = false;
 };
 
-bool is_ipv6_extension(uint8_t next);
+// Those with a length in the second byte. ESP (50) hides what follows it and ends the chain.
+struct ExtensionTable {
+  bool of[256] = {};
+  constexpr ExtensionTable() {
+    of[0] = true;    // hop-by-hop options
+    of[43] = true;   // routing
+    of[44] = true;   // fragment
+    of[51] = true;   // authentication, RFC 4302
+    of[60] = true;   // destination options
+    of[135] = true;  // mobility, RFC 6275
+    of[139] = true;  // host identity, RFC 7401
+    of[140] = true;  // shim6, RFC 5533
+  }
+};
+inline constexpr ExtensionTable kExtensions;
+inline bool is_ipv6_extension(uint8_t next) { return kExtensions.of[next]; }
 
 // `available` bytes (at least 40) of an IPv6 packet.
 ChainEnd walk_ipv6_chain(const uint8_t* data, uint32_t available, Ipv6Chain* out);

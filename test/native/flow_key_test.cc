@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "flow/fragments.h"
 #include "flow/hash_keys.h"
 #include "test/native/test.h"
 
@@ -268,6 +269,7 @@ void check_hashes() {
 TEST(many_hashes_at_once_are_those_of_one_at_a_time) {
   check_hashes<FlowKey4>();
   check_hashes<FlowKey6>();
+  check_hashes<flow::FragmentKey>();
 }
 
 TEST(owners_share_the_addresses_evenly) {

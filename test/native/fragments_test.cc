@@ -60,9 +60,33 @@ struct Fragment {
   }
 };
 
-bool known(const FragmentTable& table, const Fragment& fragment, uint16_t scope, uint32_t now_ms) {
+// A packet's train.
+struct Train {
+  flow::FragmentKey key;
+  FragmentTable::Name name;
+  Train(const FragmentTable& table, const wire::InnerPacket& packet, uint32_t id, uint16_t scope)
+      : key(packet, id, scope), name(table.name(key)) {}
+  Train(const FragmentTable& table, const wire::InnerPacket& packet, uint16_t scope)
+      : Train(table, packet, packet.fragment_id, scope) {}
+};
+
+void bind(FragmentTable& table, const wire::InnerPacket& first, uint16_t scope,
+          FragmentTable::Pass pass, uint64_t now_ms) {
+  table.bind(first, Train(table, first, scope).name, pass, now_ms);
+}
+Found find(const FragmentTable& table, wire::InnerPacket* later, uint16_t scope, uint64_t now_ms) {
+  return table.find(later, Train(table, *later, scope).name, kEntering, now_ms);
+}
+Found come(FragmentTable& table, wire::InnerPacket* later, FragmentTable::Pass pass) {
+  return table.come(later, Train(table, *later, 0).name, pass, 0);
+}
+Found find_quoted(const FragmentTable& table, wire::InnerPacket* later) {
+  return table.find_quoted(later, Train(table, *later, 0).name, 0);
+}
+
+bool known(const FragmentTable& table, const Fragment& fragment, uint16_t scope, uint64_t now_ms) {
   wire::InnerPacket later = fragment.later();
-  return table.find(&later, scope, kEntering, now_ms) == Found::ports;
+  return find(table, &later, scope, now_ms) == Found::ports;
 }
 
 }  // namespace
@@ -71,10 +95,10 @@ TEST(later_fragments_get_the_ports_of_the_first) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
   wire::InnerPacket later = fragment.later();
-  CHECK(table->find(&later, 0, kEntering, 100) == Found::unknown);
+  CHECK(find(*table, &later, 0, 100) == Found::unknown);
   CHECK_EQ(later.flags, wire::kLaterFragment);  // nothing changed
-  table->bind(fragment.first(5000, 53), 0, kEntering, 100);
-  REQUIRE(table->find(&later, 0, kEntering, 100) == Found::ports);
+  bind(*table, fragment.first(5000, 53), 0, kEntering, 100);
+  REQUIRE(find(*table, &later, 0, 100) == Found::ports);
   CHECK_EQ(later.source_port, 5000);
   CHECK_EQ(later.destination_port, 53);
   CHECK_EQ(later.flags, wire::kLaterFragment | wire::kHasPorts);
@@ -84,7 +108,7 @@ TEST(later_fragments_get_the_ports_of_the_first) {
 TEST(each_part_of_the_ipv4_key_counts) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
-  table->bind(fragment.first(1, 2), 3, kEntering, 0);
+  bind(*table, fragment.first(1, 2), 3, kEntering, 0);
   CHECK(known(*table, fragment, 3, 0));
   CHECK(!known(*table, fragment, 4, 0));
   Fragment other = fragment;
@@ -114,7 +138,7 @@ TEST(ipv6_key_is_without_protocol) {
   fragment.version = 6;
   fragment.id = 0xfedcba98;
   fragment.source[15] = 1;
-  table->bind(fragment.first(1, 2), 0, kEntering, 0);
+  bind(*table, fragment.first(1, 2), 0, kEntering, 0);
   Fragment other = fragment;
   other.protocol = wire::kTcp;  // a later fragment may name another next header (RFC 8200 4.5)
   CHECK(known(*table, other, 0, 0));
@@ -128,16 +152,16 @@ TEST(ipv6_key_is_without_protocol) {
 TEST(trains_end_after_their_lifetime_across_the_wrap) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
-  const uint32_t start = 0xffffff00;
-  table->bind(fragment.first(1, 2), 0, kEntering, start);
+  const uint64_t start = 0xffffff00;
+  bind(*table, fragment.first(1, 2), 0, kEntering, start);
   CHECK(known(*table, fragment, 0, start + kLifetimeMs - 1));
   CHECK(!known(*table, fragment, 0, start + kLifetimeMs));
   CHECK_EQ(table->size(start + kLifetimeMs - 1), 1u);
   CHECK_EQ(table->size(start + kLifetimeMs), 0u);
   // A new first fragment with the same identification: new ports, new lifetime.
-  table->bind(fragment.first(3, 4), 0, kEntering, start + kLifetimeMs);
+  bind(*table, fragment.first(3, 4), 0, kEntering, start + kLifetimeMs);
   wire::InnerPacket later = fragment.later();
-  REQUIRE(table->find(&later, 0, kEntering, start + 2 * kLifetimeMs - 1) == Found::ports);
+  REQUIRE(find(*table, &later, 0, start + 2 * kLifetimeMs - 1) == Found::ports);
   CHECK_EQ(later.source_port, 3);
   CHECK_EQ(table->size(start + kLifetimeMs), 1u);
 }
@@ -148,7 +172,7 @@ TEST(without_ports_nothing_is_bound) {
   fragment.protocol = wire::kIcmp;
   wire::InnerPacket first = fragment.packet();
   first.flags = wire::kFirstFragment;
-  table->bind(first, 0, kEntering, 0);
+  bind(*table, first, 0, kEntering, 0);
   CHECK_EQ(table->size(0), 0u);
 }
 
@@ -157,16 +181,16 @@ TEST(the_oldest_of_a_full_set_gives_way) {
   CHECK_EQ(table->capacity(), 8u);  // one set
   std::vector<Fragment> fragments(10);
   for (uint32_t i = 0; i < 10; ++i) fragments[i].id = i;
-  for (uint32_t i = 0; i < 8; ++i) table->bind(fragments[i].first(1, 2), 0, kEntering, 100 + i);
+  for (uint32_t i = 0; i < 8; ++i) bind(*table, fragments[i].first(1, 2), 0, kEntering, 100 + i);
   // Refreshed where they are, nobody leaves: 2 is now the oldest, in the middle of the set.
-  table->bind(fragments[0].first(1, 2), 0, kEntering, 108);
-  table->bind(fragments[1].first(1, 2), 0, kEntering, 109);
+  bind(*table, fragments[0].first(1, 2), 0, kEntering, 108);
+  bind(*table, fragments[1].first(1, 2), 0, kEntering, 109);
   CHECK_EQ(table->size(109), 8u);
-  table->bind(fragments[8].first(1, 2), 0, kEntering, 110);
+  bind(*table, fragments[8].first(1, 2), 0, kEntering, 110);
   for (uint32_t i = 0; i <= 8; ++i) CHECK_EQ(known(*table, fragments[i], 0, 110), i != 2);
   // The dead are first to go: 3 is over, 4 is not.
-  const uint32_t late = 103 + kLifetimeMs;
-  table->bind(fragments[9].first(1, 2), 0, kEntering, late);
+  const uint64_t late = 103 + kLifetimeMs;
+  bind(*table, fragments[9].first(1, 2), 0, kEntering, late);
   for (uint32_t i = 4; i <= 9; ++i) CHECK(known(*table, fragments[i], 0, late));
   CHECK(!known(*table, fragments[3], 0, late));
   CHECK_EQ(table->size(late), 8u);
@@ -180,7 +204,7 @@ TEST(a_flood_stays_within_bounds) {
     Fragment fragment;
     fragment.id = i & 0xffff;
     fragment.source[1] = static_cast<uint8_t>(i >> 16);
-    table->bind(fragment.first(1, 2), 0, kEntering, i / 100);
+    bind(*table, fragment.first(1, 2), 0, kEntering, i / 100);
     if (i < 1000 || i % 10 != 0) continue;
     fragment.id = (i - 500) & 0xffff;
     fragment.source[1] = static_cast<uint8_t>((i - 500) >> 16);
@@ -196,9 +220,8 @@ TEST(a_flood_stays_within_bounds) {
 namespace {
 
 // What is found for a fragment that comes.
-Found come(FragmentTable& table, wire::InnerPacket fragment, FragmentTable::Pass pass = kEntering,
-           uint32_t now_ms = 0) {
-  return table.come(&fragment, 0, pass, now_ms);
+Found come(FragmentTable& table, wire::InnerPacket fragment, FragmentTable::Pass pass = kEntering) {
+  return come(table, &fragment, pass);
 }
 
 }  // namespace
@@ -206,16 +229,16 @@ Found come(FragmentTable& table, wire::InnerPacket fragment, FragmentTable::Pass
 TEST(a_train_is_over_when_all_of_its_datagram_has_come) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
-  table->bind(fragment.first(1, 2), 0, kEntering, 0);
+  bind(*table, fragment.first(1, 2), 0, kEntering, 0);
   CHECK(come(*table, fragment.later(1480, 2960, true)) == Found::ports);
   CHECK(come(*table, fragment.later(2960, 3001, false)) == Found::ports);
   wire::InnerPacket next = fragment.later(2960, 3001, false);
-  CHECK(table->come(&next, 0, kEntering, 0) == Found::over);
+  CHECK(come(*table, &next, kEntering) == Found::over);
   CHECK_EQ(next.source_port, 1);  // of the one that is complete
   // The next datagram's first fragment begins it anew.
-  table->bind(fragment.first(3, 4), 0, kEntering, 0);
+  bind(*table, fragment.first(3, 4), 0, kEntering, 0);
   next = fragment.later(2960, 3001, false);
-  CHECK(table->come(&next, 0, kEntering, 0) == Found::ports);
+  CHECK(come(*table, &next, kEntering) == Found::ports);
   CHECK_EQ(next.source_port, 3);
 }
 
@@ -232,7 +255,7 @@ TEST(order_copies_and_overlaps_do_not_matter_holes_do) {
       {last, fragment.later(1400, 4480, true)}};
   for (const auto& whole : wholes) {
     const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
-    table->bind(fragment.first(1, 2), 0, kEntering, 0);
+    bind(*table, fragment.first(1, 2), 0, kEntering, 0);
     for (const auto& part : whole) CHECK(come(*table, part) == Found::ports);
     CHECK(come(*table, last) == Found::over);
   }
@@ -246,7 +269,7 @@ TEST(order_copies_and_overlaps_do_not_matter_holes_do) {
       {fragment.later(4440, 6000, false), last, middle, third}};
   for (const auto& part_of : holes) {
     const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
-    table->bind(fragment.first(1, 2), 0, kEntering, 0);
+    bind(*table, fragment.first(1, 2), 0, kEntering, 0);
     for (const auto& part : part_of) come(*table, part);
     const bool over = come(*table, last) == Found::over;
     CHECK_EQ(over, part_of[0].fragment_length == 1520);  // complete with its first last one
@@ -257,7 +280,7 @@ TEST(more_stretches_than_are_kept_leave_a_train_to_its_lifetime) {
   const Fragment fragment;
   for (const uint32_t apart : {FragmentTable::kStretches, FragmentTable::kStretches + 1}) {
     const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
-    table->bind(fragment.first(1, 2), 0, kEntering, 0);
+    bind(*table, fragment.first(1, 2), 0, kEntering, 0);
     const uint32_t end = 1480 + 16 * apart;
     for (uint32_t k = 1; k < apart; ++k) {
       come(*table, fragment.later(1480 + 16 * k, 1488 + 16 * k, true));
@@ -278,52 +301,52 @@ TEST(what_is_returned_is_a_train_of_its_own_and_knows_what_entered) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
   const wire::InnerPacket last = fragment.later(1480, 2000, false);
-  table->bind(fragment.first(1, 2), 0, kEntering, 0);
+  bind(*table, fragment.first(1, 2), 0, kEntering, 0);
   CHECK(come(*table, last) == Found::ports);
   // Returned in another order, or copied: the ports are still known.
   for (int copy = 0; copy < 2; ++copy) CHECK(come(*table, last, kReturned) == Found::ports);
-  table->bind(fragment.first(1, 2), 0, kReturned, 0);
+  bind(*table, fragment.first(1, 2), 0, kReturned, 0);
   CHECK(come(*table, last, kReturned) == Found::ports);
   CHECK(come(*table, last) == Found::over);  // what is returned begins nothing that enters
   // The next datagram enters while the first one's tail is under way.
   const auto other = FragmentTable::create(64, kLifetimeMs, kKey);
-  other->bind(fragment.first(1, 2), 0, kEntering, 0);
-  other->bind(fragment.first(1, 2), 0, kReturned, 0);
-  other->bind(fragment.first(3, 4), 0, kEntering, 0);
+  bind(*other, fragment.first(1, 2), 0, kEntering, 0);
+  bind(*other, fragment.first(1, 2), 0, kReturned, 0);
+  bind(*other, fragment.first(3, 4), 0, kEntering, 0);
   wire::InnerPacket tail = last;
-  CHECK(other->come(&tail, 0, kReturned, 0) == Found::ports);
+  CHECK(come(*other, &tail, kReturned) == Found::ports);
   CHECK_EQ(tail.source_port, 1);
   tail = last;
-  CHECK(other->come(&tail, 0, kEntering, 0) == Found::ports);
+  CHECK(come(*other, &tail, kEntering) == Found::ports);
   CHECK_EQ(tail.source_port, 3);
   // Now the returned one is complete, and another tail is the new datagram's.
   tail = last;
-  CHECK(other->come(&tail, 0, kReturned, 0) == Found::ports);
+  CHECK(come(*other, &tail, kReturned) == Found::ports);
   CHECK_EQ(tail.source_port, 3);
 }
 
 TEST(what_an_appliance_cuts_itself_is_found_without_anything_that_entered) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
-  table->bind(fragment.first(1, 2), 0, kReturned, 0);
+  bind(*table, fragment.first(1, 2), 0, kReturned, 0);
   CHECK(come(*table, fragment.later()) == Found::unknown);
   CHECK(come(*table, fragment.later(1480, 2000, false), kReturned) == Found::ports);
   CHECK(come(*table, fragment.later(1480, 2000, false), kReturned) == Found::ports);
   wire::InnerPacket quoted = fragment.later();
-  CHECK(table->find_quoted(&quoted, 0, 0) == Found::ports);
+  CHECK(find_quoted(*table, &quoted) == Found::ports);
 }
 
 TEST(a_train_that_was_given_up_is_over_when_it_is_complete) {
   const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
   const Fragment fragment;
   const wire::InnerPacket last = fragment.later(1480, 2000, false);
-  table->give_up(last, 0, 0);
+  table->give_up(last, Train(*table, last, 0).name, 0);
   CHECK(come(*table, last) == Found::no_ports);
-  table->bind(fragment.first(1, 2), 0, kEntering, 0);
+  bind(*table, fragment.first(1, 2), 0, kEntering, 0);
   CHECK(come(*table, last) == Found::over);
   wire::InnerPacket quoted = last;
-  CHECK(table->find_quoted(&quoted, 0, 0) == Found::no_ports);
-  table->bind(fragment.first(3, 4), 0, kEntering, 0);
+  CHECK(find_quoted(*table, &quoted) == Found::no_ports);
+  bind(*table, fragment.first(3, 4), 0, kEntering, 0);
   CHECK(come(*table, last) == Found::ports);
 }
 
@@ -334,9 +357,9 @@ TEST(a_whole_packet_that_is_cut_behind_is_known_where_it_returns) {
   whole.fragment_id = 0;
   whole.flags = wire::kHasPorts;
   whole.source_port = 9;
-  table->bind_whole(whole, fragment.id, 0, 0);
+  table->bind_whole(whole, Train(*table, whole, fragment.id, 0).name, 0);
   wire::InnerPacket tail = fragment.later();
-  CHECK(table->come(&tail, 0, kReturned, 0) == Found::ports);
+  CHECK(come(*table, &tail, kReturned) == Found::ports);
   CHECK_EQ(tail.source_port, 9);
   CHECK(come(*table, fragment.later()) == Found::over);
 }

@@ -1,0 +1,115 @@
+// Fragments of a batch. Only the first of a train has the ports of all, and may stand behind others
+// in the batch: so all of them are taken when the batch has been read, in their order, and those
+// that still know no train after that.
+#include "gateway/keys.h"
+#include "wire/ipv6_chain.h"
+
+namespace gwlb::gateway {
+
+using batch::PacketBatch;
+using flow::FragmentTable;
+
+namespace {
+
+using Found = FragmentTable::Found;
+using Part = Fragment::Part;
+
+// Whether the first fragment of a later one's train may have ports, by the protocol that it shows.
+// (A later IPv6 fragment shows the first header of what was cut, which may be an extension header.)
+bool may_have_ports(uint8_t version, uint8_t protocol) {
+  switch (protocol) {
+    case wire::kTcp:
+    case wire::kUdp:
+    case wire::kUdpLite:
+    case wire::kSctp:
+      return true;
+    default:
+      return version == 6 && wire::is_ipv6_extension(protocol);
+  }
+}
+
+// Whether a later fragment of no train that is under way is kept to wait for its first one: once.
+bool hold_fragment(Gateway::State& state, PacketBatch& batch, uint32_t i) {
+  if ((batch.flags[i] & batch::kWasHeld) != 0) return false;
+  const uint16_t endpoint = batch.endpoint[i];
+  if (!state.hold->put(batch.packet(i), batch.length[i], endpoint, state.now_ms)) return false;
+  batch.verdict[i] = static_cast<uint8_t>(batch::Verdict::held);
+  state.counters.add(GatewayCounter::packets_held);
+  return true;
+}
+
+Found ports_of(Gateway::State& state, Fragment& fragment, FragmentTable::Name name) {
+  if (fragment.part == Part::quoted) {
+    return state.fragments->find_quoted(&fragment.keyed, name, state.now_ms);
+  }
+  const Role role = state.scratch.seen[fragment.packet].role;
+  return state.fragments->come(&fragment.keyed, name, pass_of(role), state.now_ms);
+}
+
+// A later fragment of which is known what there is to know: its flow, or that it waits, or that it
+// goes without ports.
+void settle(Gateway::State& state, PacketBatch& batch, Fragment& fragment, FragmentTable::Name name,
+            Found found) {
+  const uint32_t i = fragment.packet;
+  const Seen& seen = state.scratch.seen[i];
+  if (found == Found::unknown || found == Found::over) {
+    if (!batch.pending(i)) return;
+    const bool may_wait = seen.role == Role::ingress && fragment.part == Part::later &&
+                          may_have_ports(fragment.keyed.version, seen.protocol);
+    if (may_wait && hold_fragment(state, batch, i)) return;
+    if (may_wait && found == Found::unknown) {
+      state.fragments->give_up(fragment.keyed, name, state.now_ms);
+    }
+  }
+  set_key(state, batch, i, fragment.keyed, name.key.scope);
+}
+
+void bind(Gateway::State& state, const Fragment& fragment, FragmentTable::Name name) {
+  if (fragment.part == Part::whole) {
+    return state.fragments->bind_whole(fragment.keyed, name, state.now_ms);
+  }
+  const Role role = state.scratch.seen[fragment.packet].role;
+  state.fragments->bind(fragment.keyed, name, pass_of(role), state.now_ms);
+}
+
+// As it was before its train was looked for: one that is over has filled in ports.
+void take_back(const Seen& seen, Fragment* fragment) {
+  if (fragment->part != Part::later) return;
+  fragment->keyed.protocol = seen.protocol;
+  fragment->keyed.flags &= static_cast<uint8_t>(~wire::kHasPorts);
+}
+
+}  // namespace
+
+void take_trains(Gateway::State& state, PacketBatch& batch) {
+  Fragments& all = state.scratch.fragments;
+  const FragmentTable& table = *state.fragments;
+  table.hash(all.key, all.count, all.hash);
+  for (uint32_t k = 0; k < all.count; ++k) table.prefetch(all.hash[k]);
+  for (uint32_t k = 0; k < all.count; ++k) table.prefetch_train(all.hash[k]);
+  uint32_t waiting = 0;
+  for (uint32_t k = 0; k < all.count; ++k) {
+    Fragment& fragment = all.of[k];
+    const FragmentTable::Name name{all.key[k], all.hash[k]};
+    if (fragment.binds()) {
+      bind(state, fragment, name);
+      --all.binding;
+      continue;
+    }
+    const Found found = ports_of(state, fragment, name);
+    const bool may_follow = all.binding != 0 || waiting != 0;
+    if (may_follow && (found == Found::unknown || found == Found::over)) {
+      all.waiting[waiting++] = static_cast<uint16_t>(k);
+    } else {
+      settle(state, batch, fragment, name, found);
+    }
+  }
+  for (uint32_t n = 0; n < waiting; ++n) {
+    const uint32_t k = all.waiting[n];
+    const FragmentTable::Name name{all.key[k], all.hash[k]};
+    take_back(state.scratch.seen[all.of[k].packet], &all.of[k]);
+    settle(state, batch, all.of[k], name, ports_of(state, all.of[k], name));
+  }
+}
+
+}  // namespace gwlb::gateway
