@@ -66,3 +66,9 @@ export const BARS: Readonly<Record<string, Bars>> = {
   'appliance inspect every packet, 1400 B, CPU': { 'plain C echo': 2.5 },
   "appliance an inspector's packet, JavaScript thread": { ours: 60 },
 };
+
+/** Of each kind of packet, whatever it is: what it may cost of a plain one. */
+const KIND_BARS: Bars = { 'plain packet': 6 };
+
+export const barsOf = (name: string): Bars | undefined =>
+  name.startsWith('kind ') ? KIND_BARS : BARS[name];

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { availableParallelism, cpus, loadavg, release } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { BARS } from './bars.js';
+import { barsOf } from './bars.js';
 import {
   type CaseRecord,
   casesOf,
@@ -206,7 +206,7 @@ async function measure(options: Options, args: readonly string[]): Promise<strin
     if (options.json) console.log(JSON.stringify({ ...row, run }));
   });
   if (!options.json && rows.length > 0) {
-    const lines = rows.flatMap((row) => linesOf(row, BARS[row.case], !options.quick));
+    const lines = rows.flatMap((row) => linesOf(row, barsOf(row.case), !options.quick));
     console.log(`\n${limits ? limitsText(rows) : tableText(lines, rows)}`);
     console.log(`It took ${Math.round((performance.now() - started) / 1000)} s.`);
   }

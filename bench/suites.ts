@@ -22,6 +22,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'lookup', language: 'native' },
   { name: 'sweep', language: 'native' },
   { name: 'pass', language: 'native' },
+  { name: 'kinds', language: 'native' },
   { name: 'threads', language: 'native' },
   { name: 'select', language: 'native' },
   { name: 'udp_send', language: 'native' },

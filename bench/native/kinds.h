@@ -46,7 +46,7 @@ class KindRig {
   void prepare();
   // What is measured.
   void run();
-  // Ends the program where a packet was not of its kind.
+  // Ends the program where packets were not of their kind.
   void check() const;
   uint32_t packets() const;
 

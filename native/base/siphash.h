@@ -69,6 +69,26 @@ inline uint64_t siphash13(const HashKey& key, const void* data) {
   return state.finish();
 }
 
+// siphash13 of four words, of many whose first two are the same.
+class SipHashOfFour {
+ public:
+  SipHashOfFour() : SipHashOfFour({}, 0, 0) {}
+  SipHashOfFour(const HashKey& key, uint64_t first, uint64_t second) : start_(key) {
+    start_.word(first);
+    start_.word(second);
+  }
+  uint64_t hash(uint64_t third, uint64_t fourth) const {
+    siphash_detail::State state = start_;
+    state.word(third);
+    state.word(fourth);
+    state.word(uint64_t{32} << 56);
+    return state.finish();
+  }
+
+ private:
+  siphash_detail::State start_;
+};
+
 // Any length.
 inline uint64_t siphash13(const HashKey& key, const void* data, size_t length) {
   siphash_detail::State state(key);

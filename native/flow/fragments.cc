@@ -58,16 +58,19 @@ void FragmentTable::Train::add(const wire::InnerPacket& fragment) {
   if (kept == 1 && came.from == 0 && came.to == end) state |= kComplete;
 }
 
-// False: none of them has this tag. (Beside one that has it another may look like it.)
-bool FragmentTable::Set::may_have(uint16_t one) const {
-  constexpr uint64_t kOnes = 0x0001'0001'0001'0001;
-  uint64_t found = 0;
+uint32_t FragmentTable::Set::ways_of(uint16_t one) const {
+  constexpr uint64_t kLow15 = 0x7fff'7fff'7fff'7fff;
+  const uint64_t wanted = one * uint64_t{0x0001'0001'0001'0001};
+  uint32_t ways = 0;
   for (uint32_t way = 0; way < kWays; way += 4) {
     const auto* tags = reinterpret_cast<const uint8_t*>(tag + way);
-    const uint64_t different = base::load<uint64_t>(tags) ^ one * kOnes;
-    found |= (different - kOnes) & ~different;  // the top bit where it is 0
+    const uint64_t x = base::load<uint64_t>(tags) ^ wanted;
+    // The top bit of each 16-bit lane that is all zero, without carries between lanes.
+    const uint64_t zero = ~(((x & kLow15) + kLow15) | x | kLow15);
+    const uint64_t bits = ((zero >> 15) * 0x0001'0002'0004'0008) >> 48;
+    ways |= static_cast<uint32_t>(bits & 15) << way;
   }
-  return (found & kOnes << 15) != 0;
+  return ways;
 }
 
 // As one number of time and way, which compilers compare without a branch: who is oldest is as good
@@ -83,10 +86,11 @@ FragmentTable::Train* FragmentTable::train_of(Name name, Pass pass, uint64_t now
   const uint32_t number = set_of(name.hash);
   const uint16_t tag = tag_of(name.hash);
   const Set& set = set_[number];
-  if (!set.may_have(tag)) return nullptr;
+  if (is_still_unknown(name, now_ms)) return nullptr;
   Train* trains = trains_of(number);
-  for (uint32_t way = 0; way < kWays; ++way) {
-    if (set.tag[way] != tag || !set.alive(way, now_ms, lifetime_ms_)) continue;
+  for (uint32_t left = set.ways_of(tag); left != 0; left &= left - 1) {
+    const auto way = static_cast<uint32_t>(__builtin_ctz(left));
+    if (!set.alive(way, now_ms, lifetime_ms_)) continue;
     Train& train = trains[way];
     if (train.pass == pass && std::memcmp(&train.key, &name.key, sizeof name.key) == 0) {
       return &train;
@@ -95,16 +99,13 @@ FragmentTable::Train* FragmentTable::train_of(Name name, Pass pass, uint64_t now
   return nullptr;
 }
 
-void FragmentTable::prefetch_train(uint64_t hash) const {
+uint32_t FragmentTable::prefetch_train(uint64_t hash) const {
   const uint32_t number = set_of(hash);
   const Set& set = set_[number];
-  const uint16_t tag = tag_of(hash);
-  uint32_t way = kWays;
-  if (set.may_have(tag)) {
-    for (way = 0; way < kWays && set.tag[way] != tag; ++way) continue;
-  }
-  if (way == kWays) way = set.oldest();
+  const uint32_t ways = set.ways_of(tag_of(hash));
+  const uint32_t way = ways != 0 ? static_cast<uint32_t>(__builtin_ctz(ways)) : set.oldest();
   base::prefetch_to_write(trains_of(number) + way);
+  return ways != 0 ? kWays : way;
 }
 
 void FragmentTable::Train::begin(const FragmentKey& of, Pass which) {
@@ -119,7 +120,10 @@ void FragmentTable::Train::begin(const FragmentKey& of, Pass which) {
 FragmentTable::Train* FragmentTable::begin(Name name, Train* known, Pass pass, uint64_t now_ms) {
   const uint32_t number = set_of(name.hash);
   Set& set = set_[number];
-  Train* train = known != nullptr ? known : trains_of(number) + set.oldest();
+  Train* train = known;
+  if (train == nullptr) {
+    train = trains_of(number) + (is_still_unknown(name, now_ms) ? name.oldest : set.oldest());
+  }
   set.begin(static_cast<uint32_t>(train - trains_of(number)), tag_of(name.hash), now_ms);
   train->begin(name.key, pass);
   return train;

@@ -59,6 +59,8 @@ inline uint64_t hash_key(const base::HashKey& key, const FragmentKey& train) {
 void hash_keys(const base::HashKey& key, const FragmentKey* trains, uint32_t n, uint64_t* out);
 
 class FragmentTable {
+  static constexpr uint32_t kWays = 8;
+
  public:
   // Room for `trains` (at least 1; rounded up to a multiple of eight), each for `lifetime_ms` since
   // its first fragment. Null where memory is refused.
@@ -72,15 +74,16 @@ class FragmentTable {
   struct Name {
     const FragmentKey& key;
     uint64_t hash;
+    uint32_t oldest = kWays;  // what prefetch_train() said
   };
   Name name(const FragmentKey& key) const { return {key, hash_key(key_, key)}; }
   void hash(const FragmentKey* keys, uint32_t n, uint64_t* out) const {
     hash_keys(key_, keys, n, out);
   }
   // Asks for what a search of the train, or its beginning, will read; once more, when that may have
-  // come, for what it will read then.
+  // come, for what it will read then. Returns the place that gives way if the train begins soon.
   void prefetch(uint64_t hash) const { base::prefetch_to_write(set_ + set_of(hash)); }
-  void prefetch_train(uint64_t hash) const;
+  uint32_t prefetch_train(uint64_t hash) const;
 
   // A first fragment comes: remembers its ports, and begins the train anew where it was known.
   // Without kHasPorts there is nothing to remember. An entering train that was given up stays so.
@@ -118,8 +121,6 @@ class FragmentTable {
   static constexpr uint32_t kStretches = 19;
 
  private:
-  static constexpr uint32_t kWays = 8;
-
   enum State : uint8_t {
     kGivenUp = 1,
     kComplete = 2,
@@ -165,12 +166,16 @@ class FragmentTable {
       std::memcpy(began + way * kClockBytes, &at, kClockBytes);
       tag[way] = with;
     }
+    bool has_begun(uint32_t way, uint64_t now_ms) const {
+      return began_at(way) == (now_ms + 1) << kSpareBits;
+    }
     bool alive(uint32_t way, uint64_t now_ms, uint32_t lifetime_ms) const {
       return tag[way] != 0 &&
              (((now_ms + 1) << kSpareBits) - began_at(way)) >> kSpareBits < lifetime_ms;
     }
     uint32_t oldest() const;
-    bool may_have(uint16_t one) const;
+    // Bit i is set where tag[i] is this one.
+    uint32_t ways_of(uint16_t one) const;
 
    private:
     static constexpr uint32_t kSpareBits = 64 - 8 * kClockBytes;
@@ -183,6 +188,11 @@ class FragmentTable {
     return tag == 0 ? uint16_t{1} : tag;
   }
   uint32_t set_of(uint64_t hash) const { return static_cast<uint32_t>((hash >> 32) * sets_ >> 32); }
+  // Its set had no such tag when prefetch_train() looked; who has begun there since took the place
+  // that was the oldest.
+  bool is_still_unknown(Name name, uint64_t now_ms) const {
+    return name.oldest < kWays && !set_[set_of(name.hash)].has_begun(name.oldest, now_ms);
+  }
   Train* trains_of(uint32_t set) const { return trains_ + size_t{set} * kWays; }
   Train* train_of(Name name, Pass pass, uint64_t now_ms) const;
   Train* begin(Name name, Train* known, Pass pass, uint64_t now_ms);

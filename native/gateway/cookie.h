@@ -20,13 +20,20 @@ inline uint16_t cookie_tag(uint32_t cookie) { return static_cast<uint16_t>(cooki
 
 static_assert(base::kTargetsMax == 1u << 12, "the slot has 12 bits of the cookie");
 
-// `flow_hash` stands for the canonical flow key: it is a keyed 64-bit hash of it.
-inline uint32_t make_cookie(const base::HashKey& key, uint64_t endpoint_id, uint64_t attachment_id,
-                            uint64_t flow_hash, uint16_t slot, uint8_t incarnation) {
-  const uint64_t words[4] = {endpoint_id, attachment_id, flow_hash,
-                             uint64_t{slot} << 8 | incarnation};
-  const uint64_t tag = base::siphash13<sizeof words>(key, words);
-  return uint32_t{slot} << 20 | uint32_t{incarnation} << 16 | static_cast<uint16_t>(tag);
-}
+// Makes the cookies of one endpoint. `flow_hash` stands for the canonical flow key: it is a keyed
+// 64-bit hash of it.
+class CookieSigner {
+ public:
+  CookieSigner() = default;
+  CookieSigner(const base::HashKey& key, uint64_t endpoint_id, uint64_t attachment_id)
+      : tag_(key, endpoint_id, attachment_id) {}
+  uint32_t sign(uint64_t flow_hash, uint16_t slot, uint8_t incarnation) const {
+    const uint64_t tag = tag_.hash(flow_hash, uint64_t{slot} << 8 | incarnation);
+    return uint32_t{slot} << 20 | uint32_t{incarnation} << 16 | static_cast<uint16_t>(tag);
+  }
+
+ private:
+  base::SipHashOfFour tag_;
+};
 
 }  // namespace gwlb::gateway

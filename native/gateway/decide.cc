@@ -201,7 +201,7 @@ GWLB_HOT uint32_t index_of(Gateway::State& state, const PacketBatch& batch, uint
   const Keys<Key>& keys = Family<Key>::keys(state);
   const uint32_t found = keys.found[seen.key_at];
   // The bulk lookup ran before this batch opened or evicted its first flow.
-  if (found != kNoFlow ? !s.evicted : !s.opened) return found;
+  if (found != kNoFlow ? !s.evicted : !s.opened.may_have(batch.hash[i])) return found;
   const auto& flows = Family<Key>::flows(state);
   const Key& key = keys.key[seen.key_at];
   if (found != kNoFlow && flows.holds(found, key)) return found;
@@ -429,7 +429,8 @@ void look_up(Gateway::State& state, const PacketBatch& batch) {
 
 void decide(Gateway::State& state, PacketBatch& batch) {
   Scratch& s = state.scratch;
-  s.opened = s.evicted = false;
+  s.opened.clear();
+  s.evicted = false;
   look_up<flow::FlowKey4>(state, batch);
   look_up<flow::FlowKey6>(state, batch);
   for (uint32_t i = 0; i < batch.count; ++i) {

@@ -116,7 +116,7 @@ GWLB_HOT bool talks(FlowState& flow, const Seen& seen, bool one_sided) {
 template <class Key>
 uint32_t make_entry(Gateway::State& state, const Key& key, uint64_t hash) {
   Flows<Key>& flows = Family<Key>::of(state);
-  state.scratch.opened = true;
+  state.scratch.opened.add(hash);
   uint32_t index = flows.table->insert(key, hash);
   for (uint32_t n = 0; index == kNoFlow && n < kEvictionTries; ++n) {
     if (flows.probation->empty()) break;

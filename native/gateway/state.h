@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 
 #include "flow/flow_table.h"
@@ -133,9 +134,11 @@ struct Fragments {
   Fragment of[base::kBatchPacketsMax + 1];
   flow::FragmentKey key[base::kBatchPacketsMax];
   uint64_t hash[base::kBatchPacketsMax];
+  uint32_t oldest[base::kBatchPacketsMax];
   // Places of later ones whose train those before them have not shown.
   uint16_t waiting[base::kBatchPacketsMax];
 
+  flow::FragmentTable::Name name(uint32_t k) const { return {key[k], hash[k], oldest[k]}; }
   // Room for one that may be added.
   Fragment& next() { return of[count]; }
   // next() is packet i, of a datagram with this identification. It gets its key in take_trains(),
@@ -149,12 +152,33 @@ struct Fragments {
   }
 };
 
+// Which flows a batch has given an entry: those it has not say so nearly always.
+class Opened {
+ public:
+  void clear() {
+    if (any_) std::memset(bits_, 0, sizeof bits_);
+    any_ = false;
+  }
+  void add(uint64_t hash) {
+    any_ = true;
+    bits_[hash / 64 % kWords] |= uint64_t{1} << hash % 64;
+  }
+  bool may_have(uint64_t hash) const {
+    return any_ && (bits_[hash / 64 % kWords] >> hash % 64 & 1) != 0;
+  }
+
+ private:
+  static constexpr uint32_t kWords = 16;
+  uint64_t bits_[kWords] = {};
+  bool any_ = false;
+};
+
 struct Scratch {
   Seen seen[base::kBatchPacketsMax];
   Keys<flow::FlowKey4> keys4;
   Keys<flow::FlowKey6> keys6;
-  bool opened;   // a flow has got an entry since the lookup: what was not found may be there
-  bool evicted;  // a flow has lost its entry since the lookup: `found` may be another's
+  Opened opened;  // since the lookup: what was not found may be there
+  bool evicted;   // a flow has lost its entry since the lookup: `found` may be another's
 
   Fragments fragments;
   // Packets to be answered with an ICMP error, which may need their hash.
@@ -176,6 +200,7 @@ struct EndpointRun {
   uint64_t id = 0;
   uint64_t key_tail = 0;  // of packets with ports
   wire::GatewayHeaderTemplate header;
+  CookieSigner signer;
   uint64_t packets_in = 0, bytes_in = 0;
 };
 
@@ -266,6 +291,7 @@ struct Gateway::State {
     run.mtu = mtu_of(endpoint);
     run.id = spec.id;
     run.key_tail = flow::key_tail(key_rule.kind, run.scope);
+    run.signer = signer(config.cookie_key, endpoint);
     run.header = wire::GatewayHeaderTemplate(config.option_class, spec.id, config.attachment_id);
     return true;
   }
@@ -313,8 +339,13 @@ struct Gateway::State {
   }
   // With one scope for all endpoints both directions may enter by different ones, and the cookie
   // has to be the same.
-  uint32_t cookie_for(uint16_t endpoint, uint64_t hash, uint16_t slot, uint8_t incarnation) const {
-    return sign(config.cookie_key, endpoint, hash, slot, incarnation);
+  CookieSigner signer(const base::HashKey& key, uint16_t endpoint) const {
+    return {key, config.scope_gateway ? 0 : endpoints.at(endpoint).id, config.attachment_id};
+  }
+  // For a flow of packets of this endpoint.
+  uint32_t cookie_for(uint16_t endpoint, uint64_t hash, uint16_t slot, uint8_t incarnation) {
+    run_of(endpoint);
+    return run.signer.sign(hash, slot, incarnation);
   }
   // Whether this gateway may have made this cookie for this flow.
   bool is_signed(uint16_t endpoint, uint64_t hash, uint32_t cookie) const {
@@ -323,14 +354,11 @@ struct Gateway::State {
   bool is_signed_at(uint16_t endpoint, uint64_t hash, uint32_t cookie, uint64_t at_ms) const {
     const uint16_t slot = cookie_slot(cookie);
     const uint8_t incarnation = cookie_incarnation(cookie);
-    return cookie == cookie_for(endpoint, hash, slot, incarnation) ||
-           (at_ms < previous_cookie_key_until_ms &&
-            cookie == sign(previous_cookie_key, endpoint, hash, slot, incarnation));
-  }
-  uint32_t sign(const base::HashKey& key, uint16_t endpoint, uint64_t hash, uint16_t slot,
-                uint8_t incarnation) const {
-    const uint64_t id = config.scope_gateway ? 0 : endpoints.at(endpoint).id;
-    return make_cookie(key, id, config.attachment_id, hash, slot, incarnation);
+    const auto signs = [&](const base::HashKey& key) {
+      return cookie == signer(key, endpoint).sign(hash, slot, incarnation);
+    };
+    return signs(config.cookie_key) ||
+           (at_ms < previous_cookie_key_until_ms && signs(previous_cookie_key));
   }
   bool learning_at(uint64_t at_ms) const {
     return config.mid_stream == MidStream::pickup ||

@@ -86,11 +86,11 @@ void take_trains(Gateway::State& state, PacketBatch& batch) {
   const FragmentTable& table = *state.fragments;
   table.hash(all.key, all.count, all.hash);
   for (uint32_t k = 0; k < all.count; ++k) table.prefetch(all.hash[k]);
-  for (uint32_t k = 0; k < all.count; ++k) table.prefetch_train(all.hash[k]);
+  for (uint32_t k = 0; k < all.count; ++k) all.oldest[k] = table.prefetch_train(all.hash[k]);
   uint32_t waiting = 0;
   for (uint32_t k = 0; k < all.count; ++k) {
     Fragment& fragment = all.of[k];
-    const FragmentTable::Name name{all.key[k], all.hash[k]};
+    const FragmentTable::Name name = all.name(k);
     if (fragment.binds()) {
       bind(state, fragment, name);
       --all.binding;
@@ -106,7 +106,7 @@ void take_trains(Gateway::State& state, PacketBatch& batch) {
   }
   for (uint32_t n = 0; n < waiting; ++n) {
     const uint32_t k = all.waiting[n];
-    const FragmentTable::Name name{all.key[k], all.hash[k]};
+    const FragmentTable::Name name = all.name(k);
     take_back(state.scratch.seen[all.of[k].packet], &all.of[k]);
     settle(state, batch, all.of[k], name, ports_of(state, all.of[k], name));
   }

@@ -1,6 +1,6 @@
 /** What the benchmark command takes, and how it judges what it measured. */
 import t from 'tap';
-import { BARS } from '../../bench/bars.js';
+import { BARS, barsOf } from '../../bench/bars.js';
 import { compare, type InstructionRecord, sameCompiler } from '../../bench/instructions.js';
 import { readOptions, UsageError } from '../../bench/options.js';
 import { type Row, rowProblem } from '../../bench/row.js';
@@ -140,6 +140,9 @@ t.test('every native program is a suite, every bar a positive number', async (t)
   for (const [name, bars] of Object.entries(BARS)) {
     for (const [other, bar] of Object.entries(bars)) t.ok(bar > 0, `${name}: ${other}`);
   }
+  const cases = JSON.parse(textOf('bench/cases.json')) as Record<string, string[]>;
+  for (const name of cases['native kinds']) t.strictSame(barsOf(name), { 'plain packet': 6 }, name);
+  t.equal(barsOf('hash ipv4'), BARS['hash ipv4']);
 });
 
 t.test('instruction counts are held against their record', async (t) => {

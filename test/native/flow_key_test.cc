@@ -246,6 +246,12 @@ TEST(siphash_agrees_with_the_reference) {
   }
 }
 
+TEST(four_words_hash_alike_when_two_are_mixed_before) {
+  const uint64_t words[4] = {1, ~uint64_t{0}, 0x0123456789abcdef, 0x8000000000000000};
+  const base::SipHashOfFour begun(kKey, words[0], words[1]);
+  CHECK_EQ(begun.hash(words[2], words[3]), base::siphash13<sizeof words>(kKey, words));
+}
+
 template <class Key>
 void check_hashes() {
   std::mt19937_64 random(3);

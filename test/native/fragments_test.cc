@@ -64,6 +64,7 @@ struct Fragment {
 struct Train {
   flow::FragmentKey key;
   FragmentTable::Name name;
+  Train(const Train& other) : key(other.key), name{key, other.name.hash} {}
   Train(const FragmentTable& table, const wire::InnerPacket& packet, uint32_t id, uint16_t scope)
       : key(packet, id, scope), name(table.name(key)) {}
   Train(const FragmentTable& table, const wire::InnerPacket& packet, uint16_t scope)
@@ -164,6 +165,53 @@ TEST(trains_end_after_their_lifetime_across_the_wrap) {
   REQUIRE(find(*table, &later, 0, start + 2 * kLifetimeMs - 1) == Found::ports);
   CHECK_EQ(later.source_port, 3);
   CHECK_EQ(table->size(start + kLifetimeMs), 1u);
+}
+
+TEST(what_is_over_stays_over_when_a_clock_of_32_bits_comes_round) {
+  const auto table = FragmentTable::create(64, kLifetimeMs, kKey);
+  const Fragment fragment;
+  for (const uint64_t start : {uint64_t{0}, uint64_t{0xffffff00}, uint64_t{3} << 46}) {
+    bind(*table, fragment.first(1, 2), 0, kEntering, start);
+    CHECK(known(*table, fragment, 0, start + kLifetimeMs - 1));
+    for (const uint64_t round : {uint64_t{1} << 32, uint64_t{5} << 32, uint64_t{1} << 47}) {
+      CHECK(!known(*table, fragment, 0, start + round));
+      CHECK(!known(*table, fragment, 0, start + round + 1));
+      CHECK_EQ(table->size(start + round), 0u);
+    }
+  }
+}
+
+// Of those that begin at one time, and at 0, none gives way to another while there is room.
+TEST(trains_of_one_moment_have_room_beside_each_other) {
+  const auto table = FragmentTable::create(1, kLifetimeMs, kKey);
+  std::vector<Fragment> fragments(8);
+  for (uint32_t i = 0; i < 8; ++i) {
+    fragments[i].id = i;
+    bind(*table, fragments[i].first(1, 2), 0, kEntering, 0);
+    for (uint32_t k = 0; k <= i; ++k) CHECK(known(*table, fragments[k], 0, 0));
+  }
+}
+
+// What prefetch_train() said of a set before others began in it.
+TEST(a_train_that_begins_takes_no_place_that_was_taken_meanwhile) {
+  const auto table = FragmentTable::create(1, kLifetimeMs, kKey);
+  std::vector<Fragment> fragments(10);
+  std::vector<Train> trains;
+  for (uint32_t i = 0; i < 10; ++i) {
+    fragments[i].id = i;
+    trains.emplace_back(*table, fragments[i].first(1, 2), 0);
+  }
+  const auto bind_at = [&](uint32_t i, uint32_t oldest, uint64_t now_ms) {
+    const FragmentTable::Name name{trains[i].key, trains[i].name.hash, oldest};
+    table->bind(fragments[i].first(1, 2), name, kEntering, now_ms);
+  };
+  for (uint32_t i = 0; i < 8; ++i) bind(*table, fragments[i].first(1, 2), 0, kEntering, 100 + i);
+  const uint32_t of8 = table->prefetch_train(trains[8].name.hash);
+  const uint32_t of9 = table->prefetch_train(trains[9].name.hash);
+  CHECK_EQ(of8, of9);
+  bind_at(8, of8, 108);
+  bind_at(9, of9, 108);
+  for (uint32_t i = 0; i < 10; ++i) CHECK_EQ(known(*table, fragments[i], 0, 108), i >= 2);
 }
 
 TEST(without_ports_nothing_is_bound) {

@@ -101,3 +101,10 @@ t.test('files are named in one way', async (t) => {
   ];
   t.strictSame(wrong, []);
 });
+
+t.test('prefetches are asked for in one place, where compilers cannot drop them', async (t) => {
+  const bare = [...filesBelow('native'), ...filesBelow('bench/native')]
+    .filter((path) => /\.(cc|h)$/.test(path) && path !== 'native/base/prefetch.h')
+    .filter((path) => /\b(__builtin_prefetch|_mm_prefetch)\b/.test(textOf(path)));
+  t.strictSame(bare, []);
+});
