@@ -30,8 +30,8 @@ constexpr uint32_t kFillingBatches = 4;
 
 }  // namespace
 
-uint32_t ApplianceEngine::Worker::now_ms() const {
-  return offline_ != nullptr ? offline_->now_ms : static_cast<uint32_t>(monotonic_ms());
+uint64_t ApplianceEngine::Worker::now_ms() const {
+  return offline_ != nullptr ? offline_->now_ms : monotonic_ms();
 }
 
 void ApplianceEngine::Worker::run() {

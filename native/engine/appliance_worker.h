@@ -69,7 +69,7 @@ class ApplianceEngine::Worker {
   bool may_read() const;
   bool read_once();
   uint32_t receive();
-  uint32_t now_ms() const;
+  uint64_t now_ms() const;
   void open_packets();
   void divert();
   void apply_settings();

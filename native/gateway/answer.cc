@@ -3,7 +3,8 @@
 
 #include <algorithm>
 
-#include "gateway/state.h"
+#include "gateway/drops.h"
+#include "gateway/keys.h"
 #include "wire/segment.h"
 
 namespace gwlb::gateway {

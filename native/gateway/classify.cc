@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/prefetch.h"
+#include "gateway/drops.h"
 #include "gateway/keys.h"
 #include "wire/checksum.h"
 #include "wire/ecn.h"
@@ -107,13 +108,15 @@ GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, 
   if (!state.run_of(batch.endpoint[i])) return DropReason::unknown_endpoint;
   EndpointRun& run = state.run;
   state.scratch.seen[i].role = Role::ingress;
+  const bool super = batch.is_super(i);
   if ((batch.flags[i] & batch::kWasHeld) == 0) {
-    run.packets_in += batch.is_super(i) ? batch.packets[i] : 1;
-    run.bytes_in += batch.is_super(i) ? batch.bytes(i) : batch.length[i];
+    run.packets_in += super ? batch.packets[i] : 1;
+    run.bytes_in += super ? batch.bytes(i) : batch.length[i];
   }
   const DropReason reason = classify_inner(state, batch, i, true);
   if (reason != DropReason::none) return reason;
-  if (batch.longest(i) <= run.mtu || cut_entering(state, batch, i)) return DropReason::none;
+  const uint32_t longest = super ? batch.longest(i) : batch.length[i];
+  if (longest <= run.mtu || cut_entering(state, batch, i)) return DropReason::none;
   return DropReason::inner_too_big;
 }
 

@@ -2,7 +2,7 @@
 // decide.cc.
 #pragma once
 
-#include "gateway/state.h"
+#include "gateway/drops.h"
 
 namespace gwlb::gateway {
 

@@ -1,5 +1,5 @@
 // What is told and counted of a flow's life.
-#include "gateway/state.h"
+#include "gateway/keys.h"
 
 namespace gwlb::gateway {
 
@@ -61,38 +61,18 @@ void Gateway::end_flows(uint64_t now_ms, uint32_t positions, uint32_t* cursor,
 
 bool Gateway::describe(const uint8_t* packet, uint32_t length, uint16_t endpoint, uint64_t now_ms,
                        FlowEvent* out, uint8_t* kind) const {
-  wire::InnerPacket inner;
-  if (!state_->endpoints.exists(endpoint) || !wire::parse_inner(packet, length, &inner).ok()) {
+  const State& state = *state_;
+  if (!state.endpoints.exists(endpoint)) return false;
+  const uint16_t scope = state.scope_of(endpoint);
+  KeyedPacket read;
+  if (read_keyed(state, packet, length, scope, now_ms, &read) != base::DropReason::none) {
     return false;
   }
-  const bool quoted = (inner.flags & wire::kIcmpError) != 0;
-  if (quoted) {
-    wire::InnerPacket quote;
-    if (!wire::parse_icmp_quote(packet, inner, &quote).ok()) return false;
-    inner = quote;
-  }
-  const uint16_t scope = state_->scope_of(endpoint);
-  if (state_->config.stickiness == flow::Stickiness::five_tuple &&
-      (inner.flags & wire::kLaterFragment) != 0) {
-    const flow::FragmentKey train(inner, inner.fragment_id, scope);
-    const auto name = state_->fragments->name(train);
-    if (quoted) {
-      state_->fragments->find_quoted(&inner, name, now_ms);
-    } else {
-      state_->fragments->find(&inner, name, flow::FragmentTable::Pass::entering, now_ms);
-    }
-  }
-  const auto with_key = [&](auto key) {
-    flow::make_key(inner, state_->config.stickiness, scope, &key);
+  with_key_of(state, read, scope, [&](const auto& key, bool) {
     *out = event_of(now_ms, FlowEventType::lives, FlowCause::none, key, endpoint, 0,
                     base::kNoTarget, nullptr);
     *kind = key.kind;
-  };
-  if (inner.version == 4) {
-    with_key(flow::FlowKey4{});
-  } else {
-    with_key(flow::FlowKey6{});
-  }
+  });
   return true;
 }
 

@@ -1,7 +1,9 @@
 // The decision for one packet, without making it.
 #include <algorithm>
 
+#include "gateway/keys.h"
 #include "gateway/life.h"
+#include "gateway/rules.h"
 #include "gateway/state.h"
 #include "wire/fragment.h"
 #include "wire/scope.h"
@@ -84,7 +86,7 @@ void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uin
   out.moved_ago_ms = moved_ago_ms(moved, now_ms);
 }
 
-// What would become of a packet of this flow, as decide.cc does it.
+// What would become of a packet of this flow, as rules.cc does it.
 template <class Key>
 void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, bool quoted,
                   const Key& key, uint16_t endpoint, uint64_t now_ms, Explanation& out) {
@@ -128,6 +130,29 @@ void explain_flow(const Gateway::State& state, const wire::InnerPacket& inner, b
 
 }  // namespace
 
+DropReason read_keyed(const Gateway::State& state, const uint8_t* packet, uint32_t length,
+                      uint16_t scope, uint64_t now_ms, KeyedPacket* out) {
+  const wire::ParseError error = wire::parse_inner(packet, length, &out->inner);
+  if (!error.ok()) return error.reason;
+  out->keyed = out->inner;
+  out->quoted = (out->inner.flags & wire::kIcmpError) != 0;
+  if (out->quoted && !wire::parse_icmp_quote(packet, out->inner, &out->keyed).ok()) {
+    return DropReason::icmp_bad_quote;
+  }
+  if (state.config.stickiness != flow::Stickiness::five_tuple ||
+      (out->keyed.flags & wire::kLaterFragment) == 0) {
+    return DropReason::none;
+  }
+  const flow::FragmentKey train(out->keyed, out->keyed.fragment_id, scope);
+  const auto name = state.fragments->name(train);
+  if (out->quoted) {
+    state.fragments->find_quoted(&out->keyed, name, now_ms);
+  } else {
+    state.fragments->find(&out->keyed, name, flow::FragmentTable::Pass::entering, now_ms);
+  }
+  return DropReason::none;
+}
+
 Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t endpoint,
                              uint64_t now_ms) const {
   const State& state = *state_;
@@ -137,46 +162,25 @@ Explanation Gateway::explain(const uint8_t* packet, uint32_t length, uint16_t en
     return out;
   };
   if (!state.endpoints.exists(endpoint)) return failed(DropReason::unknown_endpoint);
-  wire::InnerPacket inner;
-  const wire::ParseError error = wire::parse_inner(packet, length, &inner);
-  if (!error.ok()) return failed(error.reason);
-
   const uint16_t scope = state.scope_of(endpoint);
-  const bool quoted = (inner.flags & wire::kIcmpError) != 0;
-  wire::InnerPacket keyed = inner;
-  if (quoted && !wire::parse_icmp_quote(packet, inner, &keyed).ok()) {
-    return failed(DropReason::icmp_bad_quote);
-  }
+  KeyedPacket read;
+  const DropReason reason = read_keyed(state, packet, length, scope, now_ms, &read);
+  if (reason != DropReason::none) return failed(reason);
   if (wire::stays_on_link(packet)) return failed(DropReason::never_forwarded);
   const uint32_t mtu = state.mtu_of(endpoint);
   const bool cuts = state.endpoints.at(endpoint).cuts && wire::fragment_payload(packet, mtu) != 0;
-  if (inner.total_length > mtu && !cuts) return failed(DropReason::inner_too_big);
-  out.quoted = quoted;
-  if (state.config.stickiness == flow::Stickiness::five_tuple &&
-      (keyed.flags & wire::kLaterFragment) != 0) {
-    const flow::FragmentKey train(keyed, keyed.fragment_id, scope);
-    const auto name = state.fragments->name(train);
-    if (quoted) {
-      state.fragments->find_quoted(&keyed, name, now_ms);
-    } else {
-      state.fragments->find(&keyed, name, flow::FragmentTable::Pass::entering, now_ms);
-    }
-  }
+  if (read.inner.total_length > mtu && !cuts) return failed(DropReason::inner_too_big);
+  out.quoted = read.quoted;
   out.zone = state.endpoints.at(endpoint).zone;
-  const auto with_key = [&](auto key) {
-    out.forward = flow::make_key(keyed, state.config.stickiness, scope, &key);
+  with_key_of(state, read, scope, [&](const auto& key, bool forward) {
+    out.forward = forward;
     out.hash = flow::hash_key(state.config.hash_key, key);
     out.row = state.table->row(out.hash);
     out.rows = state.table->rows();
     out.chosen = state.table->choose(out.zone, out.hash);
     describe_key(key, out);
-    explain_flow(state, inner, quoted, key, endpoint, now_ms, out);
-  };
-  if (keyed.version == 4) {
-    with_key(flow::FlowKey4{});
-  } else {
-    with_key(flow::FlowKey6{});
-  }
+    explain_flow(state, read.inner, read.quoted, key, endpoint, now_ms, out);
+  });
   return out;
 }
 

@@ -1,5 +1,5 @@
 // What a path has no room for: packets that are cut, and connections that are told to send less.
-#include "gateway/state.h"
+#include "gateway/keys.h"
 #include "wire/fragment.h"
 #include "wire/mss.h"
 

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "base/assert.h"
+#include "gateway/rules.h"
 #include "gateway/state.h"
 
 namespace gwlb::gateway {
@@ -34,7 +35,7 @@ bool may_go(Gateway::State& state, const FragmentHold::Packet& packet) {
   return true;
 }
 
-// As decide.cc would.
+// As rules.cc would.
 template <class Key>
 FlowMove::Fate fate_of(const Gateway::State& state, const flow::FlowRecord<Key>& record,
                        const select::TargetTable& table, uint16_t* to) {

@@ -1,5 +1,8 @@
 #include "gateway/life.h"
 
+#include "gateway/keys.h"
+#include "gateway/rules.h"
+
 namespace gwlb::gateway {
 
 using batch::PacketBatch;

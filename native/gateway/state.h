@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 
 #include "flow/flow_table.h"
@@ -13,6 +12,7 @@
 #include "gateway/event_ring.h"
 #include "gateway/gateway.h"
 #include "gateway/hold.h"
+#include "gateway/scratch.h"
 #include "wire/gwlb_options.h"
 #include "wire/inner.h"
 
@@ -74,119 +74,6 @@ enum FlowFlags : uint8_t {
   kAskedByHigh = 16,
   kAnswered = 32,
   kAskedAgain = 64,  // counts, with the bit above it
-};
-
-// What one packet of the batch is, between classify and decide.
-// `none`: it was decided before.
-enum class Role : uint8_t { ingress, from_target, none };
-inline flow::FragmentTable::Pass pass_of(Role role) {
-  using Pass = flow::FragmentTable::Pass;
-  return role == Role::ingress ? Pass::entering : Pass::returned;
-}
-
-enum Way : uint8_t {
-  kLowToHigh = 1,  // from the low end of the flow to the high one
-  // A packet as in the middle of a flow, and one packet: if its flow is as usual too, it goes where
-  // those before it went.
-  kUsual = 2,
-};
-
-// What deciding about a packet needs to know of it.
-struct Seen {
-  uint32_t key_at;       // place among the batch's keys of its family
-  uint32_t cookie;       // Role::from_target: as the packet has it
-  uint16_t source_slot;  // Role::from_target: who sent it
-  uint8_t version;       // of the key, 4 or 6
-  uint8_t protocol;
-  uint8_t flags;  // wire::InnerFlags of the packet itself
-  uint8_t tcp_flags;
-  Role role;
-  uint8_t way;  // Way
-  // The key is that of an ICMP error's quoted packet.
-  bool quoted() const { return (flags & wire::kIcmpError) != 0; }
-  bool low_to_high() const { return (way & kLowToHigh) != 0; }
-};
-static_assert(sizeof(Seen) == 16);
-
-// The batch's keys of one family, dense, for bulk hashing and lookup.
-template <class Key>
-struct Keys {
-  uint32_t count;
-  Key key[base::kBatchPacketsMax];
-  uint64_t hash[base::kBatchPacketsMax];
-  uint32_t found[base::kBatchPacketsMax];  // record in the family's table
-  uint16_t packet[base::kBatchPacketsMax];
-};
-
-// Packets that have the ports of others, or ports for others: trains.cc.
-struct Fragment {
-  // A packet that is going to be cut is `whole`. Of an error that quotes a later fragment:
-  // `quoted`.
-  enum class Part : uint8_t { first, later, quoted, whole };
-  wire::InnerPacket keyed;  // itself, or what is quoted
-  uint16_t packet;
-  Part part;
-  bool binds() const { return part == Part::first || part == Part::whole; }
-};
-struct Fragments {
-  uint32_t count;
-  uint32_t binding;  // of them, those that have ports for others and have not been taken
-  Fragment of[base::kBatchPacketsMax + 1];
-  flow::FragmentKey key[base::kBatchPacketsMax];
-  uint64_t hash[base::kBatchPacketsMax];
-  uint32_t oldest[base::kBatchPacketsMax];
-  // Places of later ones whose train those before them have not shown.
-  uint16_t waiting[base::kBatchPacketsMax];
-
-  flow::FragmentTable::Name name(uint32_t k) const { return {key[k], hash[k], oldest[k]}; }
-  // Room for one that may be added.
-  Fragment& next() { return of[count]; }
-  // next() is packet i, of a datagram with this identification. It gets its key in take_trains(),
-  // unless it has ports of its own.
-  void add(uint32_t i, Fragment::Part part, uint32_t id, uint16_t scope) {
-    of[count].packet = static_cast<uint16_t>(i);
-    of[count].part = part;
-    binding += of[count].binds();
-    key[count] = flow::FragmentKey(of[count].keyed, id, scope);
-    ++count;
-  }
-};
-
-// Which flows a batch has given an entry: those it has not say so nearly always.
-class Opened {
- public:
-  void clear() {
-    if (any_) std::memset(bits_, 0, sizeof bits_);
-    any_ = false;
-  }
-  void add(uint64_t hash) {
-    any_ = true;
-    bits_[hash / 64 % kWords] |= uint64_t{1} << hash % 64;
-  }
-  bool may_have(uint64_t hash) const {
-    return any_ && (bits_[hash / 64 % kWords] >> hash % 64 & 1) != 0;
-  }
-
- private:
-  static constexpr uint32_t kWords = 16;
-  uint64_t bits_[kWords] = {};
-  bool any_ = false;
-};
-
-struct Scratch {
-  Seen seen[base::kBatchPacketsMax];
-  Keys<flow::FlowKey4> keys4;
-  Keys<flow::FlowKey6> keys6;
-  Opened opened;  // since the lookup: what was not found may be there
-  bool evicted;   // a flow has lost its entry since the lookup: `found` may be another's
-
-  Fragments fragments;
-  // Packets to be answered with an ICMP error, which may need their hash.
-  uint32_t too_big_count;
-  uint16_t too_big[base::kBatchPacketsMax];
-  // Packets that entered and are to leave in fragments.
-  uint32_t cut_count;
-  uint16_t cut[base::kBatchPacketsMax];
 };
 
 // What consecutive packets of one endpoint have in common, and their counts, which are added to the
@@ -407,92 +294,6 @@ struct Family<flow::FlowKey6> {
   static constexpr uint8_t kVersion = 6;
   static constexpr uint16_t kEtherType = wire::kEtherTypeIpv6;
 };
-
-// Packets are wire::InnerPacket or Seen.
-
-// A packet that opens a TCP connection: SYN and nothing that answers or ends one.
-template <class Packet>
-bool opens_tcp(const Packet& packet) {
-  constexpr uint8_t kMask = wire::kSyn | wire::kAck | wire::kRst | wire::kFin;
-  return packet.protocol == wire::kTcp && (packet.tcp_flags & kMask) == wire::kSyn;
-}
-// A packet that has to fit a TCP connection that is there, or open one. A later fragment does not
-// show its header, but belongs to the connection whose ports its train has.
-template <class Packet, class Key>
-bool is_of_connection(const Packet& packet, const Key& key) {
-  return packet.protocol == wire::kTcp &&
-         ((packet.flags & wire::kLaterFragment) == 0 ||
-          key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple));
-}
-template <class Packet>
-bool has_tcp_header(const Packet& packet) {
-  return packet.protocol == wire::kTcp && (packet.flags & wire::kLaterFragment) == 0;
-}
-
-// Whether a flow has to choose again: its target left, or its slot has another generation than when
-// the flow was pinned. (The control plane takes a generation back while it may.)
-inline bool pin_is_void(const flow::FlowState& flow, const select::TargetSpec& target) {
-  return (target.flags & select::kRegistered) == 0 || flow.generation != target.generation;
-}
-
-// Whether TCP packets of this flow are answered with a RST. (A SYN chooses again before that.)
-template <class Key>
-bool is_refused(const Key& key, const flow::FlowState& flow, const select::TargetSpec& target) {
-  if (key.kind != static_cast<uint8_t>(flow::Stickiness::five_tuple) ||
-      key.protocol != wire::kTcp) {
-    return false;
-  }
-  return (flow.flags & kRefused) != 0 || (target.flags & select::kResetFlows) != 0;
-}
-// A packet that a RST may answer.
-template <class Packet>
-bool takes_reset(const Packet& packet) {
-  return has_tcp_header(packet) && (packet.tcp_flags & wire::kRst) == 0;
-}
-
-// FlowState.spare of a flow that moved: the slot it left, and when, in units of 64 ms.
-inline uint32_t moved_from(uint16_t slot, uint64_t now_ms) {
-  return uint32_t{slot} << 20 | (static_cast<uint32_t>(now_ms >> 6) & 0xfffff);
-}
-inline uint32_t moved_ago_ms(uint32_t moved, uint64_t now_ms) {
-  return ((static_cast<uint32_t>(now_ms >> 6) - moved) & 0xfffff) << 6;
-}
-inline bool moved_just_now(uint32_t moved, uint64_t now_ms) {
-  return moved_ago_ms(moved, now_ms) < (kMovedGraceMs & ~63u);
-}
-
-// Whether a SYN on an existing entry is a new connection that must choose a target of its own: the
-// entry's is over, or was never answered, or its target is lost. A target that takes no new flows
-// but is well keeps those it has.
-inline bool syn_chooses_again(const flow::FlowState& flow, const select::TargetSpec& target) {
-  if ((flow.flags & kRefused) != 0 || flow.idle == kIdleClosing || flow.idle == kIdleReset) {
-    return true;
-  }
-  if ((target.flags & select::kEligible) != 0) return false;
-  constexpr uint8_t kProgress = kHandshake | kSynAcked | kHandshakeOver;
-  return (target.flags & select::kKeepsFlows) == 0 || (flow.tcp & kProgress) == kHandshake;
-}
-
-inline void drop(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
-                 base::DropReason reason) {
-  batch.drop(i, reason);
-  state.counters.drop(reason, batch.packets[i]);
-}
-
-// A packet that has been classified, once more as a whole: for what is seldom needed.
-inline wire::InnerPacket inner_of(const batch::PacketBatch& batch, uint32_t i) {
-  wire::InnerPacket inner;
-  const bool parsed = wire::parse_inner(batch.packet(i), batch.length[i], &inner).ok();
-  GWLB_ASSERT(parsed);
-  return inner;
-}
-
-// For functions that return whether the packet goes on.
-inline bool dropped(Gateway::State& state, batch::PacketBatch& batch, uint32_t i,
-                    base::DropReason reason) {
-  drop(state, batch, i, reason);
-  return false;
-}
 
 // --- classify.cc: role, inner packet, key and hash of every pending packet ---
 void classify_packets(Gateway::State& state, batch::PacketBatch& batch);

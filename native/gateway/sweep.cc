@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "gateway/life.h"
+#include "gateway/rules.h"
 #include "gateway/state.h"
 
 namespace gwlb::gateway {

@@ -224,7 +224,7 @@ export class GatewayMetrics {
     add('bytes_sent', 'Bytes of inner packets sent to the target.', 'bytesTo');
     add('packets_received', 'Packets the target returned.', 'packetsFrom');
     add('bytes_received', 'Bytes of inner packets the target returned.', 'bytesFrom');
-    add('flows_new', 'Flows opened on the target.', 'flowsNew');
+    add('flows_new', 'Flows opened on the target, and those that moved to it.', 'flowsNew');
     this.#gauge('gwlb_target_flows_active', 'Flows pinned to it.', labels, read('flowsActive'));
   }
 
