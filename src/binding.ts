@@ -399,6 +399,8 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
     idleMs: number,
     hashKey: Uint8Array,
   ) => NativeFlowTable;
+  /** A target's rendezvous score for a row, in a table of either size; the lowest is chosen. */
+  scoreOf(seed: bigint, identity: bigint, row: number, weight: number): bigint;
   /** `previous` saves time, and changes nothing else, where it differs in few targets. */
   TargetTable: new (
     targets: NativeTargets,

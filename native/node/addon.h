@@ -39,6 +39,7 @@ napi_value capture_reader_class(napi_env env);
 void add_capture_functions(napi_env env, ObjectBuilder& exports);
 void add_captured_packet_functions(napi_env env, ObjectBuilder& exports);
 void add_codec_functions(napi_env env, ObjectBuilder& exports);
+void add_target_functions(napi_env env, ObjectBuilder& exports);
 void add_socket_functions(napi_env env, ObjectBuilder& exports);
 void add_privilege_functions(napi_env env, ObjectBuilder& exports);
 void add_network_functions(napi_env env, ObjectBuilder& exports);

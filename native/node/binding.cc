@@ -88,6 +88,7 @@ napi_value init(napi_env env, napi_value exports) {
   add_capture_functions(env, properties);
   add_captured_packet_functions(env, properties);
   add_codec_functions(env, properties);
+  add_target_functions(env, properties);
   add_socket_functions(env, properties);
   add_network_functions(env, properties);
   add_privilege_functions(env, properties);

@@ -43,7 +43,25 @@ napi_value rows(const Napi::CallbackInfo& info, TargetTable& self) {
   return typed_array(env, napi_uint16_array, table.rows(), buffer);
 }
 
+// (seed, identity, row, weight)
+napi_value score_of(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  uint64_t seed, identity;
+  uint32_t row, weight;
+  if (!read_bigint(env, info[0], "seed", &seed) ||
+      !read_bigint(env, info[1], "identity", &identity) ||
+      !read_number(env, info[2], "row", 0, (1u << base::kRowBitsLarge) - 1, &row) ||
+      !read_number(env, info[3], "weight", 1, base::kWeightMax, &weight)) {
+    return nullptr;
+  }
+  return bigint_value(env, select::score(seed, identity, row, weight));
+}
+
 }  // namespace
+
+void add_target_functions(napi_env env, ObjectBuilder& exports) {
+  exports.value("scoreOf", plain_function<score_of>(env, "scoreOf"));
+}
 
 bool built(napi_env env, const TargetTable& table) {
   if (table.targets.table != nullptr) return true;

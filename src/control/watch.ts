@@ -8,7 +8,14 @@ import type { FleetHost } from './events.js';
 import type { HealthCheck } from './health-options.js';
 import type { Runtime } from './prober.js';
 import type { CancelProbe, ProbeCallback } from './probes.js';
-import { SILENCE_MS, Suspicion } from './suspicion.js';
+import {
+  SILENCE_MS,
+  type Suspected,
+  type Suspicion,
+  sampled,
+  unreachable,
+  unsuspected,
+} from './suspicion.js';
 
 export interface WatchedTarget {
   readonly id: string;
@@ -44,7 +51,7 @@ const PATIENCE_TIMES = 4;
 
 interface Watched {
   readonly target: WatchedTarget;
-  readonly suspicion: Suspicion;
+  suspicion: Suspicion;
   /** How long its last successful check took. */
   usualMs: number;
   burst: Burst | null;
@@ -66,7 +73,7 @@ export class Watch {
   }
 
   add(target: WatchedTarget): void {
-    const suspicion = new Suspicion(SILENCE_MS[this.#check.profile]);
+    const suspicion = unsuspected(this.#check.profile);
     this.#watched.set(target.id, { target, suspicion, usualMs: 0, burst: null });
     if (this.#timer === null) this.#arm();
   }
@@ -100,15 +107,15 @@ export class Watch {
   #sample(): void {
     this.#arm();
     const now = this.#runtime.now();
-    const unreachable = new Set(this.#host.unreachable?.());
+    const refusing = new Set(this.#host.unreachable?.());
     for (const watched of [...this.#watched.values()]) {
-      const { target, suspicion } = watched;
+      const { target } = watched;
       if (watched.burst || !this.#events.isHealthy(target.id)) continue;
       const traffic = this.#host.traffic?.(target.slot);
-      const refused = unreachable.has(target.number * 2 ** 16 + target.port);
+      const isRefusing = refusing.has(target.number * 2 ** 16 + target.port);
       const evidence =
-        (traffic && suspicion.sample(traffic, now)) ||
-        (refused ? suspicion.unreachable(now) : null);
+        (traffic && hold(watched, sampled(watched.suspicion, traffic, this.#check.profile, now))) ||
+        (isRefusing ? hold(watched, unreachable(watched.suspicion, now)) : null);
       if (evidence) this.#suspect(watched, evidence);
     }
   }
@@ -126,6 +133,11 @@ export class Watch {
       },
     );
   }
+}
+
+function hold(watched: Watched, { suspicion, evidence }: Suspected): string | null {
+  watched.suspicion = suspicion;
+  return evidence;
 }
 
 /** Some checks shortly after each other; the first success ends it. */

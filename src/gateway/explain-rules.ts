@@ -281,15 +281,23 @@ function candidatesWithout(facts: Facts, target: Target): Target[] {
 /** The row's target where every registered one of the pool takes new flows. */
 function chosenOfAll(facts: Facts): Target | null {
   const { snapshot, fleet, native, targetOf, zone, crossZone } = facts;
-  const able = fleet.filter(({ state, weight }) => state !== 'draining' && weight > 0);
-  const pool = crossZone ? able : able.filter((target) => target.zone === zone);
-  if (pool.length <= 1) return pool[0] ?? null;
+  const able = fleet.filter(
+    (target) =>
+      target.state !== 'draining' && target.weight > 0 && (crossZone || target.zone === zone),
+  );
   const slots = new Set(able.map(({ slot }) => slot));
-  const targets = snapshot.targets.map((spec) => ({ ...spec, eligible: slots.has(spec.slot) }));
-  const table = new binding.TargetTable({ ...snapshot, targets }, null);
-  try {
-    return targetOf(table.rows(native.zone)[native.row] ?? 0xffff);
-  } finally {
-    table.release();
+  let best: { readonly slot: number; readonly rank: readonly bigint[] } | null = null;
+  for (const { slot, identity, weight } of snapshot.targets) {
+    if (!slots.has(slot)) continue;
+    const score = binding.scoreOf(snapshot.seed, identity, native.row, weight);
+    const rank = [score, identity, BigInt(slot)];
+    if (best === null || isBefore(rank, best.rank)) best = { slot, rank };
   }
+  return best && targetOf(best.slot);
+}
+
+/** By the first that differ. */
+function isBefore(a: readonly bigint[], b: readonly bigint[]): boolean {
+  const i = a.findIndex((value, i) => value !== b[i]);
+  return i >= 0 && a[i] < b[i];
 }

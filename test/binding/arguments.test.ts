@@ -310,6 +310,11 @@ const CALLS: Call[] = [
     [udpPacket(), 5, 0],
     [bytes(), { accepts: (value) => [5, 3, 2].includes(value as number) }, integer(0, 0xffff)],
   ),
+  plain(
+    'scoreOf',
+    [0n, 5n, 65_535, 10],
+    [bigint, bigint, integer(0, 2 ** 18 - 1), integer(1, 10_000)],
+  ),
   construction(
     'TargetTable',
     [twoTargets(), targetTable],

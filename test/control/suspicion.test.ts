@@ -1,11 +1,11 @@
 import t from 'tap';
-import { BACKOFF_MAX_MS, Suspicion } from '../../src/control/suspicion.js';
+import { BACKOFF_MAX_MS, sampled, unreachable, unsuspected } from '../../src/control/suspicion.js';
 
 const EVERY_MS = 250;
 
 /** A target that is looked at four times a second. */
 class Watched {
-  readonly suspicion = new Suspicion(1000);
+  suspicion = unsuspected('aws');
   now = 5_000;
   sent = 0;
   returned = 0;
@@ -19,7 +19,8 @@ class Watched {
       const more = (rate * EVERY_MS) / 1000;
       this.sent += more;
       this.returned += Math.floor((more * percent) / 100);
-      const evidence = this.suspicion.sample(this, this.now);
+      const { suspicion, evidence } = sampled(this.suspicion, this, 'aws', this.now);
+      this.suspicion = suspicion;
       if (evidence) found.push({ at: this.now - start, evidence });
     }
     return found;
@@ -103,9 +104,13 @@ t.test(
 );
 
 t.test('unreachable ports, with the same patience', async (t) => {
-  const { suspicion } = new Watched();
+  let { suspicion } = new Watched();
   const times: number[] = [];
-  for (let now = 0; now <= 20_000; now += 100) if (suspicion.unreachable(now)) times.push(now);
+  for (let now = 0; now <= 20_000; now += 100) {
+    const told = unreachable(suspicion, now);
+    if (told.evidence) times.push(now);
+    suspicion = told.suspicion;
+  }
   t.same(times, [0, 1_000, 3_000, 7_000, 15_000]);
 });
 
@@ -113,5 +118,6 @@ t.test('counters that begin again are not held against it', async (t) => {
   const watched = used(95);
   watched.sent = 10;
   watched.returned = 0;
-  t.equal(watched.suspicion.sample(watched, watched.now + 1_000), null);
+  const { evidence } = sampled(watched.suspicion, watched, 'aws', watched.now + 1_000);
+  t.equal(evidence, null);
 });
