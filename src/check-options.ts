@@ -1,10 +1,11 @@
 /** The checks of options, for programs that take options from elsewhere: a file, an API. */
-import { checkTarget, checkTargetGroup } from './control/options.js';
-import { checkOneOf, checkOptions } from './errors.js';
+
+import { checkOneOf, checkOptions } from './base/errors.js';
 import { checkTun } from './gateway/device.js';
 import { checkEndpoint } from './gateway/endpoint.js';
 import { checkListen } from './gateway/gateway-load-balancer.js';
 import { checkGeneve } from './gateway/geneve-peer.js';
+import { checkTarget, checkTargetGroup } from './gateway/group-options.js';
 import { checkReportInterval } from './gateway/options.js';
 import { checkNetns } from './packet/lifecycle.js';
 

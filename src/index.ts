@@ -31,90 +31,13 @@ export {
   type InspectorTestMetadata,
   type InspectorTestOptions,
 } from './appliance/inspector-test.js';
-export { checkOptionsOf, type OptionsKind } from './check-options.js';
-export type { TargetGroupAttributes } from './control/attributes.js';
-export type {
-  HealthEvent,
-  MembershipEvent,
-  ProbeEvent,
-  TargetGroupEvents,
-  WeightEvent,
-} from './control/events.js';
-export type { HealthProfile, TargetReason, TargetState } from './control/health.js';
-export type {
-  HealthCheckOptions,
-  HealthCheckProtocol,
-  HealthCheckValues,
-} from './control/health-options.js';
-export type {
-  Failover,
-  TargetGroupOptions,
-  TargetGroupPolicy,
-  TargetSpec,
-  TargetTcpReset,
-} from './control/options.js';
-export type {
-  FlowPreview,
-  FlowPreviewMove,
-  RowMove,
-  TargetGroupChange,
-  TargetGroupPreview,
-  ZonePreview,
-} from './control/preview-types.js';
-export { Target, type TargetReference } from './control/target.js';
-export { TargetGroup } from './control/target-group.js';
 export {
   ERROR_CODES,
   type ErrorPath,
   GatewayError,
   type GatewayErrorCode,
   type GatewayErrorOptions,
-} from './errors.js';
-export type { HealthCause, WeightCause } from './fleet/commands.js';
-export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
-export type {
-  EndpointCounters,
-  GatewayCounters,
-  GatewayTotals,
-  TargetCounters,
-} from './gateway/counters.js';
-export type { DeviceEvent, DeviceState, DeviceStatus, TunOptions } from './gateway/device.js';
-export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
-export type {
-  Candidate,
-  Excluded,
-  ExplainedPolicy,
-  ExplainOptions,
-  Explanation,
-  FlowCookie,
-  IdleTimer,
-  RecentMove,
-  TcpProgress,
-} from './gateway/explain.js';
-export type { FlowDecision, WhatIf } from './gateway/explain-rules.js';
-export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
-export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
-export type { GatewayBase } from './gateway/gateway-base.js';
-export {
-  type EndpointOptions,
-  GatewayLoadBalancer,
-  type GeneveEndpointOptions,
-  type ListenOptions,
-  type Offloads,
-  type TunEndpointOptions,
-} from './gateway/gateway-load-balancer.js';
-export type { CookieKeyOptions, GatewayEvents } from './gateway/gateway-settings.js';
-export type { ListenerAttributes } from './gateway/listener-attributes.js';
-export type {
-  ClampMss,
-  GatewayBaseOptions,
-  GatewayLimits,
-  IdleTimeout,
-  ListenerTcpReset,
-  MidStream,
-  SourcePorts,
-} from './gateway/options.js';
-export type { RecordedPacket, Recording } from './gateway/recording.js';
+} from './base/errors.js';
 export {
   BATCH_PACKETS_MAX,
   ENDPOINTS_MAX,
@@ -128,7 +51,84 @@ export {
   WEIGHT_MAX,
   WORKERS_MAX,
   ZONES_MAX,
-} from './limits.js';
+} from './base/limits.js';
+export { checkOptionsOf, type OptionsKind } from './check-options.js';
+export type { HealthCause, WeightCause } from './fleet/commands.js';
+export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
+export type {
+  EndpointCounters,
+  GatewayCounters,
+  GatewayTotals,
+  TargetCounters,
+} from './gateway/counters.js';
+export type { DeviceEvent, DeviceState, DeviceStatus, TunOptions } from './gateway/device.js';
+export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
+export type { FlowDecision, WhatIf } from './gateway/explain-rules.js';
+export type {
+  Candidate,
+  Excluded,
+  ExplainedPolicy,
+  ExplainOptions,
+  Explanation,
+  FlowCookie,
+  IdleTimer,
+  RecentMove,
+  TcpProgress,
+} from './gateway/explain-types.js';
+export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
+export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
+export type { GatewayBase } from './gateway/gateway-base.js';
+export {
+  type EndpointOptions,
+  GatewayLoadBalancer,
+  type GeneveEndpointOptions,
+  type ListenOptions,
+  type Offloads,
+  type TunEndpointOptions,
+} from './gateway/gateway-load-balancer.js';
+export type { CookieKeyOptions, GatewayEvents } from './gateway/gateway-settings.js';
+export type { TargetGroupAttributes } from './gateway/group-attributes.js';
+export type {
+  HealthEvent,
+  MembershipEvent,
+  ProbeEvent,
+  TargetGroupEvents,
+  WeightEvent,
+} from './gateway/group-events.js';
+export type {
+  Failover,
+  TargetGroupOptions,
+  TargetGroupPolicy,
+  TargetSpec,
+  TargetTcpReset,
+} from './gateway/group-options.js';
+export type { ListenerAttributes } from './gateway/listener-attributes.js';
+export type {
+  ClampMss,
+  GatewayBaseOptions,
+  GatewayLimits,
+  IdleTimeout,
+  ListenerTcpReset,
+  MidStream,
+  SourcePorts,
+} from './gateway/options.js';
+export type {
+  FlowPreview,
+  FlowPreviewMove,
+  RowMove,
+  TargetGroupChange,
+  TargetGroupPreview,
+  ZonePreview,
+} from './gateway/preview-types.js';
+export type { RecordedPacket, Recording } from './gateway/recording.js';
+export { Target, type TargetReference } from './gateway/target.js';
+export { TargetGroup } from './gateway/target-group.js';
+export type {
+  HealthCheckOptions,
+  HealthCheckProtocol,
+  HealthCheckValues,
+} from './health/options.js';
+export type { HealthProfile, TargetReason, TargetState } from './health/thresholds.js';
 export {
   formatEndpointId,
   formatIpv4,
@@ -146,17 +146,12 @@ export {
 export { updateChecksums } from './packet/checksums.js';
 export {
   type DecodedFrame,
-  type DecodedGeneve,
-  type DecodeError,
   type DecodeFrameOptions,
   type DecodeGeneveOptions,
   decodeFrame,
   decodeGeneve,
   type EncodeGeneveHeader,
   encodeGeneve,
-  type GatewayOptions as GatewayOptionValues,
-  type GeneveHeader,
-  type GeneveOption,
 } from './packet/codec.js';
 export {
   FlowTable,
@@ -165,6 +160,13 @@ export {
   NO_FLOW,
   type Stickiness,
 } from './packet/flow-table.js';
+export type {
+  DecodedGeneve,
+  DecodeError,
+  GatewayOptions as GatewayOptionValues,
+  GeneveHeader,
+  GeneveOption,
+} from './packet/geneve-types.js';
 export { LINK_TYPES } from './packet/links.js';
 export {
   DROP_REASONS,

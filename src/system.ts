@@ -1,8 +1,6 @@
 /** What a program around a gateway or an appliance asks and tells the kernel of its host. */
 
-import { binding } from './binding.js';
-import type { NativeRoute, NativeRouteRule } from './binding-system.js';
-import { checkArray } from './checks.js';
+import { checkArray } from './base/checks.js';
 import {
   checkOneOf,
   checkString,
@@ -10,8 +8,10 @@ import {
   GatewayError,
   mismatch,
   show,
-} from './errors.js';
+} from './base/errors.js';
 import { checkTunName } from './gateway/device.js';
+import { binding } from './native/binding.js';
+import type { NativeRoute, NativeRouteRule } from './native/binding-system.js';
 import { formatIp } from './packet/address.js';
 import { checkNetns, systemError } from './packet/lifecycle.js';
 

@@ -1,4 +1,4 @@
-// The module: src/binding.ts says what it exports.
+// The module: src/native/binding.ts says what it exports.
 #include "appliance/counters.h"
 #include "base/drop_reason.h"
 #include "base/limits.h"

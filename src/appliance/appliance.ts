@@ -1,15 +1,15 @@
 /** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
 import { EventEmitter } from 'node:events';
-import { binding, type NativeApplianceEngine } from '../binding.js';
-import { native, wrongObject } from '../checks.js';
+import { native, wrongObject } from '../base/checks.js';
 import {
   checkBoolean,
   checkInteger,
   checkOptions,
   GatewayError,
   invalidArgument,
-} from '../errors.js';
-import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../limits.js';
+} from '../base/errors.js';
+import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../base/limits.js';
+import { binding, type NativeApplianceEngine } from '../native/binding.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { DropReason } from '../packet/names.js';

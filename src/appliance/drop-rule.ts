@@ -1,6 +1,6 @@
 /** Rules by which an appliance drops packets without JavaScript, and their text form. */
-import type { NativeApplianceConfig } from '../binding.js';
-import { checkArray } from '../checks.js';
+
+import { checkArray } from '../base/checks.js';
 import {
   checkInteger,
   checkOptions,
@@ -8,7 +8,8 @@ import {
   GatewayError,
   invalidArgument,
   show,
-} from '../errors.js';
+} from '../base/errors.js';
+import type { NativeApplianceConfig } from '../native/binding.js';
 import { parseDecimal, parsePrefix } from '../packet/address.js';
 import { hasPorts, protocolName, protocolNumber } from '../packet/names.js';
 

@@ -1,5 +1,5 @@
 /** Capture-filter expressions: text to a tree of tests. The language is the common part of pcap-filter(7). */
-import { GatewayError, show } from '../errors.js';
+import { GatewayError, show } from '../base/errors.js';
 import { parseDecimal, parseIp } from '../packet/address.js';
 
 export type Direction = 'source' | 'destination' | 'either' | 'both';

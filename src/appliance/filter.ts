@@ -1,7 +1,8 @@
 /** Capture filters, compiled for native code. */
-import { binding } from '../binding.js';
-import { checkBytes, native } from '../checks.js';
-import { checkString, mismatch } from '../errors.js';
+
+import { checkBytes, native } from '../base/checks.js';
+import { checkString, mismatch } from '../base/errors.js';
+import { binding } from '../native/binding.js';
 import { type Direction, type FilterTest, type FilterTree, parseFilter } from './filter-parser.js';
 
 /** As in native/appliance/filter.h. */

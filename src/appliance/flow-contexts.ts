@@ -1,5 +1,5 @@
 /** What an inspector knows of a flow, for as long as the flow lives. */
-import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../errors.js';
+import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../base/errors.js';
 import { type ApplianceIdleTimeout, checkIdle } from './appliance.js';
 import { InspectedPacket } from './inspected-batch.js';
 

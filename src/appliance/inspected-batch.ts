@@ -1,6 +1,13 @@
 /** What an appliance's inspector sees: a batch of opened packets and one cursor over it. */
-import type { NativeApplianceBatch } from '../binding.js';
-import { checkInteger, checkOptions, GatewayError, invalidArgument, mismatch } from '../errors.js';
+
+import {
+  checkInteger,
+  checkOptions,
+  GatewayError,
+  invalidArgument,
+  mismatch,
+} from '../base/errors.js';
+import type { NativeApplianceBatch } from '../native/binding.js';
 import { formatEndpointId, formatIpv4, formatIpv6 } from '../packet/address.js';
 import { Batch } from '../packet/batch.js';
 import { reasonCode, Verdict } from '../packet/names.js';

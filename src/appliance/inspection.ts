@@ -1,5 +1,5 @@
 /** Has an inspector look at an engine's batches, and gives them back. */
-import type { NativeApplianceBatch, NativeApplianceEngine } from '../binding.js';
+import type { NativeApplianceBatch, NativeApplianceEngine } from '../native/binding.js';
 import { InspectedBatch } from './inspected-batch.js';
 
 /**

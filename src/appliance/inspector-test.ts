@@ -1,17 +1,18 @@
 /** An inspector without sockets: packets in, what becomes of them out. */
-import {
-  binding,
-  type NativeApplianceConfig,
-  type NativeApplianceEngine,
-  type NativeOutcome,
-} from '../binding.js';
+
 import {
   checkBoolean,
   checkInteger,
   checkOptions,
   GatewayError,
   invalidArgument,
-} from '../errors.js';
+} from '../base/errors.js';
+import {
+  binding,
+  type NativeApplianceConfig,
+  type NativeApplianceEngine,
+  type NativeOutcome,
+} from '../native/binding.js';
 import { encodeGeneve } from '../packet/codec.js';
 import { flowKey } from '../packet/flow-table.js';
 import { type DropReason, REASON_NAMES } from '../packet/names.js';

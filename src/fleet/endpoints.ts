@@ -1,5 +1,5 @@
 /** Endpoints of a fleet: each has an index and holds its zone. */
-import { GatewayError, mismatch } from '../errors.js';
+import { GatewayError, mismatch } from '../base/errors.js';
 import type { Plan } from './change.js';
 import type { CommandOf } from './commands.js';
 import { available, giveBack, take } from './numbers.js';

@@ -1,5 +1,5 @@
 /** Targets by the names that users give them. */
-import { invalidArgument, mismatch, show } from '../errors.js';
+import { invalidArgument, mismatch, show } from '../base/errors.js';
 import { type Fleet, type FleetTarget, membersOf } from './state.js';
 
 /** The registered or draining target with this id, or with this address where only one has it. */

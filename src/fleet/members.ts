@@ -1,5 +1,5 @@
 /** Who belongs to the group in use: registration, deregistration, and another group. */
-import { type GatewayError, mismatch } from '../errors.js';
+import { type GatewayError, mismatch } from '../base/errors.js';
 import { type Change, type Plan, tell, touch } from './change.js';
 import type { CommandOf } from './commands.js';
 import { presentWithId, targetNamed } from './find.js';

@@ -9,7 +9,7 @@
  * With TCP reset the flows of a target that is lost are answered with a RST, only while its pool has a
  * healthy target.
  */
-import { targetIdentity } from './identity.js';
+import { fnv1a64 } from '../base/hash.js';
 import { weightIn } from './slow-start.js';
 import { everyTarget, type Fleet, type FleetTarget, policyOf } from './state.js';
 import { helpedZones } from './zones.js';
@@ -20,6 +20,14 @@ import { helpedZones } from './zones.js';
  * gateway's hash key.
  */
 export const TARGET_SEED = 0n;
+
+/**
+ * What a target's rendezvous scores are computed from: its id. The same on every node and after every
+ * restart, whatever the slot.
+ */
+export function targetIdentity(id: string): bigint {
+  return fnv1a64(id);
+}
 
 /** A target as the data plane knows it. */
 export interface TableTarget {

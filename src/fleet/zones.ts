@@ -2,7 +2,7 @@
  * Zones and their numbers. A name has its number for as long as a target has it (until the slot is free
  * again) or an endpoint.
  */
-import { mismatch } from '../errors.js';
+import { mismatch } from '../base/errors.js';
 import type { Fleet, FleetTarget, FleetZone } from './state.js';
 
 export function zoneNamed({ zones }: Fleet, name: string): FleetZone | null {

@@ -2,9 +2,10 @@
  * The gateway's counters under the names of AWS (CloudWatch namespace `AWS/GatewayELB`). What AWS
  * reports a period of time for is counted since the start here; docs/metrics.md compares.
  */
-import type { Target } from '../control/target.js';
-import type { TargetGroup } from '../control/target-group.js';
+
 import type { CounterReader, TargetCounters } from './counters.js';
+import type { Target } from './target.js';
+import type { TargetGroup } from './target-group.js';
 
 /** What AWS has by zone as well. */
 export interface AwsZoneMetrics {

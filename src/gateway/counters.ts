@@ -1,6 +1,7 @@
 /** Counter words of native code, by name. */
-import { binding } from '../binding.js';
-import type { Traffic } from '../control/suspicion.js';
+
+import type { Traffic } from '../health/suspicion.js';
+import { binding } from '../native/binding.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import type { DropReason } from '../packet/names.js';
 

@@ -1,6 +1,13 @@
 /** TUN devices of endpoints: their options, how they are, and making them again. */
-import type { NativeGatewayEngine, NativeTun } from '../binding.js';
-import { checkBoolean, checkInteger, checkOptions, checkString, GatewayError } from '../errors.js';
+
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  checkString,
+  GatewayError,
+} from '../base/errors.js';
+import type { NativeGatewayEngine, NativeTun } from '../native/binding.js';
 import { systemError } from '../packet/lifecycle.js';
 import type { Endpoint } from './endpoint.js';
 

@@ -1,8 +1,8 @@
 /** Endpoints: where traffic enters a gateway and leaves it. */
 import { randomBytes } from 'node:crypto';
-import type { NativeEndpoint } from '../binding.js';
-import { checkInteger, checkString, invalidArgument } from '../errors.js';
-import { INNER_BYTES_MAX, INNER_BYTES_MIN } from '../limits.js';
+import { checkInteger, checkString, invalidArgument } from '../base/errors.js';
+import { INNER_BYTES_MAX, INNER_BYTES_MIN } from '../base/limits.js';
+import type { NativeEndpoint } from '../native/binding.js';
 import { formatEndpointId, parseEndpointId } from '../packet/address.js';
 import { ENDPOINT_ID_FORM } from '../packet/codec.js';
 import { PROBE_ENDPOINT_ID } from './probe.js';

@@ -1,7 +1,7 @@
 /** What native code is asked for an explanation: packets of a flow, as by one endpoint or another. */
 import { types } from 'node:util';
-import type { NativeExplanation } from '../binding.js';
-import { checkBytes } from '../checks.js';
+import { checkBytes } from '../base/checks.js';
+import type { NativeExplanation } from '../native/binding.js';
 import { checkTuple, type FlowTuple, TCP_ACK, TCP_SYN, tuplePacket } from '../packet/tuple.js';
 import type { Endpoint } from './endpoint.js';
 

@@ -2,10 +2,11 @@
  * Which rule of docs/rules.md decides about a packet, and what would become of its flow if its
  * target failed. Both are read off the state that the data plane decides by; nothing is decided here.
  */
-import { binding, type NativeExplanation, type NativeTargets } from '../binding.js';
-import type { Target } from '../control/target.js';
+
 import type { FleetPolicy } from '../fleet/state.js';
+import { binding, type NativeExplanation, type NativeTargets } from '../native/binding.js';
 import { DROP_REASONS, type DropReason } from '../packet/names.js';
+import type { Target } from './target.js';
 
 /**
  * What decides about the next packet. `new`: no entry, its row. `picked-up`: no entry, a running TCP

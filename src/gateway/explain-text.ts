@@ -1,8 +1,9 @@
 /** An explanation for people. */
-import type { Target } from '../control/target.js';
+
 import { DROP_REASONS } from '../packet/names.js';
-import type { Explanation, IdleTimer } from './explain.js';
 import { type Facts, poolText, type WhatIf } from './explain-rules.js';
+import type { Explanation, IdleTimer } from './explain-types.js';
+import type { Target } from './target.js';
 
 /** Targets that are listed before the rest is only counted. */
 const LISTED_MAX = 16;

@@ -1,10 +1,10 @@
 /** Flow events of native code, as users get them, and the timer that fetches them. */
 import type { EventEmitter } from 'node:events';
-import type { NativeFlowEvent } from '../binding.js';
-import type { Target } from '../control/target.js';
+import type { NativeFlowEvent } from '../native/binding.js';
 import { hasPorts, protocolName } from '../packet/names.js';
 import type { Endpoint } from './endpoint.js';
 import { formatEnd } from './explain.js';
+import type { Target } from './target.js';
 
 /** What made it happen. */
 export type FlowCause =

@@ -1,15 +1,4 @@
-import type {
-  NativeFlowEvent,
-  NativeGatewayControl,
-  NativeGatewayEngine,
-  NativeTargets,
-} from '../binding.js';
-import { native as callNative, wrongObject } from '../checks.js';
-import type { FleetHost } from '../control/events.js';
-import { FLEET_LIMITS, LiveFleet } from '../control/live-fleet.js';
-import type { Stickiness } from '../control/options.js';
-import { type Target, viewOf } from '../control/target.js';
-import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from '../control/target-group.js';
+import { native as callNative, wrongObject } from '../base/checks.js';
 import {
   checkBoolean,
   checkOptions,
@@ -17,21 +6,33 @@ import {
   invalidArgument,
   mismatch,
   show,
-} from '../errors.js';
+} from '../base/errors.js';
 import { emptyFleet, everyTarget } from '../fleet/state.js';
 import { tableOf } from '../fleet/table.js';
 import { zoneNumber } from '../fleet/zones.js';
+import type {
+  NativeFlowEvent,
+  NativeGatewayControl,
+  NativeGatewayEngine,
+  NativeTargets,
+} from '../native/binding.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
-import { type ExplainOptions, type Explanation, explanationOf } from './explain.js';
+import { explanationOf } from './explain.js';
 import { type Ask, askElsewhere, askFlow, checkFlow } from './explain-ask.js';
 import type { LossPolicy } from './explain-rules.js';
+import type { ExplainOptions, Explanation } from './explain-types.js';
+import type { FleetHost } from './fleet-host.js';
 import { FlowEventPump, flowEventOf } from './flow-events.js';
 import { GatewaySettings } from './gateway-settings.js';
+import type { Stickiness } from './group-options.js';
+import { FLEET_LIMITS, LiveFleet } from './live-fleet.js';
 import { type BaseSettings, TUPLE } from './options.js';
 import { probeDatagram } from './probe.js';
+import { type Target, viewOf } from './target.js';
+import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from './target-group.js';
 
 /** What a gateway has for life; a group that comes later must have the same. */
 const SAME = ['inner', 'sourceMac', 'destinationMac', 'optionClass', 'scope'] as const;

@@ -1,5 +1,5 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
-import { binding, type NativeGatewayEngine, type NativeUdpConfig } from '../binding.js';
+
 import {
   checkBoolean,
   checkInteger,
@@ -8,8 +8,9 @@ import {
   type GatewayError,
   invalidArgument,
   mismatch,
-} from '../errors.js';
-import { NAME_LENGTH_MAX, WORKERS_MAX } from '../limits.js';
+} from '../base/errors.js';
+import { NAME_LENGTH_MAX, WORKERS_MAX } from '../base/limits.js';
+import { binding, type NativeGatewayEngine, type NativeUdpConfig } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';

@@ -1,13 +1,12 @@
 /** What of a gateway can be changed while it forwards, besides its targets. */
 import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import type { NativeGatewayControl } from '../binding.js';
-import type { Stickiness } from '../control/options.js';
-import type { TargetGroup } from '../control/target-group.js';
-import { checkInteger, checkOptions, type GatewayError, mismatch } from '../errors.js';
+import { checkInteger, checkOptions, type GatewayError, mismatch } from '../base/errors.js';
+import type { NativeGatewayControl } from '../native/binding.js';
 import { checkKey } from '../packet/flow-table.js';
 import type { DeviceEvent } from './device.js';
 import type { FlowEvent } from './flow-events.js';
+import type { Stickiness } from './group-options.js';
 import {
   changeListenerAttributes,
   type ListenerAttributes,
@@ -23,6 +22,7 @@ import {
   type ListenerTcpReset,
   TCP_SECONDS,
 } from './options.js';
+import type { TargetGroup } from './target-group.js';
 
 /** Options of `rotateCookieKey`. */
 export interface CookieKeyOptions {

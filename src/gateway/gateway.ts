@@ -1,7 +1,14 @@
 /** The gateway's data plane for programs that have their own packet I/O. */
-import { binding, type NativeGateway } from '../binding.js';
-import { native, nativeError, wrongObject } from '../checks.js';
-import { checkBoolean, checkInteger, checkOptions, invalidArgument, mismatch } from '../errors.js';
+
+import { native, nativeError, wrongObject } from '../base/checks.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkOptions,
+  invalidArgument,
+  mismatch,
+} from '../base/errors.js';
+import { binding, type NativeGateway } from '../native/binding.js';
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
 import { checkGatewayAddress } from '../packet/own-address.js';

@@ -1,6 +1,7 @@
 /** Checks of the options of an endpoint that is a GENEVE peer. */
-import type { NativeEndpoint } from '../binding.js';
-import { checkInteger, checkOptions, invalidArgument } from '../errors.js';
+
+import { checkInteger, checkOptions, invalidArgument } from '../base/errors.js';
+import type { NativeEndpoint } from '../native/binding.js';
 import { formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
 
 /** The options of a GENEVE peer, checked. */

@@ -1,6 +1,7 @@
 /** What stood in the way of a gateway's sockets. */
-import type { NativeUdpConfig } from '../binding.js';
-import { GatewayError } from '../errors.js';
+
+import { GatewayError } from '../base/errors.js';
+import type { NativeUdpConfig } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
 import { systemError } from '../packet/lifecycle.js';
 

@@ -1,6 +1,6 @@
 /** Listener attributes under their AWS names (`ModifyListenerAttributes`), all of them text. */
-import { checkRecord } from '../checks.js';
-import { type AttributeDefinition, checkAttribute } from '../control/attributes.js';
+import { checkRecord } from '../base/checks.js';
+import { type AttributeDefinition, checkAttribute } from './group-attributes.js';
 
 /** The attributes of a gateway's one listener. */
 export interface ListenerAttributes {

@@ -1,8 +1,6 @@
 /** The options that an embedded gateway and a listening one share: meaning, ranges, defaults. */
 import { randomBytes } from 'node:crypto';
-import type { NativeGatewayConfig } from '../binding.js';
-import { wrongObject } from '../checks.js';
-import { isTargetGroup, type TargetGroup } from '../control/target-group.js';
+import { wrongObject } from '../base/checks.js';
 import {
   checkBoolean,
   checkInteger,
@@ -11,16 +9,18 @@ import {
   invalidArgument,
   mismatch,
   outOfRange,
-} from '../errors.js';
+} from '../base/errors.js';
 import {
   FLOWS_MAX,
   FLOWS_MIN,
   INNER_BYTES_MAX,
   INNER_BYTES_MIN,
   SOURCE_PORTS_MAX,
-} from '../limits.js';
+} from '../base/limits.js';
+import type { NativeGatewayConfig } from '../native/binding.js';
 import { parseMac } from '../packet/address.js';
 import { checkKey } from '../packet/flow-table.js';
+import { isTargetGroup, type TargetGroup } from './target-group.js';
 
 /** After how long without packets a flow ends. */
 export interface IdleTimeout {

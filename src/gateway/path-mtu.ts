@@ -1,5 +1,5 @@
 /** How long inner packets may be on the ways to targets and peers: what `clampMss: 'auto'` needs. */
-import { binding } from '../binding.js';
+import { binding } from '../native/binding.js';
 import { parseIpv4 } from '../packet/address.js';
 import type { GatewayBase } from './gateway-base.js';
 import { CLAMP_MSS_AUTO } from './options.js';

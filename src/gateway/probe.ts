@@ -1,7 +1,8 @@
 /** Health check probes as packets of a flow: of an endpoint that no gateway has. */
-import type { TargetGroup } from '../control/target-group.js';
+
 import { formatEndpointId, parseMac } from '../packet/address.js';
 import { encodeGeneve } from '../packet/codec.js';
+import type { TargetGroup } from './target-group.js';
 
 /** The endpoint id of probes; endpoints may have any other. `kProbeEndpointId` of native code. */
 export const PROBE_ENDPOINT_ID = 0xffff_ffff_ffff_ffffn;

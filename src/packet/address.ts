@@ -4,7 +4,7 @@
  * in its own error; `format…` functions give the one canonical text.
  */
 import { isIPv4, isIPv6 } from 'node:net';
-import { checkInteger, invalidArgument } from '../errors.js';
+import { checkInteger, invalidArgument } from '../base/errors.js';
 
 /** An address as bytes, with its IP version. */
 export interface IpAddress {

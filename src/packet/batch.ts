@@ -1,9 +1,10 @@
 /** Batches of packets: native memory, seen from JavaScript through typed arrays. */
-import { binding } from '../binding.js';
-import type { BatchField, NativeBatch, NativePacketBatch } from '../binding-codec.js';
-import { checkBytesToCopy, native } from '../checks.js';
-import { checkBoolean, checkInteger, checkOptions, mismatch, outOfRange } from '../errors.js';
-import { BATCH_PACKETS_MAX, SLOT_STRIDE_JUMBO, SLOT_STRIDE_STANDARD } from '../limits.js';
+
+import { checkBytesToCopy, native } from '../base/checks.js';
+import { checkBoolean, checkInteger, checkOptions, mismatch, outOfRange } from '../base/errors.js';
+import { BATCH_PACKETS_MAX, SLOT_STRIDE_JUMBO, SLOT_STRIDE_STANDARD } from '../base/limits.js';
+import { binding } from '../native/binding.js';
+import type { BatchField, NativeBatch, NativePacketBatch } from '../native/binding-codec.js';
 import { checkIpv4 } from './address.js';
 import { type BatchView, Packet } from './packet.js';
 

@@ -1,9 +1,7 @@
 /** Capture files: reading pcap and pcapng, writing pcap. */
 import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { binding } from '../binding.js';
-import type { NativeCaptureReader } from '../binding-codec.js';
-import { native as callNative, checkBytes } from '../checks.js';
+import { native as callNative, checkBytes } from '../base/checks.js';
 import {
   checkInteger,
   checkOptions,
@@ -11,7 +9,9 @@ import {
   invalidArgument,
   outOfRange,
   show,
-} from '../errors.js';
+} from '../base/errors.js';
+import { binding } from '../native/binding.js';
+import type { NativeCaptureReader } from '../native/binding-codec.js';
 import { CaptureFile } from './capture-file.js';
 import { LINK_TYPES, UnknownLinks } from './links.js';
 

@@ -1,7 +1,8 @@
 /** Checksums of packets that were changed. */
-import { binding } from '../binding.js';
-import { checkBytes, native } from '../checks.js';
-import { mismatch } from '../errors.js';
+
+import { checkBytes, native } from '../base/checks.js';
+import { mismatch } from '../base/errors.js';
+import { binding } from '../native/binding.js';
 
 /**
  * Writes the checksums of an IP packet in place, and returns it: the IPv4 header's, and that of TCP, UDP,

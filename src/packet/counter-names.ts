@@ -1,5 +1,5 @@
 /** Names of native counter words, as the objects of the API have them. */
-import { binding, type NamedText } from '../binding.js';
+import { binding, type NamedText } from '../native/binding.js';
 import { type DropReason, REASON_NAMES } from './names.js';
 
 function camelCase(name: string): string {

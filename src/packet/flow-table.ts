@@ -1,10 +1,17 @@
 /** The flow table by itself, for embedders who keep their own state per flow. */
 import { randomBytes } from 'node:crypto';
-import { binding } from '../binding.js';
-import type { NativeFlowTable } from '../binding-codec.js';
-import { checkBytes, checkBytesOf, checkWords, native, nativeError } from '../checks.js';
-import { checkInteger, checkOneOf, checkOptions, mismatch, outOfRange, show } from '../errors.js';
-import { FLOWS_MAX, FLOWS_MIN } from '../limits.js';
+import { checkBytes, checkBytesOf, checkWords, native, nativeError } from '../base/checks.js';
+import {
+  checkInteger,
+  checkOneOf,
+  checkOptions,
+  mismatch,
+  outOfRange,
+  show,
+} from '../base/errors.js';
+import { FLOWS_MAX, FLOWS_MIN } from '../base/limits.js';
+import { binding } from '../native/binding.js';
+import type { NativeFlowTable } from '../native/binding-codec.js';
 
 /** What makes packets one flow; protocols without ports have the 3-tuple also under `5-tuple`. */
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';

@@ -1,6 +1,6 @@
 /** What native code says of a GENEVE header: words in one block of memory, read into objects here. */
-import { binding } from '../binding.js';
-import type { DecodedGeneve, DecodeError, GeneveHeader, GeneveOption } from './codec.js';
+import { binding } from '../native/binding.js';
+import type { DecodedGeneve, DecodeError, GeneveHeader, GeneveOption } from './geneve-types.js';
 import { type DropReason, REASON_NAMES } from './names.js';
 
 const WORDS = binding.geneveWords;

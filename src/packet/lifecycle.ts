@@ -1,5 +1,10 @@
 /** What listening objects have in common: staying alive, being aborted, naming what went wrong. */
-import { checkString, fromSystemError, type GatewayError, invalidArgument } from '../errors.js';
+import {
+  checkString,
+  fromSystemError,
+  type GatewayError,
+  invalidArgument,
+} from '../base/errors.js';
 
 /**
  * A timer that keeps the process alive, since native threads do not, and that looks after something

@@ -1,6 +1,7 @@
 /** Names of the numbers in packets and batches: verdicts, drop reasons, IP protocols. */
-import { binding } from '../binding.js';
-import { checkInteger } from '../errors.js';
+
+import { checkInteger } from '../base/errors.js';
+import { binding } from '../native/binding.js';
 
 /**
  * What became of a packet, as in `batch.verdict`:

@@ -1,5 +1,5 @@
 /** Addresses that sockets of ours are bound to. */
-import { invalidArgument } from '../errors.js';
+import { invalidArgument } from '../base/errors.js';
 import { formatIpv4, formatIpv6, isUnicastIpv4, parseIpv4, parseIpv6 } from './address.js';
 
 /** One address of this host, or all of them. */

@@ -1,6 +1,6 @@
 /** Flow tuples as people write them, and the packet that would open such a flow. */
-import { checkBytesToCopy } from '../checks.js';
-import { checkInteger, checkOptions, invalidArgument, outOfRange } from '../errors.js';
+import { checkBytesToCopy } from '../base/checks.js';
+import { checkInteger, checkOptions, invalidArgument, outOfRange } from '../base/errors.js';
 import { parseSocketAddress, type SocketAddress } from './address.js';
 import { hasPorts, protocolName, protocolNumber } from './names.js';
 

@@ -1,5 +1,5 @@
 /** The time of a replay: nothing passes but what the capture and the events say. */
-import type { Runtime } from '../control/prober.js';
+import type { Runtime } from '../health/runtime.js';
 
 interface Timer {
   readonly atMs: number;

@@ -1,8 +1,5 @@
 /** What happens to the targets while a capture is replayed: one JSON object a line. */
-import { checkRecord } from '../checks.js';
-import type { TargetGroupAttributes } from '../control/attributes.js';
-import type { TargetSpec } from '../control/options.js';
-import type { TargetGroup } from '../control/target-group.js';
+import { checkRecord } from '../base/checks.js';
 import {
   checkInteger,
   checkOneOf,
@@ -13,8 +10,11 @@ import {
   invalidArgument,
   mismatch,
   outOfRange,
-} from '../errors.js';
-import { WEIGHT_MAX } from '../limits.js';
+} from '../base/errors.js';
+import { WEIGHT_MAX } from '../base/limits.js';
+import type { TargetGroupAttributes } from '../gateway/group-attributes.js';
+import type { TargetSpec } from '../gateway/group-options.js';
+import type { TargetGroup } from '../gateway/target-group.js';
 
 /** One event; `at` is seconds since the first frame. Before a frame of the same time. */
 export type ReplayEvent = {

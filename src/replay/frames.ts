@@ -1,5 +1,5 @@
 /** Captured frames as the packets that enter an endpoint. */
-import { binding } from '../binding.js';
+import { binding } from '../native/binding.js';
 import type { CapturedFrame } from '../packet/capture.js';
 import { type DropReason, REASON_NAMES } from '../packet/names.js';
 

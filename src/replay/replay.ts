@@ -1,13 +1,13 @@
 /** A capture's packets through a gateway in simulated time: what would have become of each. */
 
-import { checkArray, checkRecord } from '../checks.js';
-import { LiveFleet } from '../control/live-fleet.js';
-import type { TargetGroupOptions, TargetSpec } from '../control/options.js';
-import { groupWithRuntime, type TargetGroup, useGroup } from '../control/target-group.js';
-import { checkOptions, GatewayError, invalidArgument } from '../errors.js';
+import { checkArray, checkRecord } from '../base/checks.js';
+import { checkOptions, GatewayError, invalidArgument } from '../base/errors.js';
+import { ENDPOINTS_MAX } from '../base/limits.js';
 import type { Endpoint } from '../gateway/endpoint.js';
 import { type BatchEndpointOptions, Gateway, type GatewayOptions } from '../gateway/gateway.js';
-import { ENDPOINTS_MAX } from '../limits.js';
+import type { TargetGroupOptions, TargetSpec } from '../gateway/group-options.js';
+import { LiveFleet } from '../gateway/live-fleet.js';
+import { groupWithRuntime, type TargetGroup, useGroup } from '../gateway/target-group.js';
 import { parseEndpointId } from '../packet/address.js';
 import { type CapturedFrame, type CaptureReader, readCapture } from '../packet/capture.js';
 import { SimulatedClock } from './clock.js';

@@ -3,7 +3,7 @@
  * many segments as one (TSO, USO, GRO), maybe with an IP length of 0. What went over the link is made of
  * them here, as far as it can be known.
  */
-import { binding } from '../binding.js';
+import { binding } from '../native/binding.js';
 import type { EnteringPacket } from './frames.js';
 
 const TCP = 6;

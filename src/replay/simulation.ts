@@ -1,7 +1,8 @@
 /** A gateway in simulated time, whose appliances return every packet at once. */
-import type { TargetGroup } from '../control/target-group.js';
+
 import type { Endpoint } from '../gateway/endpoint.js';
 import type { Gateway } from '../gateway/gateway.js';
+import type { TargetGroup } from '../gateway/target-group.js';
 import { formatIpv4 } from '../packet/address.js';
 import { PacketBatch } from '../packet/batch.js';
 import { type DropReason, REASON_NAMES, Verdict } from '../packet/names.js';

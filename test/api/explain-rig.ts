@@ -1,5 +1,5 @@
 /** A gateway whose fleet's health and time a test decides about, for explaining. */
-import { groupWithRuntime } from '../../src/control/target-group.js';
+import { groupWithRuntime } from '../../src/gateway/target-group.js';
 import {
   type Endpoint,
   Gateway,
@@ -13,7 +13,7 @@ import {
   Verdict,
 } from '../../src/index.js';
 import { VERDICTS } from '../../src/packet/names.js';
-import { BAD, HEALTH, OK, World } from '../control/group-rig.js';
+import { BAD, HEALTH, OK, World } from '../gateway/group-rig.js';
 
 export const ID = 'vpce-0123456789abcdef0';
 export const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };

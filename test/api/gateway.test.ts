@@ -2,8 +2,8 @@
 
 import fc from 'fast-check';
 import t from 'tap';
-import { groupWithRuntime } from '../../src/control/target-group.js';
 import { FLOWS_POLL_MS } from '../../src/fleet/life.js';
+import { groupWithRuntime } from '../../src/gateway/target-group.js';
 import {
   type Endpoint,
   type FlowEvent,
@@ -16,7 +16,7 @@ import {
   tuplePacket,
   Verdict,
 } from '../../src/index.js';
-import { World } from '../control/group-rig.js';
+import { World } from '../gateway/group-rig.js';
 
 const ENDPOINT_ID = 'vpce-0123456789abcdef0';
 const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };

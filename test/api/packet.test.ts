@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { binding } from '../../src/binding.js';
 import {
   DROP_REASONS,
   decodeFrame,
@@ -25,6 +24,7 @@ import {
   tuplePacket,
   Verdict,
 } from '../../src/index.js';
+import { binding } from '../../src/native/binding.js';
 import { COUNTER_NAMES } from '../../src/packet/counter-names.js';
 import { VERDICTS } from '../../src/packet/names.js';
 

@@ -1,7 +1,7 @@
 /** Every function and method of the addon, with every kind of wrong argument in every place. */
 import { types } from 'node:util';
 import t, { type Test } from 'tap';
-import { binding } from '../../src/binding.js';
+import { binding } from '../../src/native/binding.js';
 import {
   applianceConfig,
   gatewayConfig,

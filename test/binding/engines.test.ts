@@ -2,7 +2,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import t from 'tap';
-import { binding, type NativeApplianceBatch } from '../../src/binding.js';
+import { binding, type NativeApplianceBatch } from '../../src/native/binding.js';
 import { formatEndpointId } from '../../src/packet/address.js';
 import { readGeneve } from '../../src/packet/geneve-words.js';
 import {

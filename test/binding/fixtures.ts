@@ -11,13 +11,13 @@ import type {
   NativeGatewayConfig,
   NativeTargets,
   NativeUdpConfig,
-} from '../../src/binding.js';
+} from '../../src/native/binding.js';
 import { gatewayHeader } from '../support/gateway-header.js';
 import { ROOT } from '../support/places.js';
 
 export { gatewayHeader };
 
-/** The file that src/binding.ts loads. */
+/** The file that src/native/binding.ts loads. */
 export const addonPath: string = createRequire(import.meta.url)('node-gyp-build').path(ROOT);
 
 export function gatewayConfig(): NativeGatewayConfig {

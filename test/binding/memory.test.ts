@@ -1,7 +1,7 @@
 /** Memory that native code and JavaScript both see: nothing written there leads native code astray. */
 import t from 'tap';
-import { binding } from '../../src/binding.js';
-import type { BatchField, NativePacketBatch } from '../../src/binding-codec.js';
+import { binding } from '../../src/native/binding.js';
+import type { BatchField, NativePacketBatch } from '../../src/native/binding-codec.js';
 import { gatewayConfig, plainEndpoint, runChild, twoTargets, udpPacket } from './fixtures.js';
 
 const FORWARD = 1;

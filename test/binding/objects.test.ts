@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { binding } from '../../src/binding.js';
+import { binding } from '../../src/native/binding.js';
 import { ROOT } from '../support/places.js';
 import { applianceConfig, gatewayConfig, runChild, socketsRefused, udpConfig } from './fixtures.js';
 
@@ -15,7 +15,7 @@ function membersOf(name: string, file: string): string[] {
   return [...members.matchAll(/^ {2}(\w+)[:(]/gm)].map((match) => match[1]);
 }
 
-t.test('it exports what src/binding.ts declares', async (t) => {
+t.test('it exports what src/native/binding.ts declares', async (t) => {
   const names = [
     ...membersOf('NativeBinding', 'binding'),
     ...membersOf('NativeSystem', 'binding-system'),

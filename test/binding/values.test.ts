@@ -1,6 +1,6 @@
 /** What goes in comes out: tables, captures, headers and keys through the addon. */
 import t from 'tap';
-import { binding } from '../../src/binding.js';
+import { binding } from '../../src/native/binding.js';
 import { readGeneve } from '../../src/packet/geneve-words.js';
 import { LINK_TYPES } from '../../src/packet/links.js';
 import { gatewayConfig, gatewayHeader, twoTargets, udpPacket } from './fixtures.js';

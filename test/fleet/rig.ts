@@ -1,5 +1,5 @@
 /** A fleet in a few words: what its tests share. */
-import { checkTarget } from '../../src/control/options.js';
+
 import { apply } from '../../src/fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../../src/fleet/commands.js';
 import { findTarget, targetNamed } from '../../src/fleet/find.js';
@@ -14,6 +14,7 @@ import {
   type RegisteredTarget,
 } from '../../src/fleet/state.js';
 import { tableOf } from '../../src/fleet/table.js';
+import { checkTarget } from '../../src/gateway/group-options.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
 
 export const OK: ProbeResult = { ok: true, detail: 'answered' };

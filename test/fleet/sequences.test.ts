@@ -1,7 +1,7 @@
 /** Any sequence of commands leaves the fleet in order, and a copy by JSON goes on alike. */
 import fc from 'fast-check';
 import t from 'tap';
-import type { GatewayError } from '../../src/errors.js';
+import type { GatewayError } from '../../src/base/errors.js';
 import { apply } from '../../src/fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../../src/fleet/commands.js';
 import { nextInstant, slotsAwaited } from '../../src/fleet/instants.js';

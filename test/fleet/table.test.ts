@@ -1,9 +1,9 @@
 import t from 'tap';
-import { binding } from '../../src/binding.js';
-import { fnv1a64, targetIdentity } from '../../src/fleet/identity.js';
+import { fnv1a64 } from '../../src/base/hash.js';
 import { WEIGHT_UNIT } from '../../src/fleet/slow-start.js';
-import { tableOf } from '../../src/fleet/table.js';
+import { tableOf, targetIdentity } from '../../src/fleet/table.js';
 import { zoneNames, zoneNumber } from '../../src/fleet/zones.js';
+import { binding } from '../../src/native/binding.js';
 import { EVERY_SLOT, Played, spec, thrown } from './rig.js';
 
 t.test('FNV-1a 64 by its published vectors', async (t) => {

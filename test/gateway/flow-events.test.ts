@@ -1,8 +1,8 @@
 /** Flow events on their way to listeners: bounded in each turn, and complete when a gateway is closed. */
 import t from 'tap';
-import type { NativeFlowEvent } from '../../src/binding.js';
 import { FlowEventPump } from '../../src/gateway/flow-events.js';
 import { type FlowEvent, Gateway, PacketBatch, TargetGroup, tuplePacket } from '../../src/index.js';
+import type { NativeFlowEvent } from '../../src/native/binding.js';
 
 const EVENT = {} as NativeFlowEvent;
 

@@ -1,7 +1,7 @@
 /** The model's formats against vectors of other programs, and against the addon. */
 import fc from 'fast-check';
 import t from 'tap';
-import { binding, type NativeTarget } from '../../src/binding.js';
+import { binding, type NativeTarget } from '../../src/native/binding.js';
 import { type Ends, keyOf } from './key.js';
 import { bytesOf, packet } from './packets.js';
 import { bestOf, negLog2, ROWS, score, targetIdentity } from './score.js';

@@ -1,6 +1,6 @@
 /** A clock and timers that move when they are told to, and targets that answer checks as told. */
 
-import type { Runtime } from '../../src/control/prober.js';
+import type { Runtime } from '../../src/health/runtime.js';
 import type { ProbeResult } from '../../src/health/thresholds.js';
 
 const OK: ProbeResult = { ok: true, detail: 'answered' };

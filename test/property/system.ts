@@ -1,5 +1,5 @@
 /** The public API under test: a gateway, its group, a clock, and the model told the same. */
-import { groupWithRuntime } from '../../src/control/target-group.js';
+import { groupWithRuntime } from '../../src/gateway/target-group.js';
 import {
   type Endpoint,
   type FlowEvent,

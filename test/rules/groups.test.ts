@@ -1,6 +1,6 @@
 /** Rule T17 of docs/rules.md, on the public API; with every cell of the specification's matrix. */
 import t from 'tap';
-import { groupWithRuntime } from '../../src/control/target-group.js';
+import { groupWithRuntime } from '../../src/gateway/target-group.js';
 import type { TargetGroupOptions, TargetSpec } from '../../src/index.js';
 import { ACK, COLUMN_NAMES, COLUMNS, notOf, of, origins, Rig } from './rig.js';
 

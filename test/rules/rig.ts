@@ -2,7 +2,7 @@
  * A gateway, its targets and their clients on one clock that moves when it is told to: what the tests
  * of the rules share. Public API only.
  */
-import { groupWithRuntime } from '../../src/control/target-group.js';
+import { groupWithRuntime } from '../../src/gateway/target-group.js';
 import {
   type Endpoint,
   Gateway,
@@ -15,7 +15,7 @@ import {
   tuplePacket,
   Verdict,
 } from '../../src/index.js';
-import { World } from '../control/group-rig.js';
+import { World } from '../gateway/group-rig.js';
 
 /** The columns of the specification's matrix, section 3.2. */
 export const COLUMNS = {

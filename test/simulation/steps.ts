@@ -1,7 +1,8 @@
 /** What happens in a simulation, as plain data that a seed makes and shrinking takes away again. */
-import { checkTarget } from '../../src/control/options.js';
+
 import type { FleetCommand } from '../../src/fleet/commands.js';
 import type { FleetPolicy, GroupMembers, RegisteredTarget } from '../../src/fleet/state.js';
+import { checkTarget } from '../../src/gateway/group-options.js';
 import { Random } from './random.js';
 
 /** How the way between the gateway and its appliances is. */

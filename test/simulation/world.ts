@@ -1,5 +1,5 @@
 /** One load balancer from outside to inside, in one thread, in a time of its own. */
-import type { GatewayError } from '../../src/errors.js';
+import type { GatewayError } from '../../src/base/errors.js';
 import type { FleetCommand, FleetEvent } from '../../src/fleet/commands.js';
 import { available } from '../../src/fleet/numbers.js';
 import { emptyFleet, everyTarget, type Fleet, type GroupMembers } from '../../src/fleet/state.js';

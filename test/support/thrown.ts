@@ -1,5 +1,5 @@
 /** What a call threw, where that is the question. */
-import type { GatewayError } from '../../src/errors.js';
+import type { GatewayError } from '../../src/base/errors.js';
 
 export function thrown(run: () => unknown): GatewayError {
   try {

@@ -28,18 +28,11 @@ const NATIVE_LAYERS: Record<string, readonly string[]> = {
  * that do not know each other.
  */
 const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
-  ['binding-codec'],
-  ['binding-appliance'],
-  ['binding-system'],
-  ['binding'],
+  ['native'],
   ['base'],
-  ['errors'],
-  ['checks'],
-  ['limits'],
   ['packet'],
   ['health'],
   ['fleet'],
-  ['control'],
   ['gateway', 'appliance'],
   ['replay'],
   ['system', 'check-options'],
@@ -176,9 +169,28 @@ for (const { source, layers } of PACKAGES) {
   });
 }
 
+t.test('no file imports itself by way of others, types included', async (t) => {
+  const circles: string[] = [];
+  const done = new Set<string>();
+  const visit = (file: string, way: readonly string[]): void => {
+    if (way.includes(file)) {
+      circles.push([...way.slice(way.indexOf(file)), file].join(' > '));
+      return;
+    }
+    if (done.has(file)) return;
+    for (const specifier of importsOf(file)) {
+      const target = sourceFile(file, specifier);
+      if (target && typescriptFiles.includes(target)) visit(target, [...way, file]);
+    }
+    done.add(file);
+  };
+  for (const file of typescriptFiles) visit(file, []);
+  t.strictSame(circles, []);
+});
+
 t.test('the fleet is a function: no clock, no timer, no randomness, no addon', async (t) => {
   const pure = typescriptFiles.filter((file) => file.startsWith('src/fleet/'));
-  pure.push('src/health/thresholds.ts', 'src/health/damping.ts');
+  pure.push('src/health/thresholds.ts', 'src/health/damping.ts', 'src/health/suspicion.ts');
   t.ok(pure.length > 10, 'there are files to judge');
   const outside =
     /\b(Date\.now|performance|set(Timeout|Interval|Immediate)|queueMicrotask|Math\.random|EventEmitter|process)\b/;
@@ -194,18 +206,18 @@ t.test('the fleet is a function: no clock, no timer, no randomness, no addon', a
     }
   };
   for (const file of pure) visit(file);
-  if (seen.has('src/binding.ts')) wrong.push('src/binding.ts');
+  if (seen.has('src/native/binding.ts')) wrong.push('src/native/binding.ts');
   t.strictSame(wrong, []);
 });
 
-t.test('only src/binding.ts loads the addon', async (t) => {
+t.test('only src/native/binding.ts loads the addon', async (t) => {
   const wrong = typescriptFiles
-    .filter((file) => file !== 'src/binding.ts')
+    .filter((file) => file !== 'src/native/binding.ts')
     .filter((file) =>
       importsOf(file).some((name) => name === 'node-gyp-build' || name.endsWith('.node')),
     );
   t.strictSame(wrong, []);
-  t.ok(importsOf('src/binding.ts').includes('node-gyp-build'));
+  t.ok(importsOf('src/native/binding.ts').includes('node-gyp-build'));
 });
 
 /** 'gwlb' for 'gwlb/dist/x.js', '@types/node' for '@types/node/fs'. */

@@ -1,2 +1,0 @@
-/** Where thresholds of health checks were before. */
-export * from '../health/thresholds.js';
