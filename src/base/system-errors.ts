@@ -19,7 +19,7 @@ const ANY_WAY_ROUND =
   'in its unit)';
 
 /** EMFILE, told where it happens. */
-export const TOO_MANY_FILES =
+const TOO_MANY_FILES =
   'too many open files: raise the limit of this process (LimitNOFILE= of its unit, ulimit -n); a ' +
   'gateway needs one for each outer source port, worker and endpoint, and about 100 more';
 

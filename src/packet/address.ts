@@ -118,7 +118,7 @@ export function parseIp(text: unknown): IpAddress | null {
 }
 
 /** 4 bytes, network order. */
-export function ipv4Bytes(address: number): Uint8Array {
+function ipv4Bytes(address: number): Uint8Array {
   return Uint8Array.of(
     address >>> 24,
     (address >>> 16) & 255,
