@@ -3,9 +3,9 @@
 import { checkOneOf, checkOptions } from './base/errors.js';
 import { checkTun } from './gateway/device.js';
 import { checkEndpoint } from './gateway/endpoint.js';
-import { checkListen } from './gateway/gateway-load-balancer.js';
 import { checkGeneve } from './gateway/geneve-peer.js';
 import { checkTarget, checkTargetGroup } from './gateway/group-options.js';
+import { checkListen } from './gateway/listen-options.js';
 import { checkReportInterval } from './gateway/options.js';
 import { checkNetns } from './packet/lifecycle.js';
 

@@ -78,14 +78,7 @@ export type {
 export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
 export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
 export type { GatewayBase } from './gateway/gateway-base.js';
-export {
-  type EndpointOptions,
-  GatewayLoadBalancer,
-  type GeneveEndpointOptions,
-  type ListenOptions,
-  type Offloads,
-  type TunEndpointOptions,
-} from './gateway/gateway-load-balancer.js';
+export { GatewayLoadBalancer, type Offloads } from './gateway/gateway-load-balancer.js';
 export type { CookieKeyOptions, GatewayEvents } from './gateway/gateway-settings.js';
 export type { TargetGroupAttributes } from './gateway/group-attributes.js';
 export type {
@@ -102,6 +95,12 @@ export type {
   TargetSpec,
   TargetTcpReset,
 } from './gateway/group-options.js';
+export type {
+  EndpointOptions,
+  GeneveEndpointOptions,
+  ListenOptions,
+  TunEndpointOptions,
+} from './gateway/listen-options.js';
 export type { ListenerAttributes } from './gateway/listener-attributes.js';
 export type {
   ClampMss,

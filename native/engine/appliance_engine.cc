@@ -305,6 +305,7 @@ void ApplianceEngine::count_losses() {
 }
 
 void ApplianceEngine::stop() {
+  const std::lock_guard<std::mutex> lock(stop_mutex_);
   worker_->stop();
   if (offline_ != nullptr || port_ == nullptr) return;
   count_losses();

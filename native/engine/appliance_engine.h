@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "appliance/appliance.h"
@@ -116,9 +117,10 @@ class ApplianceEngine {
   // What has left since this was asked last, in the order it left.
   std::vector<Offline::Outcome> take_outcomes();
 
-  // Control thread: joins the worker and closes the sockets; idempotent, at any stage. What is with
-  // the inspector then counts as appliance_stopped; release() has no effect any more, but batches
-  // stay readable until the engine is destroyed.
+  // Any thread: joins the worker and closes the sockets; idempotent, at any stage, and returns when
+  // it is done, whoever began. What is with the inspector then counts as appliance_stopped;
+  // release() has no effect any more, but batches stay readable until the engine is destroyed.
+  // count_losses() must not be called at the same time.
   void stop();
   // Has what only the port knows in the counters: packets_other_port, and what the kernel lost of
   // its datagrams (receive_overflow, outer_bad_checksum: as io::UdpLosses). Inspector's thread;
@@ -136,6 +138,7 @@ class ApplianceEngine {
   io::PortOffloads offloads_;
   uint16_t port_number_ = 0;
   io::UdpLosses losses_;
+  std::mutex stop_mutex_;
   std::unique_ptr<Worker> worker_;
 };
 

@@ -4,9 +4,12 @@
 // another worker's flow crosses in a bounded single-producer single-consumer ring, copied into the
 // ring's slots, with one wake-up per batch at most. With one worker there is no ring.
 //
-// All control functions may be called from any one control thread (the JavaScript thread). They run
-// on the workers between batches and return when every worker has taken them over; after stop()
-// they run at once, and only look at what is left.
+// All functions may be called from any thread. What changes or asks the cores runs on the workers
+// between batches, one command at a time, and returns when every worker has taken it over: some
+// microseconds. Before run() and after stop() it runs at once; while stop() is at work it does
+// nothing. What takes long (sockets, devices, threads and their ends: milliseconds, since the
+// kernel has one lock for all devices) are the functions of their own below: of those one is at
+// work at a time, and none of the others waits for it.
 //
 // Every packet that a worker reads is in the counters once: packets_in or packets_from_targets and
 // then, if it does not go on, one drop reason; or a drop reason of input alone. Which the core
@@ -17,7 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -48,29 +51,43 @@ struct Offloads {
 
 class GatewayEngine {
  public:
-  // Opens the sockets (nothing is left open on an error) and starts the workers. Errors: those of
+  // --- what takes long ---
+  // Opens the sockets and takes the memory; nothing is left on an error. Errors: those of
   // io::UdpReceiver and io::UdpSender; EINVAL for `workers`; ENOMEM from "malloc" naming what for.
-  static io::OsError start(const GatewayEngineConfig& config, std::unique_ptr<GatewayEngine>* out);
+  static io::OsError open(const GatewayEngineConfig& config, std::unique_ptr<GatewayEngine>* out);
   ~GatewayEngine();  // stop()
-
-  uint16_t port() const;
-  uint32_t workers() const;
-  uint16_t source_ports() const;  // how many could be bound
-  const Offloads& offloads() const { return offloads_; }
-
+  // Starts the workers: packets are read from now on. ESHUTDOWN after stop(), EAGAIN where the
+  // system refuses a thread (then only stop() is left to do).
+  io::OsError run();
   // Opens the device with a queue for each worker. Besides the errors of io::Tun: EEXIST where the
   // index has a device already, EINVAL for an index out of range or a device MTU above what the
   // packet slots take (the gateway's mtu, and never below 1,834), ESHUTDOWN after stop().
   io::OsError add_tun(uint16_t index, const gateway::EndpointSpec& endpoint,
                       const io::TunConfig& tun, std::string* device_name);
-  // How the device of an endpoint is now; nothing where it has none.
-  std::optional<io::LinkState> device_state(uint16_t index) const;
   // Makes a device that is gone again, sets up one that is down; the endpoint's flows live on. What
   // may go wrong is as with add_tun.
   io::OsError restore_tun(uint16_t index);
-  // Endpoints without a device: kind geneve. Replaces what the index was.
-  void add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint);
+  // Endpoints without a device: kind geneve. Replaces what the index was. ESHUTDOWN after stop().
+  io::OsError add_endpoint(uint16_t index, const gateway::EndpointSpec& endpoint);
+  // Nothing after stop().
   void remove_endpoint(uint16_t index);
+  // Asks the kernel about every device: how it is now, and what it has dropped.
+  struct DeviceState {
+    uint16_t index;
+    io::LinkState state;
+  };
+  std::vector<DeviceState> look_at_devices();
+  // Joins the workers, sends on what was between them, closes sockets and devices; idempotent, and
+  // returns when it is done, whoever began. Counters and events stay readable until release().
+  void stop();
+  // Stops, and frees the workers' memory: there are no events, flows and recordings any more.
+  void release();
+
+  // --- what does not ---
+  uint16_t port() const { return port_; }
+  uint32_t workers() const { return worker_count_; }
+  uint16_t source_ports() const { return source_ports_; }  // how many could be bound
+  Offloads offloads() const;
   void set_targets(std::shared_ptr<const select::TargetTable> table);
   void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
   void set_fail_open(bool fail_open);
@@ -114,27 +131,12 @@ class GatewayEngine {
   // Has what the kernel lost in the counters (of worker 0): receive_overflow and outer_bad_checksum
   // as io::UdpLosses, device_overflow from the TUN devices' own counters, returned_to_source_port
   // from the sending sockets. Some system calls a socket, so not for each packet; stop() and
-  // remove_endpoint() do it too.
+  // remove_endpoint() do it too. Devices are asked unless one is being made or taken away.
   void count_losses();
 
-  // Joins the workers, sends on what was between them, closes sockets and devices; idempotent.
-  // Counters and events stay readable until release().
-  void stop();
-  // Stops, and frees the workers' memory: there are no events, flows and recordings any more.
-  void release();
-
  private:
-  GatewayEngine();
-  void on_workers(const std::function<void(GatewayWorker&)>& command);
-  io::OsError open(const GatewayEngineConfig& config);
-  io::OsError attach(uint16_t index, std::shared_ptr<io::Tun> tun);
-  io::OsError open_sockets(const GatewayEngineConfig& config);
-
-  std::unique_ptr<io::UdpSender> sender_;
-  std::unique_ptr<batch::PacketBatch> own_batch_;  // of send_datagram, like the next
-  std::unique_ptr<io::UdpSendScratch> own_scratch_;
-  std::vector<std::shared_ptr<io::UdpPort>> tunnels_;  // by worker
-  std::vector<std::unique_ptr<GatewayWorker>> workers_;
+  // Which of its threads are there.
+  enum class Life : uint8_t { opened, running, stopping, stopped };
   // What an endpoint's device was made with, the device (null: none), and its workers' ports.
   struct Device {
     io::TunConfig config;
@@ -142,15 +144,42 @@ class GatewayEngine {
     std::vector<std::shared_ptr<io::Port>> ports;
     uint64_t lost() const;
   };
-  std::vector<Device> devices_;  // by endpoint index
-  uint64_t former_drops_ = 0;    // of devices that were removed or made again
+
+  GatewayEngine();
+  // All at the same time; returns when the last has done it. With mutex_.
+  void on_workers(const std::function<void(GatewayWorker&)>& command);
+  void one_by_one(const std::function<void(GatewayWorker&)>& command);  // takes mutex_
+  io::OsError prepare(const GatewayEngineConfig& config);
+  io::OsError open_sockets(const GatewayEngineConfig& config);
+  bool ended() const;
+  io::OsError attach(uint16_t index, std::shared_ptr<io::Tun> tun);  // with mutex_
+  void take_away(uint16_t index);                                          // with slow_
+  void stop_threads();                                                     // with slow_
+  void ask_devices();                                                      // with slow_
+  void write_losses();                                                     // with mutex_
+
+  // Held by what takes long, all the time; taken before mutex_.
+  std::mutex slow_;
+  // Held for moments: by whoever has a command with the workers, or uses what is below.
+  mutable std::mutex mutex_;
+  Life life_ = Life::opened;
+  std::unique_ptr<io::UdpSender> sender_;
+  std::unique_ptr<batch::PacketBatch> own_batch_;  // of send_datagram, like the next
+  std::unique_ptr<io::UdpSendScratch> own_scratch_;
+  std::vector<std::shared_ptr<io::UdpPort>> tunnels_;  // by worker
+  std::vector<std::unique_ptr<GatewayWorker>> workers_;
+  std::vector<Device> devices_;  // by endpoint index; changed with both mutexes, read with either
+  uint64_t former_drops_ = 0;    // of devices that were removed or made again; with slow_
+  uint64_t device_drops_ = 0;    // of all, when they were asked last
   io::UdpLosses losses_;
-  bool offload_ = false;
   Offloads offloads_;
+
+  // As it was opened.
+  bool offload_ = false;
+  uint32_t worker_count_ = 0;
   uint32_t packet_bytes_max_ = 0;
   uint16_t port_ = 0;
   uint16_t source_ports_ = 0;
-  bool stopped_ = false;
 };
 
 }  // namespace gwlb::engine

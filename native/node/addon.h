@@ -7,7 +7,9 @@
 
 #include <memory>
 
+#include "engine/gateway_engine.h"
 #include "node/appliance_batch_wrap.h"
+#include "node/appliance_engine_wrap.h"
 #include "node/args.h"
 #include "node/batch_wrap.h"
 #include "node/lent_memory.h"
@@ -21,6 +23,11 @@ struct AddonData {
   // wrapped here.
   Napi::FunctionReference appliance_batch;
   std::unique_ptr<ApplianceBatch> constructing;
+  // The same of the engines, which are opened off the thread.
+  Napi::FunctionReference gateway_engine;
+  std::shared_ptr<engine::GatewayEngine> opened_gateway;
+  Napi::FunctionReference appliance_engine;
+  std::unique_ptr<ApplianceEngine> opened_appliance;
   std::shared_ptr<uint32_t[]> geneve_words;   // what decodeGeneve answers
   std::shared_ptr<uint32_t[]> located_words;  // what locatePacket answers
   std::shared_ptr<LentMemory> lent = std::make_shared<LentMemory>();
@@ -36,6 +43,8 @@ napi_value flow_table_class(napi_env env);
 napi_value target_table_class(napi_env env);
 napi_value capture_reader_class(napi_env env);
 
+void add_gateway_engine_function(napi_env env, ObjectBuilder& exports);
+void add_appliance_engine_function(napi_env env, ObjectBuilder& exports);
 void add_capture_functions(napi_env env, ObjectBuilder& exports);
 void add_captured_packet_functions(napi_env env, ObjectBuilder& exports);
 void add_codec_functions(napi_env env, ObjectBuilder& exports);

@@ -1,10 +1,10 @@
 // The appliance's worker thread, and the batches that come up from it.
+#include "node/appliance_engine_wrap.h"
+
 #include "node/addon.h"
-#include "node/appliance_batch_wrap.h"
-#include "node/class_wrap.h"
 #include "node/configs.h"
-#include "node/engine_stop.h"
 #include "node/gateway_control.h"
+#include "node/off_thread.h"
 
 namespace gwlb::node {
 namespace {
@@ -24,88 +24,28 @@ void call_ready(napi_env env, napi_value ready, void*, void*) {
   }
 }
 
-// The worker's way to the inspector. It keeps the process alive until it is let go.
-class Ready {
- public:
-  Ready() = default;
-  ~Ready() { let_go(); }
-  Ready(const Ready&) = delete;
-  Ready& operator=(const Ready&) = delete;
+}  // namespace
 
-  bool create(napi_env env, napi_value callback) {
-    // One place in the queue: a call that waits will see everything that came since.
-    return napi_create_threadsafe_function(env, callback, nullptr,
-                                           text_value(env, "gwlb appliance"), 1, 1, nullptr,
-                                           nullptr, nullptr, call_ready, &function_) == napi_ok;
-  }
-  // Any thread.
-  void call() const { napi_call_threadsafe_function(function_, nullptr, napi_tsfn_nonblocking); }
-  // JavaScript's thread, when the worker has ended. A call still waiting is not made any more.
-  void let_go() {
-    if (function_ == nullptr) return;
-    napi_release_threadsafe_function(function_, napi_tsfn_abort);
-    function_ = nullptr;
-  }
+bool Ready::create(napi_env env, napi_value callback) {
+  // One place in the queue: a call that waits will see everything that came since.
+  return napi_create_threadsafe_function(env, callback, nullptr, text_value(env, "gwlb appliance"),
+                                         1, 1, nullptr, nullptr, nullptr, call_ready,
+                                         &function_) == napi_ok;
+}
 
- private:
-  napi_threadsafe_function function_ = nullptr;
-};
+void Ready::let_go() {
+  if (function_ == nullptr) return;
+  napi_release_threadsafe_function(function_, napi_tsfn_abort);
+  function_ = nullptr;
+}
 
-struct ApplianceEngine {
-  static constexpr ClassId kClass = {"ApplianceEngine", 0xe46109fd58b27c35};
+namespace {
 
-  ~ApplianceEngine() { stop(); }
-
-  static void stop_hook(void* self) { static_cast<ApplianceEngine*>(self)->stop(); }
-  void stop() {
-    if (memory == nullptr || memory->stopped) return;
-    memory->stopped = true;
-    memory->engine->stop();
-    ready.let_go();
-  }
-
-  Ready ready;
-  bool offline = false;
-  std::shared_ptr<ApplianceMemory> memory;
-  struct Known {
-    Napi::ObjectReference object;
-    ApplianceBatch* native = nullptr;
-  };
-  std::vector<Known> batches;  // by number; made when a batch first comes up
-  std::unique_ptr<StopWithEnvironment> hook;
-};
-
-std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
+bool describe(const Napi::CallbackInfo& info, const engine::ApplianceEngine& engine) {
   const napi_env env = info.Env();
-  engine::ApplianceEngineConfig config;
-  if (!read_appliance_config(env, info[0], &config) || !read_function(env, info[1], "ready")) {
-    return nullptr;
-  }
-  auto self = std::make_unique<ApplianceEngine>();
-  if (!config.offline && !self->ready.create(env, info[1])) {
-    if (!exception_pending(env)) throw_out_of_memory(env, "a thread-safe function");
-    return nullptr;
-  }
-  // Hooks run last to first, and the thread-safe function has one too: the worker has to end first.
-  self->hook = std::make_unique<StopWithEnvironment>(env, ApplianceEngine::stop_hook, self.get());
-  auto memory = std::make_shared<ApplianceMemory>();
-  const Ready* ready = &self->ready;  // outlives the worker: see stop()
-  std::function<void()> tell;
-  if (!config.offline) tell = [ready] { ready->call(); };
-  const io::OsError error =
-      engine::ApplianceEngine::start(config, std::move(tell), &memory->engine);
-  if (!error.ok()) {
-    throw_system_error(env, error);
-    return nullptr;
-  }
-  self->batches.resize(config.batches);
-  self->offline = config.offline;
-  self->memory = std::move(memory);
-
   constexpr size_t kWords = appliance::Counters::kWords;
-  const std::shared_ptr<uint64_t[]>& words = self->memory->engine->counters();
+  const std::shared_ptr<uint64_t[]>& words = engine.counters();
   ObjectBuilder properties(env);
-  const engine::ApplianceEngine& engine = *self->memory->engine;
   ObjectBuilder offloads(env);
   offloads.boolean("udpGso", engine.sends_trains()).boolean("udpGro", engine.receives_trains());
   properties.number("port", engine.port())
@@ -113,8 +53,73 @@ std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
       .value("counters",
              typed_array(env, napi_biguint64_array, kWords,
                          external_buffer(env, words.get(), kWords * sizeof(uint64_t), words)));
-  if (!properties.define_on(info.This())) return nullptr;
+  return properties.define_on(info.This());
+}
+
+// Takes the one that was opened; with a configuration of one without sockets, makes it.
+std::unique_ptr<ApplianceEngine> construct(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  std::unique_ptr<ApplianceEngine> self =
+      std::move(info.Env().GetInstanceData<AddonData>()->opened_appliance);
+  if (self == nullptr) {
+    engine::ApplianceEngineConfig config;
+    if (!read_appliance_config(env, info[0], &config)) return nullptr;
+    if (!config.offline) {
+      throw_type_error(env, "ApplianceEngine: expected offline, or a call of openApplianceEngine");
+      return nullptr;
+    }
+    self = std::make_unique<ApplianceEngine>();
+    self->batches.resize(config.batches);
+    self->offline = true;
+    auto memory = std::make_shared<ApplianceMemory>();
+    const io::OsError error = engine::ApplianceEngine::start(config, {}, &memory->engine);
+    if (!error.ok()) {
+      throw_system_error(env, error);
+      return nullptr;
+    }
+    self->memory = std::move(memory);
+  }
+  if (!describe(info, *self->memory->engine)) return nullptr;
   return self;
+}
+
+napi_value open_appliance_engine(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  engine::ApplianceEngineConfig config;
+  if (!read_appliance_config(env, info[0], &config) || !read_function(env, info[1], "ready")) {
+    return nullptr;
+  }
+  if (config.offline) {
+    throw_type_error(env, "config.offline: expected false, received true");
+    return nullptr;
+  }
+  auto self = std::make_unique<ApplianceEngine>();
+  if (!self->ready.create(env, info[1])) {
+    if (!exception_pending(env)) throw_out_of_memory(env, "a thread-safe function");
+    return nullptr;
+  }
+  // Hooks run last to first, and the thread-safe function has one too: the worker has to end first.
+  self->hook = std::make_unique<StopWithEnvironment>(env, ApplianceEngine::stop_hook, self.get());
+  self->batches.resize(config.batches);
+  auto memory = std::make_shared<ApplianceMemory>();
+  const Ready* ready = &self->ready;  // outlives the worker: see stop()
+  auto opened = std::make_shared<std::unique_ptr<ApplianceEngine>>(std::move(self));
+  return off_thread(
+      env, nullptr,
+      [memory, config, ready] {
+        return engine::ApplianceEngine::start(
+            config, [ready] { ready->call(); }, &memory->engine);
+      },
+      [memory, opened](napi_env env, const io::OsError& error) -> napi_value {
+        std::unique_ptr<ApplianceEngine> self = std::move(*opened);
+        if (!error.ok()) return nullptr;
+        self->memory = memory;
+        AddonData* data = Napi::Env(env).GetInstanceData<AddonData>();
+        data->opened_appliance = std::move(self);
+        const napi_value object = data->appliance_engine.New({});
+        data->opened_appliance = nullptr;
+        return object;
+      });
 }
 
 napi_value next(const Napi::CallbackInfo& info, ApplianceEngine& self) {
@@ -217,9 +222,20 @@ napi_value take_outcomes(const Napi::CallbackInfo& info, ApplianceEngine& self) 
   return array_value(env, out);
 }
 
-napi_value stop(const Napi::CallbackInfo&, ApplianceEngine& self) {
-  self.stop();
-  return nullptr;
+// The worker may call until it has ended, and nobody is called any more afterwards.
+napi_value stop(const Napi::CallbackInfo& info, ApplianceEngine& self) {
+  const auto memory = self.memory;
+  memory->stopped = true;
+  return off_thread(
+      info.Env(), info.This(),
+      [memory] {
+        memory->engine->stop();
+        return io::OsError{};
+      },
+      [&self](napi_env, const io::OsError&) -> napi_value {
+        self.ready.let_go();
+        return nullptr;
+      });
 }
 
 }  // namespace
@@ -238,6 +254,11 @@ napi_value appliance_engine_class(napi_env env) {
                method<ApplianceEngine, take_outcomes>("takeOutcomes"),
                method<ApplianceEngine, stop>("stop"),
            });
+}
+
+void add_appliance_engine_function(napi_env env, ObjectBuilder& exports) {
+  exports.value("openApplianceEngine",
+                plain_function<open_appliance_engine>(env, "openApplianceEngine"));
 }
 
 }  // namespace gwlb::node

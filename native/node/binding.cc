@@ -72,6 +72,11 @@ napi_value init(napi_env env, napi_value exports) {
   const napi_value batches = appliance_batch_class(env);
   if (batches == nullptr) return nullptr;
   data->appliance_batch = Napi::Persistent(Napi::Function(env, batches));
+  const napi_value gateways = gateway_engine_class(env);
+  const napi_value appliances = appliance_engine_class(env);
+  if (gateways == nullptr || appliances == nullptr) return nullptr;
+  data->gateway_engine = Napi::Persistent(Napi::Function(env, gateways));
+  data->appliance_engine = Napi::Persistent(Napi::Function(env, appliances));
 
   ObjectBuilder properties(env);
   properties.text("version", GWLB_VERSION)
@@ -80,11 +85,13 @@ napi_value init(napi_env env, napi_value exports) {
       .value("counterLayout", counter_layout_value(env))
       .value("PacketBatch", packet_batch_class(env))
       .value("Gateway", gateway_class(env))
-      .value("GatewayEngine", gateway_engine_class(env))
-      .value("ApplianceEngine", appliance_engine_class(env))
+      .value("GatewayEngine", gateways)
+      .value("ApplianceEngine", appliances)
       .value("FlowTable", flow_table_class(env))
       .value("TargetTable", target_table_class(env))
       .value("CaptureReader", capture_reader_class(env));
+  add_gateway_engine_function(env, properties);
+  add_appliance_engine_function(env, properties);
   add_capture_functions(env, properties);
   add_captured_packet_functions(env, properties);
   add_codec_functions(env, properties);

@@ -6,6 +6,7 @@
 #include "node/class_wrap.h"
 #include "node/engine_stop.h"
 #include "node/gateway_control.h"
+#include "node/off_thread.h"
 
 namespace gwlb::node {
 namespace {
@@ -16,20 +17,19 @@ constexpr uint32_t kUnreachableMax = 256;
 struct GatewayEngine {
   static constexpr ClassId kClass = {"GatewayEngine", 0x58c03be17d9264fa};
 
-  GatewayEngine(napi_env env, std::unique_ptr<engine::GatewayEngine> started)
-      : native(std::move(started)), hook(env, stop_hook, this) {}
+  GatewayEngine(napi_env env, std::shared_ptr<engine::GatewayEngine> opened)
+      : native(std::move(opened)), hook(env, stop_hook, this) {}
   ~GatewayEngine() { stop(); }
 
   static void stop_hook(void* self) { static_cast<GatewayEngine*>(self)->stop(); }
   void stop() {
-    if (stopped) return;
     stopped = true;
     native->stop();
   }
 
-  std::unique_ptr<engine::GatewayEngine> native;
+  const std::shared_ptr<engine::GatewayEngine> native;  // also of what runs off the thread
   Targets targets;
-  bool stopped = false;
+  bool stopped = false;  // or about to be
   StopWithEnvironment hook;
 };
 
@@ -42,12 +42,10 @@ bool running(napi_env env, const GatewayEngine& self) {
 
 std::unique_ptr<GatewayEngine> construct(const Napi::CallbackInfo& info) {
   const napi_env env = info.Env();
-  engine::GatewayEngineConfig config;
-  if (!read_gateway_engine_config(env, info[0], &config)) return nullptr;
-  std::unique_ptr<engine::GatewayEngine> native;
-  const io::OsError error = engine::GatewayEngine::start(config, &native);
-  if (!error.ok()) {
-    throw_system_error(env, error);
+  std::shared_ptr<engine::GatewayEngine> native =
+      std::move(info.Env().GetInstanceData<AddonData>()->opened_gateway);
+  if (native == nullptr) {
+    throw_type_error(env, "GatewayEngine: expected a call of openGatewayEngine");
     return nullptr;
   }
   std::vector<napi_value> counters;
@@ -60,6 +58,37 @@ std::unique_ptr<GatewayEngine> construct(const Napi::CallbackInfo& info) {
       .value("counters", array_value(env, counters));
   if (!properties.define_on(info.This())) return nullptr;
   return std::make_unique<GatewayEngine>(env, std::move(native));
+}
+
+napi_value open_gateway_engine(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  engine::GatewayEngineConfig config;
+  if (!read_gateway_engine_config(env, info[0], &config)) return nullptr;
+  auto opened = std::make_shared<std::unique_ptr<engine::GatewayEngine>>();
+  return off_thread(
+      env, nullptr, [opened, config] { return engine::GatewayEngine::open(config, opened.get()); },
+      [opened](napi_env env, const io::OsError& error) -> napi_value {
+        if (!error.ok()) return nullptr;
+        AddonData* data = Napi::Env(env).GetInstanceData<AddonData>();
+        data->opened_gateway = std::move(*opened);
+        const napi_value object = data->gateway_engine.New({});
+        data->opened_gateway = nullptr;
+        return object;
+      });
+}
+
+// What of the native engine takes long, as a promise of it.
+napi_value slowly(const Napi::CallbackInfo& info, const GatewayEngine& self,
+                  std::function<io::OsError(engine::GatewayEngine&)> work, Done done = nullptr) {
+  const auto native = self.native;
+  return off_thread(
+      info.Env(), info.This(), [native, work = std::move(work)] { return work(*native); },
+      std::move(done));
+}
+
+napi_value run(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  if (!running(info.Env(), self)) return nullptr;
+  return slowly(info, self, [](engine::GatewayEngine& native) { return native.run(); });
 }
 
 napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
@@ -87,21 +116,36 @@ napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
     return nullptr;
   }
   if (!running(env, self)) return nullptr;
-  std::string name;
-  const io::OsError error = self.native->add_tun(index, endpoint, tun, &name);
-  if (error.ok()) return text_value(env, name);
-  throw_system_error(env, error);
-  return nullptr;
+  auto name = std::make_shared<std::string>();
+  return slowly(
+      info, self,
+      [=](engine::GatewayEngine& native) {
+        return native.add_tun(index, endpoint, tun, name.get());
+      },
+      [name](napi_env env, const io::OsError&) { return text_value(env, *name); });
 }
 
-napi_value device_state(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  const napi_env env = info.Env();
-  uint16_t index;
-  if (!read_endpoint_index(env, info[0], &index)) return nullptr;
-  const std::optional<io::LinkState> state = self.native->device_state(index);
-  if (!state) return null_value(env);
-  constexpr const char* kNames[] = {"up", "down", "gone"};
-  return text_value(env, kNames[static_cast<size_t>(*state)]);
+napi_value look_at_devices(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  using States = std::vector<engine::GatewayEngine::DeviceState>;
+  auto states = std::make_shared<States>();
+  return slowly(
+      info, self,
+      [states](engine::GatewayEngine& native) {
+        native.count_losses();
+        *states = native.look_at_devices();
+        return io::OsError{};
+      },
+      [states](napi_env env, const io::OsError&) {
+        constexpr const char* kNames[] = {"up", "down", "gone"};
+        std::vector<napi_value> out;
+        for (const auto& device : *states) {
+          ObjectBuilder object(env);
+          object.number("index", device.index)
+              .text("state", kNames[static_cast<size_t>(device.state)]);
+          out.push_back(object.finish());
+        }
+        return array_value(env, out);
+      });
 }
 
 napi_value restore_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
@@ -109,13 +153,12 @@ napi_value restore_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
   if (!read_endpoint_index(info.Env(), info[0], &index) || !running(info.Env(), self)) {
     return nullptr;
   }
-  const io::OsError error = self.native->restore_tun(index);
-  if (!error.ok()) throw_system_error(info.Env(), error);
-  return nullptr;
+  return slowly(info, self,
+                [index](engine::GatewayEngine& native) { return native.restore_tun(index); });
 }
 
 napi_value offloads(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  const engine::Offloads& granted = self.native->offloads();
+  const engine::Offloads granted = self.native->offloads();
   ObjectBuilder out(info.Env());
   return out.boolean("udpGso", granted.tunnel.uso)
       .boolean("udpGro", granted.tunnel.gro)
@@ -127,20 +170,25 @@ napi_value offloads(const Napi::CallbackInfo& info, GatewayEngine& self) {
 napi_value add_endpoint(const Napi::CallbackInfo& info, GatewayEngine& self) {
   uint16_t index;
   gateway::EndpointSpec endpoint;
-  if (read_endpoint_index(info.Env(), info[0], &index) &&
-      read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint) &&
-      running(info.Env(), self)) {
-    self.native->add_endpoint(index, endpoint);
+  if (!read_endpoint_index(info.Env(), info[0], &index) ||
+      !read_endpoint(info.Env(), info[1], gateway::EndpointKind::batch, &endpoint) ||
+      !running(info.Env(), self)) {
+    return nullptr;
   }
-  return nullptr;
+  return slowly(info, self, [index, endpoint](engine::GatewayEngine& native) {
+    return native.add_endpoint(index, endpoint);
+  });
 }
 
 napi_value remove_endpoint(const Napi::CallbackInfo& info, GatewayEngine& self) {
   uint16_t index;
-  if (read_endpoint_index(info.Env(), info[0], &index) && running(info.Env(), self)) {
-    self.native->remove_endpoint(index);
+  if (!read_endpoint_index(info.Env(), info[0], &index) || !running(info.Env(), self)) {
+    return nullptr;
   }
-  return nullptr;
+  return slowly(info, self, [index](engine::GatewayEngine& native) {
+    native.remove_endpoint(index);
+    return io::OsError{};
+  });
 }
 
 napi_value set_idle_timeouts(const Napi::CallbackInfo& info, GatewayEngine& self) {
@@ -309,11 +357,13 @@ napi_value end_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {
       });
 }
 
-napi_value release(const Napi::CallbackInfo&, GatewayEngine& self) {
-  self.stop();
-  self.native->release();
+napi_value release(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  self.stopped = true;
   self.targets = {};
-  return nullptr;
+  return slowly(info, self, [](engine::GatewayEngine& native) {
+    native.release();
+    return io::OsError{};
+  });
 }
 
 napi_value now_ms(const Napi::CallbackInfo& info, GatewayEngine& self) {
@@ -331,9 +381,12 @@ napi_value failure(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return failure_value(info.Env(), failed, error);
 }
 
-napi_value stop(const Napi::CallbackInfo&, GatewayEngine& self) {
-  self.stop();
-  return nullptr;
+napi_value stop(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  self.stopped = true;
+  return slowly(info, self, [](engine::GatewayEngine& native) {
+    native.stop();
+    return io::OsError{};
+  });
 }
 
 }  // namespace
@@ -341,9 +394,10 @@ napi_value stop(const Napi::CallbackInfo&, GatewayEngine& self) {
 napi_value gateway_engine_class(napi_env env) {
   return define_class<GatewayEngine, construct>(
       env, {
+               method<GatewayEngine, run>("run"),
                method<GatewayEngine, set_targets>("setTargets"),
                method<GatewayEngine, add_tun>("addTun"),
-               method<GatewayEngine, device_state>("deviceState"),
+               method<GatewayEngine, look_at_devices>("lookAtDevices"),
                method<GatewayEngine, restore_tun>("restoreTun"),
                method<GatewayEngine, offloads>("offloads"),
                method<GatewayEngine, add_endpoint>("addEndpoint"),
@@ -371,6 +425,10 @@ napi_value gateway_engine_class(napi_env env) {
                method<GatewayEngine, failure>("failure"),
                method<GatewayEngine, stop>("stop"),
            });
+}
+
+void add_gateway_engine_function(napi_env env, ObjectBuilder& exports) {
+  exports.value("openGatewayEngine", plain_function<open_gateway_engine>(env, "openGatewayEngine"));
 }
 
 }  // namespace gwlb::node

@@ -9,7 +9,11 @@ import {
   invalidArgument,
 } from '../base/errors.js';
 import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../base/limits.js';
-import { binding, type NativeApplianceEngine } from '../native/binding.js';
+import {
+  binding,
+  type NativeApplianceConfig,
+  type NativeApplianceEngine,
+} from '../native/binding.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { DropReason } from '../packet/names.js';
@@ -201,33 +205,41 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     const checked = checkAppliance(options);
     checked.signal?.throwIfAborted();
     const health = checked.health && (await listenHealth(checked.address, checked.health));
+    let engine: NativeApplianceEngine | null = null;
     try {
       checked.signal?.throwIfAborted();
-      return new Appliance(PRIVATE, checked, health);
+      // Nobody is called before there is an inspector, unless it fails: then it is looked at soon.
+      let appliance: Appliance | null = null;
+      engine = await openEngine(checked, () => {
+        if (appliance) appliance.#work();
+      });
+      checked.signal?.throwIfAborted();
+      appliance = new Appliance(PRIVATE, checked, engine, health);
+      return appliance;
     } catch (error) {
-      void health?.close();
+      await engine?.stop();
+      await health?.close();
       throw error;
     }
   }
 
-  private constructor(key: symbol, checked: CheckedAppliance, health: HealthResponder | null) {
+  private constructor(
+    key: symbol,
+    checked: CheckedAppliance,
+    engine: NativeApplianceEngine,
+    health: HealthResponder | null,
+  ) {
     if (key !== PRIVATE) throw invalidArgument('Appliance', 'a call of Appliance.listen', key);
     super();
-    const { udp } = checked.config;
-    try {
-      this.#engine = new binding.ApplianceEngine(checked.config, () => this.#work());
-    } catch (error) {
-      const where = `${hostText(checked.address)}:${udp.port}${udp.netns && ` in network namespace ${udp.netns}`}`;
-      throw systemError(error, `listen on ${where}`, 'options');
-    }
+    this.#engine = engine;
     this.address = checked.address;
-    this.port = this.#engine.port;
-    this.netns = udp.netns || null;
+    this.port = engine.port;
+    this.netns = checked.config.udp.netns || null;
     this.healthCheck = checked.health;
     this.failOpen = checked.failOpen;
     // Not from within the packet loop: without a listener this ends the process.
     const tell = (error: unknown) => process.nextTick(() => this.emit('error', error));
-    this.#inspection = new Inspection(this.#engine, checked.failOpen, tell);
+    this.#inspection = new Inspection(engine, checked.failOpen, tell);
     this.#health = health;
     this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
@@ -302,7 +314,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.#offAbort();
     this.#alive.stop();
     this.#inspection.stop();
-    this.#engine.stop();
+    await this.#engine.stop();
     await this.#health?.close();
     this.emit('close');
   }
@@ -334,8 +346,21 @@ export function readCounters({ counters }: NativeApplianceEngine): ApplianceCoun
   };
 }
 
+async function openEngine(
+  { config, address }: CheckedAppliance,
+  ready: () => void,
+): Promise<NativeApplianceEngine> {
+  const { port, netns } = config.udp;
+  try {
+    return await binding.openApplianceEngine(config, ready);
+  } catch (error) {
+    const where = `${hostText(address)}:${port}${netns && ` in network namespace ${netns}`}`;
+    throw systemError(error, `listen on ${where}`, 'options');
+  }
+}
+
 interface CheckedAppliance {
-  config: ConstructorParameters<typeof binding.ApplianceEngine>[0];
+  config: NativeApplianceConfig;
   address: string;
   health: Required<ApplianceHealthCheck> | null;
   failOpen: boolean;

@@ -102,7 +102,7 @@ export class InspectorTest {
     const failOpen = checkBoolean('options.failOpen', given.failOpen ?? false);
     const limits = checkLimits({ flows: 1024, ...(given.limits ?? {}) }, given.idleTimeout ?? {});
     const drop = checkDropRules('options.drop', given.drop ?? []);
-    this.#engine = new binding.ApplianceEngine({ ...OFFLINE, ...limits, drop }, () => {});
+    this.#engine = new binding.ApplianceEngine({ ...OFFLINE, ...limits, drop });
     this.#engine.setInspect(true, filter);
     this.#inspection = new Inspection(this.#engine, failOpen, (error) => {
       this.#errors.push(error);
@@ -157,7 +157,7 @@ export class InspectorTest {
     if (this.#closed) return;
     this.#closed = true;
     this.#inspection.stop();
-    this.#engine.stop();
+    void this.#engine.stop();
   }
 
   /** Until nothing is under way any more. */

@@ -90,9 +90,11 @@ export function checkTun(
   return { name, lifetime, queuePackets };
 }
 
-type Devices = Pick<NativeGatewayEngine, 'deviceState' | 'restoreTun'>;
+type Devices = Pick<NativeGatewayEngine, 'lookAtDevices' | 'restoreTun'>;
 
 export interface DeviceListener {
+  /** Whether it is one of the gateway's endpoints, now. */
+  has(endpoint: Endpoint): boolean;
   changed(event: DeviceEvent): void;
   /** A device is gone and cannot be made again, for now; once for each loss. */
   failed(error: GatewayError): void;
@@ -129,23 +131,31 @@ export class DeviceWatch {
     return null;
   }
 
-  look(endpoints: readonly Endpoint[]): void {
+  /** Asks how they are, and makes again what is gone. One call of this and `restore` at a time. */
+  async look(endpoints: readonly Endpoint[]): Promise<void> {
     const known = new Set(endpoints);
     for (const endpoint of this.#watched.keys()) {
       if (!known.has(endpoint)) this.#watched.delete(endpoint);
     }
-    for (const endpoint of endpoints) if (endpoint.kind === 'tun') this.#lookAt(endpoint);
+    const states = new Map(
+      (await this.#engine.lookAtDevices()).map(({ index, state }) => [index, state]),
+    );
+    for (const endpoint of endpoints) {
+      const state = states.get(endpoint.index);
+      // Meanwhile it may have been removed; also by whoever was told of another one.
+      if (state !== undefined && this.#listener.has(endpoint)) await this.#found(endpoint, state);
+    }
   }
 
-  /** Makes it again, or sets it up. Throws what the system says. */
-  restore(endpoint: Endpoint): void {
+  /** Makes it again, or sets it up. Rejects with what the system says. */
+  async restore(endpoint: Endpoint): Promise<void> {
     try {
-      this.#engine.restoreTun(endpoint.index);
+      await this.#engine.restoreTun(endpoint.index);
     } catch (error) {
       const what = `make TUN device ${placeOf(endpoint)} work again`;
       throw systemError(error, what, 'endpoint');
     }
-    this.#note(endpoint, 'up');
+    if (this.#listener.has(endpoint)) this.#note(endpoint, 'up');
   }
 
   #of(endpoint: Endpoint): Watched {
@@ -158,20 +168,19 @@ export class DeviceWatch {
     return watched;
   }
 
-  #lookAt(endpoint: Endpoint): void {
-    const state = this.#engine.deviceState(endpoint.index);
-    if (state === null) return;
+  async #found(endpoint: Endpoint, state: DeviceState): Promise<void> {
     this.#note(endpoint, state);
     // Setting a device down is somebody's decision, losing one nobody's.
     const watched = this.#of(endpoint);
     const now = performance.now();
     if (state !== 'gone' || now < watched.retryAt) return;
     // Whoever was told may have closed the gateway or removed the endpoint.
-    if (this.#engine.deviceState(endpoint.index) === null) return;
+    if (!this.#listener.has(endpoint)) return;
     watched.retryAt = now + RETRY_MS;
     try {
-      this.restore(endpoint);
+      await this.restore(endpoint);
     } catch (error) {
+      if (!this.#listener.has(endpoint)) return;
       watched.status = { ...watched.status, error: error as GatewayError };
       if (watched.told) return;
       watched.told = true;

@@ -89,6 +89,18 @@ export interface EndpointSettings {
   mtu: number;
 }
 
+/** What depends on its kind. */
+export type OtherFields = Pick<Endpoint, 'kind' | 'device' | 'netns' | 'peer'>;
+
+/** An endpoint that is being made: it has its id, its index and its zone. */
+export interface OpeningEndpoint {
+  readonly id: string;
+  readonly settings: EndpointSettings;
+  readonly index: number;
+  /** As native code knows it. */
+  readonly zone: number;
+}
+
 /** A random id of the long form. */
 export function randomEndpointId(): bigint {
   return BigInt(`0x${randomBytes(8).toString('hex')}`) || 1n;

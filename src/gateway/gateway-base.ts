@@ -19,7 +19,13 @@ import type {
 import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
-import { Endpoint, type EndpointSettings, endpointIdText } from './endpoint.js';
+import {
+  Endpoint,
+  type EndpointSettings,
+  endpointIdText,
+  type OpeningEndpoint,
+  type OtherFields,
+} from './endpoint.js';
 import { explanationOf } from './explain.js';
 import { type Ask, askElsewhere, askFlow, checkFlow } from './explain-ask.js';
 import type { LossPolicy } from './explain-rules.js';
@@ -39,8 +45,6 @@ const SAME = ['inner', 'sourceMac', 'destinationMac', 'optionClass', 'scope'] as
 
 /** Sends from the outer source port with an index; whether it went. */
 export type SendDatagram = NativeGatewayEngine['sendDatagram'];
-
-type OtherFields = Pick<Endpoint, 'kind' | 'device' | 'netns' | 'peer'>;
 
 /** What `Gateway` and `GatewayLoadBalancer` share. */
 export abstract class GatewayBase extends GatewaySettings {
@@ -293,40 +297,51 @@ export abstract class GatewayBase extends GatewaySettings {
     throw mismatch('ERR_GWLB_UNKNOWN_ENDPOINT', field, 'an endpoint of this gateway', id);
   }
 
-  /** @internal Makes an endpoint; `open` gives it to native code and may throw. */
-  protected addEndpoint(
-    settings: EndpointSettings,
-    open: (index: number, zone: number) => OtherFields,
-  ): Endpoint {
+  /**
+   * @internal Takes id, index and zone; then `keepEndpoint` or `giveUpEndpoint`. Throws
+   * `ERR_GWLB_DUPLICATE_ENDPOINT`, `ERR_GWLB_ENDPOINT_LIMIT`.
+   */
+  protected beginEndpoint(settings: EndpointSettings): OpeningEndpoint {
     this.checkOpen();
     const id = endpointIdText(settings);
-    const { zone: name } = settings;
     const { fleet } = this.#live;
-    this.#live.apply({ type: 'addEndpoint', id, zone: name });
+    this.#live.apply({ type: 'addEndpoint', id, zone: settings.zone });
     const { index } = fleet.endpoints[id];
-    let fields: OtherFields;
-    try {
-      this.#counters.startEndpoint(index);
-      fields = open(index, zoneNumber(fleet, name));
-    } catch (error) {
-      this.#live.apply({ type: 'removeEndpoint', id, unused: true });
-      throw error;
-    }
-    const { mtu } = settings;
-    const endpoint = Endpoint.make({ id, zone: name, mtu: mtu || this.mtu, index, ...fields });
+    this.#counters.startEndpoint(index);
+    return { id, settings, index, zone: zoneNumber(fleet, settings.zone) };
+  }
+
+  /** @internal Native code has it. */
+  protected keepEndpoint(opening: OpeningEndpoint, fields: OtherFields): Endpoint {
+    const { id, index, settings } = opening;
+    const { mtu, zone } = settings;
+    const endpoint = Endpoint.make({ id, zone, mtu: mtu || this.mtu, index, ...fields });
     this.#endpoints.set(id, endpoint);
     this.#byIndex.set(index, endpoint);
     return endpoint;
   }
 
-  /** @internal */
-  protected dropEndpoint(reference: Endpoint | string): void {
+  /** @internal Native code has refused it. */
+  protected giveUpEndpoint({ id }: OpeningEndpoint): void {
+    if (!this.#closed) this.#live.apply({ type: 'removeEndpoint', id, unused: true });
+  }
+
+  /**
+   * @internal It is no endpoint any more; then `endpointRemoved`, until which nobody gets its id. Throws
+   * `ERR_GWLB_UNKNOWN_ENDPOINT`.
+   */
+  protected beginRemoval(reference: Endpoint | string): Endpoint {
     this.checkOpen();
     const endpoint = this.findEndpoint('endpoint', reference);
-    const { packetsIn } = this.#counters.endpoint(endpoint.index);
-    this.#native.removeEndpoint(endpoint.index);
     this.#endpoints.delete(endpoint.id);
-    this.#live.apply({ type: 'removeEndpoint', id: endpoint.id, unused: packetsIn === 0 });
+    return endpoint;
+  }
+
+  /** @internal Native code has let go of it. */
+  protected endpointRemoved({ id, index }: Endpoint): void {
+    if (this.#closed) return;
+    const unused = this.#counters.endpoint(index).packetsIn === 0;
+    this.#live.apply({ type: 'removeEndpoint', id, unused });
   }
 
   /** @internal Milliseconds since 1970 less those of that clock. */
@@ -357,21 +372,24 @@ export abstract class GatewayBase extends GatewaySettings {
 
   /**
    * @internal Leaves the group, calls `stop`, after which there are no packets, ends every flow for who
-   * listens, and frees native memory: before it returns where nobody listens. Idempotent.
+   * listens, and frees native memory: before it returns where nobody listens and neither of the two
+   * takes time. Idempotent.
    */
-  protected end(stop: () => void): Promise<void> {
+  protected end(stop: () => void | Promise<void>): Promise<void> {
     if (!this.#closed) this.#ended = this.#end(stop);
     return this.#ended;
   }
 
-  async #end(stop: () => void): Promise<void> {
+  async #end(stop: () => void | Promise<void>): Promise<void> {
     this.#closed = true;
     this.#live.close();
-    stop();
+    const stopping = stop();
+    if (stopping) await stopping;
     try {
       if (this.#pump.running) await this.#pump.finish();
     } finally {
-      this.#native.release();
+      const freeing = this.#native.release();
+      if (freeing) await freeing;
     }
     this.emit('close');
   }

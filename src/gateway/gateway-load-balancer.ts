@@ -1,59 +1,38 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
 
 import {
-  checkBoolean,
   checkInteger,
   checkOptions,
-  checkString,
   type GatewayError,
   invalidArgument,
   mismatch,
 } from '../base/errors.js';
-import { NAME_LENGTH_MAX, WORKERS_MAX } from '../base/limits.js';
-import { binding, type NativeGatewayEngine, type NativeUdpConfig } from '../native/binding.js';
+import { binding, type NativeGatewayEngine } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
-import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
+import { checkNetns, KeepAlive, onAbort, systemError, TaskQueue } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
-import { checkGatewayAddress } from '../packet/own-address.js';
-import { checkTun, type DeviceStatus, DeviceWatch, type TunOptions } from './device.js';
-import { checkEndpoint, type Endpoint, type EndpointSettings } from './endpoint.js';
+import { checkTun, type DeviceStatus, DeviceWatch } from './device.js';
+import {
+  checkEndpoint,
+  type Endpoint,
+  type EndpointSettings,
+  endpointIdText,
+  type OpeningEndpoint,
+  type OtherFields,
+} from './endpoint.js';
 import { GatewayBase } from './gateway-base.js';
 import { checkGeneve } from './geneve-peer.js';
 import { listenError } from './listen-error.js';
-import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
+import {
+  type CheckedListen,
+  checkListen,
+  checkOwnAddress,
+  type EndpointOptions,
+  type ListenOptions,
+} from './listen-options.js';
 import { type PathWatch, watchPaths } from './path-mtu.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
-
-/** Options of `GatewayLoadBalancer.listen`. */
-export interface ListenOptions extends GatewayBaseOptions {
-  /** Own IPv4 address: GENEVE is sent from and received on it. Required. */
-  address: string;
-  /** UDP port that GENEVE is received on, 1–65535. Default 6081. */
-  port?: number;
-  /**
-   * Named network namespace (`ip netns`) that sockets are opened and health checks made in. Default:
-   * the process's own.
-   */
-  netns?: string | null;
-  /** 1–32 letters, digits and hyphens; for logs and metrics. Default `'gateway'`. */
-  name?: string;
-  /** Worker threads that forward packets, 1–64. Default 1. */
-  workers?: number;
-  /**
-   * Use what the kernel has to carry many packets at once: TCP and UDP super-packets of TUN devices,
-   * and trains of UDP datagrams (generic segmentation and receive offload). What it has not is done
-   * packet by packet; `GatewayLoadBalancer.offloads` tells. Default true.
-   */
-  offloads?: boolean;
-  /**
-   * Write the UDP checksum of what is sent. False: 0, none, which GENEVE over IPv4 allows (RFC 8926,
-   * section 3.3) and raw sockets can always read; datagrams then leave one by one. True with
-   * `offloads: false`: finished before a network device sees it. Default true.
-   */
-  udpChecksum?: boolean;
-  /** Closes the load balancer when it is aborted. */
-  signal?: AbortSignal;
-}
+import type { TargetGroup } from './target-group.js';
 
 /** What the kernel granted a gateway. */
 export interface Offloads extends UdpOffloads {
@@ -63,56 +42,19 @@ export interface Offloads extends UdpOffloads {
   readonly tunUso: boolean;
 }
 
-interface EndpointOptionsBase {
-  /** `vpce-`, 0 and 16 hex digits. Default random. */
-  id?: string;
-  /** Zone whose targets its flows go to. Default `'default'`. */
-  zone?: string;
-  /** Largest inner packet in bytes, 576 up to the gateway's. Default the gateway's. */
-  mtu?: number;
-}
-
-/** An endpoint that is a TUN device: kernel routes that lead into it lead to the gateway. */
-export interface TunEndpointOptions extends EndpointOptionsBase {
-  /** The device, or its name alone. */
-  tun: string | TunOptions;
-  /** Named network namespace of the device. Default: the gateway's. */
-  netns?: string | null;
-  /** Not of a TUN endpoint. */
-  geneve?: never;
-}
-
-/** An endpoint that is a remote GENEVE peer, told from others by its address and VNI. */
-export interface GeneveEndpointOptions extends EndpointOptionsBase {
-  /** The peer. */
-  geneve: {
-    /** IPv4 address of the peer; it must not be a target's. */
-    peer: string;
-    /** UDP port that the peer receives on. Default 6081. */
-    port?: number;
-    /** 0–0xffffff. Default 0. */
-    vni?: number;
-    /** IP packets, or Ethernet frames. Default `'ip'`. */
-    inner?: 'ip' | 'ethernet';
-    /**
-     * Source address of frames to the peer, with `inner: 'ethernet'`. Default: the destination of the
-     * last frame it sent.
-     */
-    sourceMac?: string;
-    /** Destination address likewise. Default: the source of the last frame it sent. */
-    destinationMac?: string;
-  };
-  /** Not of a GENEVE endpoint. */
-  tun?: never;
-  /** Not of a GENEVE endpoint: its packets use the gateway's sockets. */
-  netns?: never;
-}
-
-/** Options of `GatewayLoadBalancer.createEndpoint`: `tun` or `geneve` says which kind. */
-export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
-
 /** How often it looks for failures and measures peaks. */
 const LOOK_MS = 500;
+
+/** The peer of an endpoint that is being made. */
+interface NewPeer {
+  /** Of the endpoint. */
+  readonly id: string;
+  readonly address: string;
+  readonly vni: number;
+}
+
+/** Groups of load balancers that are being started. */
+const starting = new WeakSet<TargetGroup>();
 
 /** What only `listen` can give to the constructor. */
 const PRIVATE = Symbol('GatewayLoadBalancer.listen');
@@ -140,6 +82,11 @@ export class GatewayLoadBalancer extends GatewayBase {
   readonly #alive: KeepAlive;
   readonly #offAbort: () => void;
   readonly #devices: DeviceWatch;
+  /** What takes long in the engine: one at a time. */
+  readonly #changes = new TaskQueue();
+  /** Those of endpoints that are being made. */
+  readonly #newPeers = new Set<NewPeer>();
+  #looking = false;
   #failure: GatewayError | null = null;
   /** For `clampMss: 'auto'`. */
   readonly #paths: PathWatch | null;
@@ -151,24 +98,45 @@ export class GatewayLoadBalancer extends GatewayBase {
    */
   static async listen(options: ListenOptions): Promise<GatewayLoadBalancer> {
     const checked = checkListen(options);
-    checked.signal?.throwIfAborted();
-    if (checked.base.targetGroup.inUse) throw groupInUse(checked.base.targetGroup.name);
-    let engine: NativeGatewayEngine;
+    const { signal, base, udp, workers } = checked;
+    const { targetGroup } = base;
+    signal?.throwIfAborted();
+    if (targetGroup.inUse || starting.has(targetGroup)) throw groupInUse(targetGroup.name);
+    starting.add(targetGroup);
     try {
-      engine = new binding.GatewayEngine({
-        ...checked.base.config,
-        udp: checked.udp,
-        workers: checked.workers,
-      });
-    } catch (error) {
-      throw listenError(error, checked.udp);
+      const engine = await binding
+        .openGatewayEngine({ ...base.config, udp, workers })
+        .catch((error) => Promise.reject(listenError(error, udp)));
+      return await GatewayLoadBalancer.#begin(checked, engine);
+    } finally {
+      starting.delete(targetGroup);
     }
+  }
+
+  /** Packets are read when it has its targets. */
+  static async #begin(
+    checked: CheckedListen,
+    engine: NativeGatewayEngine,
+  ): Promise<GatewayLoadBalancer> {
+    let gateway: GatewayLoadBalancer;
     try {
-      return new GatewayLoadBalancer(PRIVATE, checked, engine);
+      checked.signal?.throwIfAborted();
+      // What was registered meanwhile.
+      checkOwnAddress('options.address', checked.base, checked.udp.address);
+      gateway = new GatewayLoadBalancer(PRIVATE, checked, engine);
     } catch (error) {
-      engine.stop();
+      await engine.release();
       throw error;
     }
+    try {
+      await gateway.#changes.run(() => engine.run());
+      checked.signal?.throwIfAborted();
+    } catch (error) {
+      await gateway.close();
+      checked.signal?.throwIfAborted();
+      throw listenError(error, checked.udp);
+    }
+    return gateway;
   }
 
   private constructor(key: symbol, checked: CheckedListen, engine: NativeGatewayEngine) {
@@ -184,6 +152,7 @@ export class GatewayLoadBalancer extends GatewayBase {
     );
     this.#engine = engine;
     this.#devices = new DeviceWatch(engine, {
+      has: (endpoint) => !this.closed && this.endpoint(endpoint.id) === endpoint,
       changed: (event) => this.emit('device', event),
       failed: (error) => this.emit('error', error),
     });
@@ -243,7 +212,12 @@ export class GatewayLoadBalancer extends GatewayBase {
   async restoreDevice(endpoint: Endpoint | string): Promise<void> {
     this.checkOpen();
     const known = this.findEndpoint('endpoint', endpoint);
-    if (known.kind === 'tun') this.#devices.restore(known);
+    if (known.kind !== 'tun') return;
+    await this.#changes.run(async () => {
+      this.findEndpoint('endpoint', known);
+      this.checkOpen();
+      await this.#devices.restore(known);
+    });
   }
 
   /**
@@ -259,7 +233,15 @@ export class GatewayLoadBalancer extends GatewayBase {
    * `ERR_GWLB_UNKNOWN_ENDPOINT`.
    */
   async removeEndpoint(endpoint: Endpoint | string): Promise<void> {
-    this.dropEndpoint(endpoint);
+    const removed = this.beginRemoval(endpoint);
+    try {
+      // What closes it meanwhile removes it, too.
+      await this.#changes.run(async () => {
+        if (!this.closed) await this.#engine.removeEndpoint(removed.index);
+      });
+    } finally {
+      this.endpointRemoved(removed);
+    }
   }
 
   /**
@@ -303,7 +285,7 @@ export class GatewayLoadBalancer extends GatewayBase {
     return this.end(() => {
       this.#offAbort();
       this.#alive.stop();
-      this.#engine.stop();
+      return this.#changes.run(() => this.#engine.stop());
     });
   }
 
@@ -331,7 +313,9 @@ export class GatewayLoadBalancer extends GatewayBase {
     if (address === this.address) {
       throw invalidArgument(field, "an address that is not the gateway's own", address);
     }
-    const endpoint = this.endpoints().find(({ peer }) => peer?.address === address);
+    const endpoint =
+      this.endpoints().find(({ peer }) => peer?.address === address) ??
+      [...this.#newPeers].find((peer) => peer.address === address);
     if (!endpoint) return;
     throw mismatch(
       'ERR_GWLB_INVALID_ARGUMENT',
@@ -341,14 +325,34 @@ export class GatewayLoadBalancer extends GatewayBase {
     );
   }
 
-  #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Endpoint {
+  /** Has native code make an endpoint; nothing is left where it does not. */
+  async #create(
+    settings: EndpointSettings,
+    make: (opening: OpeningEndpoint) => Promise<OtherFields>,
+  ): Promise<Endpoint> {
+    const opening = this.beginEndpoint(settings);
+    try {
+      const fields = await this.#changes.run(() => {
+        this.checkOpen();
+        return make(opening);
+      });
+      // Whatever was made is closed with the rest.
+      this.checkOpen();
+      return this.keepEndpoint(opening, fields);
+    } catch (error) {
+      this.giveUpEndpoint(opening);
+      throw error;
+    }
+  }
+
+  #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Promise<Endpoint> {
     const device = checkTun('endpoint.tun', tun);
     const space = netns === undefined ? (this.netns ?? '') : checkNetns('endpoint.netns', netns);
     const mtu = settings.mtu || this.mtu;
-    return this.addEndpoint(settings, (index, zone) => {
+    return this.#create(settings, async ({ index, zone }) => {
       const native = { id: settings.id, zone, mtu: settings.mtu };
       try {
-        const made = this.#engine.addTun(index, native, { ...device, netns: space, mtu });
+        const made = await this.#engine.addTun(index, native, { ...device, netns: space, mtu });
         return { kind: 'tun', device: made, netns: space || null, peer: null };
       } catch (error) {
         const where = space && ` in network namespace ${space}`;
@@ -357,54 +361,65 @@ export class GatewayLoadBalancer extends GatewayBase {
     });
   }
 
-  #createGeneve(settings: EndpointSettings, geneve: unknown): Endpoint {
+  async #createGeneve(settings: EndpointSettings, geneve: unknown): Promise<Endpoint> {
     const native = checkGeneve('endpoint.geneve', geneve);
-    const peer = formatIpv4(native.peer);
-    const target = this.targets().find(({ address }) => address === peer);
+    const { port, vni, ethernet } = native;
+    const address = formatIpv4(native.peer);
+    this.#checkPeer(address, vni);
+    const peer = { id: endpointIdText(settings), address, vni };
+    this.#newPeers.add(peer);
+    try {
+      return await this.#create(settings, async ({ index, zone }) => {
+        const { id, mtu } = settings;
+        await this.#engine.addEndpoint(index, { id, zone, mtu, geneve: native });
+        const inner = ethernet ? ('ethernet' as const) : ('ip' as const);
+        return { kind: 'geneve', device: null, netns: null, peer: { address, port, vni, inner } };
+      });
+    } finally {
+      this.#newPeers.delete(peer);
+    }
+  }
+
+  #checkPeer(address: string, vni: number): void {
+    const target = this.targets().find((one) => one.address === address);
     if (target) {
       throw mismatch(
         'ERR_GWLB_INVALID_ARGUMENT',
         'endpoint.geneve.peer',
         "an address that is not a target's",
-        `"${peer}", the address of target ${target.id}`,
+        `"${address}", the address of target ${target.id}`,
       );
     }
-    const same = this.endpoints().find(
-      (other) => other.peer?.address === peer && other.peer.vni === native.vni,
+    const same =
+      this.endpoints().find(({ peer }) => peer?.address === address && peer.vni === vni) ??
+      [...this.#newPeers].find((peer) => peer.address === address && peer.vni === vni);
+    if (!same) return;
+    throw mismatch(
+      'ERR_GWLB_DUPLICATE_ENDPOINT',
+      'endpoint.geneve',
+      'a peer and VNI that no endpoint has',
+      `${address} and ${vni}, those of ${same.id}`,
     );
-    if (same) {
-      throw mismatch(
-        'ERR_GWLB_DUPLICATE_ENDPOINT',
-        'endpoint.geneve',
-        'a peer and VNI that no endpoint has',
-        `${peer} and ${native.vni}, those of ${same.id}`,
-      );
-    }
-    return this.addEndpoint(settings, (index, zone) => {
-      this.#engine.addEndpoint(index, {
-        id: settings.id,
-        zone,
-        mtu: settings.mtu,
-        geneve: native,
-      });
-      const { port, vni, ethernet } = native;
-      const inner = ethernet ? ('ethernet' as const) : ('ip' as const);
-      return {
-        kind: 'geneve',
-        device: null,
-        netns: null,
-        peer: { address: peer, port, vni, inner },
-      };
-    });
   }
 
   #look(): void {
-    // The kernel counts in 32 bits: often enough.
-    this.#engine.countLosses();
     this.samplePeaks(performance.now());
     this.#paths?.look(this);
     this.#checkFailure();
-    this.#devices.look(this.endpoints());
+    void this.#lookAtDevices();
+  }
+
+  /** Counts what the kernel lost, too: it counts in 32 bits, and this is often enough. */
+  async #lookAtDevices(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    try {
+      await this.#changes.run(async () => {
+        if (!this.closed) await this.#devices.look(this.endpoints());
+      });
+    } finally {
+      this.#looking = false;
+    }
   }
 
   #checkFailure(): void {
@@ -414,63 +429,6 @@ export class GatewayLoadBalancer extends GatewayBase {
     this.#failure = systemError(error, `go on reading ${failure.detail}`, 'options');
     this.emit('error', this.#failure);
   }
-}
-
-interface CheckedListen {
-  base: BaseSettings;
-  udp: NativeUdpConfig;
-  name: string;
-  workers: number;
-  signal: AbortSignal | undefined;
-}
-
-/** Room for about 1,000 jumbo packets, or some 10 ms of 10 Gbit/s. */
-const SOCKET_BUFFER_BYTES = 8 << 20;
-
-const LISTEN_KEYS = [
-  ...BASE_KEYS,
-  'address',
-  'port',
-  'netns',
-  'name',
-  'workers',
-  'offloads',
-  'udpChecksum',
-  'signal',
-] as const;
-
-/** The options of `listen`, checked. */
-export function checkListen(options: unknown, field = 'options'): CheckedListen {
-  const given = checkOptions(field, options, LISTEN_KEYS);
-  const address = checkGatewayAddress(`${field}.address`, given.address);
-  const port = checkInteger(`${field}.port`, given.port ?? 6081, 1, 65_535);
-  const base = checkBase(field, given, address, port);
-  const own = base.targetGroup.targets().find((target) => target.address === given.address);
-  if (own) {
-    throw invalidArgument(`${field}.address`, "an address that is not a target's", given.address);
-  }
-  return {
-    base,
-    udp: {
-      address,
-      port,
-      netns: checkNetns(`${field}.netns`, given.netns ?? null),
-      sourcePortBase: base.config.sourcePortBase,
-      sourcePortCount: base.config.sourcePortCount,
-      receiveBufferBytes: SOCKET_BUFFER_BYTES,
-      sendBufferBytes: SOCKET_BUFFER_BYTES,
-      ttl: 255,
-      offloads: checkBoolean(`${field}.offloads`, given.offloads ?? true),
-      udpChecksum: checkBoolean(`${field}.udpChecksum`, given.udpChecksum ?? true),
-    },
-    name: checkString(`${field}.name`, given.name ?? 'gateway', {
-      pattern: /^[A-Za-z0-9-]+$/,
-      max: NAME_LENGTH_MAX,
-      expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
-    }),
-    workers: checkInteger(`${field}.workers`, given.workers ?? 1, 1, WORKERS_MAX),
-    signal: checkSignal(`${field}.signal`, given.signal),
-  };
 }
 
 function groupInUse(name: string): GatewayError {

@@ -91,16 +91,23 @@ export class Gateway extends GatewayBase {
   createEndpoint(options: BatchEndpointOptions = {}): Endpoint {
     const given = checkOptions('endpoint', options, ['id', 'zone', 'mtu']);
     const settings = checkEndpoint('endpoint', given, this.mtu);
-    return this.addEndpoint(settings, (index, zone) => {
-      const { id, mtu } = settings;
+    const opening = this.beginEndpoint(settings);
+    const { index, zone } = opening;
+    const { id, mtu } = settings;
+    try {
       this.#native.setEndpoint(index, { id, zone, mtu, cuts: this.cutsPackets });
-      return { kind: 'batch', device: null, netns: null, peer: null };
-    });
+    } catch (error) {
+      this.giveUpEndpoint(opening);
+      throw error;
+    }
+    return this.keepEndpoint(opening, { kind: 'batch', device: null, netns: null, peer: null });
   }
 
   /** Removes an endpoint; packets of its flows are dropped from now on (`unknown_endpoint`). */
   removeEndpoint(endpoint: Endpoint | string): void {
-    this.dropEndpoint(endpoint);
+    const removed = this.beginRemoval(endpoint);
+    this.#native.removeEndpoint(removed.index);
+    this.endpointRemoved(removed);
   }
 
   /**

@@ -48,8 +48,8 @@ export interface NativeApplianceEngine {
   pump(nowMs: number): void;
   /** Offline: what has left since this was asked last, in the order it left. */
   takeOutcomes(): NativeOutcome[];
-  /** Idempotent; joins the worker. `ready` is not called any more. */
-  stop(): void;
+  /** Idempotent; joins the worker. `ready` finds nothing any more, and is not called afterwards. */
+  stop(): Promise<void>;
 }
 
 /**

@@ -224,7 +224,6 @@ export interface NativeFlowMove {
 /** What an embedded gateway and an engine have in common. */
 export interface NativeGatewayControl {
   setTargets(targets: NativeTargets): void;
-  removeEndpoint(index: number): void;
   setIdleTimeouts(tcpMs: number, otherMs: number): void;
   setFailOpen(failOpen: boolean): void;
   setResetOnIdle(resetOnIdle: boolean): void;
@@ -258,10 +257,12 @@ export interface NativeGatewayControl {
    */
   endFlows(cursor: number, positions: number): { events: NativeFlowEvent[]; cursor: number };
   /** Frees its memory; counters stay readable, and there are no flows and events any more. Idempotent. */
-  release(): void;
+  release(): void | Promise<void>;
 }
 
 export interface NativeGateway extends NativeGatewayControl {
+  release(): void;
+  removeEndpoint(index: number): void;
   /**
    * Writes events that wait to `out`, as many as fit and 64 at most, each as native/gateway/gateway.h has
    * it (struct FlowEvent, 104 bytes); returns how many.
@@ -295,9 +296,10 @@ export interface NativeGateway extends NativeGatewayControl {
 }
 
 /**
- * After `stop` the methods that change something, and `explain`, throw an Error with code
- * ERR_STOPPED; counters, events, `failure` and `nowMs` stay readable. It does not keep the process
- * alive, and is stopped with its environment or when it is collected.
+ * What takes milliseconds is a promise: it runs on another thread, one at a time for each engine. The
+ * others wait for none of these. From the call of `stop` on, the methods that change something, and
+ * `explain`, throw an Error with code ERR_STOPPED; counters, events, `failure` and `nowMs` stay readable.
+ * It does not keep the process alive, and is stopped with its environment or when it is collected.
  */
 export interface NativeGatewayEngine extends NativeGatewayControl {
   readonly port: number;
@@ -306,13 +308,17 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   readonly counters: readonly BigUint64Array[];
   /** What the kernel granted; of TUN devices, to the one that was opened last. */
   offloads(): { udpGso: boolean; udpGro: boolean; tunTso: boolean; tunUso: boolean };
-  /** Returns the device's name. */
-  addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): string;
-  /** How the device of an endpoint is now; null where it has none. */
-  deviceState(index: number): NativeDeviceState | null;
+  /** Begins to read packets. Once. */
+  run(): Promise<void>;
+  /** The device's name. */
+  addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): Promise<string>;
+  /** How each device is, and, in the counters, what the kernel lost. */
+  lookAtDevices(): Promise<{ index: number; state: NativeDeviceState }[]>;
   /** Makes it again where it is gone, sets it up where it is down; flows live on. */
-  restoreTun(index: number): void;
-  addEndpoint(index: number, endpoint: NativeEndpoint): void;
+  restoreTun(index: number): Promise<void>;
+  addEndpoint(index: number, endpoint: NativeEndpoint): Promise<void>;
+  removeEndpoint(index: number): Promise<void>;
+  release(): Promise<void>;
   nowMs(): number;
   /** Sends a datagram of up to 2,112 bytes, from outer source port number `source` (modulo); whether it went. */
   sendDatagram(address: number, port: number, source: number, bytes: Uint8Array): boolean;
@@ -331,12 +337,15 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
    * length 32, endpoint 16, captured bytes 16, and 128 of the packet. `lost`: overwritten too early.
    */
   readRecording(): { packets: Uint8Array; lost: number };
-  /** null, or why a worker had to stop. */
-  /** Has what the kernel lost in the counters; some system calls a socket. */
+  /**
+   * Has what the kernel lost in the counters; some system calls a socket. Devices are as they were when
+   * they were asked last where one is being made or taken away.
+   */
   countLosses(): void;
+  /** null, or why a worker had to stop. */
   failure(): { code: string; syscall: string; detail: string } | null;
-  /** Idempotent; joins the workers. */
-  stop(): void;
+  /** Idempotent; joins the workers, closes sockets and devices. */
+  stop(): Promise<void>;
 }
 
 export interface NamedText {
@@ -388,11 +397,20 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
   updateChecksums(packet: Uint8Array): boolean;
   PacketBatch: new (capacity: number, stride: number) => NativePacketBatch;
   Gateway: new (config: NativeGatewayConfig) => NativeGateway;
-  /** Throws system errors. */
-  GatewayEngine: new (
+  /** Opens sockets and takes memory; rejects with system errors. `run` is still to come. */
+  openGatewayEngine(
     config: NativeGatewayConfig & { udp: NativeUdpConfig; workers: number },
-  ) => NativeGatewayEngine;
-  ApplianceEngine: new (config: NativeApplianceConfig, ready: () => void) => NativeApplianceEngine;
+  ): Promise<NativeGatewayEngine>;
+  GatewayEngine: { readonly name: string; readonly prototype: NativeGatewayEngine };
+  /** Opens the sockets and starts to return packets; rejects with system errors. */
+  openApplianceEngine(
+    config: NativeApplianceConfig,
+    ready: () => void,
+  ): Promise<NativeApplianceEngine>;
+  /** Without sockets: `offline`. */
+  ApplianceEngine: new (
+    config: NativeApplianceConfig,
+  ) => NativeApplianceEngine;
   FlowTable: new (
     family: 4 | 6,
     capacity: number,

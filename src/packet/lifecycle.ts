@@ -30,6 +30,18 @@ export class KeepAlive {
   }
 }
 
+/** Runs tasks one after the other, in the order they were given. */
+export class TaskQueue {
+  #last: Promise<unknown> = Promise.resolve();
+
+  /** Resolves and rejects as the task does. */
+  run<T>(task: () => Promise<T>): Promise<T> {
+    const ended = this.#last.then(task);
+    this.#last = ended.catch(() => {});
+    return ended;
+  }
+}
+
 const aborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, 'aborted')?.get as (
   this: AbortSignal,
 ) => boolean;

@@ -114,6 +114,15 @@ const INTERNAL = new Set([
   'unreachable',
 ]);
 
+/** What a gateway does with an endpoint beside its native part. */
+const ENDPOINT_STEPS = [
+  'beginEndpoint',
+  'keepEndpoint',
+  'giveUpEndpoint',
+  'beginRemoval',
+  'endpointRemoved',
+];
+
 function membersOf(type: Class): string[] {
   const members = new Set<string>();
   for (
@@ -124,9 +133,8 @@ function membersOf(type: Class): string[] {
     if (prototype === Object.prototype) break;
     for (const name of Object.getOwnPropertyNames(prototype)) members.add(name);
   }
-  const inherited = ['checkOpen', 'addEndpoint', 'dropEndpoint', 'findEndpoint', 'flushEvents'];
-  for (const name of [...INTERNAL, ...inherited, 'end', 'readEvents', 'describe'])
-    members.delete(name);
+  const inherited = ['checkOpen', 'findEndpoint', 'flushEvents', 'end', 'readEvents', 'describe'];
+  for (const name of [...INTERNAL, ...ENDPOINT_STEPS, ...inherited]) members.delete(name);
   return [...members];
 }
 

@@ -354,28 +354,28 @@ function check(t: Test, calls: readonly Call[]): void {
 t.test('without sockets', async (t) => check(t, CALLS));
 
 t.test('engines', { skip: await socketsRefused() }, async (t) => {
-  const gatewayEngine = new binding.GatewayEngine({
+  const gatewayEngine = await binding.openGatewayEngine({
     ...gatewayConfig(),
     udp: udpConfig(),
     workers: 1,
   });
-  const appliance = new binding.ApplianceEngine(applianceConfig(), () => {});
+  const appliance = await binding.openApplianceEngine(applianceConfig(), () => {});
   t.teardown(() => {
     gatewayEngine.stop();
     appliance.stop();
   });
-  const started: { stop(): void }[] = [];
-  t.teardown(() => {
-    for (const engine of started) engine.stop();
+  const opened: Promise<{ stop(): Promise<void> }>[] = [];
+  t.teardown(async () => {
+    for (const engine of await Promise.all(opened)) await engine.stop();
   });
-  const starts = (one: Call): Call => ({
+  const opens = (one: Call): Call => ({
     ...one,
-    call: (...given) => started.push(one.call(...given) as { stop(): void }),
+    call: (...given) => opened.push(one.call(...given) as Promise<{ stop(): Promise<void> }>),
   });
   check(t, [
-    starts(
-      construction(
-        'GatewayEngine',
+    opens(
+      plain(
+        'openGatewayEngine',
         [{ ...gatewayConfig(), udp: udpConfig(), workers: 1 }],
         [object({ ...GATEWAY_FIELDS, udp: object({ ...UDP, ...PORTS }), workers: integer(1, 64) })],
       ),
@@ -383,7 +383,6 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),
     method(gatewayEngine, 'addEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
     method(gatewayEngine, 'removeEndpoint', [1], [INDEX]),
-    method(gatewayEngine, 'deviceState', [1], [INDEX]),
     method(
       gatewayEngine,
       'setIdleTimeouts',
@@ -416,7 +415,8 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
       [0x7f000001, 9, 0, new Uint8Array(8)],
       [integer(0, U32), integer(1, 65535), integer(0, 65535), bytes()],
     ),
-    starts(construction('ApplianceEngine', [applianceConfig(), () => {}], [APPLIANCE, callback])),
+    opens(plain('openApplianceEngine', [applianceConfig(), () => {}], [APPLIANCE, callback])),
+    construction('ApplianceEngine', [{ ...applianceConfig(), offline: true }], [APPLIANCE]),
     method(appliance, 'setInspect', [true, new Uint32Array(0)], [boolean, words(0)]),
   ]);
 
@@ -446,7 +446,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
     for (const [where, given] of wrongArguments([1], [INDEX], OBJECTS)) {
       t.throws(() => restore(given[0]), { name: /^(TypeError|RangeError)$/ }, where);
     }
-    t.throws(() => restore(1), { code: 'EINVAL' }, 'no device');
+    await t.rejects(restore(1) as Promise<void>, { code: 'EINVAL' }, 'no device');
   });
 
   t.test('devices and routes are asked for by text', async (t) => {

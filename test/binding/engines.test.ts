@@ -56,8 +56,11 @@ function view(batch: NativeApplianceBatch) {
   };
 }
 
-function startAppliance(t: Tap, port: number, ready: () => void) {
-  const engine = new binding.ApplianceEngine({ ...applianceConfig(), gatewayPort: port }, ready);
+async function startAppliance(t: Tap, port: number, ready: () => void) {
+  const engine = await binding.openApplianceEngine(
+    { ...applianceConfig(), gatewayPort: port },
+    ready,
+  );
   t.teardown(() => engine.stop());
   const { appliance, applianceDropsAt } = binding.counterLayout;
   const count = (name: string) =>
@@ -77,7 +80,7 @@ t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
   const batches = new Set<NativeApplianceBatch>();
   const seen: number[][] = [];
   const rewritten = udpPacket(40000, 5353, 100);
-  const { engine, count, drops } = startAppliance(t, peer.socket.address().port, () => {
+  const { engine, count, drops } = await startAppliance(t, peer.socket.address().port, () => {
     for (let batch = engine.next(); batch !== null; batch = engine.next()) {
       batches.add(batch);
       const { offset, length, verdict } = view(batch);
@@ -150,8 +153,7 @@ t.test('an appliance passes, drops and rewrites', { skip }, async (t) => {
   await until(() => peer.received.length === 4, 'passes without inspector');
   t.equal(seen.length, 4);
 
-  engine.stop();
-  engine.stop();
+  await Promise.all([engine.stop(), engine.stop()]);
   t.equal(engine.next(), null);
   t.doesNotThrow(() => engine.setInspect(true, ALL));
   t.equal(count('packets_received'), 7, 'counters stay');
@@ -167,7 +169,7 @@ t.test('what is scribbled on an appliance batch stays on the surface', { skip },
     batch.details.fill(value);
   };
   const held: NativeApplianceBatch[] = [];
-  const { engine, count } = startAppliance(t, peer.socket.address().port, () => {
+  const { engine, count } = await startAppliance(t, peer.socket.address().port, () => {
     for (let batch = engine.next(); batch !== null; batch = engine.next()) {
       scribble(batch, 0xff);
       held.push(batch);
@@ -199,7 +201,7 @@ t.test('what is scribbled on an appliance batch stays on the surface', { skip },
 t.test('a drop that native code made is not undone', { skip }, async (t) => {
   const peer = await openPeer(t);
   let looked = 0;
-  const { engine, drops } = startAppliance(t, peer.socket.address().port, () => {
+  const { engine, drops } = await startAppliance(t, peer.socket.address().port, () => {
     for (let batch = engine.next(); batch !== null; batch = engine.next()) {
       view(batch).verdict.fill(1);
       looked += batch.count();
@@ -225,13 +227,13 @@ t.test('a drop that native code made is not undone', { skip }, async (t) => {
 t.test("stop with batches in the inspector's hands", { skip }, async (t) => {
   const peer = await openPeer(t);
   const held: NativeApplianceBatch[] = [];
-  const { engine, drops } = startAppliance(t, peer.socket.address().port, () => {
+  const { engine, drops } = await startAppliance(t, peer.socket.address().port, () => {
     const batch = engine.next();
     if (batch) held.push(batch);
   });
   peer.socket.send(datagram(1), engine.port, '127.0.0.1');
   await until(() => held.length === 1, 'a batch');
-  engine.stop();
+  await engine.stop();
   t.equal(drops('appliance_stopped'), 1);
   const { offset, length, verdict } = view(held[0]);
   t.equal(new Uint8Array(held[0].block, offset[0], length[0])[0], 0x45, 'still to be read');
@@ -242,7 +244,8 @@ t.test("stop with batches in the inspector's hands", { skip }, async (t) => {
 
 t.test('what the inspector throws is an uncaught exception', { skip }, async (t) => {
   const result = await runChild(`
-    const engine = new addon.ApplianceEngine(applianceConfig(), () => {
+    (async () => {
+    const engine = await addon.openApplianceEngine(applianceConfig(), () => {
       throw new Error('inspector');
     });
     process.on('uncaughtException', (error) => {
@@ -252,6 +255,7 @@ t.test('what the inspector throws is an uncaught exception', { skip }, async (t)
     const socket = require('node:dgram').createSocket('udp4');
     const datagram = Buffer.concat([gatewayHeader(1n, 1), udpPacket()]);
     socket.send(datagram, engine.port, '127.0.0.1', () => socket.close());
+    })();
   `);
   t.match(result, { code: 0, signal: null, stdout: 'inspector\n', stderr: '' });
 });
@@ -261,8 +265,10 @@ for (const workers of [1, 2]) {
     const target = await openPeer(t, '127.0.0.3');
     const endpoint = await openPeer(t, '127.0.0.2');
     const udp = { ...udpConfig(), sourcePortBase: 41_000, sourcePortCount: 4 };
-    const engine = new binding.GatewayEngine({ ...gatewayConfig(), udp, workers });
+    const engine = await binding.openGatewayEngine({ ...gatewayConfig(), udp, workers });
     t.teardown(() => engine.stop());
+    await engine.run();
+    await t.rejects(engine.run(), { code: 'ESHUTDOWN' }, 'it runs');
     t.equal(engine.counters.length, workers);
     t.ok(engine.port > 0);
     t.ok(engine.sourcePorts >= 1 && engine.sourcePorts <= 4);
@@ -273,7 +279,7 @@ for (const workers of [1, 2]) {
 
     const peer = peerEndpoint();
     peer.geneve = { ...peer.geneve!, port: endpoint.socket.address().port };
-    engine.addEndpoint(1, peer);
+    await engine.addEndpoint(1, peer);
     const targets = twoTargets();
     targets.targets = [
       { ...targets.targets[0], address: 0x7f000003, port: target.socket.address().port },
@@ -313,7 +319,8 @@ for (const workers of [1, 2]) {
     t.ok(engine.nowMs() > 0);
     engine.setIdleTimeouts(1000, 1000);
     engine.setFailOpen(true);
-    engine.removeEndpoint(1);
+    await engine.removeEndpoint(1);
+    t.strictSame(await engine.lookAtDevices(), [], 'no devices');
     t.match(engine.explain(packet, 1, 0), { error: 'unknown_endpoint', ranked: [] });
     t.equal(engine.failure(), null);
 
@@ -333,8 +340,7 @@ for (const workers of [1, 2]) {
     await until(() => told.push(...engine.drainUnreachable()) > 0, 'its host says so');
     t.strictSame(told, [0x7f000001 * 2 ** 16 + 1]);
 
-    engine.stop();
-    engine.stop();
+    const stopping = [engine.stop(), engine.stop()];
     t.throws(() => engine.sendDatagram(0x7f000003, port, 0, beside), { code: 'ERR_STOPPED' });
     t.strictSame(engine.drainUnreachable(), []);
     t.throws(() => engine.setTargets(targets), { code: 'ERR_STOPPED' });
@@ -345,7 +351,14 @@ for (const workers of [1, 2]) {
     t.throws(() => engine.explain(packet, 1, 0), { code: 'ERR_STOPPED' });
     const tun = { name: 'x', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 as const };
     t.throws(() => engine.addTun(2, { id: 1n, zone: 0, mtu: 0 }, tun), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.run(), { code: 'ERR_STOPPED' });
+    await Promise.all(stopping);
     t.strictSame(engine.drainEvents(10), []);
+    t.equal(sum('packets_in'), 1, 'counters stay');
+    await engine.release();
+    await engine.release();
+    t.strictSame(engine.drainEvents(10), []);
+    t.strictSame(engine.endFlows(0, 10), { events: [], cursor: 0 });
     t.equal(sum('packets_in'), 1, 'counters stay');
   });
 }

@@ -45,11 +45,12 @@ for (const { name, sockets, body } of STAGES) {
 
 t.test('workers come and go while engines run', { skip: refused }, async (t) => {
   const inside = program(`
-    globalThis.engines = [
-      new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1 }),
-      new addon.ApplianceEngine(applianceConfig(), () => {}),
-    ];
-    require('node:worker_threads').parentPort.postMessage('there');
+    ${COMMON}
+    const appliance = addon.openApplianceEngine(applianceConfig(), () => {});
+    Promise.all([openGateway(1), appliance]).then((engines) => {
+      globalThis.engines = engines;
+      require('node:worker_threads').parentPort.postMessage('there');
+    });
   `);
   const result = await runChild(`
     const { Worker } = require('node:worker_threads');

@@ -60,17 +60,18 @@ for (const { name, sockets, body } of STAGES) {
 
 t.test('a gateway engine does not keep the process alive', { skip: refused }, async (t) => {
   const result = await runChild(`
-    const engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1 });
-    globalThis.engine = engine;
+    ${COMMON}
+    openGateway(1).then((engine) => { globalThis.engine = engine; });
   `);
   t.strictSame(result, { code: 0, signal: null, stdout: '', stderr: '' });
 });
 
 t.test('an appliance engine does, until it is stopped', { skip: refused }, async (t) => {
   const result = await runChild(`
-    const engine = new addon.ApplianceEngine(applianceConfig(), () => {});
-    const timer = setTimeout(() => { console.log('alive'); engine.stop(); }, 100);
-    timer.unref();
+    addon.openApplianceEngine(applianceConfig(), () => {}).then((engine) => {
+      const timer = setTimeout(() => { console.log('alive'); engine.stop(); }, 100);
+      timer.unref();
+    });
   `);
   t.strictSame(result, { code: 0, signal: null, stdout: 'alive\n', stderr: '' });
 });

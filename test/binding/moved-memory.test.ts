@@ -15,10 +15,10 @@ const LENT: Record<string, string> = {
 };
 const ENGINES: Record<string, string> = {
   "an engine's counters":
-    '(globalThis.engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 1 }))' +
-    '.counters[0].buffer',
+    '(globalThis.engine = await addon.openGatewayEngine(' +
+    '{ ...gatewayConfig(), udp: udpConfig(), workers: 1 })).counters[0].buffer',
   "an appliance's counters":
-    '(globalThis.engine = new addon.ApplianceEngine(applianceConfig(), () => {})).counters.buffer',
+    '(globalThis.engine = await addon.openApplianceEngine(applianceConfig(), () => {})).counters.buffer',
 };
 const refused = await socketsRefused();
 
@@ -26,9 +26,11 @@ const refused = await socketsRefused();
 function moved(expression: string, collect: boolean): string {
   const inside = program(`
     const { parentPort } = require('node:worker_threads');
-    const bytes = (${expression}).transfer();
-    parentPort.postMessage(bytes, [bytes]);
-    ${collect ? 'gc(); setImmediate(() => { gc(); process.exit(); });' : ''}
+    (async () => {
+      const bytes = (${expression}).transfer();
+      parentPort.postMessage(bytes, [bytes]);
+      ${collect ? 'gc(); setImmediate(() => { gc(); process.exit(); });' : ''}
+    })();
   `);
   return `
     const { Worker } = require('node:worker_threads');

@@ -111,6 +111,14 @@ t.test('methods refuse any other this', async (t) => {
 });
 
 t.test('constructors', async (t) => {
+  // Only what was opened is an engine.
+  const Engine = binding.GatewayEngine as unknown as new (...given: unknown[]) => unknown;
+  const config = { ...gatewayConfig(), udp: udpConfig(), workers: 1 };
+  t.throws(() => new Engine(config), { message: /expected a call of openGatewayEngine/ });
+  t.throws(() => new binding.ApplianceEngine(applianceConfig()), {
+    message: /expected offline, or a call of openApplianceEngine/,
+  });
+
   for (const Class of [binding.PacketBatch, binding.Gateway, binding.FlowTable]) {
     const call = Class as unknown as (...given: unknown[]) => unknown;
     t.throws(() => call(2, 2240), TypeError, `${Class.name} without new`);
@@ -133,7 +141,9 @@ t.test(
   { skip: await socketsRefused() },
   async (t) => {
     const result = await runChild(`
-    const engine = new addon.ApplianceEngine(applianceConfig(), () => {
+    (async () => {
+    const other = await addon.openApplianceEngine(applianceConfig(), () => {});
+    const engine = await addon.openApplianceEngine(applianceConfig(), () => {
       const batch = engine.next();
       if (batch === null) return;
       const refused = [];
@@ -144,7 +154,6 @@ t.test(
       attempt('toTargets', () => new addon.Gateway(gatewayConfig()).toTargets(batch, 0, 0, 0));
       attempt('setCount', () => batch.setCount(1));
       attempt('reset', () => batch.reset(0, 1));
-      const other = new addon.ApplianceEngine(applianceConfig(), () => {});
       attempt('other', () => other.release(batch));
       other.stop();
       console.log(refused.join());
@@ -154,6 +163,7 @@ t.test(
     const socket = require('node:dgram').createSocket('udp4');
     const datagram = Buffer.concat([gatewayHeader(1n, 1), udpPacket()]);
     socket.send(datagram, engine.port, '127.0.0.1', () => socket.close());
+    })();
   `);
     t.match(result, {
       code: 0,
@@ -184,9 +194,11 @@ t.test('two copies of the addon', { skip: await socketsRefused() }, async (t) =>
         console.log(error.name);
       }
     }
-    const engines = [addon, copy].map((one) => new one.ApplianceEngine(applianceConfig(), () => {}));
-    console.log(engines[0].port !== engines[1].port);
-    for (const engine of engines) engine.stop();
+    const opening = [addon, copy].map((one) => one.openApplianceEngine(applianceConfig(), () => {}));
+    Promise.all(opening).then((engines) => {
+      console.log(engines[0].port !== engines[1].port);
+      for (const engine of engines) engine.stop();
+    });
   `);
   t.match(result, { code: 0, signal: null, stdout: `${'TypeError\n'.repeat(2)}true\n` });
 });
@@ -206,26 +218,32 @@ t.test('worker threads have a class of their own each', async (t) => {
 });
 
 t.test('system errors', { skip: await socketsRefused() }, async (t) => {
-  const engine = new binding.ApplianceEngine(applianceConfig(), () => {});
+  const engine = await binding.openApplianceEngine(applianceConfig(), () => {});
   t.teardown(() => engine.stop());
   const config = applianceConfig();
   const udp = { ...config.udp, port: engine.port };
-  t.throws(() => new binding.ApplianceEngine({ ...config, udp }, () => {}), {
-    code: 'EADDRINUSE',
-    syscall: 'bind',
-    detail: `127.0.0.1:${engine.port}`,
-    message: `bind 127.0.0.1:${engine.port}: address already in use`,
-  });
+  await t.rejects(
+    binding.openApplianceEngine({ ...config, udp }, () => {}),
+    {
+      code: 'EADDRINUSE',
+      syscall: 'bind',
+      detail: `127.0.0.1:${engine.port}`,
+      message: `bind 127.0.0.1:${engine.port}: address already in use`,
+    },
+  );
   const taken = { ...udpConfig(), port: engine.port };
-  t.throws(() => new binding.GatewayEngine({ ...gatewayConfig(), udp: taken, workers: 1 }), {
+  await t.rejects(binding.openGatewayEngine({ ...gatewayConfig(), udp: taken, workers: 1 }), {
     code: 'EADDRINUSE',
     syscall: 'bind',
   });
   const away = { ...config.udp, address: 0xcb007109 };
-  t.throws(() => new binding.ApplianceEngine({ ...config, udp: away }, () => {}), {
-    code: 'EADDRNOTAVAIL',
-    detail: '203.0.113.9:0',
-  });
+  await t.rejects(
+    binding.openApplianceEngine({ ...config, udp: away }, () => {}),
+    {
+      code: 'EADDRNOTAVAIL',
+      detail: '203.0.113.9:0',
+    },
+  );
   t.throws(() => binding.openTcpSocket('no-such-namespace'), {
     code: /^(ENOENT|EPERM)$/,
     syscall: /^(open|setns)$/,

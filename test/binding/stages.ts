@@ -27,36 +27,67 @@ export const STAGES: Stage[] = [
   {
     name: 'gateway engine started',
     sockets: true,
-    body: `
-      let engine = new addon.GatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers: 2 });
+    body: `(async () => {
+      let engine = await openGateway(2);
       engine.setTargets(twoTargets());
-      engine.addEndpoint(1, peerEndpoint());
+      await engine.addEndpoint(1, peerEndpoint());
       hold.push(engine);
       ports.push(engine.port);
       stop = (() => { const own = new WeakRef(engine); return () => own.deref().stop(); })();
       engine = null;
       reached();
+    })();`,
+  },
+  {
+    name: 'gateway engine being opened',
+    sockets: true,
+    body: `
+      hold.push(openGateway(2));
+      stop = () => hold[0].then((engine) => engine.stop());
+      reached();
     `,
+  },
+  {
+    name: 'gateway engine busy',
+    sockets: true,
+    body: `(async () => {
+      const engine = await openGateway(2);
+      hold.push(engine);
+      ports.push(engine.port);
+      stop = () => engine.stop();
+      for (let i = 0; i < 20; i++) engine.addEndpoint(i, peerEndpoint()).catch(() => {});
+      engine.lookAtDevices();
+      reached();
+    })();`,
   },
   {
     name: 'appliance engine started',
     sockets: true,
-    body: `
-      let engine = new addon.ApplianceEngine(applianceConfig(), () => {});
+    body: `(async () => {
+      let engine = await addon.openApplianceEngine(applianceConfig(), () => {});
       hold.push(engine);
       ports.push(engine.port);
       stop = (() => { const own = new WeakRef(engine); return () => own.deref().stop(); })();
       engine = null;
+      reached();
+    })();`,
+  },
+  {
+    name: 'appliance engine being opened',
+    sockets: true,
+    body: `
+      hold.push(addon.openApplianceEngine(applianceConfig(), () => {}));
+      stop = () => hold[0].then((engine) => engine.stop());
       reached();
     `,
   },
   {
     name: 'inspecting',
     sockets: true,
-    body: `
+    body: `(async () => {
       const socket = require('node:dgram').createSocket('udp4');
       let there = false;
-      let engine = new addon.ApplianceEngine(applianceConfig(), () => {
+      let engine = await addon.openApplianceEngine(applianceConfig(), () => {
         if (there) return;
         there = true;
         const batch = own.deref().next();
@@ -73,7 +104,7 @@ export const STAGES: Stage[] = [
       const datagram = Buffer.concat([gatewayHeader(1n, 1), udpPacket()]);
       for (let i = 0; i < 20; i++) socket.send(datagram, engine.port, '127.0.0.1');
       engine = null;
-    `,
+    })();`,
   },
 ];
 
@@ -82,6 +113,11 @@ export const COMMON = `
   const hold = [];
   const ports = [];
   let stop = () => {};
+  async function openGateway(workers) {
+    const engine = await addon.openGatewayEngine({ ...gatewayConfig(), udp: udpConfig(), workers });
+    await engine.run();
+    return engine;
+  }
 `;
 
 /** Calls `work` for each of `all`, two at a time. */

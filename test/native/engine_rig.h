@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -152,9 +153,18 @@ inline gateway::EndpointSpec peer_endpoint(uint16_t port) {
 
 inline std::unique_ptr<engine::GatewayEngine> started(const engine::GatewayEngineConfig& config) {
   std::unique_ptr<engine::GatewayEngine> engine;
-  const io::OsError error = engine::GatewayEngine::start(config, &engine);
+  io::OsError error = engine::GatewayEngine::open(config, &engine);
+  if (error.ok()) error = engine->run();
   CHECK_EQ(io::sentence(error), "");
   return engine;
+}
+
+// How the device of an endpoint is now; nothing where it has none.
+inline std::optional<io::LinkState> device_state(engine::GatewayEngine& engine, uint16_t index) {
+  for (const auto& device : engine.look_at_devices()) {
+    if (device.index == index) return device.state;
+  }
+  return std::nullopt;
 }
 
 // A packet socket on a TUN device: what it sends enters the endpoint, what it receives left by it.

@@ -263,7 +263,7 @@ TEST(a_start_that_fails_leaves_nothing) {
   for (const uint32_t workers : {1u, 3u}) {
     engine::GatewayEngineConfig config = config_for(workers);
     config.udp.port = engine->port();  // in use, and shared by the other's workers
-    const io::OsError error = engine::GatewayEngine::start(config, &second);
+    const io::OsError error = engine::GatewayEngine::open(config, &second);
     CHECK_EQ(error.number, EADDRINUSE);
     CHECK_EQ(error.syscall, "bind");
     CHECK_EQ(error.detail, "127.0.1.2:" + std::to_string(engine->port()));
@@ -272,13 +272,13 @@ TEST(a_start_that_fails_leaves_nothing) {
   engine::GatewayEngineConfig config = config_for(2);
   config.udp.source_port_base = 43005;  // taken by the first engine
   config.udp.source_port_count = 1;
-  CHECK_EQ(engine::GatewayEngine::start(config, &second).detail, "127.0.1.2:43005");
+  CHECK_EQ(engine::GatewayEngine::open(config, &second).detail, "127.0.1.2:43005");
   CHECK_EQ(open_descriptors(), before);
   config = config_for(2);
   config.udp.netns = "gwlb-no-such-netns";
-  CHECK_EQ(engine::GatewayEngine::start(config, &second).detail, "/run/netns/gwlb-no-such-netns");
+  CHECK_EQ(engine::GatewayEngine::open(config, &second).detail, "/run/netns/gwlb-no-such-netns");
   for (const uint32_t workers : {0u, base::kWorkersMax + 1}) {
-    const io::OsError error = engine::GatewayEngine::start(config_for(workers), &second);
+    const io::OsError error = engine::GatewayEngine::open(config_for(workers), &second);
     CHECK_EQ(error.number, EINVAL);
     CHECK_EQ(error.detail, "workers " + std::to_string(workers));
   }

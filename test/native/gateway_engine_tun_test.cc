@@ -82,10 +82,10 @@ TEST(a_lost_device_takes_only_its_endpoint_along) {
   }
   Bytes datagram;
   REQUIRE(appliance->receive(&datagram));
-  CHECK(engine->device_state(0) == io::LinkState::up);
-  CHECK(!engine->device_state(1));
+  CHECK(device_state(*engine, 0) == io::LinkState::up);
+  CHECK(!device_state(*engine, 1));
   CHECK(netns.run([] { CHECK(delete_link("gwlbt0")); }));
-  CHECK(engine->device_state(0) == io::LinkState::gone);
+  CHECK(device_state(*engine, 0) == io::LinkState::gone);
   REQUIRE(appliance->send(datagram, kGateway, engine->port()));
   const Account account{*engine};
   CHECK(eventually([&] { return account.drops(DropReason::endpoint_has_no_device) == 1; }));
@@ -124,9 +124,9 @@ void restored(uint32_t workers, io::TunLifetime lifetime, bool deleted) {
   CHECK(carries(1));
   for (uint32_t round = 0; round < 3; ++round) {
     CHECK(netns.run([&] { CHECK(deleted ? delete_link("gwlbt0") : set_link_down("gwlbt0")); }));
-    CHECK(engine->device_state(0) == (deleted ? io::LinkState::gone : io::LinkState::down));
+    CHECK(device_state(*engine, 0) == (deleted ? io::LinkState::gone : io::LinkState::down));
     CHECK_EQ(io::sentence(engine->restore_tun(0)), "");
-    CHECK(engine->device_state(0) == io::LinkState::up);
+    CHECK(device_state(*engine, 0) == io::LinkState::up);
     CHECK(carries(2 + round));
   }
   CHECK_EQ(io::sentence(engine->restore_tun(0)), "");
@@ -135,7 +135,7 @@ void restored(uint32_t workers, io::TunLifetime lifetime, bool deleted) {
   const Account account{*engine};
   CHECK_EQ(account.count(GatewayCounter::flows_new), 1u);
   engine->stop();
-  CHECK(!engine->device_state(0));
+  CHECK(!device_state(*engine, 0));
   CHECK_EQ(engine->restore_tun(0).number, ESHUTDOWN);
   CHECK(netns.run(
       [&] { CHECK_EQ(link_mtu("gwlbt0") > 0, lifetime == io::TunLifetime::persistent); }));
