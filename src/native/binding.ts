@@ -461,7 +461,7 @@ const load = require('node-gyp-build') as (root: string) => NativeBinding;
 
 function loadAddon(): NativeBinding {
   try {
-    return load(fileURLToPath(new URL('..', import.meta.url)));
+    return load(fileURLToPath(new URL('../..', import.meta.url)));
   } catch (cause) {
     const { platform, arch } = process;
     const message =
