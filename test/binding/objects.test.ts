@@ -6,7 +6,7 @@ import { binding } from '../../src/native/binding.js';
 import { ROOT } from '../support/places.js';
 import { applianceConfig, gatewayConfig, runChild, socketsRefused, udpConfig } from './fixtures.js';
 
-const source = (name: string) => readFileSync(join(ROOT, `src/${name}.ts`), 'utf8');
+const source = (name: string) => readFileSync(join(ROOT, `src/native/${name}.ts`), 'utf8');
 
 /** The members of an interface in one of the files that declare the addon. */
 function membersOf(name: string, file: string): string[] {
