@@ -25,6 +25,7 @@ struct WorkerRigConfig {
   bool halves = false;  // ports leave the half of a batch in it
   bool returns = true;  // the appliance returns what it gets
   bool no_targets = false;
+  bool offload = true;             // slots for super-packets
   FakePort::Refusal refusal = {};  // of every port
 };
 
@@ -44,7 +45,7 @@ class WorkerRig {
     each.gateway.flow_counters = true;
     each.workers = config.workers;
     each.stride = base::kSlotStrideStandard;
-    each.offload = true;
+    each.offload = config.offload;
     each.ring_slots = config.workers > 1 ? base::kEngineBatchPackets : 0;
     for (uint32_t k = 0; k < config.workers; ++k) add(each, k);
     std::vector<engine::GatewayWorker*> all;
