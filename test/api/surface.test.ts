@@ -99,6 +99,7 @@ t.test('a page begins with what it is, then when not, then code', async (t) => {
 /** Members for code inside of the package, marked @internal in their declarations. */
 const INTERNAL = new Set([
   'checkHere',
+  'checkStickiness',
   'constructor',
   'makeCursor',
   'hasNoTransportHeader',
