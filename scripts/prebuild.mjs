@@ -1,7 +1,7 @@
-// Builds the prebuilds that go into the npm package: prebuilds/linux-x64, and linux-arm64 where
-// Debian's cross compiler is installed. The work is done in a copy (build-prebuild/), since
-// prebuildify takes the addon out of build/Release, which the tree still needs, and since objects of
-// two processors must not meet in one folder. Headers are the running Node's: nothing is downloaded,
+// Makes the prebuilds that go into the npm package: prebuilds/linux-x64, and linux-arm64 where
+// Debian's cross compiler is installed. That of the running processor is the addon that setup built.
+// Another one is built in a copy (build-prebuild/), since objects of two processors must not meet in
+// one folder. Headers are the running Node's: nothing is downloaded,
 // and N-API being stable, one binary serves every Node from 20.19 on. The symbol versions printed say how
 // old a system may be; libstdc++ linked in would ask for a newer glibc, not an older system.
 //
@@ -49,13 +49,27 @@ function newest(symbols, library) {
   return `${library} ${versions.at(-1) ?? 'none'}`;
 }
 
-/** @param {string} arch */
-function build(arch) {
-  const found = tools(arch);
-  if (!found) return false;
+/** This tree's own addon, named as prebuildify does.
+ * @param {string} folder
+ * @param {string} strip */
+function takeBuilt(folder, strip) {
+  const report = /** @type {{ header: { glibcVersionRuntime?: string } }} */ (
+    process.report.getReport()
+  );
+  const libc = report.header.glibcVersionRuntime ? 'glibc' : 'musl';
+  const file = join(root, folder, `gwlb.${libc}.node`);
+  mkdirSync(join(root, folder), { recursive: true });
+  const { status } = spawnSync(strip, ['-o', file, join(root, 'build/Release/gwlb.node')]);
+  if (status !== 0) throw new Error(`${strip} of build/Release/gwlb.node ended with ${status}`);
+}
+
+/** In a copy of the sources.
+ * @param {string} arch
+ * @param {string} folder
+ * @param {NonNullable<ReturnType<typeof tools>>} found */
+function crossBuild(arch, folder, found) {
   const prefix = headersPrefix();
   if (!prefix) throw new Error(`no Node headers beside ${process.execPath}`);
-  const stamp = sourceStamp();
   const copy = join(root, 'build-prebuild', arch);
   rmSync(copy, { recursive: true, force: true });
   mkdirSync(copy, { recursive: true });
@@ -79,9 +93,19 @@ function build(arch) {
     process.stderr.write(stderr ?? '');
     throw new Error(`prebuildify for ${arch} ended with ${status}`);
   }
+  cpSync(join(copy, folder), join(root, folder), { recursive: true });
+  rmSync(copy, { recursive: true, force: true });
+}
+
+/** @param {string} arch */
+function build(arch) {
+  const found = tools(arch);
+  if (!found) return false;
+  const stamp = sourceStamp();
   const folder = `prebuilds/linux-${arch}`;
   rmSync(join(root, folder), { recursive: true, force: true });
-  cpSync(join(copy, folder), join(root, folder), { recursive: true });
+  if (arch === process.arch) takeBuilt(folder, found.strip);
+  else crossBuild(arch, folder, found);
   for (const name of readdirSync(join(root, folder))) {
     const { stdout } = spawnSync(found.objdump, ['-T', join(root, folder, name)], {
       encoding: 'utf8',
@@ -89,7 +113,7 @@ function build(arch) {
     const needs = ['GLIBC', 'GLIBCXX'].map((library) => newest(stdout ?? '', library)).join(', ');
     say(`${folder}/${name} (needs ${needs})`);
   }
-  rmSync(copy, { recursive: true, force: true });
+  mkdirSync(join(root, 'build-prebuild'), { recursive: true });
   writeFileSync(stampPath(`linux-${arch}`), stamp);
   return true;
 }

@@ -257,3 +257,24 @@ t.test('the server has the library by its public API, in its own version', async
   t.equal(server.version, library.version);
   t.equal(server.dependencies.gwlb, library.version);
 });
+
+t.test(
+  'the tests know of the server only its lab, and the model nothing of what it judges',
+  async (t) => {
+    const seen = (folder: string) =>
+      filesBelow(folder)
+        .filter((path) => path.endsWith('.ts'))
+        .flatMap((file) =>
+          importsOf(file).map((name) => ({ file, target: sourceFile(file, name) })),
+        );
+    const ofServer = seen('test').filter(
+      ({ target }) => target?.startsWith('server/') && !target.startsWith('server/src/lab/'),
+    );
+    t.strictSame(ofServer, []);
+    const ofModel = seen('test/model').filter(
+      ({ file, target }) =>
+        target && !file.endsWith('.test.ts') && !/^(test\/model|src\/packet)\//.test(target),
+    );
+    t.strictSame(ofModel, []);
+  },
+);
