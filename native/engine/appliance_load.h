@@ -17,9 +17,9 @@ struct ApplianceLoad {
 
   std::unique_ptr<batch::PacketBatch> batch;
   // What JavaScript sees of the descriptors, and of what was found out: kDetailWords for each
-  // packet that is shown (see src/native/binding-appliance.ts). The worker writes both while it has the
-  // packets at hand, so that the inspector's thread has nothing to do for each of them. Nobody here
-  // reads them.
+  // packet that is shown (see src/native/binding-appliance.ts). The worker writes both while it has
+  // the packets at hand, so that the inspector's thread has nothing to do for each of them. Nobody
+  // here reads them.
   std::unique_ptr<DescriptorShadow> shadow;
   std::shared_ptr<uint32_t[]> details;
   std::unique_ptr<appliance::Appliance> appliance;

@@ -153,10 +153,10 @@ class GatewayEngine {
   io::OsError open_sockets(const GatewayEngineConfig& config);
   bool ended() const;
   io::OsError attach(uint16_t index, std::shared_ptr<io::Tun> tun);  // with mutex_
-  void take_away(uint16_t index);                                          // with slow_
-  void stop_threads();                                                     // with slow_
-  void ask_devices();                                                      // with slow_
-  void write_losses();                                                     // with mutex_
+  void take_away(uint16_t index);                                    // with slow_
+  void stop_threads();                                               // with slow_
+  void ask_devices();                                                // with slow_
+  void write_losses();                                               // with mutex_
 
   // Held by what takes long, all the time; taken before mutex_.
   std::mutex slow_;

@@ -1,5 +1,5 @@
-// Reads the objects of src/native/binding.ts into what the core takes. Every number is checked against the
-// range in which the core is safe; each reader returns false with an exception pending.
+// Reads the objects of src/native/binding.ts into what the core takes. Every number is checked
+// against the range in which the core is safe; each reader returns false with an exception pending.
 #pragma once
 
 #include <napi.h>

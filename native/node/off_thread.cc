@@ -50,9 +50,8 @@ napi_value off_thread(napi_env env, napi_value keep, Work work, Done done) {
   job->done = std::move(done);
   napi_value promise;
   const napi_value name = text_value(env, "gwlb");
-  if (name == nullptr ||
-      napi_create_async_work(env, nullptr, name, execute, complete, job.get(), &job->handle) !=
-          napi_ok) {
+  if (name == nullptr || napi_create_async_work(env, nullptr, name, execute, complete, job.get(),
+                                                &job->handle) != napi_ok) {
     if (!exception_pending(env)) throw_out_of_memory(env, "a thread's work");
     return nullptr;
   }
