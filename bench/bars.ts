@@ -36,6 +36,7 @@ export const BARS: Readonly<Record<string, Bars>> = {
   'decapsulate cold': { limit: 2 },
   'to targets mixed 100k flows': { uniform: 1.5 },
   'from targets mixed 100k flows': { uniform: 1.5 },
+  'replay new flows': { ours: 10, tshark: 1 },
   'change 300 add': { ours: 100 },
   'change 300 remove': { ours: 100 },
   'change 300 weight': { ours: 100 },

@@ -37,6 +37,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'wire-ping', language: 'javascript', programs: ['wire'] },
   { name: 'wire-mixed', language: 'javascript', programs: ['wire'] },
   { name: 'wire-bulk', language: 'javascript', programs: ['wire'] },
+  { name: 'replay', language: 'javascript', pinned: true },
   { name: 'health', language: 'javascript', waits: true },
 ];
 
