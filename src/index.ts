@@ -52,7 +52,14 @@ export {
   WORKERS_MAX,
   ZONES_MAX,
 } from './base/limits.js';
-export { checkOptionsOf, type OptionsKind } from './check-options.js';
+export type { JsonSchema } from './base/option-kinds.js';
+export type { OptionDescription } from './base/option-table.js';
+export {
+  checkOptionsOf,
+  describeOptions,
+  type OptionsKind,
+  optionsSchema,
+} from './check-options.js';
 export type { HealthCause, WeightCause } from './fleet/commands.js';
 export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
 export type {
@@ -80,6 +87,7 @@ export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gatew
 export type { GatewayBase } from './gateway/gateway-base.js';
 export { GatewayLoadBalancer, type Offloads } from './gateway/gateway-load-balancer.js';
 export type { CookieKeyOptions, GatewayEvents } from './gateway/gateway-settings.js';
+export type { GenevePeerOptions } from './gateway/geneve-peer.js';
 export type { TargetGroupAttributes } from './gateway/group-attributes.js';
 export type {
   HealthEvent,

@@ -9,7 +9,7 @@ import {
   mismatch,
   show,
 } from './base/errors.js';
-import { checkTunName } from './gateway/device.js';
+import { tunName } from './gateway/device.js';
 import { binding } from './native/binding.js';
 import type { NativeRoute, NativeRouteRule } from './native/binding-system.js';
 import { formatIp } from './packet/address.js';
@@ -54,7 +54,7 @@ export function readRoutes(netns: string | null = null): RoutingTables {
  * `ERR_GWLB_DEVICE` where there is none or a program uses it, `ERR_GWLB_PERMISSION`.
  */
 export function removeTun(name: string, netns: string | null = null): void {
-  const device = checkTunName('name', name);
+  const device = tunName.check('name', name);
   const space = checkNetns('netns', netns);
   try {
     binding.removeTun(device, space);

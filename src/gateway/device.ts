@@ -1,12 +1,8 @@
 /** TUN devices of endpoints: their options, how they are, and making them again. */
 
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  checkString,
-  GatewayError,
-} from '../base/errors.js';
+import { GatewayError } from '../base/errors.js';
+import { flag, integer, type Kind, text } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import type { NativeGatewayEngine, NativeTun } from '../native/binding.js';
 import { systemError } from '../packet/lifecycle.js';
 import type { Endpoint } from './endpoint.js';
@@ -63,13 +59,30 @@ export interface DeviceEvent {
 const TXQUEUELEN_MAX = 1 << 20;
 
 /** Name of a TUN device, as the kernel takes it. */
-export function checkTunName(field: string, name: unknown): string {
-  return checkString(field, name, {
-    pattern: /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
-    max: 15,
-    expected: 'a device name of 1–15 characters without spaces, "/", ":" and "%"',
-  });
-}
+export const tunName = text(
+  '1–15 characters',
+  /^(?!\.{1,2}$)[^\s/:%]{1,15}$/,
+  15,
+  'a device name of 1–15 characters without spaces, "/", ":" and "%"',
+);
+
+/** The options of a TUN device. */
+export const TUN = {
+  name: { says: 'name of the device', kind: tunName },
+  persistent: {
+    says: 'the device and the routes into it outlive the gateway and its crash',
+    kind: flag as Kind<boolean | null, boolean>,
+    preset: null,
+    presetText: 'a device that existed stays as it was',
+  },
+  txqueuelen: {
+    says: 'packets that wait in the device until they are read; the rest is dropped, `device_overflow`',
+    kind: integer(1, TXQUEUELEN_MAX) as Kind<number | null, number>,
+    preset: null,
+    presetText: '4,096 for a new device',
+    unit: 'packets',
+  },
+} as const satisfies TableOf<TunOptions>;
 
 /** The option `tun` of an endpoint: a name alone, or with what belongs to it. */
 export function checkTun(
@@ -77,17 +90,11 @@ export function checkTun(
   tun: unknown,
 ): Pick<NativeTun, 'name' | 'lifetime' | 'queuePackets'> {
   if (typeof tun !== 'object' || tun === null) {
-    return { name: checkTunName(field, tun), lifetime: 0, queuePackets: 0 };
+    return { name: tunName.check(field, tun), lifetime: 0, queuePackets: 0 };
   }
-  const given = checkOptions(field, tun, ['name', 'persistent', 'txqueuelen']);
-  const name = checkTunName(`${field}.name`, given.name);
-  const queuePackets =
-    given.txqueuelen === undefined
-      ? 0
-      : checkInteger(`${field}.txqueuelen`, given.txqueuelen, 1, TXQUEUELEN_MAX);
-  if (given.persistent === undefined) return { name, lifetime: 0, queuePackets };
-  const lifetime = checkBoolean(`${field}.persistent`, given.persistent) ? 1 : 2;
-  return { name, lifetime, queuePackets };
+  const { name, persistent, txqueuelen } = readOptions(TUN, field, tun);
+  const lifetime = persistent === null ? 0 : persistent ? 1 : 2;
+  return { name, lifetime, queuePackets: txqueuelen ?? 0 };
 }
 
 type Devices = Pick<NativeGatewayEngine, 'lookAtDevices' | 'restoreTun'>;

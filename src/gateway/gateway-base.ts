@@ -18,6 +18,7 @@ import type {
 } from '../native/binding.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
+import { type BaseSettings, TUPLE } from './base-settings.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import {
   Endpoint,
@@ -35,7 +36,6 @@ import { FlowEventPump, flowEventOf } from './flow-events.js';
 import { GatewaySettings } from './gateway-settings.js';
 import type { Stickiness } from './group-options.js';
 import { FLEET_LIMITS, LiveFleet } from './live-fleet.js';
-import { type BaseSettings, TUPLE } from './options.js';
 import { probeDatagram } from './probe.js';
 import { type Target, viewOf } from './target.js';
 import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from './target-group.js';

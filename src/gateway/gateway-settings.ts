@@ -4,6 +4,14 @@ import { EventEmitter } from 'node:events';
 import { checkInteger, checkOptions, type GatewayError, mismatch } from '../base/errors.js';
 import type { NativeGatewayControl } from '../native/binding.js';
 import { checkKey } from '../packet/flow-table.js';
+import {
+  type BaseSettings,
+  checkIdleTimeout,
+  checkListenerReset,
+  checkReportInterval,
+  type IdleMs,
+  TCP_SECONDS,
+} from './base-settings.js';
 import type { DeviceEvent } from './device.js';
 import type { FlowEvent } from './flow-events.js';
 import type { Stickiness } from './group-options.js';
@@ -12,16 +20,7 @@ import {
   type ListenerAttributes,
   readListenerAttributes,
 } from './listener-attributes.js';
-import {
-  type BaseSettings,
-  checkIdleTimeout,
-  checkListenerReset,
-  checkReportInterval,
-  type IdleMs,
-  type IdleTimeout,
-  type ListenerTcpReset,
-  TCP_SECONDS,
-} from './options.js';
+import type { IdleTimeout, ListenerTcpReset } from './options.js';
 import type { TargetGroup } from './target-group.js';
 
 /** Options of `rotateCookieKey`. */

@@ -12,9 +12,11 @@ import { binding, type NativeGateway } from '../native/binding.js';
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
 import { checkGatewayAddress } from '../packet/own-address.js';
+import { checkBase } from './base-settings.js';
 import { checkEndpoint, type Endpoint } from './endpoint.js';
 import { GatewayBase } from './gateway-base.js';
-import { BASE_KEYS, checkBase, type GatewayBaseOptions, type SourcePorts } from './options.js';
+import { GATEWAY_BASE } from './option-tables.js';
+import type { GatewayBaseOptions, SourcePorts } from './options.js';
 
 /** Each packet's descriptor says its endpoint. */
 const NO_ENDPOINT = 0xffff;
@@ -63,7 +65,7 @@ export class Gateway extends GatewayBase {
 
   /** Throws what is wrong with an option, naming it, and `ERR_GWLB_IN_USE`. */
   constructor(options: GatewayOptions) {
-    const keys = [...BASE_KEYS, 'outerHeaders', 'address', 'port'] as const;
+    const keys = [...Object.keys(GATEWAY_BASE), 'outerHeaders', 'address', 'port'];
     const given = checkOptions('options', options, keys);
     const outerHeaders = checkBoolean('options.outerHeaders', given.outerHeaders ?? false);
     if (outerHeaders && given.address === undefined) {

@@ -1,39 +1,62 @@
-/** Checks of the options of an endpoint that is a GENEVE peer. */
+/** The options of an endpoint that is a GENEVE peer, and the check of them. */
 
-import { checkInteger, checkOptions, invalidArgument } from '../base/errors.js';
+import { invalidArgument } from '../base/errors.js';
+import { integer, type Kind, oneOf, special } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import type { NativeEndpoint } from '../native/binding.js';
-import { formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
+import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
+import { unicastIpv4 } from '../packet/option-kinds.js';
+
+/** A remote GENEVE peer, as an endpoint is made of it. */
+export interface GenevePeerOptions {
+  /** IPv4 address of the peer; it must not be a target's. */
+  peer: string;
+  /** UDP port that the peer receives on. Default 6081. */
+  port?: number;
+  /** 0–0xffffff. Default 0. */
+  vni?: number;
+  /** IP packets, or Ethernet frames. Default `'ip'`. */
+  inner?: 'ip' | 'ethernet';
+  /**
+   * Source address of frames to the peer, with `inner: 'ethernet'`. Default: the destination of the
+   * last frame it sent.
+   */
+  sourceMac?: string;
+  /** Destination address likewise. Default: the source of the last frame it sent. */
+  destinationMac?: string;
+}
+
+const mac: Kind<Uint8Array, string> = special('MAC address', { type: 'string' }, (field, value) => {
+  const bytes = parseMac(value);
+  if (bytes && formatMac(bytes) !== '00:00:00:00:00:00') return bytes;
+  throw invalidArgument(field, 'a MAC address such as "02:00:00:00:00:01"', value);
+});
+const frames = {
+  kind: mac,
+  preset: () => new Uint8Array(6),
+  presetText: 'as in the last frame of the peer',
+  only: {
+    key: 'inner',
+    values: ['ethernet'],
+    otherwise: () => "nothing unless inner is 'ethernet'",
+  },
+};
+
+/** The options of a GENEVE peer. */
+export const GENEVE_PEER = {
+  peer: { says: 'IPv4 address of the peer; never that of a target', kind: unicastIpv4 },
+  port: { says: 'UDP port that it receives on', kind: integer(1, 65_535), preset: 6081 },
+  vni: { says: 'VNI of its packets', kind: integer(0, 0xffffff), preset: 0 },
+  inner: { says: 'what it exchanges', kind: oneOf('ip', 'ethernet'), preset: 'ip' },
+  sourceMac: { says: 'source address of frames to it, with `inner: ethernet`', ...frames },
+  destinationMac: {
+    says: 'destination address of frames to it, with `inner: ethernet`',
+    ...frames,
+  },
+} as const satisfies TableOf<GenevePeerOptions>;
 
 /** The options of a GENEVE peer, checked. */
 export function checkGeneve(field: string, value: unknown): NonNullable<NativeEndpoint['geneve']> {
-  const keys = ['peer', 'port', 'vni', 'inner', 'sourceMac', 'destinationMac'] as const;
-  const given = checkOptions(field, value, keys);
-  const peer = parseIpv4(given.peer);
-  if (peer === null || !isUnicastIpv4(peer)) {
-    throw invalidArgument(`${field}.peer`, 'a unicast IPv4 address', given.peer);
-  }
-  const inner = given.inner ?? 'ip';
-  if (inner !== 'ip' && inner !== 'ethernet') {
-    throw invalidArgument(`${field}.inner`, '"ip" or "ethernet"', inner);
-  }
-  const mac = (key: 'sourceMac' | 'destinationMac'): Uint8Array => {
-    if (given[key] === undefined) return new Uint8Array(6);
-    if (inner === 'ip') {
-      throw invalidArgument(`${field}.${key}`, "nothing unless inner is 'ethernet'", given[key]);
-    }
-    const bytes = parseMac(given[key]);
-    if (bytes === null || formatMac(bytes) === '00:00:00:00:00:00') {
-      const expected = 'a MAC address such as "02:00:00:00:00:01"';
-      throw invalidArgument(`${field}.${key}`, expected, given[key]);
-    }
-    return bytes;
-  };
-  return {
-    peer,
-    port: checkInteger(`${field}.port`, given.port ?? 6081, 1, 65_535),
-    vni: checkInteger(`${field}.vni`, given.vni ?? 0, 0, 0xffffff),
-    ethernet: inner === 'ethernet',
-    sourceMac: mac('sourceMac'),
-    destinationMac: mac('destinationMac'),
-  };
+  const { peer, inner, ...options } = readOptions(GENEVE_PEER, field, value);
+  return { ...options, peer: parseIpv4(peer) as number, ethernet: inner === 'ethernet' };
 }

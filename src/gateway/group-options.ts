@@ -1,18 +1,24 @@
 /** The options of a target group: their meaning, ranges and defaults, and the checks of them. */
 import { checkRecord } from '../base/checks.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  type GatewayError,
-  invalidArgument,
-  mismatch,
-} from '../base/errors.js';
+import { checkOptions, type GatewayError, invalidArgument, mismatch } from '../base/errors.js';
 import { NAME_LENGTH_MAX, WEIGHT_MAX } from '../base/limits.js';
-import { checkHealthCheck, type HealthCheck, type HealthCheckOptions } from '../health/options.js';
-import { formatMac, isUnicastIpv4, parseIpv4, parseMac } from '../packet/address.js';
+import { flag, integer, type Kind, oneOf, special, text } from '../base/option-kinds.js';
+import {
+  fillOptions,
+  object,
+  readChanges,
+  readOptions,
+  schemaOf,
+  type TableOf,
+} from '../base/option-table.js';
+import {
+  checkHealthCheck,
+  HEALTH_CHECK,
+  type HealthCheck,
+  type HealthCheckOptions,
+} from '../health/options.js';
+import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
+import { unicastIpv4, zoneName } from '../packet/option-kinds.js';
 
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
 /** What becomes of the flows of a target that is lost; see `TargetGroupPolicy.failover`. */
@@ -162,57 +168,170 @@ export const TCP_RESET_NEEDS = [
     text: 'no_rebalance',
   },
 ] as const;
-const TCP_RESET_KEYS = ['onUnhealthy', 'onDeregistration'] as const;
-const POLICY_KEYS = [
-  'failover',
-  'sendTcpReset',
-  'deregistrationDelaySeconds',
-  'slowStartSeconds',
-  'failOpen',
-  'healthCheck',
-] as const;
+
+const TCP_RESET = {
+  onUnhealthy: {
+    says: 'answer TCP packets of a target that turned unhealthy with a RST; with `no_rebalance` and `5-tuple` only',
+    kind: flag,
+    preset: false,
+    live: true,
+    attribute: 'send_tcp_reset.on_unhealthy.enabled',
+  },
+  onDeregistration: {
+    says: 'the same for a target that was deregistered, after its delay',
+    kind: flag,
+    preset: false,
+    live: true,
+    attribute: 'send_tcp_reset.on_deregistration.enabled',
+  },
+} as const satisfies TableOf<TargetTcpReset>;
+
+/** What may change while a load balancer uses the group. */
+const POLICY = {
+  failover: {
+    says: 'flows of a target that fails or leaves',
+    kind: oneOf('no_rebalance', 'rebalance'),
+    preset: 'no_rebalance',
+    live: true,
+    attribute: 'target_failover.on_unhealthy',
+  },
+  sendTcpReset: {
+    says: 'when TCP connections of a lost target are answered with a RST',
+    kind: object<typeof TCP_RESET, TargetTcpReset>(TCP_RESET),
+    preset: () => Object.freeze({ onUnhealthy: false, onDeregistration: false }),
+    live: true,
+  },
+  deregistrationDelaySeconds: {
+    says: 'a target drains',
+    kind: integer(0, 3600),
+    preset: 300,
+    unit: 'seconds',
+    live: true,
+    attribute: 'deregistration_delay.timeout_seconds',
+  },
+  slowStartSeconds: {
+    says: 'a target that turned healthy comes to its weight in this time, in five steps; 0: at once',
+    kind: integer(0, 900),
+    preset: 0,
+    unit: 'seconds',
+    live: true,
+  },
+  failOpen: {
+    says: 'where no target takes new flows, forward uninspected',
+    kind: flag,
+    preset: false,
+    live: true,
+  },
+  healthCheck: {
+    says: '`false`: every target counts as healthy',
+    kind: {
+      check: (field, value) => checkHealthCheck(value, field),
+      range: '',
+      schema: { anyOf: [{ const: false }, schemaOf(HEALTH_CHECK)] },
+      options: HEALTH_CHECK,
+    } as Kind<HealthCheck | false, HealthCheckOptions | false>,
+    preset: () => checkHealthCheck({}, 'healthCheck'),
+    live: true,
+  },
+} as const satisfies TableOf<TargetGroupPolicy>;
+
+const withEthernet = {
+  key: 'inner',
+  values: ['ethernet'],
+  otherwise: () => "nothing unless inner is 'ethernet'",
+};
+const macAddress: Kind<string | null, string> = special(
+  'MAC address',
+  { type: 'string' },
+  (field, value) => {
+    const bytes = parseMac(value);
+    if (bytes) return formatMac(bytes);
+    throw invalidArgument(field, 'a MAC address such as "02:00:00:00:00:01"', value);
+  },
+);
+const requiredWithEthernet = {
+  kind: macAddress,
+  preset: null,
+  presetText: 'required then',
+  variant: { when: ['inner', 'ethernet'], preset: undefined },
+  only: withEthernet,
+} as const;
+
 /** What a group has for life. */
-const FIXED_KEYS = [
-  'name',
-  'port',
-  'inner',
-  'sourceMac',
-  'destinationMac',
-  'optionClass',
-  'stickiness',
-  'scope',
-] as const;
-const GROUP_KEYS = [...FIXED_KEYS, ...POLICY_KEYS] as const;
-const TARGET_KEYS = ['address', 'port', 'zone', 'weight'] as const;
+const FIXED = {
+  name: {
+    says: 'name for logs',
+    kind: text(
+      `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
+      /^[A-Za-z0-9-]+$/,
+      NAME_LENGTH_MAX,
+    ),
+    preset: 'targets',
+    attribute: 'Name',
+  },
+  port: { says: 'UDP port of targets', kind: integer(1, 65_535), preset: 6081, attribute: 'Port' },
+  inner: { says: 'what travels in GENEVE', kind: oneOf('ip', 'ethernet'), preset: 'ip' },
+  sourceMac: {
+    says: 'source address of inner frames, with `inner: ethernet`',
+    ...requiredWithEthernet,
+  },
+  destinationMac: {
+    says: 'destination address of inner frames, with `inner: ethernet`',
+    ...requiredWithEthernet,
+  },
+  optionClass: {
+    says: "class of the gateway's options",
+    kind: integer(0, 0xffff),
+    preset: 0x0108,
+  },
+  stickiness: {
+    says: 'what makes a flow',
+    kind: oneOf('5-tuple', '3-tuple', '2-tuple'),
+    preset: '5-tuple',
+    attribute: 'stickiness.type',
+  },
+  scope: {
+    says: 'whether equal tuples of different endpoints are different flows, or one',
+    kind: oneOf('endpoint', 'gateway'),
+    preset: 'endpoint',
+  },
+} as const satisfies TableOf<Omit<TargetGroupOptions, keyof TargetGroupPolicy>>;
+
+/** The options of a target group. */
+export const TARGET_GROUP = { ...FIXED, ...POLICY } satisfies TableOf<TargetGroupOptions>;
+
+/** The options of a target; the default of its port is the group's. */
+export const TARGET = {
+  address: {
+    says: 'unicast IPv4 address',
+    kind: unicastIpv4,
+  },
+  port: {
+    says: 'UDP port on which it receives GENEVE',
+    kind: integer(1, 65_535),
+    preset: 6081,
+    presetText: "the group's",
+    live: true,
+  },
+  zone: { says: 'name of its zone', kind: zoneName, preset: 'default', live: true },
+  weight: {
+    says: 'share of new flows; with 0 it keeps those it has',
+    kind: integer(0, WEIGHT_MAX),
+    preset: 1,
+    live: true,
+  },
+} as const satisfies TableOf<TargetSpec>;
+
+const TCP_RESET_KEYS = Object.keys(TCP_RESET) as (keyof typeof TCP_RESET)[];
+const POLICY_KEYS = Object.keys(POLICY);
 
 /** All options of a group, checked. `field` is what messages call the object. */
 export function checkTargetGroup(options: unknown, field = 'targetGroup'): Settings {
-  const given = checkOptions(field, options, GROUP_KEYS);
-  const inner = checkOneOf(`${field}.inner`, given.inner ?? 'ip', ['ip', 'ethernet'] as const);
-  const { healthCheck, ...policy } = checkPolicy(given, field);
+  const given = checkOptions(field, options, Object.keys(TARGET_GROUP));
   const settings = Object.freeze({
-    name: checkString(`${field}.name`, given.name ?? 'targets', {
-      pattern: /^[A-Za-z0-9-]+$/,
-      max: NAME_LENGTH_MAX,
-      expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
-    }),
-    port: checkInteger(`${field}.port`, given.port ?? 6081, 1, 65535),
-    inner,
-    sourceMac: checkMac(`${field}.sourceMac`, given.sourceMac, inner),
-    destinationMac: checkMac(`${field}.destinationMac`, given.destinationMac, inner),
-    optionClass: checkInteger(`${field}.optionClass`, given.optionClass ?? 0x0108, 0, 0xffff),
-    stickiness: checkOneOf(`${field}.stickiness`, given.stickiness ?? '5-tuple', STICKINESS),
-    scope: checkOneOf(`${field}.scope`, given.scope ?? 'endpoint', [
-      'endpoint',
-      'gateway',
-    ] as const),
-    ...policy,
-    healthCheck: healthCheck ?? checkHealthCheck({}, `${field}.healthCheck`),
-    failover: policy.failover ?? 'no_rebalance',
-    sendTcpReset: policy.sendTcpReset ?? checkTcpReset({}, `${field}.sendTcpReset`),
-    deregistrationDelaySeconds: policy.deregistrationDelaySeconds ?? 300,
-    slowStartSeconds: policy.slowStartSeconds ?? 0,
-    failOpen: policy.failOpen ?? false,
+    ...fillOptions(FIXED, field, given),
+    ...fillOptions(POLICY, field, {}),
+    ...readChanges(POLICY, field, given),
   });
   checkCombination(settings, field);
   return settings;
@@ -238,9 +357,9 @@ export function checkCombination(settings: Settings, field = 'targetGroup'): voi
 /** The options that `TargetGroup.update` takes; those that are absent are absent in the answer. */
 export function checkPolicyChange(options: unknown, field = 'targetGroup'): Partial<Policy> {
   const keys = Object.keys(checkRecord(field, options));
-  const fixed = keys.find((key) => FIXED_KEYS.includes(key as (typeof FIXED_KEYS)[number]));
+  const fixed = keys.find((key) => Object.hasOwn(FIXED, key));
   if (fixed !== undefined) throw fixedOption(fixed, field);
-  return checkPolicy(checkOptions(field, options, POLICY_KEYS), field);
+  return readChanges(POLICY, field, checkOptions(field, options, POLICY_KEYS));
 }
 
 function fixedOption(key: string, field: string): GatewayError {
@@ -251,68 +370,9 @@ function fixedOption(key: string, field: string): GatewayError {
   return mismatch('ERR_GWLB_INVALID_ARGUMENT', `${field}.${key}`, expected, received);
 }
 
-function checkPolicy(
-  given: Partial<Record<(typeof POLICY_KEYS)[number], unknown>>,
-  field: string,
-): Partial<Policy> {
-  const { failover, sendTcpReset, failOpen, healthCheck } = given;
-  const { deregistrationDelaySeconds: delay, slowStartSeconds: slowStart } = given;
-  const delayField = `${field}.deregistrationDelaySeconds`;
-  return {
-    ...(failover !== undefined && {
-      failover: checkOneOf(`${field}.failover`, failover, FAILOVER),
-    }),
-    ...(sendTcpReset !== undefined && {
-      sendTcpReset: checkTcpReset(sendTcpReset, `${field}.sendTcpReset`),
-    }),
-    ...(delay !== undefined && {
-      deregistrationDelaySeconds: checkInteger(delayField, delay, 0, 3600),
-    }),
-    ...(slowStart !== undefined && {
-      slowStartSeconds: checkInteger(`${field}.slowStartSeconds`, slowStart, 0, 900),
-    }),
-    ...(failOpen !== undefined && { failOpen: checkBoolean(`${field}.failOpen`, failOpen) }),
-    ...(healthCheck !== undefined && {
-      healthCheck: checkHealthCheck(healthCheck, `${field}.healthCheck`),
-    }),
-  };
-}
-
-function checkTcpReset(value: unknown, field: string): Policy['sendTcpReset'] {
-  const given = checkOptions(field, value, TCP_RESET_KEYS);
-  return Object.freeze({
-    onUnhealthy: checkBoolean(`${field}.onUnhealthy`, given.onUnhealthy ?? false),
-    onDeregistration: checkBoolean(`${field}.onDeregistration`, given.onDeregistration ?? false),
-  });
-}
-
-function checkMac(field: string, value: unknown, inner: 'ip' | 'ethernet'): string | null {
-  if (inner === 'ip') {
-    if (value === undefined || value === null) return null;
-    throw invalidArgument(field, "nothing unless inner is 'ethernet'", value);
-  }
-  const bytes = parseMac(value);
-  if (!bytes) throw invalidArgument(field, 'a MAC address such as "02:00:00:00:00:01"', value);
-  return formatMac(bytes);
-}
-
 /** One target; `port` is the group's. */
 export function checkTarget(value: unknown, port: number, field: string): CheckedTarget {
-  const given = checkOptions(field, value, TARGET_KEYS);
-  const number = parseIpv4(given.address);
-  if (number === null || !isUnicastIpv4(number)) {
-    throw invalidArgument(`${field}.address`, 'a unicast IPv4 address', given.address);
-  }
-  const target = {
-    address: given.address as string,
-    number,
-    port: checkInteger(`${field}.port`, given.port ?? port, 1, 65535),
-    zone: checkString(`${field}.zone`, given.zone ?? 'default', {
-      pattern: /^[\w.-]+$/,
-      max: 63,
-      expected: '1–63 letters, digits, ".", "_" and "-"',
-    }),
-    weight: checkInteger(`${field}.weight`, given.weight ?? 1, 0, WEIGHT_MAX),
-  };
-  return { id: `${target.address}:${target.port}`, ...target };
+  const target = readOptions(TARGET, field, value, { port });
+  const number = parseIpv4(target.address) as number;
+  return { id: `${target.address}:${target.port}`, number, ...target };
 }

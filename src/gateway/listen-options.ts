@@ -1,19 +1,18 @@
-/** Options of a gateway that listens, and of its endpoints. */
+/** The options of `GatewayLoadBalancer.listen`: their meaning, ranges and defaults, and the check of them. */
 
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  checkString,
-  invalidArgument,
-} from '../base/errors.js';
+import { checkOptions, invalidArgument } from '../base/errors.js';
 import { NAME_LENGTH_MAX, WORKERS_MAX } from '../base/limits.js';
+import { flag, integer, special, text } from '../base/option-kinds.js';
+import { fillOptions, type TableOf } from '../base/option-table.js';
 import type { NativeUdpConfig } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
 import { checkNetns, checkSignal } from '../packet/lifecycle.js';
 import { checkGatewayAddress } from '../packet/own-address.js';
+import { type BaseSettings, checkBase } from './base-settings.js';
 import type { TunOptions } from './device.js';
-import { BASE_KEYS, type BaseSettings, checkBase, type GatewayBaseOptions } from './options.js';
+import type { GenevePeerOptions } from './geneve-peer.js';
+import { GATEWAY_BASE } from './option-tables.js';
+import type { GatewayBaseOptions } from './options.js';
 
 /** Options of `GatewayLoadBalancer.listen`. */
 export interface ListenOptions extends GatewayBaseOptions {
@@ -68,23 +67,7 @@ export interface TunEndpointOptions extends EndpointOptionsBase {
 /** An endpoint that is a remote GENEVE peer, told from others by its address and VNI. */
 export interface GeneveEndpointOptions extends EndpointOptionsBase {
   /** The peer. */
-  geneve: {
-    /** IPv4 address of the peer; it must not be a target's. */
-    peer: string;
-    /** UDP port that the peer receives on. Default 6081. */
-    port?: number;
-    /** 0–0xffffff. Default 0. */
-    vni?: number;
-    /** IP packets, or Ethernet frames. Default `'ip'`. */
-    inner?: 'ip' | 'ethernet';
-    /**
-     * Source address of frames to the peer, with `inner: 'ethernet'`. Default: the destination of the
-     * last frame it sent.
-     */
-    sourceMac?: string;
-    /** Destination address likewise. Default: the source of the last frame it sent. */
-    destinationMac?: string;
-  };
+  geneve: GenevePeerOptions;
   /** Not of a GENEVE endpoint. */
   tun?: never;
   /** Not of a GENEVE endpoint: its packets use the gateway's sockets. */
@@ -93,6 +76,53 @@ export interface GeneveEndpointOptions extends EndpointOptionsBase {
 
 /** Options of `GatewayLoadBalancer.createEndpoint`: `tun` or `geneve` says which kind. */
 export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
+
+const OWN = {
+  name: {
+    says: 'name for logs',
+    kind: text(
+      `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
+      /^[A-Za-z0-9-]+$/,
+      NAME_LENGTH_MAX,
+    ),
+    preset: 'gateway',
+  },
+  address: {
+    says: 'GENEVE is sent from and received here',
+    kind: special<number, string>(
+      'IPv4 address',
+      { type: 'string', format: 'ipv4' },
+      checkGatewayAddress,
+    ),
+  },
+  port: { says: 'UDP port of GENEVE', kind: integer(1, 65_535), preset: 6081 },
+  netns: {
+    says: 'named network namespace of sockets and health checks',
+    kind: special<string, string | null>('name or null', { type: ['string', 'null'] }, checkNetns),
+    preset: '',
+    presetText: 'null',
+  },
+  workers: { says: 'threads that forward packets', kind: integer(1, WORKERS_MAX), preset: 1 },
+  udpChecksum: {
+    says: 'write the outer UDP checksum; false: 0, none',
+    kind: flag,
+    preset: true,
+  },
+  offloads: {
+    says: 'carry many packets at once where the kernel can (TUN super-packets, UDP GSO and GRO)',
+    kind: flag,
+    preset: true,
+  },
+  signal: {
+    says: 'closes it when aborted',
+    kind: special<AbortSignal | undefined, AbortSignal>('AbortSignal', {}, checkSignal),
+    preset: undefined,
+    presetText: 'none',
+  },
+} as const satisfies TableOf<Omit<ListenOptions, keyof GatewayBaseOptions>>;
+
+/** The options of `listen`. */
+export const LISTEN = { ...OWN, ...GATEWAY_BASE } satisfies TableOf<ListenOptions>;
 
 export interface CheckedListen {
   base: BaseSettings;
@@ -105,23 +135,10 @@ export interface CheckedListen {
 /** Room for about 1,000 jumbo packets, or some 10 ms of 10 Gbit/s. */
 const SOCKET_BUFFER_BYTES = 8 << 20;
 
-const LISTEN_KEYS = [
-  ...BASE_KEYS,
-  'address',
-  'port',
-  'netns',
-  'name',
-  'workers',
-  'offloads',
-  'udpChecksum',
-  'signal',
-] as const;
-
 /** The options of `listen`, checked. */
 export function checkListen(options: unknown, field = 'options'): CheckedListen {
-  const given = checkOptions(field, options, LISTEN_KEYS);
-  const address = checkGatewayAddress(`${field}.address`, given.address);
-  const port = checkInteger(`${field}.port`, given.port ?? 6081, 1, 65_535);
+  const given = checkOptions(field, options, Object.keys(LISTEN));
+  const { address, port, name, workers, signal, ...own } = fillOptions(OWN, field, given);
   const base = checkBase(field, given, address, port);
   checkOwnAddress(`${field}.address`, base, address);
   return {
@@ -129,22 +146,16 @@ export function checkListen(options: unknown, field = 'options'): CheckedListen 
     udp: {
       address,
       port,
-      netns: checkNetns(`${field}.netns`, given.netns ?? null),
+      ...own,
       sourcePortBase: base.config.sourcePortBase,
       sourcePortCount: base.config.sourcePortCount,
       receiveBufferBytes: SOCKET_BUFFER_BYTES,
       sendBufferBytes: SOCKET_BUFFER_BYTES,
       ttl: 255,
-      offloads: checkBoolean(`${field}.offloads`, given.offloads ?? true),
-      udpChecksum: checkBoolean(`${field}.udpChecksum`, given.udpChecksum ?? true),
     },
-    name: checkString(`${field}.name`, given.name ?? 'gateway', {
-      pattern: /^[A-Za-z0-9-]+$/,
-      max: NAME_LENGTH_MAX,
-      expected: `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
-    }),
-    workers: checkInteger(`${field}.workers`, given.workers ?? 1, 1, WORKERS_MAX),
-    signal: checkSignal(`${field}.signal`, given.signal),
+    name,
+    workers,
+    signal,
   };
 }
 

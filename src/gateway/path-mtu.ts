@@ -2,7 +2,7 @@
 import { binding } from '../native/binding.js';
 import { parseIpv4 } from '../packet/address.js';
 import type { GatewayBase } from './gateway-base.js';
-import { CLAMP_MSS_AUTO } from './options.js';
+import { CLAMP_MSS_AUTO } from './option-tables.js';
 
 /** Outer IPv4 and UDP. */
 const OUTER_BYTES = 28;

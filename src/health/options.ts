@@ -1,15 +1,8 @@
 /** The options of health checks: their meaning, ranges and defaults, and the checks of them. */
-import {
-  checkBoolean,
-  checkInteger,
-  checkNumber,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  invalidArgument,
-  outOfRange,
-} from '../base/errors.js';
+import { invalidArgument, outOfRange } from '../base/errors.js';
 import { HEALTH_CHECK_PATH_MAX } from '../base/limits.js';
+import { flag, fraction, integer, type Kind, oneOf, special, text } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import { formatIp, parseIp } from '../packet/address.js';
 import { parseMatcher, type StatusMatcher } from './matcher.js';
 import type { HealthProfile } from './thresholds.js';
@@ -112,111 +105,157 @@ export interface HealthCheck {
   readonly suspicion: boolean;
 }
 
-const KEYS = [
-  'profile',
-  'protocol',
-  'port',
-  'path',
-  'source',
-  'destination',
-  'intervalSeconds',
-  'timeoutSeconds',
-  'healthyThreshold',
-  'unhealthyThreshold',
-  'matcher',
-  'flapDamping',
-  'suspicion',
-] as const;
+const http = {
+  key: 'protocol',
+  values: ['HTTP', 'HTTPS'],
+  otherwise: (protocol: unknown) => `nothing with protocol ${protocol}`,
+};
+const geneve = { ...http, values: ['GENEVE'] };
+const isFast = ['profile', 'fast'] as const;
 
-/** Options of some protocols only: of those whose names begin like this. */
-const OWNED = [
-  ['path', 'HTTP'],
-  ['matcher', 'HTTP'],
-  ['source', 'GENEVE'],
-  ['destination', 'GENEVE'],
-] as const;
+const ipAddress: Kind<string> = special('IPv4 or IPv6', { type: 'string' }, (field, value) => {
+  const address = parseIp(value);
+  if (!address) throw invalidArgument(field, 'an IP address', value);
+  return formatIp(address.bytes);
+});
 
-/** Ranges of times, and defaults. */
-const PROFILES = {
-  aws: {
-    checkSeconds: checkInteger,
-    interval: { preset: 10, min: 5, max: 300 },
-    timeout: { preset: 5, min: 2, max: 120 },
-    healthyThreshold: 5,
-    flapDamping: false,
+const atMostInterval = (seconds: number) => (before: Readonly<Record<string, unknown>>) =>
+  Math.min(seconds, before.intervalSeconds as number);
+
+/** The options of a health check. */
+export const HEALTH_CHECK = {
+  profile: {
+    says: '`fast` sees a failure within a second',
+    kind: oneOf('aws', 'fast'),
+    preset: 'aws',
+    live: true,
   },
-  fast: {
-    checkSeconds: checkNumber,
-    interval: { preset: 0.5, min: 0.1, max: 300 },
-    timeout: { preset: 0.4, min: 0.05, max: 120 },
-    healthyThreshold: 2,
-    flapDamping: true,
+  protocol: {
+    says: '`GENEVE`: a packet sent through the target has to come back',
+    kind: oneOf('TCP', 'HTTP', 'HTTPS', 'GENEVE'),
+    preset: 'TCP',
+    live: true,
+    attribute: 'HealthCheckProtocol',
   },
-} as const;
-
-function checkEnds(given: { source?: unknown; destination?: unknown }, field: string) {
-  const ends = {
-    source: given.source ?? '198.18.0.1',
-    destination: given.destination ?? '198.18.0.2',
-  };
-  const source = parseIp(ends.source);
-  if (!source) throw invalidArgument(`${field}.source`, 'an IP address', ends.source);
-  const destination = parseIp(ends.destination);
-  if (!destination)
-    throw invalidArgument(`${field}.destination`, 'an IP address', ends.destination);
-  if (source.version !== destination.version) {
-    const expected = `an IPv${source.version} address like source`;
-    throw invalidArgument(`${field}.destination`, expected, ends.destination);
-  }
-  return { source: formatIp(source.bytes), destination: formatIp(destination.bytes) };
-}
+  port: {
+    says: 'TCP port of the target; with `GENEVE` the UDP port inside',
+    kind: integer(1, 65_535),
+    preset: 80,
+    variant: { when: ['protocol', 'GENEVE'], preset: 9 },
+    live: true,
+    attribute: 'HealthCheckPort',
+  },
+  path: {
+    says: 'path and query of the request, HTTP and HTTPS only',
+    kind: text(
+      'begins with `/`',
+      /^\/[\x21-\x7e]*$/,
+      HEALTH_CHECK_PATH_MAX,
+      `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
+    ),
+    preset: '/',
+    only: http,
+    live: true,
+    attribute: 'HealthCheckPath',
+  },
+  source: {
+    says: 'address inside that the packet comes from, `GENEVE` only',
+    kind: ipAddress,
+    preset: '198.18.0.1',
+    only: geneve,
+    live: true,
+  },
+  destination: {
+    says: 'address inside that it goes to, of the same version, `GENEVE` only',
+    kind: ipAddress,
+    preset: '198.18.0.2',
+    only: geneve,
+    live: true,
+  },
+  intervalSeconds: {
+    says: 'from the start of a check to the next',
+    kind: integer(5, 300),
+    preset: 10,
+    variant: { when: isFast, kind: fraction(0.1, 300), preset: 0.5 },
+    unit: 'seconds',
+    live: true,
+    attribute: 'HealthCheckIntervalSeconds',
+  },
+  timeoutSeconds: {
+    says: 'a check without an answer has failed; at most the interval',
+    kind: integer(2, 120),
+    preset: atMostInterval(5),
+    presetText: '5',
+    variant: {
+      when: isFast,
+      kind: fraction(0.05, 120),
+      preset: atMostInterval(0.4),
+      presetText: '0.4',
+    },
+    unit: 'seconds',
+    live: true,
+    attribute: 'HealthCheckTimeoutSeconds',
+  },
+  healthyThreshold: {
+    says: 'successes in a row that make a target healthy',
+    kind: integer(2, 10),
+    preset: 5,
+    variant: { when: isFast, preset: 2 },
+    live: true,
+    attribute: 'HealthyThresholdCount',
+  },
+  unhealthyThreshold: {
+    says: 'failures in a row that make a target unhealthy',
+    kind: integer(2, 10),
+    preset: 2,
+    live: true,
+    attribute: 'UnhealthyThresholdCount',
+  },
+  matcher: {
+    says: 'codes that are healthy, HTTP and HTTPS only',
+    kind: special<StatusMatcher, string | number>(
+      '200–599',
+      { type: ['string', 'integer'] },
+      parseMatcher,
+    ),
+    preset: () => parseMatcher('matcher', '200-399'),
+    presetText: '200-399',
+    only: http,
+    live: true,
+    attribute: 'Matcher.HttpCode',
+  },
+  flapDamping: {
+    says: 'a target that fails again and again stays unhealthy for a while',
+    kind: flag,
+    preset: false,
+    variant: { when: isFast, preset: true },
+    live: true,
+  },
+  suspicion: {
+    says: 'check at once a target whose packets do not come back',
+    kind: flag,
+    preset: true,
+    live: true,
+  },
+} as const satisfies TableOf<HealthCheckOptions>;
 
 /** All options of a check, checked; false where there is none. `field` is what messages call it. */
 export function checkHealthCheck(value: unknown, field: string): HealthCheck | false {
   if (value === false) return false;
-  const given = checkOptions(field, value, KEYS);
-  const profiles = ['aws', 'fast'] as const;
-  const profile = checkOneOf(`${field}.profile`, given.profile ?? 'aws', profiles);
-  const presets = PROFILES[profile];
-  const protocols = ['TCP', 'HTTP', 'HTTPS', 'GENEVE'] as const;
-  const protocol = checkOneOf(`${field}.protocol`, given.protocol ?? 'TCP', protocols);
-  for (const [key, owner] of OWNED) {
-    if (given[key] !== undefined && !protocol.startsWith(owner)) {
-      throw invalidArgument(`${field}.${key}`, `nothing with protocol ${protocol}`, given[key]);
-    }
-  }
-  const integer = (key: (typeof KEYS)[number], preset: number, min: number, max: number) =>
-    checkInteger(`${field}.${key}`, given[key] ?? preset, min, max);
-  const seconds = (key: 'interval' | 'timeout', longest: number) => {
-    const { preset, min, max } = presets[key];
-    const chosen = given[`${key}Seconds`] ?? Math.min(preset, longest);
-    return presets.checkSeconds(`${field}.${key}Seconds`, chosen, min, max);
-  };
-  const intervalSeconds = seconds('interval', presets.interval.max);
-  const check = {
-    profile,
-    protocol,
-    port: integer('port', protocol === 'GENEVE' ? 9 : 80, 1, 65535),
-    path: checkString(`${field}.path`, given.path ?? '/', {
-      pattern: /^\/[\x21-\x7e]*$/,
-      max: HEALTH_CHECK_PATH_MAX,
-      expected: `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
-    }),
-    ...checkEnds(given, field),
-    intervalSeconds,
-    timeoutSeconds: seconds('timeout', intervalSeconds),
-    healthyThreshold: integer('healthyThreshold', presets.healthyThreshold, 2, 10),
-    unhealthyThreshold: integer('unhealthyThreshold', 2, 2, 10),
-    matcher: parseMatcher(`${field}.matcher`, given.matcher ?? '200-399'),
-    flapDamping: checkBoolean(`${field}.flapDamping`, given.flapDamping ?? presets.flapDamping),
-    suspicion: checkBoolean(`${field}.suspicion`, given.suspicion ?? true),
-  };
+  const check = readOptions(HEALTH_CHECK, field, value);
   if (check.timeoutSeconds > check.intervalSeconds) {
     const expected = `at most intervalSeconds (${check.intervalSeconds})`;
     throw outOfRange(`${field}.timeoutSeconds`, expected, check.timeoutSeconds);
   }
+  const version = versionOf(check.source);
+  if (versionOf(check.destination) !== version) {
+    const expected = `an IPv${version} address like source`;
+    throw invalidArgument(`${field}.destination`, expected, check.destination);
+  }
   return Object.freeze(check);
 }
+
+const versionOf = (address: string): 4 | 6 => (address.includes(':') ? 6 : 4);
 
 /** Throws where the load balancer cannot make such checks, since it cannot send. */
 export function checkProbes(check: HealthCheck | false, canSend: boolean): void {

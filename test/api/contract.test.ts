@@ -72,6 +72,8 @@ const FUNCTIONS: Record<string, fc.Arbitrary<Argument>[]> = {
   flowKey: [good(PACKET), good('3-tuple'), good(5)],
   formatEndpointId: [good(5n)],
   parseEndpointId: [good('vpce-00000000000000009')],
+  describeOptions: [good('target')],
+  optionsSchema: [good('geneve')],
   checkOptionsOf: [good('target'), options({ address: '10.0.1.10' }), good('x')],
   readRoutes: [good(null)],
   removeTun: [good('gwlb-absent'), good(null)],

@@ -1,8 +1,8 @@
 /** The real data plane, driven batch by batch, and an account of its packets that is kept beside it. */
 
 import type { FleetTable } from '../../src/fleet/table.js';
+import { checkBase } from '../../src/gateway/base-settings.js';
 import { CounterReader } from '../../src/gateway/counters.js';
-import { checkBase } from '../../src/gateway/options.js';
 import { PacketBatch, REASON_NAMES, TargetGroup } from '../../src/index.js';
 import { binding, type NativeGateway } from '../../src/native/binding.js';
 import { VERDICTS } from '../../src/packet/names.js';

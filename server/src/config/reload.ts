@@ -1,20 +1,20 @@
 /** What may change while a gateway runs, and what of two configurations needs a restart. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { TargetGroup, type TargetGroupPolicy } from 'gwlb';
+import { describeOptions, TargetGroup, type TargetGroupPolicy } from 'gwlb';
 import { type Config, type EndpointConfig, STANDARD_OUTPUT } from './types.js';
+
+/** The options of an object that the library can change while it is in use. */
+function liveOf(kind: 'listen' | 'targetGroup'): string[] {
+  return Object.entries(describeOptions(kind)).flatMap(([key, { live }]) => (live ? [key] : []));
+}
+
+const LIVE_POLICY = liveOf('targetGroup') as (keyof TargetGroupPolicy)[];
 
 /** Keys whose change needs no restart, with what is below them. */
 const LIVE = [
-  'gateway.idleTimeout',
-  'gateway.sendTcpReset',
-  'gateway.cookieKey',
-  'targetGroup.failover',
-  'targetGroup.sendTcpReset',
-  'targetGroup.deregistrationDelaySeconds',
-  'targetGroup.slowStartSeconds',
-  'targetGroup.failOpen',
-  'targetGroup.healthCheck',
+  ...liveOf('listen').map((key) => `gateway.${key}`),
+  ...LIVE_POLICY.map((key) => `targetGroup.${key}`),
   'targetGroup.targets',
   'flowLog.intervalSeconds',
   'log',
@@ -22,16 +22,7 @@ const LIVE = [
 
 /** What of the target group's options may change while it runs. */
 export function groupPolicy({ targetGroup }: Config): TargetGroupPolicy {
-  const { failover, sendTcpReset, deregistrationDelaySeconds, slowStartSeconds } = targetGroup;
-  const { failOpen, healthCheck } = targetGroup;
-  return {
-    failover,
-    sendTcpReset,
-    deregistrationDelaySeconds,
-    slowStartSeconds,
-    failOpen,
-    healthCheck,
-  };
+  return Object.fromEntries(LIVE_POLICY.map((key) => [key, targetGroup[key]]));
 }
 
 /** One key whose value differs between two configurations. */

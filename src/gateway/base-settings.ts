@@ -1,0 +1,122 @@
+/** The checks of the options that all gateways have, and what they are for native code. */
+
+import { checkInteger, mismatch, outOfRange } from '../base/errors.js';
+import { fillOptions, readOptions } from '../base/option-table.js';
+import type { NativeGatewayConfig } from '../native/binding.js';
+import { parseMac } from '../packet/address.js';
+import type { Stickiness } from './group-options.js';
+import { GATEWAY_BASE, IDLE_TIMEOUT, LISTENER_TCP_RESET } from './option-tables.js';
+import type { IdleTimeout, SourcePorts } from './options.js';
+import type { TargetGroup } from './target-group.js';
+
+/** Idle timeouts in milliseconds, checked. */
+export interface IdleMs {
+  tcpMs: number;
+  otherMs: number;
+}
+
+/** Default of `idleTimeout.tcpSeconds`. */
+export const TCP_SECONDS = IDLE_TIMEOUT.tcpSeconds.preset;
+const MID_STREAM = ['auto', 'drop', 'pickup'] as const;
+/** Stickiness as native code says it. */
+export const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
+
+/** Flow events kept until somebody reads them. */
+const EVENTS = 16_384;
+
+export interface BaseSettings {
+  targetGroup: TargetGroup;
+  crossZone: boolean;
+  config: NativeGatewayConfig;
+}
+
+/** Checks the shared options; the outer address and port are the caller's. */
+export function checkBase(
+  field: string,
+  given: Readonly<Record<string, unknown>>,
+  address: number,
+  port: number,
+): BaseSettings {
+  const options = fillOptions(GATEWAY_BASE, field, given);
+  const { targetGroup: group, limits, sourcePorts } = options;
+  const idle = idleMsOf(`${field}.idleTimeout`, options.idleTimeout, group.stickiness);
+  checkSourcePorts(`${field}.sourcePorts`, sourcePorts);
+  const noMac = new Uint8Array(6);
+  return {
+    targetGroup: group,
+    crossZone: options.crossZone,
+    config: {
+      hashKey: options.hashKey,
+      cookieKey: options.cookieKey,
+      stickiness: TUPLE[group.stickiness],
+      scopeGateway: group.scope === 'gateway',
+      strictCookies: options.cookieCheck === 'strict',
+      midStream: MID_STREAM.indexOf(options.midStream) as 0 | 1 | 2,
+      learningMs: idle.tcpMs,
+      flowsIpv4: limits.flows,
+      flowsIpv6: limits.flowsIpv6,
+      tcpIdleMs: idle.tcpMs,
+      otherIdleMs: idle.otherMs,
+      mtu: options.mtu,
+      optionClass: group.optionClass,
+      attachmentId: options.attachmentId,
+      innerEthernet: group.inner === 'ethernet',
+      sourceMac: parseMac(group.sourceMac) ?? noMac,
+      destinationMac: parseMac(group.destinationMac) ?? noMac,
+      failOpen: group.failOpen,
+      promoteOnIngress: options.promotion === 'ingress',
+      pathMtuDiscovery: options.pathMtuDiscovery,
+      clampMss: options.clampMss,
+      resetOnIdle: options.sendTcpReset.onIdleTimeout,
+      flowCounters: options.flowCounters,
+      outerHeaders: false,
+      address,
+      port,
+      sourcePortBase: sourcePorts.base,
+      sourcePortCount: sourcePorts.count,
+      events: EVENTS,
+    },
+  };
+}
+
+/** Seconds between two reports of a live flow; 0 for none. */
+export function checkReportInterval(field: string, value: unknown): number {
+  return checkInteger(field, value, 0, 86_400);
+}
+
+/** Whether `onIdleTimeout` is on. */
+export function checkListenerReset(field: string, value: unknown): boolean {
+  return readOptions(LISTENER_TCP_RESET, field, value).onIdleTimeout;
+}
+
+/** Idle timeouts; those not given are as `before` says. */
+export function checkIdleTimeout(
+  field: string,
+  timeout: unknown,
+  group: TargetGroup,
+  before: IdleMs,
+): IdleMs {
+  const now = { tcpSeconds: before.tcpMs / 1000, otherSeconds: before.otherMs / 1000 };
+  return idleMsOf(field, readOptions(IDLE_TIMEOUT, field, timeout, now), group.stickiness);
+}
+
+function idleMsOf(
+  field: string,
+  { tcpSeconds, otherSeconds }: Required<IdleTimeout>,
+  stickiness: Stickiness,
+): IdleMs {
+  if (tcpSeconds !== TCP_SECONDS && stickiness !== '5-tuple') {
+    throw mismatch(
+      'ERR_GWLB_ATTRIBUTES',
+      `${field}.tcpSeconds`,
+      `${TCP_SECONDS} with ${stickiness} stickiness (it can be changed with 5-tuple stickiness only)`,
+      String(tcpSeconds),
+    );
+  }
+  return { tcpMs: tcpSeconds * 1000, otherMs: otherSeconds * 1000 };
+}
+
+function checkSourcePorts(field: string, { base, count }: Required<SourcePorts>): void {
+  if (base + count <= 65_536) return;
+  throw outOfRange(`${field}.count`, `at most ${65_536 - base} with base ${base}`, count);
+}
