@@ -81,7 +81,7 @@ TEST(commands_that_a_thread_left_run_when_it_is_joined) {
   int ran = 0;
   thread.post([&ran] { ++ran; });
   thread.join();
-  CHECK_EQ(ran, 1);
+  REQUIRE(ran == 1);
   thread.wait();
   CHECK(!thread.running());
   thread.post([&ran] { ++ran; });
