@@ -168,8 +168,8 @@ t.test('every mistake is named, with its line and key', async (t) => {
     ],
     ['{"at":1,"attribute":true}', /^line 1: attribute: expected an object/],
     [
-      '{"at":1,"attribute":{"stickiness.enabled":"true","stickiness.type":"source_ip_dest_ip"}}',
-      /^line 1: attribute\.stickiness\.type: .*cannot change/,
+      '{"at":1,"attribute":{"stickiness.enabled":"true","stickiness.type":"source_ip"}}',
+      /^line 1: attribute\.stickiness\.type: .*received "?source_ip"?/,
     ],
     ['{"at":1,"target":"10.0.9.9","health":"healthy"}', /^line 1: target: expected a registered/],
     [
