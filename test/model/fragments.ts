@@ -45,7 +45,8 @@ export function isAttack(sent: Packet): boolean {
 export function isOver({ came, end }: Train): boolean {
   if (end === null) return false;
   for (let at = 0; at < end; at += 8) if (!came.has(at)) return false;
-  return true;
+  // With more behind its end it is no datagram, and ends by its lifetime.
+  return [...came].every((at) => at < end);
 }
 
 export class Fragments {
