@@ -224,7 +224,7 @@ function isLowToHigh(packet: InspectedPacket): boolean {
 }
 
 function keyOf(packet: unknown): string | null {
-  if (!(packet instanceof InspectedPacket)) {
+  if (!InspectedPacket.is(packet)) {
     throw invalidArgument('packet', 'an InspectedPacket', packet);
   }
   if (packet.isLaterFragment || packet.isIcmpError) return null;

@@ -1,5 +1,6 @@
 /** What an appliance's inspector sees: a batch of opened packets and one cursor over it. */
 
+import { checkBytes } from '../base/checks.js';
 import {
   checkInteger,
   checkOptions,
@@ -50,6 +51,11 @@ export interface FlowVerdictOptions {
   afterBytes?: number;
 }
 
+function checkWord(word: number): number {
+  if (typeof word !== 'number') throw invalidArgument('word', 'a number from 0 to 3', word);
+  return word;
+}
+
 /**
  * One packet on its way through the appliance, from its IP header on; a cursor, see `Packet`. Unless
  * something else is said, it is returned to the gateway as it came. The numbers of its headers have
@@ -71,6 +77,11 @@ export class InspectedPacket extends Packet {
     super(view);
     this.#details = view.native.details;
     this.#lease = view.lease;
+  }
+
+  /** @internal Whether it is one of this copy of the package, whatever a proxy says. */
+  static is(value: unknown): value is InspectedPacket {
+    return typeof value === 'object' && value !== null && #details in value;
   }
 
   override moveTo(index: number): this {
@@ -129,12 +140,12 @@ export class InspectedPacket extends Packet {
    * without strings.
    */
   sourceWord(word: number): number {
-    return this.#details[this.#row + SOURCE_WORD + (word & 3)];
+    return this.#details[this.#row + SOURCE_WORD + (checkWord(word) & 3)];
   }
 
   /** The same of the destination address. */
   destinationWord(word: number): number {
-    return this.#details[this.#row + DESTINATION_WORD + (word & 3)];
+    return this.#details[this.#row + DESTINATION_WORD + (checkWord(word) & 3)];
   }
 
   override get source(): string {
@@ -241,7 +252,7 @@ export class InspectedPacket extends Packet {
    */
   rewrite(bytes: Uint8Array): void {
     this.#checkLease();
-    if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', 'a Uint8Array', bytes);
+    checkBytes('bytes', bytes);
     const said = this.view.verdict[this.index];
     if (!this.view.native.rewrite(this.index, bytes)) {
       throw mismatch(

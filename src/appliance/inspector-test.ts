@@ -1,5 +1,6 @@
 /** An inspector without sockets: packets in, what becomes of them out. */
 
+import { checkIterable, copyOfBytes } from '../base/checks.js';
 import {
   checkBoolean,
   checkInteger,
@@ -201,16 +202,9 @@ const OFFLINE: Omit<NativeApplianceConfig, 'drop' | keyof ReturnType<typeof chec
 
 function checkPackets(packets: unknown, metadata: unknown) {
   const given = checkOptions('metadata', metadata, METADATA_KEYS);
-  const isList = typeof packets === 'object' && packets !== null && Symbol.iterator in packets;
-  if (!isList || packets instanceof Uint8Array) {
-    throw invalidArgument('packets', 'an array of packets', packets);
-  }
-  const list: unknown[] = [...(packets as Iterable<unknown>)];
-  checkInteger('packets.length', list.length, 0, PACKETS_MAX);
-  return list.map((packet, i) => {
-    if (!(packet instanceof Uint8Array)) {
-      throw invalidArgument(`packets[${i}]`, 'a Uint8Array', packet);
-    }
+  const list = checkIterable('packets', packets, 'an array of packets', PACKETS_MAX);
+  return list.map((one, i) => {
+    const packet = copyOfBytes(`packets[${i}]`, one);
     const { endpointId = 'vpce-00000000000000001', attachmentId = 0n } = given as {
       endpointId?: string;
       attachmentId?: bigint;

@@ -53,6 +53,13 @@ export function checkBytes(field: string, value: unknown): Uint8Array {
   return value as Uint8Array;
 }
 
+/** The same as a copy, an ordinary array. */
+export function copyOfBytes(field: string, value: unknown): Uint8Array {
+  const copy = new Uint8Array(checkBytesToCopy(field, value));
+  copy.set(value as Uint8Array);
+  return copy;
+}
+
 /** The same with a certain number of bytes. */
 export function checkBytesOf(field: string, value: unknown, bytes: number, hint = ''): Uint8Array {
   const expected = `a Uint8Array of ${bytes} bytes${hint}`;
@@ -87,6 +94,28 @@ export function checkArray(
     throw unreadable(field, expected, cause);
   }
   throw outOfRange(field, `at most ${max} elements`, length);
+}
+
+/** What an iterable object has, at most `max`, read once. */
+export function checkIterable(
+  field: string,
+  value: unknown,
+  expected: string,
+  max: number,
+): unknown[] {
+  const list: unknown[] = [];
+  try {
+    const isList = typeof value === 'object' && value !== null && Symbol.iterator in value;
+    if (!isList || types.isUint8Array(value)) throw invalidArgument(field, expected, value);
+    for (const one of value as Iterable<unknown>) {
+      list.push(one);
+      if (list.length > max) throw outOfRange(`${field}.length`, `at most ${max}`, list.length);
+    }
+  } catch (cause) {
+    if (cause instanceof GatewayError) throw cause;
+    throw unreadable(field, expected, cause);
+  }
+  return list;
 }
 
 /** Its own keys with their values, read once, if it is an object. */

@@ -31,10 +31,10 @@ const port = 20_000 + (process.pid % 10_000);
 const NODE = ['-u', 'NODE_OPTIONS', process.execPath, CLI];
 const HELD = ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 
-function configure(more = ''): void {
+function configure(more = '', gateway = ''): void {
   writeFileSync(
     file,
-    `gateway: { address: ${net}.1, port: ${port}, limits: { flows: 4096 } }
+    `gateway: { ${gateway} address: ${net}.1, port: ${port}, limits: { flows: 4096 } }
 targetGroup: { healthCheck: false, port: ${port}, targets: [{ address: ${net}.2 }] }
 endpoints: [{ id: vpce-00000000000000001, geneve: { peer: ${net}.9, port: ${port}, vni: 7 } }]
 metrics: { listen: "127.0.0.1:${port}" }
@@ -121,6 +121,58 @@ t.test('and writes what it recorded', async (t) => {
   child.kill('SIGTERM');
   t.strictSame(await ended(child), [0, null]);
 });
+
+/** Parts of a configuration that name a file, what is in it, and how a start with a FIFO ends. */
+const FILES = [
+  {
+    name: 'flow-log',
+    use: (path: string) => configure(`flowLog: { path: "${path}" }\n`),
+    text: '',
+    code: 1,
+    refused: /flowLog\.path: .*FIFO/,
+  },
+  {
+    name: 'key',
+    use: (path: string) => configure('', `cookieKey: { file: "${path}" },`),
+    text: '000102030405060708090a0b0c0d0e0f\n',
+    code: 2,
+    refused: /gateway\.cookieKey: .*FIFO/,
+  },
+];
+
+for (const { name, use, text, code, refused } of FILES) {
+  t.test(`a FIFO as ${name} file keeps nobody waiting`, async (t) => {
+    const path = join(folder, name);
+    spawnSync('mkfifo', [path]);
+    use(path);
+    const first = start('run', file);
+    t.strictSame(await ended(first.child), [code, null], 'the start');
+    t.match(first.told.out + first.told.err, refused);
+
+    rmSync(path);
+    writeFileSync(path, text, { mode: 0o600 });
+    const { child, told } = start('run', file);
+    await until(
+      () => told.out,
+      (out) => out.includes('"event":"started"'),
+      'started',
+    );
+    rmSync(path);
+    spawnSync('mkfifo', [path]);
+    const other = join(folder, `other-${name}`);
+    spawnSync('mkfifo', [other]);
+    use(other);
+    child.kill('SIGHUP');
+    await until(
+      () => told.out + told.err,
+      (out) => refused.test(out),
+      'the reload is refused',
+    );
+    t.equal((await fetch(`http://127.0.0.1:${port}/healthz`)).status, 200, 'it goes on');
+    child.kill('SIGTERM');
+    t.strictSame(await ended(child), [0, null]);
+  });
+}
 
 t.test('an appliance too', async (t) => {
   const { child, told } = start('appliance', '--listen', `${net}.3`, '--health-port', 'off');
