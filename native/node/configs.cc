@@ -268,20 +268,18 @@ bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
   return true;
 }
 
-bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,
-                  Targets* out) {
+bool read_target_specs(napi_env env, napi_value value, TargetSpecs* out) {
   Fields fields;
   napi_value array;
   uint32_t length;
-  bool cross_zone = false;
-  uint64_t seed = 0;
   if (!Fields::open(env, value, "targets", &fields) ||
       !fields.number("zones", 1, base::kZonesMax, &out->zones) ||
-      !fields.boolean("crossZone", &cross_zone) || !fields.bigint("seed", &seed) ||
+      !fields.boolean("crossZone", &out->cross_zone) || !fields.bigint("seed", &out->seed) ||
       !fields.array("targets", base::kTargetsMax, &array, &length)) {
     return false;
   }
-  std::vector<select::TargetSpec> specs(length);
+  std::vector<select::TargetSpec>& specs = out->targets;
+  specs.resize(length);
   std::bitset<base::kTargetsMax> taken;
   for (uint32_t i = 0; i < length; ++i) {
     Fields target;
@@ -297,7 +295,15 @@ bool read_targets(napi_env env, napi_value value, const select::TargetTable* pre
     }
     taken[specs[i].slot] = true;
   }
-  out->table = select::TargetTable::build(specs, out->zones, cross_zone, seed, previous);
+  return true;
+}
+
+bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,
+                  Targets* out) {
+  TargetSpecs specs;
+  if (!read_target_specs(env, value, &specs)) return false;
+  out->zones = specs.zones;
+  out->table = specs.build(previous);
   if (out->table != nullptr) return true;
   throw_range_error(env, "targets: no table could be built of them");
   return false;

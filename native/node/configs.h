@@ -35,6 +35,20 @@ bool read_endpoint_index(napi_env env, napi_value value, uint16_t* out);
 bool read_tun(napi_env env, napi_value value, io::TunConfig* out);
 bool read_stickiness(napi_env env, napi_value value, const Path& path, flow::Stickiness* out);
 
+// What a table is built of.
+struct TargetSpecs {
+  std::vector<select::TargetSpec> targets;
+  uint32_t zones = 0;
+  bool cross_zone = false;
+  uint64_t seed = 0;
+
+  // Null where there is none of these; any thread may ask.
+  std::shared_ptr<const select::TargetTable> build(const select::TargetTable* previous) const {
+    return select::TargetTable::build(targets, zones, cross_zone, seed, previous);
+  }
+};
+bool read_target_specs(napi_env env, napi_value value, TargetSpecs* out);
+
 // A table, and what JavaScript said of it.
 struct Targets {
   std::shared_ptr<const select::TargetTable> table;

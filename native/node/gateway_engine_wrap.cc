@@ -101,6 +101,28 @@ napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return nullptr;
 }
 
+// What setTargets is going to say first is built elsewhere: then it differs in nothing.
+napi_value prepare_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  auto specs = std::make_shared<TargetSpecs>();
+  if (!read_target_specs(info.Env(), info[0], specs.get()) || !running(info.Env(), self)) {
+    return nullptr;
+  }
+  auto table = std::make_shared<std::shared_ptr<const select::TargetTable>>();
+  return slowly(
+      info, self,
+      [specs, table](engine::GatewayEngine&) {
+        *table = specs->build(nullptr);
+        return io::OsError{};
+      },
+      // The object is kept until then.
+      [specs, table, &self](napi_env, const io::OsError&) -> napi_value {
+        if (!self.stopped && self.targets.table == nullptr) {
+          self.targets = {std::move(*table), specs->zones};
+        }
+        return nullptr;
+      });
+}
+
 napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
   const napi_env env = info.Env();
   uint16_t index;
@@ -395,6 +417,7 @@ napi_value gateway_engine_class(napi_env env) {
   return define_class<GatewayEngine, construct>(
       env, {
                method<GatewayEngine, run>("run"),
+               method<GatewayEngine, prepare_targets>("prepareTargets"),
                method<GatewayEngine, set_targets>("setTargets"),
                method<GatewayEngine, add_tun>("addTun"),
                method<GatewayEngine, look_at_devices>("lookAtDevices"),

@@ -32,7 +32,7 @@ import {
 } from './listen-options.js';
 import { type PathWatch, watchPaths } from './path-mtu.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
-import type { TargetGroup } from './target-group.js';
+import { firstTable, type TargetGroup } from './target-group.js';
 
 /** What the kernel granted a gateway. */
 export interface Offloads extends UdpOffloads {
@@ -120,6 +120,8 @@ export class GatewayLoadBalancer extends GatewayBase {
   ): Promise<GatewayLoadBalancer> {
     let gateway: GatewayLoadBalancer;
     try {
+      const { targetGroup, crossZone } = checked.base;
+      await engine.prepareTargets(firstTable(targetGroup, crossZone));
       checked.signal?.throwIfAborted();
       // What was registered meanwhile.
       checkOwnAddress('options.address', checked.base, checked.udp.address);

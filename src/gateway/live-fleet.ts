@@ -16,6 +16,7 @@ import {
   groupOf,
   membersOf,
 } from '../fleet/state.js';
+import { type FleetTable, tableOf } from '../fleet/table.js';
 import { type HealthCheck, sameCheck } from '../health/options.js';
 import { Prober } from '../health/prober.js';
 import type { Runtime } from '../health/runtime.js';
@@ -119,6 +120,14 @@ export class LiveFleet {
     } finally {
       if (left) left.#follow(apply(left.fleet, { type: 'release' }, runtime.now()), false);
     }
+  }
+
+  /** Of a group by itself: what the first load balancer that uses it will decide by. */
+  firstTable(crossZone: boolean): FleetTable {
+    const fleet = emptyFleet(FLEET_LIMITS, true, crossZone);
+    const group = groupOf(this.fleet);
+    apply(fleet, { type: 'useGroup', group }, this.runtime.now());
+    return tableOf(fleet);
   }
 
   /** The load balancer is gone: ends checks and timers; the group goes on by itself. Idempotent. */

@@ -10,6 +10,7 @@ import {
 import { WEIGHT_MAX } from '../base/limits.js';
 import { findTarget, targetNamed } from '../fleet/find.js';
 import { everyTarget, membersOf, type RegisteredTarget } from '../fleet/state.js';
+import type { FleetTable } from '../fleet/table.js';
 import { checkProbes, sameCheck } from '../health/options.js';
 import { type Runtime, SYSTEM_RUNTIME } from '../health/runtime.js';
 import { fleetPolicy } from './fleet-policy.js';
@@ -35,6 +36,9 @@ const SPECS_MAX = 65_536;
 
 /** Whether it is a group of this copy of the package, whatever a proxy says. */
 export let isTargetGroup: (value: unknown) => value is TargetGroup;
+
+/** What a new load balancer with this group will decide by at first. */
+export let firstTable: (group: TargetGroup, crossZone: boolean) => FleetTable;
 
 /**
  * A load balancer begins to send new flows to the group's targets. Throws `ERR_GWLB_IN_USE`,
@@ -70,6 +74,7 @@ export class TargetGroup extends GroupSettings {
       typeof value === 'object' && value !== null && #home in value;
     useGroup = (fleet, group, done) => group.#enter(fleet, done);
     runtimeOf = (group) => group.#home.runtime;
+    firstTable = (group, crossZone) => group.#home.firstTable(crossZone);
     groupWithRuntime = (options, runtime) => {
       const group = new TargetGroup(options);
       group.#found(runtime);

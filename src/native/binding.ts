@@ -310,6 +310,8 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   offloads(): { udpGso: boolean; udpGro: boolean; tunTso: boolean; tunUso: boolean };
   /** Begins to read packets. Once. */
   run(): Promise<void>;
+  /** Builds on another thread what the first `setTargets` is going to say, which then takes little time. */
+  prepareTargets(targets: NativeTargets): Promise<void>;
   /** The device's name. */
   addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): Promise<string>;
   /** How each device is, and, in the counters, what the kernel lost. */

@@ -381,6 +381,7 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
       ),
     ),
     method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),
+    method(gatewayEngine, 'prepareTargets', [twoTargets()], [TARGETS]),
     method(gatewayEngine, 'addEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
     method(gatewayEngine, 'removeEndpoint', [1], [INDEX]),
     method(

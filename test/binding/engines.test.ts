@@ -284,7 +284,13 @@ for (const workers of [1, 2]) {
     targets.targets = [
       { ...targets.targets[0], address: 0x7f000003, port: target.socket.address().port },
     ];
+    await engine.prepareTargets(targets);
+    const prepared = engine.rowCounts();
+    t.ok(prepared.rows > 0, 'the table is there');
     engine.setTargets(targets);
+    t.strictSame(engine.rowCounts(), prepared);
+    await engine.prepareTargets(twoTargets());
+    t.strictSame(engine.rowCounts(), prepared, 'what is in force stays');
 
     const packet = udpPacket();
     const entering = Buffer.concat([
@@ -344,6 +350,7 @@ for (const workers of [1, 2]) {
     t.throws(() => engine.sendDatagram(0x7f000003, port, 0, beside), { code: 'ERR_STOPPED' });
     t.strictSame(engine.drainUnreachable(), []);
     t.throws(() => engine.setTargets(targets), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.prepareTargets(targets), { code: 'ERR_STOPPED' });
     t.throws(() => engine.addEndpoint(1, peer), { code: 'ERR_STOPPED' });
     t.throws(() => engine.removeEndpoint(1), { code: 'ERR_STOPPED' });
     t.throws(() => engine.setIdleTimeouts(1000, 1000), { code: 'ERR_STOPPED' });
