@@ -364,7 +364,8 @@ const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
 function innerOf({ packet: sent, endpoint }: Sent, inner: Inner, flags: number): Packet {
   if (inner === 'same' || sent.quote !== null) return sent;
-  if (inner === 'longer') return { ...sent, payload: sent.payload + 1_000 };
+  // As much more as a slot has room for, with the longest headers.
+  if (inner === 'longer') return { ...sent, payload: Math.min(sent.payload + 1_000, 8_800) };
   if (typeof inner === 'number') {
     const pieces = fragmentsOf(sent, ENDPOINTS[endpoint].mtu);
     return pieces[inner % pieces.length];

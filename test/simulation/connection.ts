@@ -204,7 +204,8 @@ export class Connection {
   #lifetimeMs(): number {
     if (!this.isTcp) return OTHER_MS;
     if (this.#closing) return CLOSING_MS;
-    return this.#stage === 'established' ? ESTABLISHED_MS : HANDSHAKE_MS;
+    // A SYN may have begun another connection in its place.
+    return this.#stage === 'established' && !this.unclear ? ESTABLISHED_MS : HANDSHAKE_MS;
   }
 }
 
