@@ -68,9 +68,14 @@ class WorkerRig {
   // Until nothing is left to do at this time. False where that takes too long to be true.
   bool settle() {
     int quiet = 0;
+    uint64_t done = 0;
     for (int round = 0; round < 100'000 && quiet < 2; ++round) {
       bool busy = false;
       for (const auto& worker : workers) busy |= worker->step(now_ms);
+      // What was handed to a worker that was stepped before is no idleness.
+      const uint64_t before = done;
+      done = received() + fates();
+      busy |= done != before;
       for (const auto& port : tunnels) busy |= !port->empty();
       for (const auto& port : devices) busy |= !port->empty();
       // A worker may have been given something by one that was stepped after it.
@@ -105,6 +110,10 @@ class WorkerRig {
     for (const auto& line : lines) sum += line->received();
     return sum;
   }
+  uint64_t fates() const {
+    return count(Counter::packets_to_targets) + count(Counter::packets_out) +
+           count(Counter::packets_waiting) + count(Counter::probes_returned) + all_drops();
+  }
   uint64_t sent() const {
     uint64_t sum = 0;
     for (const auto& line : lines) sum += line->sent();
@@ -114,12 +123,9 @@ class WorkerRig {
   // "" where every packet that was read has one fate or one reason, and what is counted as sent has
   // been sent. Datagrams that are of no target and no endpoint are drops alone.
   std::string books() const {
-    const uint64_t fates = count(Counter::packets_to_targets) + count(Counter::packets_out) +
-                           count(Counter::packets_waiting) + count(Counter::probes_returned) +
-                           all_drops();
     const uint64_t gone = count(Counter::packets_to_targets) + count(Counter::packets_out) +
                           count(Counter::packets_replied) - count(Counter::replies_unsent);
-    const std::string wrong = differ("read", received(), "fates", fates);
+    const std::string wrong = differ("read", received(), "fates", fates());
     return wrong.empty() ? differ("sent", sent(), "counted as sent", gone) : wrong;
   }
 
