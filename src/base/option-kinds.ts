@@ -1,5 +1,6 @@
 /** Kinds of values that options have: one description gives the check, the words for its range and the schema. */
 import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkString } from './errors.js';
+import { NAME_LENGTH_MAX } from './limits.js';
 
 /** A JSON schema (2020-12), as far as options need it. */
 export interface JsonSchema {
@@ -69,3 +70,10 @@ export function special<Out, In>(
 ): Kind<Out, In> {
   return { check, range, schema };
 }
+
+/** The name of a group or gateway. */
+export const nameForLogs: Kind<string> = text(
+  `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
+  /^[A-Za-z0-9-]+$/,
+  NAME_LENGTH_MAX,
+);

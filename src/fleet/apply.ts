@@ -17,7 +17,7 @@ import {
 } from './members.js';
 import { planConviction, planFirstCheck, planResult, planSlowStartEnd, planWord } from './news.js';
 import { freshNumbers, INDEX_QUARANTINE_MS } from './numbers.js';
-import { everyTarget, type Fleet } from './state.js';
+import { emptyFleet, everyTarget, type Fleet, groupOf } from './state.js';
 import { releaseZone } from './zones.js';
 
 const PLANS: {
@@ -72,6 +72,13 @@ export function apply(fleet: Fleet, command: FleetCommand, now: number): FleetEv
   const change = begin(fleet, now);
   plan(change);
   return finish(change);
+}
+
+/** The fleet of a new load balancer that uses a group; the group itself stays as it is. */
+export function used(group: Fleet, crossZone: boolean, now: number): Fleet {
+  const fleet = emptyFleet(group.limits, true, crossZone);
+  apply(fleet, { type: 'useGroup', group: groupOf(group) }, now);
+  return fleet;
 }
 
 function setPolicy(change: Change, { policy, recount: otherChecks }: CommandOf<'setPolicy'>): void {

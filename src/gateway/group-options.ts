@@ -1,8 +1,8 @@
 /** The options of a target group: their meaning, ranges and defaults, and the checks of them. */
 import { checkRecord } from '../base/checks.js';
 import { checkOptions, type GatewayError, invalidArgument, mismatch } from '../base/errors.js';
-import { NAME_LENGTH_MAX, WEIGHT_MAX } from '../base/limits.js';
-import { flag, integer, type Kind, oneOf, special, text } from '../base/option-kinds.js';
+import { WEIGHT_MAX } from '../base/limits.js';
+import { flag, integer, type Kind, nameForLogs, oneOf, special } from '../base/option-kinds.js';
 import {
   fillOptions,
   object,
@@ -261,11 +261,7 @@ const requiredWithEthernet = {
 const FIXED = {
   name: {
     says: 'name for logs',
-    kind: text(
-      `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
-      /^[A-Za-z0-9-]+$/,
-      NAME_LENGTH_MAX,
-    ),
+    kind: nameForLogs,
     preset: 'targets',
     attribute: 'Name',
   },

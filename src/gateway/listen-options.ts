@@ -1,8 +1,8 @@
 /** The options of `GatewayLoadBalancer.listen`: their meaning, ranges and defaults, and the check of them. */
 
 import { checkOptions, invalidArgument } from '../base/errors.js';
-import { NAME_LENGTH_MAX, WORKERS_MAX } from '../base/limits.js';
-import { flag, integer, special, text } from '../base/option-kinds.js';
+import { WORKERS_MAX } from '../base/limits.js';
+import { flag, integer, nameForLogs, special } from '../base/option-kinds.js';
 import { fillOptions, type TableOf } from '../base/option-table.js';
 import type { NativeUdpConfig } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
@@ -80,11 +80,7 @@ export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
 const OWN = {
   name: {
     says: 'name for logs',
-    kind: text(
-      `1–${NAME_LENGTH_MAX} letters, digits and hyphens`,
-      /^[A-Za-z0-9-]+$/,
-      NAME_LENGTH_MAX,
-    ),
+    kind: nameForLogs,
     preset: 'gateway',
   },
   address: {

@@ -4,7 +4,7 @@
  */
 import type { EventEmitter } from 'node:events';
 import { ENDPOINTS_MAX, TARGETS_MAX, ZONES_MAX } from '../base/limits.js';
-import { apply } from '../fleet/apply.js';
+import { apply, used } from '../fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../fleet/commands.js';
 import { memberWithId } from '../fleet/find.js';
 import { nextInstant, slotsAwaited } from '../fleet/instants.js';
@@ -124,10 +124,7 @@ export class LiveFleet {
 
   /** Of a group by itself: what the first load balancer that uses it will decide by. */
   firstTable(crossZone: boolean): FleetTable {
-    const fleet = emptyFleet(FLEET_LIMITS, true, crossZone);
-    const group = groupOf(this.fleet);
-    apply(fleet, { type: 'useGroup', group }, this.runtime.now());
-    return tableOf(fleet);
+    return tableOf(used(this.fleet, crossZone, this.runtime.now()));
   }
 
   /** The load balancer is gone: ends checks and timers; the group goes on by itself. Idempotent. */

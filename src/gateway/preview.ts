@@ -13,10 +13,10 @@ import {
   show,
 } from '../base/errors.js';
 import { WEIGHT_MAX } from '../base/limits.js';
-import { apply } from '../fleet/apply.js';
+import { apply, used } from '../fleet/apply.js';
 import type { FleetCommand } from '../fleet/commands.js';
 import { targetNamed } from '../fleet/find.js';
-import { emptyFleet, everyTarget, type Fleet, groupOf, membersOf } from '../fleet/state.js';
+import { everyTarget, type Fleet, membersOf } from '../fleet/state.js';
 import { tableOf } from '../fleet/table.js';
 import { binding, type NativeTargetTable } from '../native/binding.js';
 import type { FleetHost } from './fleet-host.js';
@@ -222,8 +222,7 @@ function errorAt(error: GatewayError, at: string): GatewayError {
 
 /** As if a load balancer used the group, and every target that nobody spoke ill of were well. */
 function usedAndWell(group: Fleet, now: number): Fleet {
-  const fleet = emptyFleet(group.limits, true);
-  apply(fleet, { type: 'useGroup', group: groupOf(group) }, now);
+  const fleet = used(group, false, now);
   for (const { id, state } of membersOf(fleet)) {
     if (state === 'initial') apply(fleet, { type: 'setHealth', target: id, state: 'healthy' }, now);
   }

@@ -342,12 +342,9 @@ export class World {
 
   /** Nobody has a slot in which flows of a former owner are at home. */
   #wrongPins(): string | null {
-    for (const { pin, number, ...rest } of this.#connections.map((one) => ({
-      pin: one.pin,
-      number: one.number,
-      certain: one.isCertain(this.#now),
-    }))) {
-      if (pin === null || !rest.certain) continue;
+    for (const connection of this.#connections) {
+      const { pin, number } = connection;
+      if (pin === null || !connection.isCertain(this.#now)) continue;
       const owner = this.#owners.get(pin.slot);
       const entry = this.#core.table?.targets.find(({ slot }) => slot === pin.slot);
       if (owner === undefined || owner === pin.owner || !entry) continue;
