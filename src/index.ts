@@ -31,6 +31,18 @@ export {
   type InspectorTestMetadata,
   type InspectorTestOptions,
 } from './appliance/inspector-test.js';
+export type {
+  ApplianceTunIdleTimeout,
+  ApplianceTunLimits,
+  ApplianceTunOptions,
+  ApplianceTunPerEndpoint,
+} from './appliance/tun-options.js';
+export type {
+  ApplianceTunCounters,
+  ApplianceTunDevice,
+  ApplianceTunEvents,
+  ApplianceTunFlows,
+} from './appliance/tun-types.js';
 export {
   ERROR_CODES,
   type ErrorPath,
