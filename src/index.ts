@@ -6,7 +6,6 @@ export {
   Appliance,
   type ApplianceCounters,
   type ApplianceEvents,
-  type ApplianceHealthCheck,
   type ApplianceIdleTimeout,
   type ApplianceLimits,
   type ApplianceOptions,
@@ -19,6 +18,7 @@ export {
   FlowContexts,
   type FlowContextsOptions,
 } from './appliance/flow-contexts.js';
+export type { ApplianceHealthCheck, ApplianceHealthState } from './appliance/health-check.js';
 export {
   type FlowVerdictOptions,
   InspectedBatch,

@@ -6,6 +6,7 @@ import {
   checkString,
   fromSystemError,
   GatewayError,
+  invalidArgument,
   mismatch,
   show,
 } from './base/errors.js';
@@ -86,22 +87,36 @@ export type Capability = keyof typeof CAPABILITIES;
 
 /**
  * Every thread of the process becomes `user` (by default stays who it is), keeps of its capabilities
- * those that are named, and gets no others any more, nor does a program that it starts. Throws
- * `ERR_GWLB_INVALID_ARGUMENT`, field `user`, where there is no such user, `ERR_GWLB_PERMISSION` where
- * it may not become that one.
+ * those that are named, and gets no others any more, nor does a program that it starts. Such a program
+ * has those that `inherit` names, by default none; where the process stays root, all that are kept.
+ * Throws `ERR_GWLB_INVALID_ARGUMENT`, field `user`, where there is no such user, `ERR_GWLB_PERMISSION`
+ * where it may not become that one.
  */
-export function limitPrivileges(keep: readonly Capability[], user?: string): void {
-  const names = Object.keys(CAPABILITIES) as Capability[];
-  const kept = checkArray('keep', keep, 'an array of capabilities', names.length).reduce(
-    (bits: bigint, name, i) => bits | (1n << CAPABILITIES[checkOneOf(`keep[${i}]`, name, names)]),
-    0n,
-  );
+export function limitPrivileges(
+  keep: readonly Capability[],
+  user?: string,
+  inherit: readonly Capability[] = [],
+): void {
+  const kept = capabilityBits('keep', keep);
+  const inherited = capabilityBits('inherit', inherit);
+  if ((inherited & ~kept) !== 0n) {
+    throw invalidArgument('inherit', 'capabilities that keep names too', inherit);
+  }
   const name = user === undefined ? '' : checkString('user', user, { max: 255 });
   try {
-    binding.limitPrivileges(kept, name);
+    binding.limitPrivileges(kept, name, inherited);
   } catch (error) {
     throw aboutUser(error, name);
   }
+}
+
+function capabilityBits(field: string, given: unknown): bigint {
+  const names = Object.keys(CAPABILITIES) as Capability[];
+  return checkArray(field, given, 'an array of capabilities', names.length).reduce(
+    (bits: bigint, name, i) =>
+      bits | (1n << CAPABILITIES[checkOneOf(`${field}[${i}]`, name, names)]),
+    0n,
+  );
 }
 
 function aboutUser(error: unknown, user: string): GatewayError {

@@ -47,15 +47,21 @@ void refuse(Order& order, const char* call) {
   order.refused.store(errno);
 }
 
-bool set_capabilities(uint64_t wanted) {
+bool set_capabilities(uint64_t wanted, uint64_t inherited) {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2]{};
   if (syscall(SYS_capget, &header, data) != 0) return false;
   for (int half = 0; half < 2; ++half) {
     const auto keep = static_cast<uint32_t>(wanted >> (32 * half)) & data[half].permitted;
-    data[half] = {keep, keep, 0};
+    data[half] = {keep, keep, keep & static_cast<uint32_t>(inherited >> (32 * half))};
   }
-  return syscall(SYS_capset, &header, data) == 0;
+  if (syscall(SYS_capset, &header, data) != 0) return false;
+  for (int number = 0; number < kCapabilitiesMax; ++number) {
+    const uint64_t half = data[number / 32].inheritable;
+    if ((half >> (number % 32) & 1) == 0) continue;
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0) != 0) return false;
+  }
+  return true;
 }
 
 // On the thread that shall follow, maybe in a signal handler: system calls only.
@@ -79,7 +85,7 @@ void follow(Order& order) {
     if ((wanted.capabilities >> number & 1) == 0) prctl(PR_CAPBSET_DROP, number, 0, 0, 0);
   }
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return refuse(order, "prctl");
-  if (!set_capabilities(wanted.capabilities)) refuse(order, "capset");
+  if (!set_capabilities(wanted.capabilities, wanted.inherited)) refuse(order, "capset");
 }
 
 void on_signal(int) {
@@ -110,8 +116,10 @@ uint64_t number_after(const std::string& text, const char* key, int base) {
 
 bool has_followed(const std::string& status, const Privileges& wanted) {
   const bool user = !wanted.change_user || number_after(status, "\nUid:", 10) == wanted.uid;
+  const uint64_t permitted = number_after(status, "\nCapPrm:", 16);
+  const uint64_t ambient = number_after(status, "\nCapAmb:", 16);
   return user && number_after(status, "\nNoNewPrivs:", 10) == 1 &&
-         (number_after(status, "\nCapPrm:", 16) & ~wanted.capabilities) == 0;
+         (permitted & ~wanted.capabilities) == 0 && ambient == (permitted & wanted.inherited);
 }
 
 // Tells every other thread that has not followed yet, each once: the signal queues, and one that

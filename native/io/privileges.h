@@ -15,6 +15,8 @@ namespace gwlb::io {
 struct Privileges {
   // Bit n: capability number n of linux/capability.h. What is not in here is given up for good.
   uint64_t capabilities = 0;
+  // Those among them that programs have too which the process starts (ambient); root's have all.
+  uint64_t inherited = 0;
   // Another user, with his groups.
   bool change_user = false;
   uid_t uid = 0;

@@ -14,7 +14,8 @@ napi_value limit_privileges(const Napi::CallbackInfo& info) {
   io::Privileges privileges;
   std::string user;
   if (!read_bigint(env, info[0], "capabilities", &privileges.capabilities) ||
-      !read_text(env, info[1], "user", kUserNameBytesMax, &user)) {
+      !read_text(env, info[1], "user", kUserNameBytesMax, &user) ||
+      !read_bigint(env, info[2], "inherited", &privileges.inherited)) {
     return nullptr;
   }
   io::OsError error;

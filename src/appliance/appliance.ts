@@ -21,16 +21,15 @@ import type { UdpOffloads } from '../packet/offloads.js';
 import { checkApplianceAddress, hostText } from '../packet/own-address.js';
 import { checkDropRules, type DropRule } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
+import {
+  type ApplianceHealthCheck,
+  type ApplianceHealthState,
+  checkHealth,
+  checkHealthState,
+  type HealthCheckAnswers,
+} from './health-check.js';
 import { HealthResponder } from './health-responder.js';
 import { Inspection, type Inspector } from './inspection.js';
-
-/** How an appliance answers the gateway's health checks. */
-export interface ApplianceHealthCheck {
-  /** TCP port that answers, 1–65535. Default 80. */
-  port?: number;
-  /** Path that is answered with 200; others with 404. Default `'/'`. */
-  path?: string;
-}
 
 /** How much an appliance has room for. */
 export interface ApplianceLimits {
@@ -78,8 +77,8 @@ export interface ApplianceOptions {
   /** Named network namespace of the sockets. Default: the process's own. */
   netns?: string | null;
   /**
-   * Answer the gateway's health checks over HTTP on the own address, or `false` where something else
-   * does. It cannot be had together with `netns`. Default: port 80, path `/`.
+   * Answer the gateway's health checks over HTTP or TCP on the own address, or `false` where something
+   * else does. It cannot be had together with `netns`. Default: HTTP on port 80, path `/`.
    */
   healthCheck?: ApplianceHealthCheck | false;
   /** Class of the gateway's GENEVE options, 0–65535. Default 0x0108, that of AWS. */
@@ -185,7 +184,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   /** Network namespace of the sockets; null for the process's own. */
   readonly netns: string | null;
   /** What answers health checks; null where nothing here does. */
-  readonly healthCheck: Readonly<Required<ApplianceHealthCheck>> | null;
+  readonly healthCheck: HealthCheckAnswers | null;
   /** What becomes of a batch whose inspector fails. */
   readonly failOpen: boolean;
 
@@ -204,7 +203,8 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   static async listen(options: ApplianceOptions): Promise<Appliance> {
     const checked = checkAppliance(options);
     checked.signal?.throwIfAborted();
-    const health = checked.health && (await listenHealth(checked.address, checked.health));
+    const health =
+      checked.health && (await HealthResponder.listen(checked.address, checked.health));
     let engine: NativeApplianceEngine | null = null;
     try {
       checked.signal?.throwIfAborted();
@@ -291,6 +291,18 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.#engine.forgetFlows();
   }
 
+  /**
+   * What health checks are told from now on; at first that it is healthy. With `'unhealthy'` a gateway
+   * takes no new flows to the appliance; `reason` (1–1,000 characters) is the body of the answer to HTTP.
+   * Resolves when it is so. Rejects where nothing here answers health checks, and where TCP checks cannot
+   * be taken again, since another program has the port meanwhile.
+   */
+  async setHealth(state: ApplianceHealthState, reason = 'unhealthy'): Promise<void> {
+    const told = checkHealthState(state, reason, this.#health !== null);
+    if (this.closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
+    await this.#health?.tell(told);
+  }
+
   /** All counters, now. They stay readable after `close`. */
   counters(): ApplianceCounters {
     this.#engine.countLosses();
@@ -362,7 +374,7 @@ async function openEngine(
 interface CheckedAppliance {
   config: NativeApplianceConfig;
   address: string;
-  health: Required<ApplianceHealthCheck> | null;
+  health: HealthCheckAnswers | null;
   failOpen: boolean;
   signal: AbortSignal | undefined;
 }
@@ -453,31 +465,4 @@ export function checkIdle(timeout: unknown) {
     tcpIdleMs: seconds('tcpSeconds', 350) * 1000,
     otherIdleMs: seconds('otherSeconds', 120) * 1000,
   };
-}
-
-function checkHealth(field: string, value: unknown, netns: string) {
-  if (value === false) return null;
-  const given = checkOptions(field, value, ['port', 'path']);
-  if (netns !== '') {
-    const expected =
-      'false together with netns, since Node cannot listen inside another network namespace ' +
-      '(start the program inside of it instead: ip netns exec)';
-    throw invalidArgument(field, expected, value);
-  }
-  const path = given.path ?? '/';
-  if (typeof path !== 'string' || !/^\/[\x21-\x7e]*$/.test(path)) {
-    throw invalidArgument(`${field}.path`, 'a path that begins with "/"', path);
-  }
-  return { port: checkInteger(`${field}.port`, given.port ?? 80, 1, 65_535), path };
-}
-
-async function listenHealth(
-  address: string,
-  { port, path }: Required<ApplianceHealthCheck>,
-): Promise<HealthResponder> {
-  try {
-    return await HealthResponder.listen(address, port, path);
-  } catch (error) {
-    throw systemError(error, `answer health checks on ${hostText(address)}:${port}`, 'options');
-  }
 }

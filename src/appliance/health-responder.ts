@@ -1,9 +1,13 @@
 /**
- * Answers health checks over HTTP. A health checker needs a status and no more of HTTP: the first line
- * of its request is read, its headers are skipped, and the connection is closed behind the answer.
+ * Answers health checks over HTTP, or takes connections over TCP. A health checker needs a status and no
+ * more of HTTP: the first line of its request is read, its headers are skipped, and the connection is
+ * closed behind the answer.
  */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
+import { systemError } from '../packet/lifecycle.js';
+import { hostText } from '../packet/own-address.js';
+import type { HealthCheckAnswers } from './health-check.js';
 
 /** Open connections; another one ends the oldest. */
 const CONNECTIONS_MAX = 128;
@@ -20,49 +24,92 @@ const REASONS = {
   400: 'Bad Request',
   404: 'Not Found',
   431: 'Request Header Fields Too Large',
+  503: 'Service Unavailable',
 };
+type Status = keyof typeof REASONS;
 
 export class HealthResponder {
   readonly #server: Server;
+  readonly #where: { readonly host: string; readonly port: number };
+  readonly #answers: HealthCheckAnswers;
   readonly #open = new Set<Socket>();
+  /** Why it is unhealthy; null while it is healthy. */
+  #reason: string | null = null;
+  /** One change after the other. */
+  #changed: Promise<void> = Promise.resolve();
+  #closed = false;
 
-  private constructor(path: string) {
+  private constructor(host: string, answers: HealthCheckAnswers) {
+    this.#answers = answers;
+    this.#where = { host, port: answers.port };
     // A client may end its side first; it still wants its answer.
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket, path));
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     // The appliance keeps the process alive, not its health checks.
     this.#server.unref();
   }
 
-  /** Answers 200 to requests for `path`; rejects with what the system says. */
-  static async listen(host: string, port: number, path: string): Promise<HealthResponder> {
-    const responder = new HealthResponder(path);
-    responder.#server.listen(port, host);
-    await once(responder.#server, 'listening');
-    // A connection that could not be accepted ends no process.
-    responder.#server.on('error', () => {});
+  /** Answers that all is well; rejects with a `GatewayError` where the port cannot be had. */
+  static async listen(host: string, answers: HealthCheckAnswers): Promise<HealthResponder> {
+    const responder = new HealthResponder(host, answers);
+    await responder.#listen();
     return responder;
+  }
+
+  /** Answers from now on that all is well (null), or why not; rejects as `listen` does. */
+  tell(reason: string | null): Promise<void> {
+    const change = this.#changed.then(() => this.#tell(reason));
+    this.#changed = change.catch(() => {});
+    return change;
   }
 
   /** Stops listening and ends every connection. */
   async close(): Promise<void> {
+    this.#closed = true;
+    await this.#changed;
+    await this.#stop();
+  }
+
+  async #tell(reason: string | null): Promise<void> {
+    this.#reason = reason;
+    if (this.#answers.protocol === 'HTTP' || this.#closed) return;
+    if (reason !== null) await this.#stop();
+    else if (!this.#server.listening) await this.#listen();
+  }
+
+  async #listen(): Promise<void> {
+    const { host, port } = this.#where;
+    try {
+      this.#server.removeAllListeners('error').listen(port, host);
+      await once(this.#server, 'listening');
+    } catch (error) {
+      throw systemError(error, `answer health checks on ${hostText(host)}:${port}`, 'options');
+    } finally {
+      // A connection that could not be accepted ends no process.
+      this.#server.on('error', () => {});
+    }
+  }
+
+  async #stop(): Promise<void> {
+    if (!this.#server.listening) return;
     await new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
       for (const socket of this.#open) socket.destroy();
     });
   }
 
-  #serve(socket: Socket, path: string): void {
+  #serve(socket: Socket): void {
+    const { protocol, path } = this.#answers;
     const [oldest] = this.#open;
     if (this.#open.size >= CONNECTIONS_MAX) oldest?.destroy();
     this.#open.add(socket);
     let timer = setTimeout(() => socket.destroy(), REQUEST_MS).unref();
     let head = '';
     let lingered = -1;
-    const answer = (status: keyof typeof REASONS, isHead = false) => {
+    const answer = (status: Status, isHead = false) => {
       lingered = 0;
       clearTimeout(timer);
       timer = setTimeout(() => socket.destroy(), LINGER_MS).unref();
-      socket.end(answerText(status, isHead));
+      socket.end(protocol === 'TCP' ? '' : answerText(status, this.#reason, isHead));
     };
     socket.on('data', (chunk) => {
       if (lingered >= 0) {
@@ -76,7 +123,7 @@ export class HealthResponder {
         answer(431);
       } else if (end >= 0) {
         const line = REQUEST_LINE.exec(head.slice(0, head.indexOf('\n')).trimEnd());
-        answer(line ? (line[2] === path ? 200 : 404) : 400, line?.[1] === 'HEAD');
+        answer(line ? this.#statusOf(line[2], path) : 400, line?.[1] === 'HEAD');
       }
     });
     // Without a whole request there is nobody to answer.
@@ -86,13 +133,21 @@ export class HealthResponder {
       clearTimeout(timer);
       this.#open.delete(socket);
     });
+    // That it was taken is the answer.
+    if (protocol === 'TCP') answer(200);
+  }
+
+  #statusOf(asked: string | undefined, path: string): 200 | 404 | 503 {
+    if (asked !== path) return 404;
+    return this.#reason === null ? 200 : 503;
   }
 }
 
-function answerText(status: keyof typeof REASONS, isHead: boolean): string {
-  const body = status === 200 ? 'ok\n' : `${REASONS[status].toLowerCase()}\n`;
+function answerText(status: Status, reason: string | null, isHead: boolean): string {
+  const text = { 200: 'ok', 503: reason }[status as number] ?? REASONS[status].toLowerCase();
+  const body = `${text}\n`;
   return (
     `HTTP/1.1 ${status} ${REASONS[status]}\r\ncontent-type: text/plain\r\n` +
-    `content-length: ${body.length}\r\nconnection: close\r\n\r\n${isHead ? '' : body}`
+    `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${isHead ? '' : body}`
   );
 }

@@ -44,10 +44,10 @@ export interface NativeRoutingTables {
 export interface NativeSystem {
   /**
    * Every thread of the process becomes the user ('': stays who it is), keeps of its capabilities those
-   * whose bits are set (numbers of linux/capability.h), and gets no others any more. Throws system
-   * errors: ENOENT for an unknown user, EPERM.
+   * whose bits are set (numbers of linux/capability.h), and gets no others any more. Those of `inherited`
+   * among them are its programs' too. Throws system errors: ENOENT for an unknown user, EPERM.
    */
-  limitPrivileges(capabilities: bigint, user: string): void;
+  limitPrivileges(capabilities: bigint, user: string, inherited: bigint): void;
   /** Takes away a persistent TUN device that nobody holds. Throws system errors. */
   removeTun(name: string, netns: string): void;
   /** The routes and rules of a network namespace ('': the current one). Throws system errors. */

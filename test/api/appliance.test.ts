@@ -150,12 +150,25 @@ t.test('closing while the inspector still thinks', async (t) => {
 t.test('health checks are answered', async (t) => {
   const healthCheck = { port: 8077, path: '/health' };
   const appliance = await listen(t, { healthCheck });
-  t.strictSame(appliance.healthCheck, healthCheck);
+  t.strictSame(appliance.healthCheck, { protocol: 'HTTP', ...healthCheck });
   const url = `http://${APPLIANCE}:8077`;
   t.equal((await fetch(`${url}/health`)).status, 200);
   t.equal((await fetch(`${url}/`)).status, 404);
+  await appliance.setHealth('unhealthy', 'rules are loading');
+  const answer = await fetch(`${url}/health`);
+  t.strictSame([answer.status, await answer.text()], [503, 'rules are loading\n']);
+  await appliance.setHealth('healthy');
+  t.equal((await fetch(`${url}/health`)).status, 200);
+  await t.rejects(appliance.setHealth('ill' as never), named('state'));
+  await t.rejects(appliance.setHealth('unhealthy', ''), named('reason'));
   await appliance.close();
   await t.rejects(fetch(`${url}/health`));
+  await t.rejects(appliance.setHealth('healthy'), { code: 'ERR_GWLB_CLOSED' });
+});
+
+t.test('an appliance that answers no health checks has nothing to tell', async (t) => {
+  const appliance = await listen(t);
+  await t.rejects(appliance.setHealth('healthy'), named('state'));
 });
 
 t.test('what is wrong is named, and nothing is left behind', async (t) => {
@@ -169,6 +182,9 @@ t.test('what is wrong is named, and nothing is left behind', async (t) => {
   await wrong({ port: 70_000 }, named('options.port'));
   await wrong({ healthCheck: { port: 0 } }, named('options.healthCheck.port'));
   await wrong({ healthCheck: { path: 'x' } }, named('options.healthCheck.path'));
+  await wrong({ healthCheck: { protocol: 'UDP' } }, named('options.healthCheck.protocol'));
+  const pathOverTcp = { protocol: 'TCP', path: '/' };
+  await wrong({ healthCheck: pathOverTcp }, named('options.healthCheck.path'));
   await wrong({ healthCheck: {}, netns: 'x' }, named('options.healthCheck'));
   await wrong({ drop: [{}] }, named('options.drop[0]'));
   await wrong({ drop: [{ protocol: 'x' }] }, named('options.drop[0].protocol'));

@@ -198,6 +198,7 @@ t.test('a gateway that listens', async (t) => {
 
 const APPLIANCE: Methods = {
   inspect: [options({ filter: 'tcp' }), is(() => {})],
+  setHealth: [is('unhealthy'), is('draining')],
   forgetFlows: [],
   counters: [],
 };
@@ -206,7 +207,7 @@ t.test('an appliance', async (t) => {
   t.strictSame(Object.keys(APPLIANCE).sort(), methodsOf(Appliance, ['close']));
   const never = await holds(
     APPLIANCE,
-    () => Appliance.listen({ address: `${NET}.10`, healthCheck: false }),
+    () => Appliance.listen({ address: `${NET}.10`, healthCheck: { port: 8080 } }),
     (appliance) => ({ closed: appliance.closed, counters: appliance.counters() }),
     (appliance) => appliance.close(),
   );

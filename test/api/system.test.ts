@@ -56,6 +56,13 @@ t.test('privileges that are not named are given up', async (t) => {
   t.match(none, { status: 0, stdout: `${'0'.repeat(16)} 1\n` }, none.stderr);
   if (process.getuid?.() === 0) {
     t.match(limited("limitPrivileges(['CAP_NET_ADMIN'])").stdout, /^0{12}1000 1/);
+    const some = "['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE']";
+    const inherits = limited(`
+      limitPrivileges(${some}, 'nobody', ['CAP_NET_ADMIN']);
+      (await import('node:child_process')).spawnSync('grep', ['CapEff', '/proc/self/status'], {
+        stdio: 'inherit',
+      })`);
+    t.match(inherits.stdout, /^CapEff:\t0{12}1000\n0{12}1400 1/, inherits.stderr);
   }
   const unknown = limited("limitPrivileges([], 'gwlb-nobody-has-this-name')");
   t.equal(unknown.status, 1);
@@ -66,16 +73,20 @@ t.test('privileges that are not named are given up', async (t) => {
 });
 
 t.test('what is no capability is refused, and nothing given up', async (t) => {
-  const wrong: [unknown, unknown, string][] = [
+  const wrong: [unknown, unknown, string, unknown?][] = [
     [['CAP_SYS_BOOT'], undefined, 'keep[0]'],
     [['CAP_NET_ADMIN', 5], undefined, 'keep[1]'],
     ['CAP_NET_ADMIN', undefined, 'keep'],
     [undefined, undefined, 'keep'],
     [[], '', 'user'],
     [[], 5, 'user'],
+    [['CAP_NET_ADMIN'], undefined, 'inherit[0]', ['CAP_SYS_BOOT']],
+    [['CAP_NET_ADMIN'], undefined, 'inherit', ['CAP_SYS_ADMIN']],
+    [['CAP_NET_ADMIN'], undefined, 'inherit', 'CAP_NET_ADMIN'],
   ];
-  for (const [keep, user, field] of wrong) {
-    t.throws(() => limitPrivileges(keep as never, user as never), { name: 'GatewayError', field });
+  for (const [keep, user, field, inherit] of wrong) {
+    const call = () => limitPrivileges(keep as never, user as never, inherit as never);
+    t.throws(call, { name: 'GatewayError', field });
   }
 });
 

@@ -16,11 +16,15 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function listen(t: Test): Promise<number> {
+async function responding(t: Test, protocol: 'HTTP' | 'TCP' = 'HTTP') {
   const port = await freePort();
-  const responder = await HealthResponder.listen(HOST, port, '/health');
+  const responder = await HealthResponder.listen(HOST, { protocol, port, path: '/health' });
   t.teardown(() => responder.close());
-  return port;
+  return { port, responder };
+}
+
+async function listen(t: Test): Promise<number> {
+  return (await responding(t)).port;
 }
 
 async function connected(t: Test, port: number): Promise<Socket> {
@@ -75,6 +79,45 @@ t.test('a request has its answer, however it comes', async (t) => {
   );
 });
 
+t.test('who is unhealthy says so, and why', async (t) => {
+  const { port, responder } = await responding(t);
+  await responder.tell('the firewall is reloading');
+  const status = 'HTTP/1.1 503 Service Unavailable\r\n';
+  const head = `${status}content-type: text/plain\r\ncontent-length: 26\r\nconnection: close\r\n\r\n`;
+  t.equal(await ask(t, port, 'GET /health HTTP/1.0\n\n'), `${head}the firewall is reloading\n`);
+  t.equal(await ask(t, port, 'HEAD /health HTTP/1.0\n\n'), head);
+  t.match(await ask(t, port, 'GET /a HTTP/1.0\n\n'), /^HTTP\/1\.1 404 /, 'other paths as ever');
+  await responder.tell('größer');
+  t.match(await ask(t, port, 'GET /health HTTP/1.0\n\n'), /\r\ncontent-length: 9\r\n/, 'in bytes');
+  await responder.tell(null);
+  t.match(await ask(t, port, 'GET /health HTTP/1.0\n\n'), /^HTTP\/1\.1 200 /);
+});
+
+t.test('over TCP connections are taken while it is healthy, and refused while not', async (t) => {
+  const { port, responder } = await responding(t, 'TCP');
+  t.equal(await answered(await connected(t, port)), '');
+  const held = await connected(t, port);
+  await responder.tell('draining');
+  await ended(held);
+  await t.rejects(connected(t, port), { code: 'ECONNREFUSED' });
+  await responder.tell('still draining');
+  await Promise.all([responder.tell(null), responder.tell('again'), responder.tell(null)]);
+  t.equal(await answered(await connected(t, port)), '', 'the last call counts');
+  await responder.tell('elsewhere');
+  const other = createServer().listen(port, HOST);
+  await once(other, 'listening');
+  await t.rejects(responder.tell(null), { code: 'ERR_GWLB_ADDRESS_IN_USE' });
+  other.close();
+  await once(other, 'close');
+  await responder.tell(null);
+  await connected(t, port);
+  const late = responder.tell(null);
+  await responder.close();
+  await late;
+  await responder.tell(null);
+  await t.rejects(connected(t, port), { code: 'ECONNREFUSED' }, 'closed for good');
+});
+
 t.test('what is no request is told so', async (t) => {
   const port = await listen(t);
   for (const text of ['x\r\n\r\n', '\r\n\r\n', 'GET /health\r\n\r\n', '\0\n\n']) {
@@ -107,7 +150,8 @@ t.test('connections that are held for their own sake keep nobody out', async (t)
 
 t.test('close ends every connection', async (t) => {
   const port = await freePort();
-  const responder = await HealthResponder.listen(HOST, port, '/');
+  const answers = { protocol: 'HTTP', port, path: '/' } as const;
+  const responder = await HealthResponder.listen(HOST, answers);
   const gone = ended(await connected(t, port));
   await responder.close();
   await gone;
@@ -115,5 +159,5 @@ t.test('close ends every connection', async (t) => {
   const other = createServer().listen(port, HOST);
   await once(other, 'listening');
   t.teardown(() => other.close());
-  await t.rejects(HealthResponder.listen(HOST, port, '/'), { code: 'EADDRINUSE' });
+  await t.rejects(HealthResponder.listen(HOST, answers), { code: 'ERR_GWLB_ADDRESS_IN_USE' });
 });

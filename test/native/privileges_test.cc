@@ -136,6 +136,36 @@ TEST(every_thread_becomes_another_user_and_keeps_what_is_named) {
   CHECK_EQ(code, 0);
 }
 
+TEST(programs_of_another_user_have_what_is_inherited_and_no_more) {
+  if (geteuid() != 0 || (io::permitted_capabilities() & bit(CAP_SETUID)) == 0) SKIP("not root");
+  io::Privileges nobody;
+  if (!io::find_user("nobody", &nobody).ok()) SKIP("no user nobody");
+  nobody.capabilities = bit(CAP_NET_ADMIN) | bit(CAP_NET_BIND_SERVICE);
+  nobody.inherited = bit(CAP_NET_ADMIN);
+  const auto run_grep = [](const char* wanted) {
+    return in_child([wanted] {
+      execlp("grep", "grep", "-qx", wanted, "/proc/self/status", nullptr);
+      return 9;
+    });
+  };
+  const int code = in_child([&] {
+    Threads threads;
+    if (!io::limit_privileges(nobody).ok()) return 1;
+    const auto ambient_is = [](const char* bits) {
+      return all_threads([bits](const char* thread) { return line(thread, "CapAmb:") == bits; });
+    };
+    if (ambient_is("\t0000000000001000\n") != 5) return 2;
+    if (run_grep("CapEff:\t0000000000001000") != 0) return 3;
+    // Less from now on: in every thread, although none has a capability less.
+    nobody.change_user = false;
+    nobody.inherited = 0;
+    if (!io::limit_privileges(nobody).ok()) return 4;
+    if (ambient_is("\t0000000000000000\n") != 5) return 5;
+    return run_grep("CapEff:\t0000000000000000") == 0 ? 0 : 6;
+  });
+  CHECK_EQ(code, 0);
+}
+
 TEST(who_may_not_become_another_user_is_told) {
   const int code = in_child([] {
     if (!io::limit_privileges({}).ok()) return 1;
