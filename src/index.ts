@@ -6,10 +6,6 @@ export {
   Appliance,
   type ApplianceCounters,
   type ApplianceEvents,
-  type ApplianceIdleTimeout,
-  type ApplianceLimits,
-  type ApplianceOptions,
-  type InspectOptions,
 } from './appliance/appliance.js';
 export { type DropRule, parseDropRule } from './appliance/drop-rule.js';
 export { CaptureFilter } from './appliance/filter.js';
@@ -18,12 +14,9 @@ export {
   FlowContexts,
   type FlowContextsOptions,
 } from './appliance/flow-contexts.js';
+export type { FlowVerdictOptions } from './appliance/flow-verdict.js';
 export type { ApplianceHealthCheck, ApplianceHealthState } from './appliance/health-check.js';
-export {
-  type FlowVerdictOptions,
-  InspectedBatch,
-  InspectedPacket,
-} from './appliance/inspected-batch.js';
+export { InspectedBatch, InspectedPacket } from './appliance/inspected-batch.js';
 export type { Inspector } from './appliance/inspection.js';
 export {
   type InspectorOutcome,
@@ -31,6 +24,12 @@ export {
   type InspectorTestMetadata,
   type InspectorTestOptions,
 } from './appliance/inspector-test.js';
+export type {
+  ApplianceIdleTimeout,
+  ApplianceLimits,
+  ApplianceOptions,
+  InspectOptions,
+} from './appliance/options.js';
 export type {
   ApplianceTunIdleTimeout,
   ApplianceTunLimits,
@@ -64,12 +63,15 @@ export {
   WORKERS_MAX,
   ZONES_MAX,
 } from './base/limits.js';
+export type { OptionDescription } from './base/option-description.js';
 export type { JsonSchema } from './base/option-kinds.js';
-export type { OptionDescription } from './base/option-table.js';
 export {
   checkOptionsOf,
+  completeOptions,
+  type DescribedKind,
   describeOptions,
   type OptionsKind,
+  optionProblems,
   optionsSchema,
 } from './check-options.js';
 export type { HealthCause, WeightCause } from './fleet/commands.js';
@@ -82,6 +84,12 @@ export type {
 } from './gateway/counters.js';
 export type { DeviceEvent, DeviceState, DeviceStatus, TunOptions } from './gateway/device.js';
 export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
+export type {
+  BatchEndpointOptions,
+  EndpointOptions,
+  GeneveEndpointOptions,
+  TunEndpointOptions,
+} from './gateway/endpoint-options.js';
 export type { FlowDecision, WhatIf } from './gateway/explain-rules.js';
 export type {
   Candidate,
@@ -95,10 +103,11 @@ export type {
   TcpProgress,
 } from './gateway/explain-types.js';
 export type { FlowCause, FlowCounters, FlowEnd, FlowEvent } from './gateway/flow-events.js';
-export { type BatchEndpointOptions, Gateway, type GatewayOptions } from './gateway/gateway.js';
+export { Gateway } from './gateway/gateway.js';
 export type { GatewayBase } from './gateway/gateway-base.js';
 export { GatewayLoadBalancer, type Offloads } from './gateway/gateway-load-balancer.js';
-export type { CookieKeyOptions, GatewayEvents } from './gateway/gateway-settings.js';
+export type { GatewayOptions } from './gateway/gateway-options.js';
+export type { GatewayEvents } from './gateway/gateway-settings.js';
 export type { GenevePeerOptions } from './gateway/geneve-peer.js';
 export type { TargetGroupAttributes } from './gateway/group-attributes.js';
 export type {
@@ -115,15 +124,11 @@ export type {
   TargetSpec,
   TargetTcpReset,
 } from './gateway/group-options.js';
-export type {
-  EndpointOptions,
-  GeneveEndpointOptions,
-  ListenOptions,
-  TunEndpointOptions,
-} from './gateway/listen-options.js';
+export type { ListenOptions } from './gateway/listen-options.js';
 export type { ListenerAttributes } from './gateway/listener-attributes.js';
 export type {
   ClampMss,
+  CookieKeyOptions,
   GatewayBaseOptions,
   GatewayLimits,
   IdleTimeout,

@@ -1,115 +1,28 @@
 /** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
 import { EventEmitter } from 'node:events';
-import { native, wrongObject } from '../base/checks.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-} from '../base/errors.js';
-import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../base/limits.js';
-import {
-  binding,
-  type NativeApplianceConfig,
-  type NativeApplianceEngine,
-} from '../native/binding.js';
+import { native } from '../base/checks.js';
+import { GatewayError, invalidArgument } from '../base/errors.js';
+import { binding, type NativeApplianceEngine } from '../native/binding.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
-import { checkNetns, checkSignal, KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
+import { KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
 import type { DropReason } from '../packet/names.js';
 import type { UdpOffloads } from '../packet/offloads.js';
-import { checkApplianceAddress, hostText } from '../packet/own-address.js';
-import { checkDropRules, type DropRule } from './drop-rule.js';
-import { CaptureFilter } from './filter.js';
+import { hostText } from '../packet/own-address.js';
 import {
-  type ApplianceHealthCheck,
   type ApplianceHealthState,
-  checkHealth,
   checkHealthState,
   type HealthCheckAnswers,
 } from './health-check.js';
 import { HealthResponder } from './health-responder.js';
 import { Inspection, type Inspector } from './inspection.js';
-
-/** How much an appliance has room for. */
-export interface ApplianceLimits {
-  /**
-   * IPv4 flows that can have a verdict (`passFlow`, `dropFlow`) at a time, 1,024 to 2^27. Memory (about
-   * 75 bytes each) is taken when an inspector is first set. Default 65,536.
-   */
-  flows?: number;
-  /** The same of IPv6 (about 115 bytes each). Default a quarter of `flows`. */
-  flowsIpv6?: number;
-  /**
-   * Source ports of gateways for which a socket is open at a time, so that packets go back from the port
-   * that they came from: 1–32768, at most a quarter of the descriptors that the process may have. The
-   * one that was used longest ago gives way. Default 4,096.
-   */
-  returnPorts?: number;
-}
-
-/** After how long without packets what is known of a flow ends. */
-export interface ApplianceIdleTimeout {
-  /** Seconds after its last packet in which a verdict on a TCP flow ends, 1–6000. Default 350. */
-  tcpSeconds?: number;
-  /** The same for every other protocol. Default 120. */
-  otherSeconds?: number;
-}
-
-/** Options of `Appliance.inspect`. */
-export interface InspectOptions {
-  /**
-   * Which packets the inspector is shown; the others are returned by native code. An expression such as
-   * `'tcp and dst port 443'` (see `CaptureFilter`). Default: all.
-   */
-  filter?: string | CaptureFilter;
-}
-
-/** Options of `Appliance.listen`. */
-export interface ApplianceOptions {
-  /**
-   * Own address: GENEVE is received and returned on it. `'0.0.0.0'` is all IPv4 addresses, `'::'` all
-   * addresses of either version; a packet is returned from the one that it was sent to. Required.
-   */
-  address: string;
-  /** UDP port that GENEVE is received on, 1–65535. Default 6081. */
-  port?: number;
-  /** Named network namespace of the sockets. Default: the process's own. */
-  netns?: string | null;
-  /**
-   * Answer the gateway's health checks over HTTP or TCP on the own address, or `false` where something
-   * else does. It cannot be had together with `netns`. Default: HTTP on port 80, path `/`.
-   */
-  healthCheck?: ApplianceHealthCheck | false;
-  /** Class of the gateway's GENEVE options, 0–65535. Default 0x0108, that of AWS. */
-  optionClass?: number;
-  /** UDP port that packets are returned to, 1–65535. Default 6081. */
-  gatewayPort?: number;
-  /**
-   * Use what the kernel has to receive and send many datagrams at once (UDP generic receive and
-   * segmentation offload); `Appliance.offloads` tells. Default true.
-   */
-  offloads?: boolean;
-  /**
-   * Write the UDP checksum of what is sent. False: 0, none, which GENEVE over IPv4 allows (RFC 8926,
-   * section 3.3) and raw sockets can always read; datagrams then leave one by one. True with
-   * `offloads: false`: finished before a network device sees it. Default true.
-   */
-  udpChecksum?: boolean;
-  /** Packets that are dropped without asking the inspector. Default none. */
-  drop?: readonly DropRule[];
-  /**
-   * What becomes of a batch whose inspector throws or rejects: dropped (false) or returned as far as
-   * it did not decide (true). Default false.
-   */
-  failOpen?: boolean;
-  /** Room for verdicts on flows, and for return ports. */
-  limits?: ApplianceLimits;
-  /** After how long without packets a verdict on a flow ends. */
-  idleTimeout?: ApplianceIdleTimeout;
-  /** Closes the appliance when it is aborted. */
-  signal?: AbortSignal;
-}
+import {
+  ALL_PACKETS,
+  type ApplianceOptions,
+  type CheckedAppliance,
+  checkAppliance,
+  checkInspect,
+  type InspectOptions,
+} from './options.js';
 
 /** Numbers above 2^53 lose their last digits. */
 export interface ApplianceCounters {
@@ -162,11 +75,7 @@ export interface ApplianceEvents {
   close: [];
 }
 
-/** Batches that an inspector may have at a time. */
-export const BATCHES = 16;
-const RETURN_PORTS = 4096;
 const FAILURE_POLL_MS = 500;
-const SOCKET_BUFFER_BYTES = 8 << 20;
 
 /** What only `listen` can give to the constructor. */
 const PRIVATE = Symbol('Appliance.listen');
@@ -369,100 +278,4 @@ async function openEngine(
     const where = `${hostText(address)}:${port}${netns && ` in network namespace ${netns}`}`;
     throw systemError(error, `listen on ${where}`, 'options');
   }
-}
-
-interface CheckedAppliance {
-  config: NativeApplianceConfig;
-  address: string;
-  health: HealthCheckAnswers | null;
-  failOpen: boolean;
-  signal: AbortSignal | undefined;
-}
-
-function checkAppliance(options: unknown): CheckedAppliance {
-  const given = checkOptions('options', options, [
-    'address',
-    'port',
-    'netns',
-    'healthCheck',
-    'optionClass',
-    'gatewayPort',
-    'offloads',
-    'udpChecksum',
-    'drop',
-    'failOpen',
-    'limits',
-    'idleTimeout',
-    'signal',
-  ]);
-  const address = checkApplianceAddress('options.address', given.address);
-  const netns = checkNetns('options.netns', given.netns ?? null);
-  return {
-    config: {
-      udp: {
-        address: address.ipv4,
-        address6: address.ipv6,
-        port: checkInteger('options.port', given.port ?? 6081, 1, 65_535),
-        netns,
-        receiveBufferBytes: SOCKET_BUFFER_BYTES,
-        sendBufferBytes: SOCKET_BUFFER_BYTES,
-        ttl: 255,
-        offloads: checkBoolean('options.offloads', given.offloads ?? true),
-        udpChecksum: checkBoolean('options.udpChecksum', given.udpChecksum ?? true),
-      },
-      optionClass: checkInteger('options.optionClass', given.optionClass ?? 0x0108, 0, 0xffff),
-      gatewayPort: checkInteger('options.gatewayPort', given.gatewayPort ?? 6081, 1, 65_535),
-      batches: BATCHES,
-      inspect: false,
-      offline: false,
-      ...checkLimits(given.limits ?? {}, given.idleTimeout ?? {}),
-      drop: checkDropRules('options.drop', given.drop ?? []),
-    },
-    address: address.text,
-    health: checkHealth('options.healthCheck', given.healthCheck ?? {}, netns),
-    failOpen: checkBoolean('options.failOpen', given.failOpen ?? false),
-    signal: checkSignal('options.signal', given.signal),
-  };
-}
-
-/** What an inspector without a filter is shown. */
-const ALL_PACKETS = new CaptureFilter('');
-
-function checkInspect(options: unknown): CaptureFilter {
-  return checkFilter(checkOptions('options', options, ['filter']).filter);
-}
-
-/** `options.filter` of an inspector. */
-export function checkFilter(value: unknown): CaptureFilter {
-  const filter = value ?? ALL_PACKETS;
-  if (CaptureFilter.is(filter)) return filter;
-  if (typeof filter === 'string') return new CaptureFilter(filter);
-  const expected = 'an expression or a CaptureFilter';
-  throw wrongObject('options.filter', 'CaptureFilter', filter, expected);
-}
-
-/** `options.limits` and `options.idleTimeout`, as native code takes them. */
-export function checkLimits(limits: unknown, timeout: unknown) {
-  const room = checkOptions('options.limits', limits, ['flows', 'flowsIpv6', 'returnPorts']);
-  const field = 'options.limits.flows';
-  const flows = checkInteger(field, room.flows ?? 65_536, FLOWS_MIN, FLOWS_MAX);
-  const quarter = Math.max(FLOWS_MIN, Math.floor(flows / 4));
-  const ports = room.returnPorts ?? RETURN_PORTS;
-  return {
-    returnPorts: checkInteger('options.limits.returnPorts', ports, 1, RETURN_PORTS_MAX),
-    flowsIpv4: flows,
-    flowsIpv6: checkInteger(`${field}Ipv6`, room.flowsIpv6 ?? quarter, FLOWS_MIN, FLOWS_MAX),
-    ...checkIdle(timeout),
-  };
-}
-
-/** `options.idleTimeout`. */
-export function checkIdle(timeout: unknown) {
-  const idle = checkOptions('options.idleTimeout', timeout, ['tcpSeconds', 'otherSeconds']);
-  const seconds = (key: 'tcpSeconds' | 'otherSeconds', otherwise: number): number =>
-    checkInteger(`options.idleTimeout.${key}`, idle[key] ?? otherwise, 1, 6000);
-  return {
-    tcpIdleMs: seconds('tcpSeconds', 350) * 1000,
-    otherIdleMs: seconds('otherSeconds', 120) * 1000,
-  };
 }

@@ -1,17 +1,14 @@
 /** Rules by which an appliance drops packets without JavaScript, and their text form. */
 
 import { checkArray } from '../base/checks.js';
-import {
-  checkInteger,
-  checkOptions,
-  checkString,
-  GatewayError,
-  invalidArgument,
-  show,
-} from '../base/errors.js';
+import { checkString, GatewayError, invalidArgument, show } from '../base/errors.js';
+import { schemaOf } from '../base/option-description.js';
+import { type Kind, special } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import type { NativeApplianceConfig } from '../native/binding.js';
-import { parseDecimal, parsePrefix } from '../packet/address.js';
+import { type IpPrefix, parseDecimal, parsePrefix } from '../packet/address.js';
 import { hasPorts, protocolName, protocolNumber } from '../packet/names.js';
+import { portNumber } from '../packet/option-kinds.js';
 
 /** A packet that has all of what is given is dropped; at least one thing must be. */
 export interface DropRule {
@@ -31,35 +28,67 @@ const TEXT_MAX = 1000;
 
 type NativeDropRule = NativeApplianceConfig['drop'][number];
 
-/** A rule as native code takes it. */
-function checkDropRule(field: string, rule: unknown): NativeDropRule {
-  const given = checkOptions(field, rule, ['protocol', 'port', 'host']);
-  if (Object.values(given).every((value) => value === undefined)) {
-    throw invalidArgument(field, 'a protocol, a port or a host (else every packet matches)', rule);
-  }
-  const protocol = given.protocol === undefined ? 0 : protocolNumber(given.protocol);
-  if (protocol === null || (protocol === 0 && given.protocol !== undefined)) {
+const protocol: Kind<number | null, string | number> = special(
+  'a name such as `tcp`, or 1–255',
+  { anyOf: [{ type: 'string' }, { type: 'integer', minimum: 1, maximum: 255 }] },
+  (field, value) => {
+    const number = protocolNumber(value);
+    if (number) return number;
     const expected = 'a protocol such as "tcp", "udp" or "icmp", or a number 1–255';
-    throw invalidArgument(`${field}.protocol`, expected, given.protocol);
+    throw invalidArgument(field, expected, value);
+  },
+);
+
+const host: Kind<IpPrefix | null, string> = special(
+  'address or prefix',
+  { type: 'string' },
+  (field, value) => {
+    const prefix = parsePrefix(value);
+    if (prefix) return prefix;
+    throw invalidArgument(field, 'an address or prefix such as "10.0.0.1" or "10.0.0.0/8"', value);
+  },
+);
+
+const any = { preset: null, presetText: 'any' } as const;
+
+/** What a rule names; all of it must match. */
+const DROP_RULE = {
+  protocol: { says: 'IP protocol', kind: protocol, ...any },
+  port: {
+    says: 'source or destination port',
+    kind: portNumber as Kind<number | null, number>,
+    ...any,
+  },
+  host: { says: 'source or destination address, or a prefix of it', kind: host, ...any },
+} as const satisfies TableOf<DropRule>;
+
+/** A rule as native code takes it. */
+function checkDropRule(field: string, value: unknown): NativeDropRule {
+  const { protocol, port, host } = readOptions(DROP_RULE, field, value);
+  if (protocol === null && port === null && host === null) {
+    throw invalidArgument(field, 'a protocol, a port or a host (else every packet matches)', value);
   }
-  const port = given.port === undefined ? 0 : checkInteger(`${field}.port`, given.port, 1, 65_535);
-  if (port !== 0 && protocol !== 0 && !hasPorts(protocol)) {
+  if (port !== null && protocol !== null && !hasPorts(protocol)) {
     const expected = `nothing with protocol ${protocolName(protocol)}, which has no ports`;
     throw invalidArgument(`${field}.port`, expected, port);
   }
-  const host = given.host === undefined ? null : parsePrefix(given.host);
-  if (given.host !== undefined && host === null) {
-    const expected = 'an address or prefix such as "10.0.0.1" or "10.0.0.0/8"';
-    throw invalidArgument(`${field}.host`, expected, given.host);
-  }
-  return { protocol, port, address: host?.bytes ?? null, prefix: host?.prefix ?? 0 };
+  return {
+    protocol: protocol ?? 0,
+    port: port ?? 0,
+    address: host?.bytes ?? null,
+    prefix: host?.prefix ?? 0,
+  };
 }
 
 /** A list of them. */
-export function checkDropRules(field: string, rules: unknown): NativeDropRule[] {
-  const given = checkArray(field, rules, 'an array of rules', RULES_MAX);
-  return given.map((rule, i) => checkDropRule(`${field}[${i}]`, rule));
-}
+export const dropRules: Kind<NativeDropRule[], readonly DropRule[]> = special(
+  'rules `{ protocol?, port?, host? }`',
+  { type: 'array', items: schemaOf(DROP_RULE), maxItems: RULES_MAX },
+  (field, value) =>
+    checkArray(field, value, 'an array of rules', RULES_MAX).map((rule, i) =>
+      checkDropRule(`${field}[${i}]`, rule),
+    ),
+);
 
 interface Word {
   text: string;

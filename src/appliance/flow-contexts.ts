@@ -1,7 +1,9 @@
 /** What an inspector knows of a flow, for as long as the flow lives. */
-import { checkInteger, checkOptions, GatewayError, invalidArgument } from '../base/errors.js';
-import { type ApplianceIdleTimeout, checkIdle } from './appliance.js';
+import { GatewayError, invalidArgument } from '../base/errors.js';
+import { func, integer } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import { InspectedPacket } from './inspected-batch.js';
+import { type ApplianceIdleTimeout, idleMsOf, idleTimeout } from './options.js';
 
 /**
  * Why a flow's context ended: FIN in both directions, or a RST that nothing followed; a SYN on a
@@ -23,8 +25,6 @@ export interface FlowContextsOptions<T> {
   /** Monotonic milliseconds; for tests. Default `performance.now`. */
   nowMs?: () => number;
 }
-
-type Options<T> = Required<FlowContextsOptions<T>>;
 
 interface Entry<T> {
   context: T;
@@ -48,7 +48,6 @@ const RESET = 8;
 const CLOSED_IDLE_MS = 15_000;
 const RESET_IDLE_MS = 10_000;
 
-const MAX = 2 ** 22;
 const SWEEP_MS = 1000;
 /** Of all flows each time; so an idle one ends at most so many sweeps late. */
 const SWEEP_PARTS = 10;
@@ -56,7 +55,31 @@ const SWEEP_LEAST = 1024;
 /** How exact the order of flows by age is. */
 const ORDER_MS = 1000;
 
-const KEYS = ['create', 'onEnd', 'max', 'idleTimeout', 'nowMs'] as const;
+/** The options of `FlowContexts`. */
+export const FLOW_CONTEXTS = {
+  create: {
+    says: 'makes the context of a flow from the first packet of it that is seen',
+    kind: func<FlowContextsOptions<unknown>['create']>(),
+  },
+  onEnd: {
+    says: 'called once for each context that ends; must not throw',
+    kind: func<NonNullable<FlowContextsOptions<unknown>['onEnd']>>(),
+    preset: () => () => {},
+    presetText: 'nothing',
+  },
+  max: {
+    says: 'flows at a time; the one not seen for longest gives way',
+    kind: integer(1, 2 ** 22),
+    preset: 65_536,
+  },
+  idleTimeout,
+  nowMs: {
+    says: 'monotonic milliseconds, for tests',
+    kind: func<() => number>(),
+    preset: () => () => performance.now(),
+    presetText: '`performance.now`',
+  },
+} as const satisfies TableOf<FlowContextsOptions<unknown>>;
 
 /**
  * A context for each flow that an inspector is shown packets of, the same in both directions: endpoint id
@@ -88,12 +111,12 @@ export class FlowContexts<T> {
 
   /** Throws a `GatewayError` that names a wrong option. */
   constructor(options: FlowContextsOptions<T>) {
-    const given = checkOptions('options', options, KEYS);
-    this.#create = checkFunction<Options<T>['create']>('options.create', given.create);
-    this.#onEnd = checkFunction<Options<T>['onEnd']>('options.onEnd', given.onEnd ?? (() => {}));
-    this.#nowMs = checkFunction<() => number>('options.nowMs', given.nowMs ?? NOW);
-    this.#max = checkInteger('options.max', given.max ?? 65_536, 1, MAX);
-    ({ tcpIdleMs: this.#tcpMs, otherIdleMs: this.#otherMs } = checkIdle(given.idleTimeout ?? {}));
+    const checked = readOptions(FLOW_CONTEXTS, 'options', options);
+    this.#create = checked.create as FlowContextsOptions<T>['create'];
+    this.#onEnd = checked.onEnd;
+    this.#nowMs = checked.nowMs;
+    this.#max = checked.max;
+    ({ tcpIdleMs: this.#tcpMs, otherIdleMs: this.#otherMs } = idleMsOf(checked.idleTimeout));
   }
 
   /** Flows that have a context. */
@@ -192,13 +215,6 @@ export class FlowContexts<T> {
     }
     this.#onEnd(context, why);
   }
-}
-
-const NOW = (): number => performance.now();
-
-function checkFunction<F>(field: string, value: unknown): F {
-  if (typeof value !== 'function') throw invalidArgument(field, 'a function', value);
-  return value as F;
 }
 
 /** A SYN on a connection that was past its handshake. */

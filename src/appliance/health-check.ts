@@ -1,11 +1,10 @@
 /** How an appliance answers health checks: what can be chosen, and what is told. */
-import {
-  checkInteger,
-  checkOneOf,
-  checkOptions,
-  checkString,
-  invalidArgument,
-} from '../base/errors.js';
+import { checkOneOf, checkString, invalidArgument } from '../base/errors.js';
+import { objectOrFalse } from '../base/option-description.js';
+import { oneOf } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
+import { httpPath } from '../health/options.js';
+import { portNumber } from '../packet/option-kinds.js';
 
 /** How an appliance answers the gateway's health checks. */
 export interface ApplianceHealthCheck {
@@ -29,32 +28,30 @@ const REASON_MAX = 1_000;
 /** The same, checked. */
 export type HealthCheckAnswers = Readonly<Required<ApplianceHealthCheck>>;
 
-/** Null where nothing here answers. */
-export function checkHealth(
-  field: string,
-  value: unknown,
-  netns: string,
-): HealthCheckAnswers | null {
-  if (value === false) return null;
-  const given = checkOptions(field, value, ['protocol', 'port', 'path']);
-  if (netns !== '') {
-    const expected =
-      'false together with netns, since Node cannot listen inside another network namespace ' +
-      '(start the program inside of it instead: ip netns exec)';
-    throw invalidArgument(field, expected, value);
-  }
-  const kinds = ['HTTP', 'TCP'] as const;
-  const protocol = checkOneOf(`${field}.protocol`, given.protocol ?? 'HTTP', kinds);
-  if (protocol === 'TCP' && given.path !== undefined) {
-    throw invalidArgument(`${field}.path`, 'nothing with protocol TCP', given.path);
-  }
-  const path = given.path ?? '/';
-  if (typeof path !== 'string' || !/^\/[\x21-\x7e]*$/.test(path)) {
-    throw invalidArgument(`${field}.path`, 'a path that begins with "/"', path);
-  }
-  const port = checkInteger(`${field}.port`, given.port ?? 80, 1, 65_535);
-  return { protocol, port, path };
-}
+const APPLIANCE_HEALTH_CHECK = {
+  protocol: {
+    says: '`HTTP`: 200 while it is healthy, else 503; `TCP`: connections are taken, else refused',
+    kind: oneOf('HTTP', 'TCP'),
+    preset: 'HTTP',
+  },
+  port: { says: 'TCP port that answers', kind: portNumber, preset: 80 },
+  path: {
+    says: 'path that is answered, others with 404; `HTTP` only',
+    kind: httpPath,
+    preset: '/',
+    only: {
+      key: 'protocol',
+      values: ['HTTP'],
+      otherwise: (protocol: unknown) => `nothing with protocol ${protocol}`,
+    },
+  },
+} as const satisfies TableOf<ApplianceHealthCheck>;
+
+/** The option `healthCheck`; false where nothing here answers. */
+export const healthAnswers = objectOrFalse<HealthCheckAnswers, ApplianceHealthCheck>(
+  APPLIANCE_HEALTH_CHECK,
+  (field, value) => readOptions(APPLIANCE_HEALTH_CHECK, field, value),
+);
 
 /** What health checks are told; null: that all is well. */
 export function checkHealthState(state: unknown, reason: unknown, answers: boolean): string | null {

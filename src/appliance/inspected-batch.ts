@@ -1,18 +1,13 @@
 /** What an appliance's inspector sees: a batch of opened packets and one cursor over it. */
 
 import { checkBytes } from '../base/checks.js';
-import {
-  checkInteger,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-  mismatch,
-} from '../base/errors.js';
+import { GatewayError, invalidArgument, mismatch } from '../base/errors.js';
 import type { NativeApplianceBatch } from '../native/binding.js';
 import { formatEndpointId, formatIpv4, formatIpv6 } from '../packet/address.js';
 import { Batch } from '../packet/batch.js';
 import { reasonCode, Verdict } from '../packet/names.js';
 import { type BatchView, Packet } from '../packet/packet.js';
+import { checkFlowVerdict, type FlowVerdictOptions } from './flow-verdict.js';
 
 const DETAIL_WORDS = 16;
 const APPLIANCE_VERDICT = reasonCode('appliance_verdict');
@@ -41,14 +36,6 @@ function givenBack(): GatewayError {
     'the batch was given back to the appliance, so nothing can be said about its packets any more: an ' +
       'inspector that decides later has to return its promise (a forgotten "return promise" or "await")',
   );
-}
-
-/** From when on a verdict on a flow takes effect; where both are given, whichever comes first. */
-export interface FlowVerdictOptions {
-  /** After so many more packets of the flow, 0 or more. */
-  afterPackets?: number;
-  /** After so many more bytes of it (of inner packets), 0 or more: with the packet that completes them. */
-  afterBytes?: number;
 }
 
 function checkWord(word: number): number {
@@ -272,15 +259,7 @@ export class InspectedPacket extends Packet {
 
   #decide(drop: boolean, options: FlowVerdictOptions | undefined): boolean {
     this.#checkLease();
-    let packets = 0;
-    let bytes = 0;
-    if (options !== undefined) {
-      const given = checkOptions('options', options, ['afterPackets', 'afterBytes']);
-      const none = given.afterPackets === undefined && given.afterBytes === undefined;
-      const otherwise = none ? 0 : Number.MAX_SAFE_INTEGER;
-      packets = checkAfter('options.afterPackets', given.afterPackets ?? otherwise);
-      bytes = checkAfter('options.afterBytes', given.afterBytes ?? otherwise);
-    }
+    const { packets, bytes } = checkFlowVerdict(options);
     return this.view.native.decideFlow(this.index, drop, packets, bytes);
   }
 
@@ -294,10 +273,6 @@ export class InspectedPacket extends Packet {
     const low = this.#details[this.#row + word];
     return BigInt(low) | (BigInt(this.#details[this.#row + word + 1]) << 32n);
   }
-}
-
-function checkAfter(field: string, value: unknown): number {
-  return checkInteger(field, value, 0, Number.MAX_SAFE_INTEGER);
 }
 
 /** Goes over the packets that are still to be looked at; one result and one cursor for all of them. */

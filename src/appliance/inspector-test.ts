@@ -1,33 +1,36 @@
 /** An inspector without sockets: packets in, what becomes of them out. */
 
 import { checkIterable, copyOfBytes } from '../base/checks.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-} from '../base/errors.js';
+import { checkInteger, GatewayError, invalidArgument } from '../base/errors.js';
+import { FLOWS_MIN } from '../base/limits.js';
+import { object } from '../base/option-description.js';
+import { integer, type Kind } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import {
   binding,
   type NativeApplianceConfig,
   type NativeApplianceEngine,
   type NativeOutcome,
 } from '../native/binding.js';
+import { formatEndpointId } from '../packet/address.js';
 import { encodeGeneve } from '../packet/codec.js';
 import { flowKey } from '../packet/flow-table.js';
 import { type DropReason, REASON_NAMES } from '../packet/names.js';
-import {
-  type ApplianceCounters,
-  type ApplianceIdleTimeout,
-  BATCHES,
-  checkFilter,
-  checkLimits,
-  readCounters,
-} from './appliance.js';
-import { checkDropRules, type DropRule } from './drop-rule.js';
+import { attachmentId, endpointId } from '../packet/option-kinds.js';
+import { type ApplianceCounters, readCounters } from './appliance.js';
+import type { DropRule } from './drop-rule.js';
 import type { CaptureFilter } from './filter.js';
 import { Inspection, type Inspector } from './inspection.js';
+import {
+  type ApplianceIdleTimeout,
+  BATCHES,
+  INSPECT,
+  INSPECTION,
+  idleMsOf,
+  idleTimeout,
+  roomOf,
+  VERDICT_LIMITS,
+} from './options.js';
 
 /** As of an `Appliance`, with the same defaults. */
 export interface InspectorTestOptions {
@@ -71,7 +74,45 @@ export interface InspectorOutcome {
 }
 
 const PACKETS_MAX = 65_535;
-const METADATA_KEYS = ['endpointId', 'attachmentId', 'cookie'] as const;
+
+const LIMITS = {
+  ...VERDICT_LIMITS,
+  flows: { ...VERDICT_LIMITS.flows, preset: FLOWS_MIN },
+} as const;
+
+/** The options of an `InspectorTest`. */
+export const INSPECTOR_TEST = {
+  ...INSPECT,
+  ...INSPECTION,
+  limits: {
+    says: 'room for verdicts on flows',
+    kind: object<typeof LIMITS, NonNullable<InspectorTestOptions['limits']>>(LIMITS),
+    preset: () => readOptions(LIMITS, 'limits', {}),
+  },
+  idleTimeout,
+} as const satisfies TableOf<InspectorTestOptions>;
+
+/** What a gateway says about packets. */
+export const INSPECTOR_TEST_METADATA = {
+  endpointId: {
+    says: 'endpoint that the flow entered by',
+    kind: endpointId,
+    preset: 1n,
+    presetText: 'vpce-00000000000000001',
+  },
+  attachmentId: {
+    says: 'attachment id, 64 bits',
+    kind: attachmentId,
+    preset: 0n,
+    presetText: '0',
+  },
+  cookie: {
+    says: 'flow cookie',
+    kind: integer(0, 0xffffffff) as Kind<number | null, number>,
+    preset: null,
+    presetText: "one made of the packet's 5-tuple",
+  },
+} as const satisfies TableOf<InspectorTestMetadata>;
 
 /**
  * Runs an inspector over packets as an `Appliance` does, by the same native code: filter, drop rules,
@@ -97,14 +138,12 @@ export class InspectorTest {
   constructor(inspector: Inspector, options: InspectorTestOptions = {}) {
     if (typeof inspector !== 'function')
       throw invalidArgument('inspector', 'a function', inspector);
-    const keys = ['filter', 'drop', 'failOpen', 'limits', 'idleTimeout'] as const;
-    const given = checkOptions('options', options, keys);
-    const filter = checkFilter(given.filter).compiled();
-    const failOpen = checkBoolean('options.failOpen', given.failOpen ?? false);
-    const limits = checkLimits({ flows: 1024, ...(given.limits ?? {}) }, given.idleTimeout ?? {});
-    const drop = checkDropRules('options.drop', given.drop ?? []);
-    this.#engine = new binding.ApplianceEngine({ ...OFFLINE, ...limits, drop });
-    this.#engine.setInspect(true, filter);
+    const checked = readOptions(INSPECTOR_TEST, 'options', options);
+    const { filter, drop, failOpen, limits } = checked;
+    const room = roomOf({ ...limits, returnPorts: 1 });
+    const idle = idleMsOf(checked.idleTimeout);
+    this.#engine = new binding.ApplianceEngine({ ...OFFLINE, ...room, ...idle, drop });
+    this.#engine.setInspect(true, filter.compiled());
     this.#inspection = new Inspection(this.#engine, failOpen, (error) => {
       this.#errors.push(error);
     });
@@ -181,7 +220,7 @@ export class InspectorTest {
 }
 
 /** Of what an engine without sockets does not use. */
-const OFFLINE: Omit<NativeApplianceConfig, 'drop' | keyof ReturnType<typeof checkLimits>> = {
+const OFFLINE = {
   udp: {
     address: 0x7f000001,
     address6: null,
@@ -198,18 +237,16 @@ const OFFLINE: Omit<NativeApplianceConfig, 'drop' | keyof ReturnType<typeof chec
   batches: BATCHES,
   inspect: false,
   offline: true,
-};
+} satisfies Partial<NativeApplianceConfig>;
 
 function checkPackets(packets: unknown, metadata: unknown) {
-  const given = checkOptions('metadata', metadata, METADATA_KEYS);
+  const said = readOptions(INSPECTOR_TEST_METADATA, 'metadata', metadata);
+  const { attachmentId } = said;
+  const endpointId = formatEndpointId(said.endpointId);
   const list = checkIterable('packets', packets, 'an array of packets', PACKETS_MAX);
   return list.map((one, i) => {
     const packet = copyOfBytes(`packets[${i}]`, one);
-    const { endpointId = 'vpce-00000000000000001', attachmentId = 0n } = given as {
-      endpointId?: string;
-      attachmentId?: bigint;
-    };
-    const cookie = (given.cookie as number | undefined) ?? cookieOf(packet);
+    const cookie = said.cookie ?? cookieOf(packet);
     const protocolType = packet[0] >>> 4 === 6 ? 0x86dd : 0x0800;
     const header = encodeGeneve({ gateway: { endpointId, attachmentId, cookie }, protocolType });
     return { bytes: Buffer.concat([header, packet]), headerBytes: header.length };

@@ -1,11 +1,10 @@
 /** The options of `Appliance.attachTun`: their meaning, ranges and defaults, and the check of them. */
 import { checkOneOf, invalidArgument } from '../base/errors.js';
 import { FLOWS_MAX, FLOWS_MIN, INNER_BYTES_MAX } from '../base/limits.js';
+import { object } from '../base/option-description.js';
 import { flag, integer, type Kind, special } from '../base/option-kinds.js';
-import { object, readOptions, type SettingsOf, type TableOf } from '../base/option-table.js';
-import { parseEndpointId } from '../packet/address.js';
-import { ENDPOINT_ID_FORM } from '../packet/codec.js';
-import { checkNetns } from '../packet/lifecycle.js';
+import { readOptions, type SettingsOf, type TableOf } from '../base/option-table.js';
+import { endpointId, networkNamespace } from '../packet/option-kinds.js';
 
 /** How many flows the devices of an appliance have room for. */
 export interface ApplianceTunLimits {
@@ -104,11 +103,7 @@ const endpoints: Kind<'any' | readonly bigint[], 'any' | readonly string[]> = sp
   (field, value) => {
     if (!Array.isArray(value)) return checkOneOf(field, value, ['any'] as const);
     if (value.length === 0) throw invalidArgument(field, "'any' or at least one id", value);
-    return value.map((one: unknown, at) => {
-      const id = parseEndpointId(one);
-      if (id === null) throw invalidArgument(`${field}[${at}]`, ENDPOINT_ID_FORM, one);
-      return id;
-    });
+    return value.map((one: unknown, at) => endpointId.check(`${field}[${at}]`, one));
   },
 );
 
@@ -171,8 +166,9 @@ export const APPLIANCE_TUN = {
   },
   netns: {
     says: 'named network namespace of the devices',
-    kind: special<string, string | null>('name or null', { type: ['string', 'null'] }, checkNetns),
+    kind: networkNamespace,
     preset: '',
+    given: null,
     presetText: 'null',
   },
   mtu: {

@@ -267,8 +267,9 @@ export function checkOptions<K extends string>(
   keys: readonly K[],
 ): Partial<Record<K, unknown>> {
   const { known, unknown } = readObject(field, value, keys);
-  if (unknown === undefined) return known;
-  throw unknownOption(field, unknown, keys);
+  const [first] = unknown;
+  if (first === undefined) return known;
+  throw unknownOption(field, first, keys);
 }
 
 /** An option that there is not. */
@@ -278,18 +279,18 @@ export function unknownOption(field: string, key: string, keys: readonly string[
   return mismatch('ERR_GWLB_INVALID_ARGUMENT', path, expected, 'an unknown option');
 }
 
-/** The values of `keys` in an object that have one, and a key of its own that is none of them. */
-function readObject<K extends string>(
+/** The values of `keys` in an object that have one, read once, and keys of its own that are none of them. */
+export function readObject<K extends string>(
   field: string,
   value: unknown,
   keys: readonly K[],
-): { known: Partial<Record<K, unknown>>; unknown: string | undefined } {
+): { known: Partial<Record<K, unknown>>; unknown: string[] } {
   const known: Partial<Record<K, unknown>> = {};
   try {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) {
       throw invalidArgument(field, 'an object', value);
     }
-    const unknown = Object.keys(value).find((key) => !keys.includes(key as K));
+    const unknown = Object.keys(value).filter((key) => !keys.includes(key as K));
     for (const key of keys) if (key in value) known[key] = (value as typeof known)[key];
     return { known, unknown };
   } catch (cause) {

@@ -1,5 +1,12 @@
 /** Kinds of values that options have: one description gives the check, the words for its range and the schema. */
-import { checkBoolean, checkInteger, checkNumber, checkOneOf, checkString } from './errors.js';
+import {
+  checkBoolean,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkString,
+  invalidArgument,
+} from './errors.js';
 import { NAME_LENGTH_MAX } from './limits.js';
 
 /** A JSON schema (2020-12), as far as options need it. */
@@ -59,6 +66,18 @@ export function text(range: string, pattern: RegExp, max: number, expected = ran
     check: (field, value) => checkString(field, value, { pattern, max, expected }),
     range,
     schema: { type: 'string', minLength: 1, maxLength: max, pattern: pattern.source },
+  };
+}
+
+/** A function; what it takes and returns is the caller's word. */
+export function func<F extends (...args: never[]) => unknown>(): Kind<F> {
+  return {
+    check: (field, value) => {
+      if (typeof value === 'function') return value as F;
+      throw invalidArgument(field, 'a function', value);
+    },
+    range: 'function',
+    schema: {},
   };
 }
 

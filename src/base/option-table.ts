@@ -3,9 +3,10 @@
  * schemas and the tables of the documentation.
  */
 import { checkOptions, invalidArgument } from './errors.js';
-import type { JsonSchema, Kind } from './option-kinds.js';
+import type { Kind } from './option-kinds.js';
 
-type Settings = Readonly<Record<string, unknown>>;
+/** Options by their keys. */
+export type Settings = Readonly<Record<string, unknown>>;
 
 /** One option of an object. */
 export interface Option<Out, In = Out> {
@@ -14,6 +15,10 @@ export interface Option<Out, In = Out> {
   readonly kind: Kind<Out, In>;
   /** Absent: the kind says what becomes of nothing. A function is given the options before it. */
   readonly preset?: Out | ((before: Settings) => Out);
+  /** The default as it would be given, where `preset` is what the check makes of it. */
+  readonly given?: In;
+  /** Instead of a default one that is made anew each time, and told to nobody. */
+  readonly fresh?: () => Out;
   /** The default in words, where it is none that could be given. */
   readonly presetText?: string;
   readonly unit?: 'seconds' | 'bytes' | 'packets';
@@ -51,7 +56,10 @@ export type SettingsOf<T extends OptionTable> = {
   -readonly [K in keyof T]: T[K] extends Option<infer Out, infer _> ? Out : never;
 };
 
-function presetOf({ preset, variant }: OptionTable[string], before: Settings): unknown {
+/** The default, as the check makes it; undefined where the kind says what becomes of nothing. */
+export function presetOf(option: OptionTable[string], before: Settings): unknown {
+  const { preset, fresh, variant } = option;
+  if (fresh) return fresh();
   const special = variant && before[variant.when[0]] === variant.when[1];
   const chosen = special && 'preset' in variant ? variant.preset : preset;
   return typeof chosen === 'function' ? chosen(before) : chosen;
@@ -62,9 +70,20 @@ function kindOf({ kind, variant }: OptionTable[string], before: Settings): Kind<
   return (special && variant.kind) || kind;
 }
 
-function readOne(option: OptionTable[string], field: string, value: unknown, before: Settings) {
+/** Whether it may be given beside those before it. */
+export function isPlaced({ only }: OptionTable[string], before: Settings): boolean {
+  return !only || only.values.includes(before[only.key]);
+}
+
+/** Its value, checked; throws the `GatewayError` about `field`. */
+export function readOne(
+  option: OptionTable[string],
+  field: string,
+  value: unknown,
+  before: Settings,
+) {
   const { only } = option;
-  if (only && !only.values.includes(before[only.key])) {
+  if (only && !isPlaced(option, before)) {
     throw invalidArgument(field, only.otherwise(before[only.key]), value);
   }
   return kindOf(option, before).check(field, value);
@@ -115,100 +134,4 @@ export function readChanges<T extends OptionTable>(
     changes[key] = readOne(option, `${field}.${key}`, given[key], changes);
   }
   return changes as Partial<SettingsOf<T>>;
-}
-
-/** An object of options as one option. */
-export function object<T extends OptionTable, In>(table: T): Kind<SettingsOf<T>, In> {
-  return {
-    check: (field, value) => Object.freeze(readOptions(table, field, value)),
-    range: '',
-    schema: schemaOf(table),
-    options: table,
-  };
-}
-
-/** What is known of an option, as data. */
-export interface OptionDescription {
-  /** What it does. */
-  readonly meaning: string;
-  /** Its values in words; '' for an object of options. */
-  readonly range: string;
-  /** The default as a value; null where there is none, or none that is the same for all. */
-  readonly default: unknown;
-  /** The default in words: `'required'`, `'random'`, `'a quarter of flows'`, or the value. */
-  readonly defaultText: string;
-  /** Of a number. */
-  readonly unit: 'seconds' | 'bytes' | 'packets' | null;
-  /** Whether it may change while it is in use. */
-  readonly live: boolean;
-  /** The AWS attribute or parameter that is another name for it. */
-  readonly attribute: string | null;
-  /** Other values and another default where another option has a certain value. */
-  readonly variant: {
-    /** The option and its value. */
-    readonly when: readonly [key: string, value: unknown];
-    /** The values then. */
-    readonly range: string;
-    /** The default then, in words. */
-    readonly defaultText: string;
-  } | null;
-  /** Of an object of options: those. */
-  readonly options: Readonly<Record<string, OptionDescription>> | null;
-}
-
-/** The default as users would give it; what only words can say is none. */
-function givenDefault({ preset, presetText }: OptionTable[string]): unknown {
-  const isWords = presetText !== undefined || typeof preset === 'function';
-  return isWords || preset === undefined ? null : preset;
-}
-
-const wordsOf = (of: { preset?: unknown }): string =>
-  of.preset === undefined ? 'required' : String(of.preset ?? 'none');
-
-/** A table as data. */
-export function describeTable(table: OptionTable): Record<string, OptionDescription> {
-  const described = Object.entries(table).map(([key, option]) => {
-    const { says, kind, unit = null, live = false, attribute = null, variant } = option;
-    const inner = kind.options as OptionTable | undefined;
-    const description: OptionDescription = {
-      meaning: says,
-      range: kind.range,
-      default: givenDefault(option),
-      defaultText: inner ? '' : (option.presetText ?? wordsOf(option)),
-      unit,
-      live,
-      attribute,
-      variant: variant
-        ? {
-            when: variant.when,
-            range: (variant.kind ?? kind).range,
-            defaultText: variant.presetText ?? wordsOf('preset' in variant ? variant : option),
-          }
-        : null,
-      options: inner ? describeTable(inner) : null,
-    };
-    return [key, description];
-  });
-  return Object.fromEntries(described);
-}
-
-/** A table as a JSON schema; of variants it takes all. */
-export function schemaOf(table: OptionTable): JsonSchema {
-  const properties = Object.entries(table).map(([key, option]) => {
-    const { says, kind, variant } = option;
-    const known = givenDefault(option);
-    const values =
-      variant?.kind && variant.kind !== kind
-        ? { anyOf: [kind.schema, variant.kind.schema] }
-        : kind.schema;
-    const isShown = known !== null && !kind.options;
-    return [key, { ...values, description: says, ...(isShown && { default: known }) }];
-  });
-  const required = Object.keys(table).filter((key) => !('preset' in table[key]));
-  return {
-    type: 'object',
-    properties: Object.fromEntries(properties),
-    ...(required.length > 0 && { required }),
-    additionalProperties: false,
-  };
 }

@@ -1,6 +1,6 @@
 /** The checks of the options that all gateways have, and what they are for native code. */
 
-import { checkInteger, mismatch, outOfRange } from '../base/errors.js';
+import { mismatch, outOfRange } from '../base/errors.js';
 import { fillOptions, readOptions } from '../base/option-table.js';
 import type { NativeGatewayConfig } from '../native/binding.js';
 import { parseMac } from '../packet/address.js';
@@ -77,11 +77,6 @@ export function checkBase(
       events: EVENTS,
     },
   };
-}
-
-/** Seconds between two reports of a live flow; 0 for none. */
-export function checkReportInterval(field: string, value: unknown): number {
-  return checkInteger(field, value, 0, 86_400);
 }
 
 /** Whether `onIdleTimeout` is on. */

@@ -84,11 +84,11 @@ export const TUN = {
   },
 } as const satisfies TableOf<TunOptions>;
 
+/** What a device is made of, besides its place. */
+export type CheckedTun = Pick<NativeTun, 'name' | 'lifetime' | 'queuePackets'>;
+
 /** The option `tun` of an endpoint: a name alone, or with what belongs to it. */
-export function checkTun(
-  field: string,
-  tun: unknown,
-): Pick<NativeTun, 'name' | 'lifetime' | 'queuePackets'> {
+export function checkTun(field: string, tun: unknown): CheckedTun {
   if (typeof tun !== 'object' || tun === null) {
     return { name: tunName.check(field, tun), lifetime: 0, queuePackets: 0 };
   }

@@ -1,14 +1,7 @@
 /** Endpoints: where traffic enters a gateway and leaves it. */
-import { randomBytes } from 'node:crypto';
-import { invalidArgument, outOfRange } from '../base/errors.js';
-import { INNER_BYTES_MAX, INNER_BYTES_MIN } from '../base/limits.js';
-import { integer, type Kind, special } from '../base/option-kinds.js';
-import { fillOptions, type TableOf } from '../base/option-table.js';
+import { invalidArgument } from '../base/errors.js';
 import type { NativeEndpoint } from '../native/binding.js';
-import { formatEndpointId, parseEndpointId } from '../packet/address.js';
-import { ENDPOINT_ID_FORM } from '../packet/codec.js';
-import { zoneName } from '../packet/option-kinds.js';
-import { PROBE_ENDPOINT_ID } from './probe.js';
+import { formatEndpointId } from '../packet/address.js';
 
 /**
  * `tun`: a TUN device that kernel routes point at. `geneve`: a remote GENEVE peer, such as a Linux
@@ -102,54 +95,6 @@ export interface OpeningEndpoint {
   readonly index: number;
   /** As native code knows it. */
   readonly zone: number;
-}
-
-/** A random id of the long form. */
-export function randomEndpointId(): bigint {
-  return BigInt(`0x${randomBytes(8).toString('hex')}`) || 1n;
-}
-
-const endpointId: Kind<bigint, string> = special(
-  '`vpce-`, 0 and 16 hex digits',
-  { type: 'string', pattern: '^vpce-0[0-9a-f]{16}$' },
-  (field, value) => {
-    const id = parseEndpointId(value);
-    if (id === null) throw invalidArgument(field, ENDPOINT_ID_FORM, value);
-    if (id !== PROBE_ENDPOINT_ID) return id;
-    const expected = 'an id other than that of health checks, vpce-0ffffffffffffffff';
-    throw invalidArgument(field, expected, value);
-  },
-);
-
-/** The options that every kind of endpoint has. */
-export const ENDPOINT = {
-  id: {
-    says: 'carried in every packet as GENEVE option type 1',
-    kind: endpointId,
-    preset: randomEndpointId,
-    presetText: 'random',
-  },
-  zone: { says: 'zone whose targets its flows go to', kind: zoneName, preset: 'default' },
-  mtu: {
-    says: "largest inner packet, up to the gateway's",
-    kind: integer(INNER_BYTES_MIN, INNER_BYTES_MAX),
-    preset: 0,
-    presetText: "the gateway's",
-    unit: 'bytes',
-  },
-} as const satisfies TableOf<{ id: string; zone: string; mtu: number }>;
-
-/** Those options, checked; `mtuMax` is the gateway's. */
-export function checkEndpoint(
-  field: string,
-  given: { id?: unknown; zone?: unknown; mtu?: unknown },
-  mtuMax: number = INNER_BYTES_MAX,
-): EndpointSettings {
-  const settings = fillOptions(ENDPOINT, field, given);
-  if (settings.mtu > mtuMax) {
-    throw outOfRange(`${field}.mtu`, `${INNER_BYTES_MIN}–${mtuMax}`, settings.mtu);
-  }
-  return settings;
 }
 
 /** The endpoint's id as messages and results show it. */

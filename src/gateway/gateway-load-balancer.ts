@@ -1,33 +1,26 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
 
-import {
-  checkInteger,
-  checkOptions,
-  type GatewayError,
-  invalidArgument,
-  mismatch,
-} from '../base/errors.js';
+import { checkInteger, type GatewayError, invalidArgument, mismatch } from '../base/errors.js';
 import { binding, type NativeGatewayEngine } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
-import { checkNetns, KeepAlive, onAbort, systemError, TaskQueue } from '../packet/lifecycle.js';
+import { KeepAlive, onAbort, systemError, TaskQueue } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
-import { checkTun, type DeviceStatus, DeviceWatch } from './device.js';
+import { type CheckedTun, type DeviceStatus, DeviceWatch } from './device.js';
 import {
-  checkEndpoint,
   type Endpoint,
   type EndpointSettings,
   endpointIdText,
   type OpeningEndpoint,
   type OtherFields,
 } from './endpoint.js';
+import { checkEndpoint, type EndpointOptions } from './endpoint-options.js';
 import { GatewayBase } from './gateway-base.js';
-import { checkGeneve } from './geneve-peer.js';
+import type { CheckedPeer } from './geneve-peer.js';
 import { listenError } from './listen-error.js';
 import {
   type CheckedListen,
   checkListen,
   checkOwnAddress,
-  type EndpointOptions,
   type ListenOptions,
 } from './listen-options.js';
 import { type PathWatch, watchPaths } from './path-mtu.js';
@@ -182,23 +175,10 @@ export class GatewayLoadBalancer extends GatewayBase {
    */
   async createEndpoint(options: EndpointOptions): Promise<Endpoint> {
     this.checkOpen();
-    const keys = ['id', 'zone', 'mtu', 'tun', 'netns', 'geneve'] as const;
-    const given = checkOptions('endpoint', options, keys);
-    const settings = checkEndpoint('endpoint', given, this.mtu);
-    if ((given.tun === undefined) === (given.geneve === undefined)) {
-      throw mismatch(
-        'ERR_GWLB_INVALID_ARGUMENT',
-        'endpoint',
-        'either tun or geneve',
-        given.tun === undefined ? 'none of them' : 'both',
-      );
-    }
-    if (given.geneve !== undefined && given.netns !== undefined) {
-      throw invalidArgument('endpoint.netns', 'nothing with geneve', given.netns);
-    }
-    return given.tun === undefined
-      ? this.#createGeneve(settings, given.geneve)
-      : this.#createTun(settings, given.tun, given.netns);
+    const { settings, place } = checkEndpoint('endpoint', options, this.mtu);
+    return place.tun
+      ? this.#createTun(settings, place.tun, place.netns ?? this.netns ?? '')
+      : this.#createGeneve(settings, place.geneve);
   }
 
   /** How the device of an endpoint is; null for one of another kind. Throws `ERR_GWLB_UNKNOWN_ENDPOINT`. */
@@ -347,9 +327,7 @@ export class GatewayLoadBalancer extends GatewayBase {
     }
   }
 
-  #createTun(settings: EndpointSettings, tun: unknown, netns: unknown): Promise<Endpoint> {
-    const device = checkTun('endpoint.tun', tun);
-    const space = netns === undefined ? (this.netns ?? '') : checkNetns('endpoint.netns', netns);
+  #createTun(settings: EndpointSettings, device: CheckedTun, space: string): Promise<Endpoint> {
     const mtu = settings.mtu || this.mtu;
     return this.#create(settings, async ({ index, zone }) => {
       const native = { id: settings.id, zone, mtu: settings.mtu };
@@ -363,8 +341,7 @@ export class GatewayLoadBalancer extends GatewayBase {
     });
   }
 
-  async #createGeneve(settings: EndpointSettings, geneve: unknown): Promise<Endpoint> {
-    const native = checkGeneve('endpoint.geneve', geneve);
+  async #createGeneve(settings: EndpointSettings, native: CheckedPeer): Promise<Endpoint> {
     const { port, vni, ethernet } = native;
     const address = formatIpv4(native.peer);
     this.#checkPeer(address, vni);

@@ -1,14 +1,12 @@
 /** What of a gateway can be changed while it forwards, besides its targets. */
-import { randomBytes } from 'node:crypto';
 import { EventEmitter } from 'node:events';
-import { checkInteger, checkOptions, type GatewayError, mismatch } from '../base/errors.js';
+import { type GatewayError, mismatch } from '../base/errors.js';
+import { readOptions } from '../base/option-table.js';
 import type { NativeGatewayControl } from '../native/binding.js';
-import { checkKey } from '../packet/flow-table.js';
 import {
   type BaseSettings,
   checkIdleTimeout,
   checkListenerReset,
-  checkReportInterval,
   type IdleMs,
   TCP_SECONDS,
 } from './base-settings.js';
@@ -20,16 +18,9 @@ import {
   type ListenerAttributes,
   readListenerAttributes,
 } from './listener-attributes.js';
-import type { IdleTimeout, ListenerTcpReset } from './options.js';
+import { COOKIE_KEY, FLOW_REPORTS } from './option-tables.js';
+import type { CookieKeyOptions, IdleTimeout, ListenerTcpReset } from './options.js';
 import type { TargetGroup } from './target-group.js';
-
-/** Options of `rotateCookieKey`. */
-export interface CookieKeyOptions {
-  /** 16 secret bytes. Default random. */
-  key?: Uint8Array;
-  /** How long signatures with the key before stay good, 0–6000. Default the TCP idle timeout. */
-  overlapSeconds?: number;
-}
 
 /** Events of a gateway, each with the arguments of its listeners. */
 export interface GatewayEvents {
@@ -136,11 +127,9 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
    */
   rotateCookieKey(options: CookieKeyOptions = {}): void {
     this.checkOpen();
-    const given = checkOptions('options', options, ['key', 'overlapSeconds']);
-    const key = checkKey('options.key', given.key ?? randomBytes(16));
-    const seconds = given.overlapSeconds ?? this.#idle.tcpMs / 1000;
-    const overlap = checkInteger('options.overlapSeconds', seconds, 0, 6000);
-    this.#native.setCookieKey(key, this.nowMs(), overlap * 1000);
+    const { key, overlapSeconds } = readOptions(COOKIE_KEY, 'options', options);
+    const overlapMs = overlapSeconds === null ? this.#idle.tcpMs : overlapSeconds * 1000;
+    this.#native.setCookieKey(key, this.nowMs(), overlapMs);
   }
 
   /**
@@ -149,7 +138,8 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
    */
   setFlowReports(intervalSeconds: number): void {
     this.checkOpen();
-    const seconds = checkReportInterval('intervalSeconds', intervalSeconds);
+    const { kind } = FLOW_REPORTS.intervalSeconds;
+    const seconds = kind.check('intervalSeconds', intervalSeconds);
     this.#native.setReportInterval(seconds * 1000);
   }
 }

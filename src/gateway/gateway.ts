@@ -1,48 +1,18 @@
 /** The gateway's data plane for programs that have their own packet I/O. */
 
 import { native, nativeError, wrongObject } from '../base/checks.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  invalidArgument,
-  mismatch,
-} from '../base/errors.js';
+import { checkInteger, mismatch } from '../base/errors.js';
 import { binding, type NativeGateway } from '../native/binding.js';
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
-import { checkGatewayAddress } from '../packet/own-address.js';
-import { checkBase } from './base-settings.js';
-import { checkEndpoint, type Endpoint } from './endpoint.js';
+import type { Endpoint } from './endpoint.js';
+import { type BatchEndpointOptions, checkBatchEndpoint } from './endpoint-options.js';
 import { GatewayBase } from './gateway-base.js';
-import { GATEWAY_BASE } from './option-tables.js';
-import type { GatewayBaseOptions, SourcePorts } from './options.js';
+import { checkGateway, type GatewayOptions } from './gateway-options.js';
+import type { SourcePorts } from './options.js';
 
 /** Each packet's descriptor says its endpoint. */
 const NO_ENDPOINT = 0xffff;
-
-/** Options of a `Gateway`. */
-export interface GatewayOptions extends GatewayBaseOptions {
-  /**
-   * Whether packets to and from targets begin with their outer IPv4 and UDP headers (68 bytes of
-   * overhead), or with the GENEVE header (40 bytes; a UDP socket adds the rest). Default false.
-   */
-  outerHeaders?: boolean;
-  /** Own IPv4 address, the outer source; required with `outerHeaders`. */
-  address?: string;
-  /** UDP port that GENEVE is received on. Default 6081. */
-  port?: number;
-}
-
-/** Options of `Gateway.createEndpoint`. */
-export interface BatchEndpointOptions {
-  /** `vpce-`, 0 and 16 hex digits. Default random. */
-  id?: string;
-  /** Zone whose targets its flows go to. Default `'default'`. */
-  zone?: string;
-  /** Largest inner packet in bytes, 576 up to the gateway's. Default the gateway's. */
-  mtu?: number;
-}
 
 /**
  * The decision core by itself: batches of packets go in and come out encapsulated or decapsulated,
@@ -65,20 +35,9 @@ export class Gateway extends GatewayBase {
 
   /** Throws what is wrong with an option, naming it, and `ERR_GWLB_IN_USE`. */
   constructor(options: GatewayOptions) {
-    const keys = [...Object.keys(GATEWAY_BASE), 'outerHeaders', 'address', 'port'];
-    const given = checkOptions('options', options, keys);
-    const outerHeaders = checkBoolean('options.outerHeaders', given.outerHeaders ?? false);
-    if (outerHeaders && given.address === undefined) {
-      throw invalidArgument('options.address', 'an IPv4 address with outerHeaders', undefined);
-    }
-    const address =
-      given.address === undefined ? 0 : checkGatewayAddress('options.address', given.address);
-    const port = checkInteger('options.port', given.port ?? 6081, 1, 65_535);
-    const settings = checkBase('options', given, address, port);
-    const core = native(
-      () => new binding.Gateway({ ...settings.config, outerHeaders }),
-      'make the flow tables',
-    );
+    const settings = checkGateway(options);
+    const { outerHeaders } = settings.config;
+    const core = native(() => new binding.Gateway(settings.config), 'make the flow tables');
     super(settings, core, [core.counters], '', null);
     this.#native = core;
     this.outerHeaders = outerHeaders;
@@ -91,8 +50,7 @@ export class Gateway extends GatewayBase {
    * `ERR_GWLB_ENDPOINT_LIMIT`, and what is wrong with an option.
    */
   createEndpoint(options: BatchEndpointOptions = {}): Endpoint {
-    const given = checkOptions('endpoint', options, ['id', 'zone', 'mtu']);
-    const settings = checkEndpoint('endpoint', given, this.mtu);
+    const settings = checkBatchEndpoint('endpoint', options, this.mtu);
     const opening = this.beginEndpoint(settings);
     const { index, zone } = opening;
     const { id, mtu } = settings;

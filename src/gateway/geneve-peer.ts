@@ -5,7 +5,7 @@ import { integer, type Kind, oneOf, special } from '../base/option-kinds.js';
 import { readOptions, type TableOf } from '../base/option-table.js';
 import type { NativeEndpoint } from '../native/binding.js';
 import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
-import { unicastIpv4 } from '../packet/option-kinds.js';
+import { portNumber, unicastIpv4 } from '../packet/option-kinds.js';
 
 /** A remote GENEVE peer, as an endpoint is made of it. */
 export interface GenevePeerOptions {
@@ -45,7 +45,7 @@ const frames = {
 /** The options of a GENEVE peer. */
 export const GENEVE_PEER = {
   peer: { says: 'IPv4 address of the peer; never that of a target', kind: unicastIpv4 },
-  port: { says: 'UDP port that it receives on', kind: integer(1, 65_535), preset: 6081 },
+  port: { says: 'UDP port that it receives on', kind: portNumber, preset: 6081 },
   vni: { says: 'VNI of its packets', kind: integer(0, 0xffffff), preset: 0 },
   inner: { says: 'what it exchanges', kind: oneOf('ip', 'ethernet'), preset: 'ip' },
   sourceMac: { says: 'source address of frames to it, with `inner: ethernet`', ...frames },
@@ -55,8 +55,11 @@ export const GENEVE_PEER = {
   },
 } as const satisfies TableOf<GenevePeerOptions>;
 
+/** A peer as native code takes it. */
+export type CheckedPeer = NonNullable<NativeEndpoint['geneve']>;
+
 /** The options of a GENEVE peer, checked. */
-export function checkGeneve(field: string, value: unknown): NonNullable<NativeEndpoint['geneve']> {
+export function checkGeneve(field: string, value: unknown): CheckedPeer {
   const { peer, inner, ...options } = readOptions(GENEVE_PEER, field, value);
   return { ...options, peer: parseIpv4(peer) as number, ethernet: inner === 'ethernet' };
 }

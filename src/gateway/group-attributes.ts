@@ -3,12 +3,22 @@
  * Which attribute maps to which option, and which exclude each other, is data here.
  */
 import { checkRecord } from '../base/checks.js';
-import { GatewayError, mismatch, show } from '../base/errors.js';
+import { GatewayError } from '../base/errors.js';
 import {
-  FAILOVER,
+  type Attribute,
+  type Attributes,
+  attributeOf,
+  attributeTable,
+  attributeValues,
+  attributeWords,
+  checkAttributes,
+} from './attributes.js';
+import {
   type Failover,
   type Settings,
   type Stickiness,
+  TARGET_GROUP,
+  TCP_RESET,
   TCP_RESET_NEEDS,
 } from './group-options.js';
 
@@ -21,16 +31,6 @@ export type AttributeSettings = Pick<
   'deregistrationDelaySeconds' | 'failover' | 'sendTcpReset' | 'stickiness'
 >;
 
-/** One attribute of a thing with `S` for its settings. */
-export interface AttributeDefinition<S = AttributeSettings> {
-  /** What the error message says is expected. */
-  readonly expected: string;
-  readonly accepts: (value: string) => boolean;
-  /** The value for a group; undefined where the attribute has none. */
-  readonly read: (settings: S) => string | undefined;
-}
-
-const BOOLEAN = /^(?:true|false)$/;
 const STICKINESS_TYPES: Record<string, Stickiness> = {
   source_ip_dest_ip: '2-tuple',
   source_ip_dest_ip_proto: '3-tuple',
@@ -44,36 +44,51 @@ const ON_UNHEALTHY = 'target_failover.on_unhealthy';
 const RESET_ON_UNHEALTHY = 'send_tcp_reset.on_unhealthy.enabled';
 const RESET_ON_DEREGISTRATION = 'send_tcp_reset.on_deregistration.enabled';
 
-const failover: AttributeDefinition = {
-  expected: '"no_rebalance" or "rebalance"',
-  accepts: (value) => FAILOVER.includes(value as Failover),
-  read: (settings) => settings.failover,
-};
+const failover: Attribute<AttributeSettings> = attributeOf(
+  TARGET_GROUP.failover,
+  (settings) => settings.failover,
+);
 
-const flag = (read: (settings: AttributeSettings) => boolean): AttributeDefinition => ({
-  expected: '"true" or "false"',
-  accepts: (value) => BOOLEAN.test(value),
-  read: (settings) => String(read(settings)),
-});
-
-const DEFINITIONS: Readonly<Record<string, AttributeDefinition>> = {
-  [DELAY]: {
-    expected: '"0"–"3600"',
-    accepts: (value) => /^\d{1,4}$/.test(value) && Number(value) <= 3600,
-    read: (settings) => String(settings.deregistrationDelaySeconds),
+/** In the order of the AWS documentation. */
+const ATTRIBUTES: Attributes<AttributeSettings> = {
+  [DELAY]: attributeOf(
+    TARGET_GROUP.deregistrationDelaySeconds,
+    (settings) => settings.deregistrationDelaySeconds,
+  ),
+  [STICKY]: {
+    option: {
+      says: 'whether fewer than five fields make a flow',
+      kind: attributeWords('true', 'false'),
+      preset: 'false',
+      live: true,
+    },
+    read: ({ stickiness }) => String(stickiness !== '5-tuple'),
   },
-  [STICKY]: flag((settings) => settings.stickiness !== '5-tuple'),
   [STICKY_TYPE]: {
-    expected: '"source_ip_dest_ip" or "source_ip_dest_ip_proto"',
-    accepts: (value) => Object.hasOwn(STICKINESS_TYPES, value),
-    read: (settings) =>
-      Object.keys(STICKINESS_TYPES).find((type) => STICKINESS_TYPES[type] === settings.stickiness),
+    option: {
+      says: 'which fields then',
+      kind: attributeWords(...Object.keys(STICKINESS_TYPES)),
+      preset: undefined,
+      presetText: 'none',
+      live: true,
+    },
+    read: ({ stickiness }) =>
+      Object.keys(STICKINESS_TYPES).find((type) => STICKINESS_TYPES[type] === stickiness),
   },
   [ON_DEREGISTRATION]: failover,
   [ON_UNHEALTHY]: failover,
-  [RESET_ON_UNHEALTHY]: flag((settings) => settings.sendTcpReset.onUnhealthy),
-  [RESET_ON_DEREGISTRATION]: flag((settings) => settings.sendTcpReset.onDeregistration),
+  [RESET_ON_UNHEALTHY]: attributeOf(
+    TCP_RESET.onUnhealthy,
+    (settings) => settings.sendTcpReset.onUnhealthy,
+  ),
+  [RESET_ON_DEREGISTRATION]: attributeOf(
+    TCP_RESET.onDeregistration,
+    (settings) => settings.sendTcpReset.onDeregistration,
+  ),
 };
+
+/** The attributes of a target group, described. */
+export const TARGET_GROUP_ATTRIBUTES = attributeTable(ATTRIBUTES);
 
 interface Rule {
   readonly broken: (values: TargetGroupAttributes) => boolean;
@@ -112,28 +127,23 @@ const ELSEWHERE = new Map([
   ['slow_start.duration_seconds', ': it is an option here (slowStartSeconds)'],
 ]);
 
-/** Every attribute that a group has, in the order of the AWS documentation. */
+/** Every attribute that a group has. */
 export function readAttributes(settings: AttributeSettings): TargetGroupAttributes {
-  const values: Record<string, string> = {};
-  for (const [key, definition] of Object.entries(DEFINITIONS)) {
-    const value = definition.read(settings);
-    if (value !== undefined) values[key] = value;
-  }
-  return Object.freeze(values);
+  return Object.freeze(attributeValues(ATTRIBUTES, settings));
 }
 
 /** The settings after `changes`; attributes that are not named stay as they are. */
 export function changeAttributes(settings: AttributeSettings, given: unknown): AttributeSettings {
-  const changes = checkRecord('changes', given);
-  for (const [key, value] of Object.entries(changes)) {
-    checkAttribute(DEFINITIONS, 'a GENEVE target group', key, value);
-  }
+  const record = checkRecord('changes', given);
+  const changes = checkAttributes(ATTRIBUTES, 'a GENEVE target group', record, ELSEWHERE);
   const values: Record<string, string> = { ...readAttributes(settings) };
   // Turning stickiness off takes its type along.
   if (changes[STICKY] === 'false') delete values[STICKY_TYPE];
   Object.assign(values, changes);
   const broken = RULES.find((rule) => rule.broken(values));
-  if (broken) throw attributeError(`ValidationError: ${broken.sentence}`);
+  if (broken) {
+    throw new GatewayError('ERR_GWLB_ATTRIBUTES', `ValidationError: ${broken.sentence}`);
+  }
   const type = values[STICKY_TYPE];
   return {
     deregistrationDelaySeconds: Number(values[DELAY]),
@@ -144,26 +154,4 @@ export function changeAttributes(settings: AttributeSettings, given: unknown): A
     },
     stickiness: type === undefined ? '5-tuple' : STICKINESS_TYPES[type],
   };
-}
-
-/** Throws what is wrong with an attribute's name or value; `kind` is what has the attributes. */
-export function checkAttribute<S>(
-  definitions: Readonly<Record<string, AttributeDefinition<S>>>,
-  kind: string,
-  key: string,
-  value: unknown,
-): void {
-  const definition = Object.hasOwn(definitions, key) ? definitions[key] : undefined;
-  if (!definition) {
-    const hint = ELSEWHERE.get(key) ?? `: it has ${Object.keys(definitions).join(', ')}`;
-    throw attributeError(`${key} is not an attribute of ${kind}${hint}`, key);
-  }
-  if (typeof value !== 'string' || !definition.accepts(value)) {
-    throw mismatch('ERR_GWLB_ATTRIBUTES', [key], definition.expected, show(value));
-  }
-}
-
-function attributeError(message: string, key?: string): GatewayError {
-  const field = key === undefined ? undefined : [key];
-  return new GatewayError('ERR_GWLB_ATTRIBUTES', message, { field });
 }

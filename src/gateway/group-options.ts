@@ -2,15 +2,9 @@
 import { checkRecord } from '../base/checks.js';
 import { checkOptions, type GatewayError, invalidArgument, mismatch } from '../base/errors.js';
 import { WEIGHT_MAX } from '../base/limits.js';
+import { object, objectOrFalse } from '../base/option-description.js';
 import { flag, integer, type Kind, nameForLogs, oneOf, special } from '../base/option-kinds.js';
-import {
-  fillOptions,
-  object,
-  readChanges,
-  readOptions,
-  schemaOf,
-  type TableOf,
-} from '../base/option-table.js';
+import { fillOptions, readChanges, readOptions, type TableOf } from '../base/option-table.js';
 import {
   checkHealthCheck,
   HEALTH_CHECK,
@@ -18,7 +12,7 @@ import {
   type HealthCheckOptions,
 } from '../health/options.js';
 import { formatMac, parseIpv4, parseMac } from '../packet/address.js';
-import { unicastIpv4, zoneName } from '../packet/option-kinds.js';
+import { optionClass, portNumber, unicastIpv4, zoneName } from '../packet/option-kinds.js';
 
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
 /** What becomes of the flows of a target that is lost; see `TargetGroupPolicy.failover`. */
@@ -54,6 +48,13 @@ export interface TargetGroupPolicy {
    * Default: none of the two.
    */
   sendTcpReset?: TargetTcpReset;
+  /**
+   * Which fields make a flow: source and destination address and port and the protocol (protocols
+   * without ports: a 3-tuple), addresses and protocol, or addresses. Default `'5-tuple'`.
+   * Changed in use, flows that are
+   * alive are found anew by the other key (rule K5). AWS `stickiness.enabled` and `stickiness.type`.
+   */
+  stickiness?: Stickiness;
   /**
    * Seconds that a deregistered target keeps its flows before it counts as gone, 0–3600.
    * Default 300. AWS `deregistration_delay.timeout_seconds`.
@@ -98,12 +99,6 @@ export interface TargetGroupOptions extends TargetGroupPolicy {
   /** Class of the gateway's GENEVE options, 0–65535. Default 0x0108, that of AWS. */
   optionClass?: number;
   /**
-   * Which fields make a flow: source and destination address and port and the protocol (protocols
-   * without ports: a 3-tuple), addresses and protocol, or addresses. Default `'5-tuple'`.
-   * AWS `stickiness.enabled` and `stickiness.type`.
-   */
-  stickiness?: Stickiness;
-  /**
    * Whether equal tuples that enter by different endpoints are different flows (`'endpoint'`, as in
    * AWS: address spaces of consumers overlap) or one (`'gateway'`). Default `'endpoint'`.
    */
@@ -126,6 +121,7 @@ export interface TargetSpec {
 }
 
 export interface Policy {
+  readonly stickiness: Stickiness;
   readonly failover: Failover;
   readonly sendTcpReset: Required<Readonly<TargetTcpReset>>;
   readonly deregistrationDelaySeconds: number;
@@ -141,7 +137,6 @@ export interface Settings extends Policy {
   readonly sourceMac: string | null;
   readonly destinationMac: string | null;
   readonly optionClass: number;
-  readonly stickiness: Stickiness;
   readonly scope: 'endpoint' | 'gateway';
 }
 
@@ -156,8 +151,6 @@ export interface CheckedTarget {
   readonly weight: number;
 }
 
-export const STICKINESS: readonly Stickiness[] = ['5-tuple', '3-tuple', '2-tuple'];
-export const FAILOVER: readonly Failover[] = ['no_rebalance', 'rebalance'];
 /** What `sendTcpReset` needs of other options; the same as attributes. */
 export const TCP_RESET_NEEDS = [
   { option: 'stickiness', value: '5-tuple', attribute: 'stickiness.enabled', text: 'false' },
@@ -169,7 +162,8 @@ export const TCP_RESET_NEEDS = [
   },
 ] as const;
 
-const TCP_RESET = {
+/** When TCP connections of a lost target are answered with a RST. */
+export const TCP_RESET = {
   onUnhealthy: {
     says: 'answer TCP packets of a target that turned unhealthy with a RST; with `no_rebalance` and `5-tuple` only',
     kind: flag,
@@ -188,6 +182,13 @@ const TCP_RESET = {
 
 /** What may change while a load balancer uses the group. */
 const POLICY = {
+  stickiness: {
+    says: 'what makes a flow',
+    kind: oneOf('5-tuple', '3-tuple', '2-tuple'),
+    preset: '5-tuple',
+    live: true,
+    attribute: 'stickiness.type',
+  },
   failover: {
     says: 'flows of a target that fails or leaves',
     kind: oneOf('no_rebalance', 'rebalance'),
@@ -224,12 +225,9 @@ const POLICY = {
   },
   healthCheck: {
     says: '`false`: every target counts as healthy',
-    kind: {
-      check: (field, value) => checkHealthCheck(value, field),
-      range: '',
-      schema: { anyOf: [{ const: false }, schemaOf(HEALTH_CHECK)] },
-      options: HEALTH_CHECK,
-    } as Kind<HealthCheck | false, HealthCheckOptions | false>,
+    kind: objectOrFalse<HealthCheck | false, HealthCheckOptions>(HEALTH_CHECK, (field, value) =>
+      checkHealthCheck(value, field),
+    ),
     preset: () => checkHealthCheck({}, 'healthCheck'),
     live: true,
   },
@@ -265,7 +263,7 @@ const FIXED = {
     preset: 'targets',
     attribute: 'Name',
   },
-  port: { says: 'UDP port of targets', kind: integer(1, 65_535), preset: 6081, attribute: 'Port' },
+  port: { says: 'UDP port of targets', kind: portNumber, preset: 6081, attribute: 'Port' },
   inner: { says: 'what travels in GENEVE', kind: oneOf('ip', 'ethernet'), preset: 'ip' },
   sourceMac: {
     says: 'source address of inner frames, with `inner: ethernet`',
@@ -277,14 +275,8 @@ const FIXED = {
   },
   optionClass: {
     says: "class of the gateway's options",
-    kind: integer(0, 0xffff),
+    kind: optionClass,
     preset: 0x0108,
-  },
-  stickiness: {
-    says: 'what makes a flow',
-    kind: oneOf('5-tuple', '3-tuple', '2-tuple'),
-    preset: '5-tuple',
-    attribute: 'stickiness.type',
   },
   scope: {
     says: 'whether equal tuples of different endpoints are different flows, or one',
@@ -304,7 +296,7 @@ export const TARGET = {
   },
   port: {
     says: 'UDP port on which it receives GENEVE',
-    kind: integer(1, 65_535),
+    kind: portNumber,
     preset: 6081,
     presetText: "the group's",
     live: true,
@@ -359,10 +351,8 @@ export function checkPolicyChange(options: unknown, field = 'targetGroup'): Part
 }
 
 function fixedOption(key: string, field: string): GatewayError {
-  const way =
-    key === 'stickiness' ? 'modifyAttributes can change it' : 'make another group for that';
   const expected = `one of the options that can change (${POLICY_KEYS.join(', ')})`;
-  const received = `one that is set when the group is made: ${way}`;
+  const received = 'one that is set when the group is made: make another group for that';
   return mismatch('ERR_GWLB_INVALID_ARGUMENT', `${field}.${key}`, expected, received);
 }
 

@@ -2,15 +2,17 @@
 
 import { checkOptions, invalidArgument } from '../base/errors.js';
 import { WORKERS_MAX } from '../base/limits.js';
-import { flag, integer, nameForLogs, special } from '../base/option-kinds.js';
+import { flag, integer, nameForLogs } from '../base/option-kinds.js';
 import { fillOptions, type TableOf } from '../base/option-table.js';
 import type { NativeUdpConfig } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
-import { checkNetns, checkSignal } from '../packet/lifecycle.js';
-import { checkGatewayAddress } from '../packet/own-address.js';
+import {
+  abortSignal,
+  gatewayAddress,
+  networkNamespace,
+  portNumber,
+} from '../packet/option-kinds.js';
 import { type BaseSettings, checkBase } from './base-settings.js';
-import type { TunOptions } from './device.js';
-import type { GenevePeerOptions } from './geneve-peer.js';
 import { GATEWAY_BASE } from './option-tables.js';
 import type { GatewayBaseOptions } from './options.js';
 
@@ -45,38 +47,6 @@ export interface ListenOptions extends GatewayBaseOptions {
   signal?: AbortSignal;
 }
 
-interface EndpointOptionsBase {
-  /** `vpce-`, 0 and 16 hex digits. Default random. */
-  id?: string;
-  /** Zone whose targets its flows go to. Default `'default'`. */
-  zone?: string;
-  /** Largest inner packet in bytes, 576 up to the gateway's. Default the gateway's. */
-  mtu?: number;
-}
-
-/** An endpoint that is a TUN device: kernel routes that lead into it lead to the gateway. */
-export interface TunEndpointOptions extends EndpointOptionsBase {
-  /** The device, or its name alone. */
-  tun: string | TunOptions;
-  /** Named network namespace of the device. Default: the gateway's. */
-  netns?: string | null;
-  /** Not of a TUN endpoint. */
-  geneve?: never;
-}
-
-/** An endpoint that is a remote GENEVE peer, told from others by its address and VNI. */
-export interface GeneveEndpointOptions extends EndpointOptionsBase {
-  /** The peer. */
-  geneve: GenevePeerOptions;
-  /** Not of a GENEVE endpoint. */
-  tun?: never;
-  /** Not of a GENEVE endpoint: its packets use the gateway's sockets. */
-  netns?: never;
-}
-
-/** Options of `GatewayLoadBalancer.createEndpoint`: `tun` or `geneve` says which kind. */
-export type EndpointOptions = TunEndpointOptions | GeneveEndpointOptions;
-
 const OWN = {
   name: {
     says: 'name for logs',
@@ -85,17 +55,14 @@ const OWN = {
   },
   address: {
     says: 'GENEVE is sent from and received here',
-    kind: special<number, string>(
-      'IPv4 address',
-      { type: 'string', format: 'ipv4' },
-      checkGatewayAddress,
-    ),
+    kind: gatewayAddress,
   },
-  port: { says: 'UDP port of GENEVE', kind: integer(1, 65_535), preset: 6081 },
+  port: { says: 'UDP port of GENEVE', kind: portNumber, preset: 6081 },
   netns: {
     says: 'named network namespace of sockets and health checks',
-    kind: special<string, string | null>('name or null', { type: ['string', 'null'] }, checkNetns),
+    kind: networkNamespace,
     preset: '',
+    given: null,
     presetText: 'null',
   },
   workers: { says: 'threads that forward packets', kind: integer(1, WORKERS_MAX), preset: 1 },
@@ -111,7 +78,7 @@ const OWN = {
   },
   signal: {
     says: 'closes it when aborted',
-    kind: special<AbortSignal | undefined, AbortSignal>('AbortSignal', {}, checkSignal),
+    kind: abortSignal,
     preset: undefined,
     presetText: 'none',
   },

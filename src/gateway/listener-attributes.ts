@@ -1,6 +1,13 @@
 /** Listener attributes under their AWS names (`ModifyListenerAttributes`), all of them text. */
 import { checkRecord } from '../base/checks.js';
-import { type AttributeDefinition, checkAttribute } from './group-attributes.js';
+import {
+  type Attributes,
+  attributeOf,
+  attributeTable,
+  attributeValues,
+  checkAttributes,
+} from './attributes.js';
+import { IDLE_TIMEOUT, LISTENER_TCP_RESET } from './option-tables.js';
 
 /** The attributes of a gateway's one listener. */
 export interface ListenerAttributes {
@@ -19,31 +26,21 @@ export interface ListenerSettings {
 const IDLE = 'tcp.idle_timeout.seconds';
 const RESET = 'send_tcp_reset.on_idle_timeout.enabled';
 
-const DEFINITIONS: Readonly<Record<string, AttributeDefinition<ListenerSettings>>> = {
-  [IDLE]: {
-    expected: '"60"–"6000"',
-    accepts: (value) =>
-      /^[1-9]\d{1,3}$/.test(value) && Number(value) >= 60 && Number(value) <= 6000,
-    read: ({ tcpSeconds }) => String(tcpSeconds),
-  },
-  [RESET]: {
-    expected: '"true" or "false"',
-    accepts: (value) => value === 'true' || value === 'false',
-    read: ({ onIdleTimeout }) => String(onIdleTimeout),
-  },
+const ATTRIBUTES: Attributes<ListenerSettings> = {
+  [IDLE]: attributeOf(IDLE_TIMEOUT.tcpSeconds, ({ tcpSeconds }) => tcpSeconds),
+  [RESET]: attributeOf(LISTENER_TCP_RESET.onIdleTimeout, ({ onIdleTimeout }) => onIdleTimeout),
 };
 
+/** The attributes of a listener, described. */
+export const LISTENER_ATTRIBUTES = attributeTable(ATTRIBUTES);
+
 export function readListenerAttributes(settings: ListenerSettings): ListenerAttributes {
-  const values = Object.entries(DEFINITIONS).map(([key, { read }]) => [key, read(settings)]);
-  return Object.freeze(Object.fromEntries(values));
+  return Object.freeze(attributeValues(ATTRIBUTES, settings)) as unknown as ListenerAttributes;
 }
 
 /** The settings that `changes` names; throws `ERR_GWLB_ATTRIBUTES`. */
 export function changeListenerAttributes(given: unknown): Partial<ListenerSettings> {
-  const changes = checkRecord('changes', given);
-  for (const [key, value] of Object.entries(changes)) {
-    checkAttribute(DEFINITIONS, 'a listener', key, value);
-  }
+  const changes = checkAttributes(ATTRIBUTES, 'a listener', checkRecord('changes', given));
   const { [IDLE]: idle, [RESET]: reset } = changes;
   return {
     ...(idle !== undefined && { tcpSeconds: Number(idle) }),

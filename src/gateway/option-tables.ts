@@ -9,11 +9,13 @@ import {
   INNER_BYTES_MIN,
   SOURCE_PORTS_MAX,
 } from '../base/limits.js';
+import { object } from '../base/option-description.js';
 import { flag, integer, type Kind, oneOf, special } from '../base/option-kinds.js';
-import { object, readOptions, type TableOf } from '../base/option-table.js';
-import { checkKey } from '../packet/flow-table.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
+import { attachmentId, portNumber, secretKey } from '../packet/option-kinds.js';
 import type {
   ClampMss,
+  CookieKeyOptions,
   GatewayBaseOptions,
   GatewayLimits,
   IdleTimeout,
@@ -21,6 +23,8 @@ import type {
   SourcePorts,
 } from './options.js';
 import { isTargetGroup, type TargetGroup } from './target-group.js';
+
+const secret = { kind: secretKey, fresh: () => randomBytes(16), presetText: 'random' } as const;
 
 /** Idle timeouts. */
 export const IDLE_TIMEOUT = {
@@ -59,7 +63,7 @@ const LIMITS = {
 const SOURCE_PORTS = {
   base: {
     says: 'lowest of the outer UDP source ports that flows are spread over; two gateways on one address need different ones',
-    kind: integer(1, 65_535),
+    kind: portNumber,
     preset: 32_768,
   },
   count: {
@@ -79,6 +83,29 @@ export const LISTENER_TCP_RESET = {
     attribute: 'send_tcp_reset.on_idle_timeout.enabled',
   },
 } as const satisfies TableOf<ListenerTcpReset>;
+
+/** The option of `setFlowReports`. */
+export const FLOW_REPORTS = {
+  intervalSeconds: {
+    says: 'every flow in the table is reported once in this time; 0: never',
+    kind: integer(0, 86_400),
+    preset: 0,
+    unit: 'seconds',
+    live: true,
+  },
+} as const satisfies TableOf<{ intervalSeconds?: number }>;
+
+/** Options of `rotateCookieKey`. */
+export const COOKIE_KEY = {
+  key: { says: 'secret that cookies are signed with from now on', ...secret },
+  overlapSeconds: {
+    says: 'signatures with the key before stay good',
+    kind: integer(0, 6000) as Kind<number | null, number>,
+    preset: null,
+    presetText: 'the TCP idle timeout',
+    unit: 'seconds',
+  },
+} as const satisfies TableOf<CookieKeyOptions>;
 
 /** The least that Linux takes, and what fits the largest inner packet of IPv4. */
 const MSS_MIN = 88;
@@ -103,26 +130,23 @@ const segmentSize: Kind<number, ClampMss> = special(
   },
 );
 
-const key: Kind<Uint8Array> = special('16 bytes', {}, checkKey);
-const secret = { kind: key, preset: () => randomBytes(16), presetText: 'random' } as const;
-
 const group: Kind<TargetGroup> = special('a TargetGroup', {}, (field, value) => {
   if (isTargetGroup(value)) return value;
   throw wrongObject(field, 'TargetGroup', value);
 });
 
-const attachmentId: Kind<bigint> = special('64 bits', {}, (field, value) => {
-  if (typeof value === 'bigint' && BigInt.asUintN(64, value) === value) return value;
-  throw invalidArgument(field, 'a bigint of 64 bits', value);
-});
-
 /** The options that all gateways have. */
 export const GATEWAY_BASE = {
-  targetGroup: { says: 'where flows go; it belongs to one gateway at a time', kind: group },
+  targetGroup: {
+    says: 'where flows go; it belongs to one gateway at a time',
+    kind: group,
+    live: true,
+  },
   crossZone: {
     says: 'flows may go to targets of other zones',
     kind: flag,
     preset: false,
+    live: true,
     attribute: 'load_balancing.cross_zone.enabled',
   },
   idleTimeout: {
@@ -171,7 +195,7 @@ export const GATEWAY_BASE = {
     says: 'lower the maximum segment size that SYN and SYN-ACK tell, for paths that lose ICMP errors',
     kind: segmentSize,
     preset: 0,
-    presetText: 'off',
+    given: 'off',
   },
   sendTcpReset: {
     says: 'RST answers of the listener',

@@ -50,6 +50,14 @@ export interface ListenerTcpReset {
   onIdleTimeout?: boolean;
 }
 
+/** Options of `rotateCookieKey`. */
+export interface CookieKeyOptions {
+  /** 16 secret bytes. Default random. */
+  key?: Uint8Array;
+  /** How long signatures with the key before stay good, 0–6000. Default the TCP idle timeout. */
+  overlapSeconds?: number;
+}
+
 /** Options that `Gateway` and `GatewayLoadBalancer` share. */
 export interface GatewayBaseOptions {
   /** Where flows go. It belongs to one gateway at a time. Required. */

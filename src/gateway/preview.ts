@@ -5,14 +5,13 @@
 
 import { checkArray, checkRecord } from '../base/checks.js';
 import {
-  checkInteger,
   checkOptions,
   GatewayError,
+  invalidArgument,
   mismatch,
   parsePath,
   show,
 } from '../base/errors.js';
-import { WEIGHT_MAX } from '../base/limits.js';
 import { apply, used } from '../fleet/apply.js';
 import type { FleetCommand } from '../fleet/commands.js';
 import { targetNamed } from '../fleet/find.js';
@@ -26,6 +25,7 @@ import {
   checkPolicyChange,
   checkTarget,
   type Settings,
+  TARGET,
   type TargetSpec,
 } from './group-options.js';
 import { compareFlows, compareZones, type FleetWithTable } from './preview-compare.js';
@@ -134,6 +134,11 @@ export class Preview {
 
   update(policy: unknown, field: string): string {
     const changes = checkPolicyChange(policy, field);
+    const { stickiness } = this.#settings;
+    if ((changes.stickiness ?? stickiness) !== stickiness) {
+      const expected = `"${stickiness}", the stickiness it has (with another one all flows choose anew)`;
+      throw invalidArgument(`${field}.stickiness`, expected, changes.stickiness);
+    }
     const settings = { ...this.#settings, ...changes };
     checkCombination(settings, field);
     this.#settings = settings;
@@ -182,7 +187,7 @@ const CHANGES: Record<Kind, (preview: Preview, value: unknown, field: string) =>
   recover: (preview, value, field) => preview.setHealth(list(value, field), field, 'healthy'),
   weight: (preview, value, field) => {
     const { target, weight } = checkOptions(field, value, ['target', 'weight']);
-    const checked = checkInteger(`${field}.weight`, weight, 0, WEIGHT_MAX);
+    const checked = TARGET.weight.kind.check(`${field}.weight`, weight);
     return preview.weigh(target as TargetReference, `${field}.target`, checked);
   },
   update: (preview, value, field) => preview.update(value, field),

@@ -1,13 +1,6 @@
 /** A fleet of appliances: who belongs to it, how they are, and what may change about them. */
 import { checkArray } from '../base/checks.js';
-import {
-  checkInteger,
-  checkOneOf,
-  checkString,
-  GatewayError,
-  invalidArgument,
-} from '../base/errors.js';
-import { WEIGHT_MAX } from '../base/limits.js';
+import { checkOneOf, checkString, GatewayError, invalidArgument } from '../base/errors.js';
 import { findTarget, targetNamed } from '../fleet/find.js';
 import { everyTarget, membersOf, type RegisteredTarget } from '../fleet/state.js';
 import type { FleetTable } from '../fleet/table.js';
@@ -21,6 +14,7 @@ import {
   checkTarget,
   checkTargetGroup,
   type Settings,
+  TARGET,
   type TargetGroupOptions,
   type TargetGroupPolicy,
   type TargetSpec,
@@ -164,7 +158,7 @@ export class TargetGroup extends GroupSettings {
   setWeight(target: TargetReference, weight: number): void {
     this.#checkOpen();
     const { id } = targetNamed(this.#home.fleet, targetName(target));
-    checkInteger('weight', weight, 0, WEIGHT_MAX);
+    TARGET.weight.kind.check('weight', weight);
     this.#home.apply({ type: 'setWeight', target: id, weight });
   }
 

@@ -4,6 +4,7 @@ import { HEALTH_CHECK_PATH_MAX } from '../base/limits.js';
 import { flag, fraction, integer, type Kind, oneOf, special, text } from '../base/option-kinds.js';
 import { readOptions, type TableOf } from '../base/option-table.js';
 import { formatIp, parseIp } from '../packet/address.js';
+import { portNumber } from '../packet/option-kinds.js';
 import { parseMatcher, type StatusMatcher } from './matcher.js';
 import type { HealthProfile } from './thresholds.js';
 
@@ -122,6 +123,14 @@ const ipAddress: Kind<string> = special('IPv4 or IPv6', { type: 'string' }, (fie
 const atMostInterval = (seconds: number) => (before: Readonly<Record<string, unknown>>) =>
   Math.min(seconds, before.intervalSeconds as number);
 
+/** Path and query of a request. */
+export const httpPath: Kind<string> = text(
+  'begins with `/`',
+  /^\/[\x21-\x7e]*$/,
+  HEALTH_CHECK_PATH_MAX,
+  `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
+);
+
 /** The options of a health check. */
 export const HEALTH_CHECK = {
   profile: {
@@ -139,7 +148,7 @@ export const HEALTH_CHECK = {
   },
   port: {
     says: 'TCP port of the target; with `GENEVE` the UDP port inside',
-    kind: integer(1, 65_535),
+    kind: portNumber,
     preset: 80,
     variant: { when: ['protocol', 'GENEVE'], preset: 9 },
     live: true,
@@ -147,12 +156,7 @@ export const HEALTH_CHECK = {
   },
   path: {
     says: 'path and query of the request, HTTP and HTTPS only',
-    kind: text(
-      'begins with `/`',
-      /^\/[\x21-\x7e]*$/,
-      HEALTH_CHECK_PATH_MAX,
-      `a path of at most ${HEALTH_CHECK_PATH_MAX} visible ASCII characters that begins with /`,
-    ),
+    kind: httpPath,
     preset: '/',
     only: http,
     live: true,
@@ -219,7 +223,7 @@ export const HEALTH_CHECK = {
       parseMatcher,
     ),
     preset: () => parseMatcher('matcher', '200-399'),
-    presetText: '200-399',
+    given: '200-399',
     only: http,
     live: true,
     attribute: 'Matcher.HttpCode',

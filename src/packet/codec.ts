@@ -1,19 +1,14 @@
 /** GENEVE headers (RFC 8926) and captured frames, one at a time: for tests, tools and people. */
 
 import { checkArray, checkBytes, native } from '../base/checks.js';
-import {
-  checkBoolean,
-  checkInteger,
-  checkOptions,
-  invalidArgument,
-  outOfRange,
-} from '../base/errors.js';
+import { checkBoolean, checkInteger, checkOptions, outOfRange } from '../base/errors.js';
 import { binding } from '../native/binding.js';
 import type { NativeDecodedFrame } from '../native/binding-codec.js';
-import { formatEndpointId, formatIp, formatMac, parseEndpointId } from './address.js';
+import { formatEndpointId, formatIp, formatMac } from './address.js';
 import type { DecodedGeneve, DecodeError, GeneveOption } from './geneve-types.js';
 import { readGeneve } from './geneve-words.js';
 import type { DropReason } from './names.js';
+import { attachmentId, endpointId } from './option-kinds.js';
 
 /** Option class of AWS; others use the same layout under another class (Tencent: 0x0167). */
 export const OPTION_CLASS_AWS = 0x0108;
@@ -138,14 +133,8 @@ function gatewayOptions(gateway: unknown, optionClass: unknown): GeneveOption[] 
   if (gateway === undefined) return [];
   const keys = ['endpointId', 'attachmentId', 'cookie'] as const;
   const given = checkOptions('header.gateway', gateway, keys);
-  const id = parseEndpointId(given.endpointId);
-  if (id === null) {
-    throw invalidArgument('header.gateway.endpointId', ENDPOINT_ID_FORM, given.endpointId);
-  }
-  const attachment = given.attachmentId ?? 0n;
-  if (typeof attachment !== 'bigint' || BigInt.asUintN(64, attachment) !== attachment) {
-    throw invalidArgument('header.gateway.attachmentId', 'a bigint of 64 bits', attachment);
-  }
+  const id = endpointId.check('header.gateway.endpointId', given.endpointId);
+  const attachment = attachmentId.check('header.gateway.attachmentId', given.attachmentId ?? 0n);
   const cookie = checkInteger('header.gateway.cookie', given.cookie, 0, 0xffffffff);
   const word = new Uint8Array(4);
   new DataView(word.buffer).setUint32(0, cookie);
@@ -155,10 +144,6 @@ function gatewayOptions(gateway: unknown, optionClass: unknown): GeneveOption[] 
     { class: type, type: 3, data: word },
   ];
 }
-
-/** What messages say an endpoint's id should look like. */
-export const ENDPOINT_ID_FORM =
-  'an id such as "vpce-0123456789abcdef0" (vpce-, 0 and 16 lower-case hex digits, not all 0)';
 
 function bigEndian64(value: bigint): Uint8Array {
   const bytes = new Uint8Array(8);

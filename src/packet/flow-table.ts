@@ -12,6 +12,7 @@ import {
 import { FLOWS_MAX, FLOWS_MIN } from '../base/limits.js';
 import { binding } from '../native/binding.js';
 import type { NativeFlowTable } from '../native/binding-codec.js';
+import { secretKey } from './option-kinds.js';
 
 /** What makes packets one flow; protocols without ports have the 3-tuple also under `5-tuple`. */
 export type Stickiness = '5-tuple' | '3-tuple' | '2-tuple';
@@ -71,7 +72,7 @@ export class FlowTable {
     this.keyBytes = this.family === 4 ? 16 : 40;
     const capacity = checkInteger('options.capacity', given.capacity, FLOWS_MIN, FLOWS_MAX);
     const idleMs = checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x7fffffff);
-    const hashKey = checkKey('options.hashKey', given.hashKey ?? randomBytes(16));
+    const hashKey = secretKey.check('options.hashKey', given.hashKey ?? randomBytes(16));
     this.#native = native(
       () => new binding.FlowTable(this.family, capacity, idleMs, hashKey),
       'make a flow table',
@@ -172,12 +173,6 @@ export class FlowTable {
     if (position === NO_FLOW) throw outOfRange('position', 'the position of a flow', 'NO_FLOW');
     return checkInteger('position', position, 0, 0xfffffffe);
   }
-}
-
-/** 16 bytes of a key. */
-export function checkKey(field: string, value: unknown): Uint8Array {
-  // A copy: what the caller's array has later is another matter.
-  return new Uint8Array(checkBytesOf(field, value, 16));
 }
 
 /** A time in whole milliseconds, as the data plane takes it. */

@@ -1,7 +1,6 @@
 /** What happens to the targets while a capture is replayed: one JSON object a line. */
 import { checkRecord } from '../base/checks.js';
 import {
-  checkInteger,
   checkOneOf,
   checkOptions,
   checkString,
@@ -11,9 +10,8 @@ import {
   mismatch,
   outOfRange,
 } from '../base/errors.js';
-import { WEIGHT_MAX } from '../base/limits.js';
 import type { TargetGroupAttributes } from '../gateway/group-attributes.js';
-import type { TargetSpec } from '../gateway/group-options.js';
+import { TARGET, type TargetSpec } from '../gateway/group-options.js';
 import type { TargetGroup } from '../gateway/target-group.js';
 
 /** One event; `at` is seconds since the first frame. Before a frame of the same time. */
@@ -175,7 +173,7 @@ function checkEvent(value: unknown): ReplayEvent {
     throw invalidArgument('deregister', 'true', event.deregister);
   }
   if (what === 'health') checkOneOf('health', event.health, ['healthy', 'unhealthy']);
-  if (what === 'weight') checkInteger('weight', event.weight, 0, WEIGHT_MAX);
+  if (what === 'weight') TARGET.weight.kind.check('weight', event.weight);
   if (what === 'attribute' || what === 'register') event[what] = checkRecord(what, event[what]);
   if (what === 'keys') event.keys = checkKeys(event.keys);
   return event as unknown as ReplayEvent;

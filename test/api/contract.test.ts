@@ -75,6 +75,8 @@ const FUNCTIONS: Record<string, fc.Arbitrary<Argument>[]> = {
   describeOptions: [good('target')],
   optionsSchema: [good('geneve')],
   checkOptionsOf: [good('target'), options({ address: '10.0.1.10' }), good('x')],
+  optionProblems: [good('targetGroup'), options({ name: 'x', healthCheck: {} }), good('x')],
+  completeOptions: [good('appliance'), options({ address: '10.0.1.10', limits: {}, drop: [] })],
   readRoutes: [good(null)],
   removeTun: [good('gwlb-absent'), good(null)],
   formatIpv4: [good(5)],

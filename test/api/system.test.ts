@@ -96,10 +96,14 @@ t.test('options are checked as their users check them', async (t) => {
     ['listen', { address: '10.0.1.5', targetGroup }],
     ['targetGroup', { scope: 'gateway', healthCheck: false }],
     ['target', { address: '10.0.1.10', weight: 0 }],
-    ['endpoint', { zone: 'a', mtu: 1500, netns: null }],
+    ['endpoint', { zone: 'a', mtu: 1500, tun: 'gwlb0', netns: null }],
+    ['endpoint', { geneve: { peer: '10.0.9.1' } }],
+    ['batchEndpoint', { zone: 'a' }],
+    ['gateway', { targetGroup, outerHeaders: true, address: '10.0.1.5' }],
+    ['appliance', { address: '::', healthCheck: false, drop: [{ port: 53 }] }],
     ['tun', { name: 'gwlb0', persistent: true }],
     ['geneve', { peer: '10.0.9.1' }],
-    ['flowReports', 60],
+    ['flowReports', { intervalSeconds: 60 }],
   ];
   for (const [kind, options] of right) t.equal(checkOptionsOf(kind, options), undefined, kind);
   const wrong: [OptionsKind, unknown, string][] = [
@@ -107,11 +111,18 @@ t.test('options are checked as their users check them', async (t) => {
     ['listen', { address: '10.0.1.5' }, 'at.targetGroup'],
     ['targetGroup', { scope: 'x' }, 'at.scope'],
     ['target', { address: 'x' }, 'at.address'],
-    ['endpoint', { netns: 5 }, 'at.netns'],
-    ['endpoint', { tun: 'gwlb0' }, 'at.tun'],
+    ['endpoint', { tun: 'gwlb0', netns: 5 }, 'at.netns'],
+    ['endpoint', { geneve: { peer: '10.0.9.1' }, netns: null }, 'at.netns'],
+    ['endpoint', { tun: 'gwlb0', geneve: { peer: '10.0.9.1' } }, 'at'],
+    ['endpoint', { zone: 'a' }, 'at'],
+    ['batchEndpoint', { tun: 'gwlb0' }, 'at.tun'],
+    ['gateway', { targetGroup, outerHeaders: true }, 'at.address'],
+    ['appliance', { address: '10.0.1.5', netns: 'x' }, 'at.healthCheck'],
+    ['appliance', { address: '10.0.1.5', drop: [{ port: 53 }, { port: 0 }] }, 'at.drop[1].port'],
     ['tun', { name: '' }, 'at.name'],
     ['geneve', { peer: '10.0.9.1', vni: -1 }, 'at.vni'],
-    ['flowReports', -1, 'at'],
+    ['flowReports', { intervalSeconds: -1 }, 'at.intervalSeconds'],
+    ['flowReports', 60, 'at'],
   ];
   for (const [kind, options, field] of wrong) {
     t.throws(() => checkOptionsOf(kind, options, 'at'), { name: 'GatewayError', field }, kind);

@@ -62,10 +62,10 @@ t.test('other checks begin at the next place in the interval; the same go on', a
 t.test('what a group has for life says so', async (t) => {
   const { group } = setup();
   const update = (policy: object) => thrown(() => group.update(policy as TargetGroupPolicy));
-  t.match(update({ failOpen: true, stickiness: '2-tuple' }), {
+  t.match(update({ failOpen: true, scope: 'gateway' }), {
     code: 'ERR_GWLB_INVALID_ARGUMENT',
-    field: 'targetGroup.stickiness',
-    message: /expected one of the options that can change \(failover, .*modifyAttributes/,
+    field: 'targetGroup.scope',
+    message: /expected one of the options that can change \(stickiness, failover, /,
   });
   t.match(update({ port: 6082 }), { field: 'targetGroup.port', message: /make another group/ });
   t.match(update({ ports: 6082 }), { message: /received an unknown option$/ });

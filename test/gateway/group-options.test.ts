@@ -349,8 +349,8 @@ t.test('a change of the policy names only what changes, and nothing else may', a
   t.same(checkPolicyChange({ failOpen: true }), { failOpen: true });
   t.same(Object.keys(checkPolicyChange({ healthCheck: {} })), ['healthCheck']);
   t.match(
-    thrown(() => checkPolicyChange({ stickiness: '2-tuple' })).message,
-    'targetGroup.stickiness: expected one of the options that can change (failover',
+    thrown(() => checkPolicyChange({ scope: 'gateway' })).message,
+    'targetGroup.scope: expected one of the options that can change (stickiness, failover',
   );
 });
 

@@ -186,11 +186,11 @@ const targetGroup = z.strictObject({
 });
 
 const endpoint = z.strictObject({
-  id: value((id) => checkOptionsOf('endpoint', { id: id ?? null })),
-  zone: value((zone) => checkOptionsOf('endpoint', { zone })).optional(),
-  mtu: value((mtu) => checkOptionsOf('endpoint', { mtu })).optional(),
+  id: value((id) => checkOptionsOf('batchEndpoint', { id: id ?? '' })),
+  zone: value((zone) => checkOptionsOf('batchEndpoint', { zone })).optional(),
+  mtu: value((mtu) => checkOptionsOf('batchEndpoint', { mtu })).optional(),
   tun: value((tun) => checkOptionsOf('tun', tun), 'tun').optional(),
-  netns: value((netns) => checkOptionsOf('endpoint', { netns })).optional(),
+  netns: gatewayValue('netns').optional(),
   geneve: z
     .strictObject({
       peer: geneveValue('peer'),
@@ -232,7 +232,9 @@ export const SCHEMA = z.strictObject({
   flowLog: z
     .strictObject({
       path: filePath,
-      intervalSeconds: value((seconds) => checkOptionsOf('flowReports', seconds)).optional(),
+      intervalSeconds: value((intervalSeconds) =>
+        checkOptionsOf('flowReports', { intervalSeconds }),
+      ).optional(),
     })
     .nullish(),
   log: z.strictObject({ level: oneOf(LOG_LEVELS).optional() }).optional(),

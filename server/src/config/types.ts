@@ -43,6 +43,7 @@ export interface GatewayConfig {
 
 export interface TargetGroupConfig extends TargetGroupOptions {
   name: string;
+  stickiness: NonNullable<TargetGroupOptions['stickiness']>;
   scope: NonNullable<TargetGroupOptions['scope']>;
   failover: NonNullable<TargetGroupOptions['failover']>;
   sendTcpReset: Required<TargetTcpReset>;

@@ -224,8 +224,14 @@ export class Service {
       throw error;
     }
     if (next.flowLog) this.#flowLog?.configure(next.flowLog);
-    this.#group.update(groupPolicy(next));
-    this.gateway.setIdleTimeout(next.gateway.idleTimeout);
+    const steps = [
+      () => this.#group.update(groupPolicy(next)),
+      () => this.gateway.setIdleTimeout(next.gateway.idleTimeout),
+    ];
+    // An idle timeout of its own goes with 5-tuples only: those are there before it comes, and until it has gone.
+    if (next.targetGroup.stickiness !== '5-tuple') steps.reverse();
+    for (const step of steps) step();
+    this.gateway.setCrossZone(next.gateway.crossZone);
     this.gateway.setTcpReset(next.gateway.sendTcpReset);
     const { cookieKey } = next.gateway;
     if (!isDeepStrictEqual(cookieKey, this.#config.gateway.cookieKey)) {
