@@ -45,6 +45,12 @@ static_assert(kHeadroom + kInnerBytesMax + 8 + 252 + 18 <= kSlotStrideJumbo);
 inline constexpr uint32_t kTargetsMax = 4096;
 inline constexpr uint16_t kNoTarget = 0xffff;
 
+// A target slot has another generation each time its flows are told to choose again; a flow's
+// record has 13 bits for it. A flow that sees no packet while all of them pass by takes its pin for
+// a good one: within the longest idle timeout (6,000 s) that is a failover every 0.7 s, which is
+// less than a health check takes.
+inline constexpr uint32_t kGenerations = 1u << 13;
+
 // Endpoint indices are 16-bit scopes of flow keys.
 inline constexpr uint32_t kEndpointsMax = 4096;
 inline constexpr uint16_t kNoEndpoint = 0xffff;

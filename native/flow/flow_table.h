@@ -64,13 +64,13 @@ namespace gwlb::flow {
 struct FlowState {
   uint32_t cookie;  // target slot 12 | incarnation 4 | keyed tag 16
   uint32_t last_seen_ms;
-  uint32_t spare;      // the gateway's: TCP state times
-  uint8_t generation;  // the target slot's generation when the flow was pinned
-  uint8_t tcp;         // gateway's TCP state bits
-  uint8_t flags;       // gateway's flags
-  uint8_t idle;        // index into the table's idle timeouts
+  uint32_t spare;            // the gateway's: TCP state times
+  uint16_t idle : 3;         // index into the table's idle timeouts
+  uint16_t generation : 13;  // the target slot's generation when the flow was pinned
+  uint8_t tcp;               // gateway's TCP state bits
+  uint8_t flags;             // gateway's flags
 };
-static_assert(sizeof(FlowState) == 16);
+static_assert(sizeof(FlowState) == 16 && base::kGenerations == 1u << 13);
 
 template <class Key>
 struct FlowRecord;
@@ -100,7 +100,7 @@ inline bool same_key(const void* a, const Key& b) {
 }
 
 inline constexpr uint32_t kNoFlow = 0xffffffff;
-inline constexpr uint32_t kIdleClasses = 8;
+inline constexpr uint32_t kIdleClasses = 8;  // FlowState::idle
 
 // How full a table is that holds its capacity. Higher saves memory and sends more keys away from
 // home; below 77, an IPv4 flow would cost more than 45 B.
@@ -247,7 +247,7 @@ class alignas(64) FlowTable {  // of one thread: no other's data beside it
   void recount(uint32_t bucket);
   bool idle_over(const FlowState& state, uint32_t now_ms) const {
     const uint32_t idle_ms = now_ms - state.last_seen_ms;
-    return idle_ms < 1u << 31 && idle_ms >= idle_ms_[state.idle % kIdleClasses];
+    return idle_ms < 1u << 31 && idle_ms >= idle_ms_[state.idle];
   }
 
   Search search_;

@@ -28,6 +28,7 @@ napi_value limits_value(napi_env env) {
       .number("workers", base::kWorkersMax)
       .number("sourcePorts", base::kSourcePortsMax)
       .number("returnPorts", base::kReturnPortsMax)
+      .number("generations", base::kGenerations)
       .number("flowsMin", base::kFlowsMin)
       .number("flowsMax", base::kFlowsMax)
       .finish();

@@ -38,12 +38,13 @@ struct TargetSpec {
   uint16_t slot = 0;
   uint16_t zone = 0;
   uint16_t port = 6081;
+  uint16_t generation = 0;  // below kGenerations; flows pinned under another one choose again
+  uint32_t address = 0;     // host order
+  uint16_t weight = 1;      // 1..kWeightMax, tenths; eligible targets only
   uint8_t flags = 0;
-  uint8_t generation = 0;  // flows pinned under another generation choose again
-  uint32_t address = 0;    // host order
-  uint32_t weight = 1;     // 1..kWeightMax, tenths; eligible targets only
-  uint64_t identity = 0;   // what the scores are computed from: stable across restarts and nodes
+  uint64_t identity = 0;  // what the scores are computed from: stable across restarts and nodes
 };
+static_assert(sizeof(TargetSpec) == 24 && base::kWeightMax <= 0xffff);
 
 class TargetTable {
  public:

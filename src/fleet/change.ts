@@ -3,7 +3,7 @@
  * zones are right afterwards, and so that only what it may concern is looked at again.
  */
 import type { FleetEvent } from './commands.js';
-import { everyTarget, type Fleet, type FleetTarget, formerKey } from './state.js';
+import { everyTarget, type Fleet, type FleetTarget, formerKey, GENERATIONS } from './state.js';
 import { takesNewFlows } from './table.js';
 import { countIn, countOut, freeZones, helpedZones, isHelped } from './zones.js';
 
@@ -100,6 +100,11 @@ function settleOne({ fleet, now }: Change, target: FleetTarget): void {
   else if (helped) moveFlows(fleet, target, now);
 }
 
+/** They go round. */
+export function generationAfter(generation: number, steps: 1 | -1): number {
+  return (generation + GENERATIONS + steps) % GENERATIONS;
+}
+
 /** How long a slot stays known after its flows were told to choose again, for late returns. */
 export const LATE_RETURNS_MS = 30_000;
 
@@ -107,7 +112,7 @@ function moveFlows(fleet: Fleet, target: FleetTarget, now: number): void {
   const away = target.failing || target.phase === 'gone';
   const { failover } = fleet.groups[target.group].policy;
   if (failover !== 'rebalance' || !away || target.moved) return;
-  target.generation = (target.generation + 1) & 0xff;
+  target.generation = generationAfter(target.generation, 1);
   target.moved = true;
   if (target.phase === 'gone') target.freeAt = now + LATE_RETURNS_MS;
 }
@@ -116,5 +121,5 @@ function moveFlows(fleet: Fleet, target: FleetTarget, now: number): void {
 export function keepFlows(target: FleetTarget): void {
   if (!target.moved) return;
   target.moved = false;
-  target.generation = (target.generation - 1) & 0xff;
+  target.generation = generationAfter(target.generation, -1);
 }

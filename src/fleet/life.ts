@@ -9,7 +9,15 @@ import {
   type TargetState,
   UNCHECKED,
 } from '../health/thresholds.js';
-import { type Change, keepFlows, keyOf, LATE_RETURNS_MS, tell, touch } from './change.js';
+import {
+  type Change,
+  generationAfter,
+  keepFlows,
+  keyOf,
+  LATE_RETURNS_MS,
+  tell,
+  touch,
+} from './change.js';
 import type { HealthCause } from './commands.js';
 import { giveBack, take } from './numbers.js';
 import { beginOf, LAST_STEP, stepAfter } from './slow-start.js';
@@ -111,7 +119,7 @@ export function free(change: Change, target: FleetTarget): void {
   delete fleet.targets[key];
   giveBack(fleet.slots, target.slot, now, !fleet.inUse);
   // Flows of the former target that still wait for their next packet must not stay pinned.
-  fleet.generations[target.slot] = (target.generation + 1) & 0xff;
+  fleet.generations[target.slot] = generationAfter(target.generation, 1);
   quit(fleet, target.group);
   change.revised = true;
 }

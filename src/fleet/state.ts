@@ -23,6 +23,9 @@
 import type { Health, HealthRule, TargetReason, TargetState } from '../health/thresholds.js';
 import { freshNumbers, INDEX_QUARANTINE_MS, type Numbers, SLOT_QUARANTINE_MS } from './numbers.js';
 
+/** Generations of a slot, which then begin again: what a flow's record has room for. */
+export const GENERATIONS = 8192;
+
 /** What a group does with its targets and their flows. */
 export interface FleetPolicy {
   /** See `TargetGroupPolicy.failover`. */
@@ -81,7 +84,7 @@ export interface FleetTarget {
   zone: string;
   /** 0–1000; with 0 it takes no new flows. */
   weight: number;
-  /** Flows that were pinned under another generation choose again. 8 bits. */
+  /** Flows that were pinned under another generation choose again. Below `GENERATIONS`. */
   generation: number;
   phase: Phase;
   state: TargetState;

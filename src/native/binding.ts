@@ -375,6 +375,7 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
     workers: number;
     sourcePorts: number;
     returnPorts: number;
+    generations: number;
     flowsMin: number;
     flowsMax: number;
   };

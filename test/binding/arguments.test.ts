@@ -113,7 +113,7 @@ const TARGETS = object({
       reset: boolean,
       gone: boolean,
       keeps: boolean,
-      generation: integer(0, 255),
+      generation: integer(0, 8191),
       weight: integer(1, 10_000),
       identity: bigint,
     }),

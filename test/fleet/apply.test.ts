@@ -1,6 +1,6 @@
 import t from 'tap';
 import { nextInstant, slotsAwaited } from '../../src/fleet/instants.js';
-import type { RegisteredTarget } from '../../src/fleet/state.js';
+import { GENERATIONS, type RegisteredTarget } from '../../src/fleet/state.js';
 import { BAD, EVERY_SLOT, group, OK, Played, slots, spec, started, thrown, told } from './rig.js';
 
 t.test('a target from registration to its end', async (t) => {
@@ -246,10 +246,10 @@ t.test('rebalance turned on moves the flows of targets that failed before', asyn
 });
 
 t.test(
-  'generations have 8 bits, and a slot does not give its last one to the next target',
+  'generations go round, and a slot does not give its last one to the next target',
   async (t) => {
     const { played, records } = started([spec(1), spec(2)], [0, 1], { failover: 'rebalance' });
-    for (let i = 0; i < 256; i++) {
+    for (let i = 0; i < GENERATIONS; i++) {
       played.check(records[0], BAD);
       played.check(records[0], OK);
     }

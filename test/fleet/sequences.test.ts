@@ -6,7 +6,7 @@ import { apply } from '../../src/fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../../src/fleet/commands.js';
 import { nextInstant, slotsAwaited } from '../../src/fleet/instants.js';
 import type { Fleet, FleetPolicy, FleetTarget, RegisteredTarget } from '../../src/fleet/state.js';
-import { emptyFleet } from '../../src/fleet/state.js';
+import { emptyFleet, GENERATIONS } from '../../src/fleet/state.js';
 import { tableOf } from '../../src/fleet/table.js';
 import { brokenInvariant } from './invariants.js';
 import { BAD, group, LIMITS, OK, POLICY, spec } from './rig.js';
@@ -229,7 +229,7 @@ class World {
       );
       if (moves && left) return `flows stayed on ${target.id}, which is lost`;
       const was = before.get(target);
-      const kept = target.generation === (((was ?? 0) - 1) & 0xff);
+      const kept = target.generation === ((was ?? 0) + GENERATIONS - 1) % GENERATIONS;
       if (was !== undefined && was !== target.generation && !moves && !kept) {
         return `flows of ${target.id} moved without need`;
       }

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { fnv1a64 } from '../../src/base/hash.js';
 import { WEIGHT_UNIT } from '../../src/fleet/slow-start.js';
+import { GENERATIONS } from '../../src/fleet/state.js';
 import { tableOf, targetIdentity } from '../../src/fleet/table.js';
 import { zoneNames, zoneNumber } from '../../src/fleet/zones.js';
 import { binding } from '../../src/native/binding.js';
@@ -17,8 +18,9 @@ t.test("a target's identity never changes between releases", async (t) => {
   t.equal(targetIdentity('10.0.1.10:6081'), 0x20386214eab7b01n);
 });
 
-t.test('tenths of a weight are what native code counts in', async (t) => {
+t.test('tenths of a weight and generations are what native code counts in', async (t) => {
   t.equal(WEIGHT_UNIT, binding.limits.weightUnit);
+  t.equal(GENERATIONS, binding.limits.generations);
 });
 
 t.test('the table says what the data plane must know', async (t) => {

@@ -79,7 +79,7 @@ class Run {
   struct Entry {
     uint32_t index;
     uint32_t last_seen_ms;
-    uint8_t idle;
+    uint16_t idle;
   };
 
   static uint32_t timeout(uint32_t idle_class) { return idle_class * idle_class * 50; }

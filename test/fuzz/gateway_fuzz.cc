@@ -221,7 +221,7 @@ void change_target(World& world, uint8_t how) {
       break;
     case 2:
       target.flags = select::kRegistered;
-      ++target.generation;
+      target.generation = (target.generation + 1) % base::kGenerations;
       break;
     default:
       target.weight = 1 + (how >> 6) * 100;

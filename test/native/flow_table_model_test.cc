@@ -63,7 +63,7 @@ class ModelRun {
   struct Entry {
     uint32_t index;
     uint32_t last_seen_ms;
-    uint8_t idle;
+    uint16_t idle;
   };
 
   Key key(uint64_t number) const { return numbered<Key>(number); }

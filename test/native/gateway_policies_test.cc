@@ -91,6 +91,27 @@ TEST(a_generation_taken_back_before_the_next_packet_keeps_its_flows) {
   CHECK_EQ(rig.count(GatewayCounter::flows_moved), 0);
 }
 
+TEST(a_flow_moves_however_many_failovers_it_missed) {
+  constexpr uint16_t kLast = base::kGenerations - 1;
+  for (const uint16_t pinned : {uint16_t{0}, uint16_t{5}, kLast}) {
+    for (const uint32_t missed : {1u, 8u, 256u, 512u, 4096u, uint32_t{kLast}}) {
+      Rig rig(2);
+      rig.targets[0].generation = rig.targets[1].generation = pinned;
+      rig.publish();
+      const uint16_t before = connect(rig).target;
+      CHECK_EQ(rig.trip(client_tcp(kAck)).target, before);
+      rig.targets[before].flags = select::kRegistered;
+      rig.targets[before].generation =
+          static_cast<uint16_t>((pinned + missed) % base::kGenerations);
+      rig.publish();
+      const Rig::Trip after = rig.trip(client_tcp(kAck));
+      CHECK(after.done && after.target != before);
+      CHECK((after.flags & batch::kFlowIsMoved) != 0);
+      CHECK_EQ(rig.trip(client_tcp(kAck)).target, after.target);
+    }
+  }
+}
+
 TEST(no_targets_is_a_counted_rejection) {
   Rig rig(0);
   CHECK(rig.enter(client_tcp(kSyn)) == Verdict::drop);

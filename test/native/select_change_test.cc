@@ -116,7 +116,7 @@ class Group {
   void touch() {
     TargetSpec* spec = any();
     if (spec == nullptr) return;
-    ++spec->generation;
+    spec->generation = (spec->generation + 1) % base::kGenerations;
     spec->address = 0x0a000000u + below(1000);
     std::shuffle(specs_.begin(), specs_.end(), random_);
   }

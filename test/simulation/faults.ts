@@ -3,7 +3,7 @@
  * plays them one by one.
  */
 import type { FleetCommand } from '../../src/fleet/commands.js';
-import { everyTarget, type Fleet } from '../../src/fleet/state.js';
+import { everyTarget, type Fleet, GENERATIONS } from '../../src/fleet/state.js';
 import type { FleetTable } from '../../src/fleet/table.js';
 import { REAL, type Seams } from './seams.js';
 
@@ -91,7 +91,7 @@ export const FAULTS: readonly Fault[] = [
     seams: () =>
       publishing((table) => {
         for (const target of table.targets) {
-          target.generation = (target.generation + target.weight) & 0xff;
+          target.generation = (target.generation + target.weight) % GENERATIONS;
         }
         return table;
       }),
@@ -151,7 +151,7 @@ export const FAULTS: readonly Fault[] = [
     seams: () =>
       publishing((table) => {
         for (const target of table.targets) {
-          if (!target.keeps) target.generation = (target.generation - 1) & 0xff;
+          if (!target.keeps) target.generation = (target.generation + GENERATIONS - 1) % GENERATIONS;
         }
         return table;
       }),
