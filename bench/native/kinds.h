@@ -23,8 +23,8 @@ enum class Flood : uint8_t {
 
 struct Kind {
   std::string name;
-  std::vector<MakePacket> before;  // go to a target and come back first, each of them
-  MakePacket packet;
+  std::vector<MakePacket> before = {};  // go to a target and come back first, each of them
+  MakePacket packet = nullptr;
   batch::Verdict verdict = batch::Verdict::forward;
   base::DropReason reason = base::DropReason::none;
   bool returned = false;       // measured when it comes back, not when it enters

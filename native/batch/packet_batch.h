@@ -10,8 +10,9 @@
 // may hold a train: several datagrams that came in one receive, one behind the other. Then packet i
 // is not in slot i, and may only use [begin[i], end[i]) of the block. And one packet may be a
 // super-packet, which stands for packets[i] packets of segment[i] payload bytes each (the last may
-// be shorter), all with the same `headers[i]` bytes of headers; it is cut where it leaves. One that
-// stands for a single packet is that packet, and leaves in IP fragments.
+// be shorter), all with the same `headers[i]` bytes of headers; it is cut where it leaves. So is
+// what leaves in IP fragments of fragment[i] payload bytes, of a super-packet each packet that is
+// longer.
 #pragma once
 
 #include <cstddef>
@@ -103,7 +104,15 @@ class PacketBatch {
     return segment[i] == 0 ? length[i] : headers[i] + uint32_t{segment[i]};
   }
   bool is_super(uint32_t i) const { return segment[i] != 0; }
-  bool is_fragmented(uint32_t i) const { return segment[i] != 0 && packets[i] == 1; }
+  bool is_fragmented(uint32_t i) const { return fragment[i] != 0; }
+  bool leaves_in_pieces(uint32_t i) const { return (segment[i] | fragment[i]) != 0; }
+  // Bytes of the k-th packet that packet i stands for, once inner[i] is set.
+  uint32_t inner_bytes(uint32_t i, uint32_t k) const {
+    const uint32_t all = length[i] - (inner[i] - offset[i]);
+    if (segment[i] == 0) return all;
+    const uint32_t before = headers[i] + k * uint32_t{segment[i]};
+    return headers[i] + (all - before < segment[i] ? all - before : segment[i]);
+  }
   // Packet i stands for `count` packets from now on; its IP header is its first byte now.
   void make_super(uint32_t i, uint16_t count, uint16_t header_bytes, uint16_t segment_bytes) {
     inner[i] = offset[i];
@@ -111,13 +120,15 @@ class PacketBatch {
     headers[i] = header_bytes;
     segment[i] = segment_bytes;
   }
-  // Packet i leaves in fragments of so many payload bytes (wire/fragment.h).
-  void make_fragmented(uint32_t i, uint16_t header_bytes, uint16_t segment_bytes) {
-    make_super(i, 1, header_bytes, segment_bytes);
+  // Packet i leaves in fragments of so many payload bytes (wire/fragment.h); its IP header is its
+  // first byte now.
+  void make_fragmented(uint32_t i, uint16_t payload_bytes) {
+    inner[i] = offset[i];
+    fragment[i] = payload_bytes;
   }
   // Packet i is one packet from now on.
   void make_ordinary(uint32_t i) {
-    segment[i] = headers[i] = 0;
+    segment[i] = headers[i] = fragment[i] = 0;
     packets[i] = 1;
   }
 
@@ -170,6 +181,7 @@ class PacketBatch {
   uint32_t lost_bytes[base::kBatchPacketsMax];
   uint16_t segment[base::kBatchPacketsMax];
   uint16_t headers[base::kBatchPacketsMax];
+  uint16_t fragment[base::kBatchPacketsMax];
   // Null where `address` says all: the socket has one IPv4 address.
   std::unique_ptr<OuterPath[]> paths;
 

@@ -316,7 +316,7 @@ GWLB_HOT void prefetch(const PacketBatch& batch, uint32_t i, bool enters, bool m
 template <class Classify>
 void classify_each(Gateway::State& state, PacketBatch& batch, bool enters, Classify classify) {
   Scratch& s = state.scratch;
-  s.keys4.count = s.keys6.count = s.too_big_count = s.cut_count = 0;
+  s.keys4.count = s.keys6.count = s.too_big_count = s.fitted_count = 0;
   s.fragments.count = s.fragments.binding = 0;
   const uint32_t count = batch.count;
   const bool more = !state.bare_geneve;

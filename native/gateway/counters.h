@@ -11,33 +11,33 @@
 namespace gwlb::gateway {
 
 // X(name, sentence)
-#define GWLB_GATEWAY_COUNTERS(X)                                                                \
-  X(packets_in, "packets that entered by an endpoint")                                          \
-  X(bytes_in, "bytes of them, inner packet")                                                    \
-  X(packets_to_targets, "packets sent to a target")                                             \
-  X(packets_from_targets, "datagrams received from targets")                                    \
-  X(probes_returned, "the data-path checks among them")                                         \
-  X(packets_out, "packets that left by an endpoint")                                            \
-  X(bytes_out, "bytes of them, inner packet")                                                   \
-  X(packets_bypassed, "packets forwarded uninspected (failOpen)")                               \
-  X(packets_replied, "packets answered by the gateway itself (ICMP errors, RST)")               \
-  X(resets_sent, "the RST among those answers")                                                 \
-  X(replies_unsent, "answers that could not be sent")                                           \
-  X(packets_held, "later fragments that waited for their first one")                            \
-  X(packets_fragmented, "packets longer than the endpoint's MTU that left in fragments")        \
-  X(mss_clamped, "SYN and SYN-ACK packets whose maximum segment size was lowered (clampMss)")   \
-  X(packets_waiting, "later fragments that wait for their first one now")                       \
-  X(flows_new, "flows opened")                                                                  \
-  X(flows_ended, "flows ended: closed, expired or evicted")                                     \
-  X(flows_moved, "flows that moved to another target")                                          \
-  X(flows_active_ipv4, "IPv4 flows in the table")                                               \
-  X(flows_active_ipv6, "IPv6 flows in the table")                                               \
-  X(flows_rejected, "first packets that got no target")                                         \
-  X(flows_rejected_tcp, "the TCP ones among them")                                              \
-  X(packets_untracked, "packets forwarded by the table row because the flow table was full")    \
-  X(flows_picked_up, "TCP flows picked up in mid-stream")                                       \
-  X(flows_evicted, "flows in probation that gave way to newer ones")                            \
-  X(flows_refused, "flows whose packets were answered with a RST, since their target was lost") \
+#define GWLB_GATEWAY_COUNTERS(X)                                                                   \
+  X(packets_in, "packets that entered by an endpoint")                                             \
+  X(bytes_in, "bytes of them, inner packet")                                                       \
+  X(packets_to_targets, "packets sent to a target")                                                \
+  X(packets_from_targets, "datagrams received from targets")                                       \
+  X(probes_returned, "the data-path checks among them")                                            \
+  X(packets_out, "packets that left by an endpoint")                                               \
+  X(bytes_out, "bytes of them, inner packet")                                                      \
+  X(packets_bypassed, "packets forwarded uninspected (failOpen)")                                  \
+  X(packets_replied, "packets answered by the gateway itself (ICMP errors, RST)")                  \
+  X(resets_sent, "the RST among those answers")                                                    \
+  X(replies_unsent, "answers that could not be sent")                                              \
+  X(packets_held, "later fragments that waited for their first one")                               \
+  X(packets_fragmented, "packets longer than the endpoint's MTU that left in fragments")           \
+  X(mss_clamped, "SYN and SYN-ACK packets that left with a lower maximum segment size (clampMss)") \
+  X(packets_waiting, "later fragments that wait for their first one now")                          \
+  X(flows_new, "flows opened")                                                                     \
+  X(flows_ended, "flows ended: closed, expired or evicted")                                        \
+  X(flows_moved, "flows that moved to another target")                                             \
+  X(flows_active_ipv4, "IPv4 flows in the table")                                                  \
+  X(flows_active_ipv6, "IPv6 flows in the table")                                                  \
+  X(flows_rejected, "first packets that got no target")                                            \
+  X(flows_rejected_tcp, "the TCP ones among them")                                                 \
+  X(packets_untracked, "packets forwarded by the table row because the flow table was full")       \
+  X(flows_picked_up, "TCP flows picked up in mid-stream")                                          \
+  X(flows_evicted, "flows in probation that gave way to newer ones")                               \
+  X(flows_refused, "flows whose packets were answered with a RST, since their target was lost")    \
   X(events_lost, "flow events that did not fit the event ring")
 
 #define GWLB_TARGET_COUNTERS(X)                      \

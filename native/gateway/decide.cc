@@ -103,7 +103,6 @@ void decide(Gateway::State& state, PacketBatch& batch) {
       decide_one<flow::FlowKey6>(state, batch, i, seen);
     }
   }
-  if (s.cut_count != 0) count_cut(state, batch);
   count_active(state);
 }
 

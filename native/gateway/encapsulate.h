@@ -60,14 +60,13 @@ inline bool encapsulate(Gateway::State& state, batch::PacketBatch& batch, uint32
 GWLB_HOT bool leave_by_endpoint(Gateway::State& state, batch::PacketBatch& batch, uint32_t i) {
   state.run_of(batch.endpoint[i]);
   const EndpointRun& run = state.run;
-  const bool too_long = batch.longest(i) > run.mtu;
-  if (too_long && !cut_to_mtu(state, batch, i)) {
+  // One that was cut as it entered leaves so.
+  const bool too_long = batch.longest(i) > run.mtu && !batch.is_fragmented(i);
+  if (too_long && !cut_leaving(state, batch, i)) {
     return dropped(state, batch, i, base::DropReason::inner_too_big);
   }
   batch.inner[i] = batch.offset[i];
-  if (run.wraps && !wrap_for_peer(state, batch, i)) return false;
-  if (too_long) state.counters.add(GatewayCounter::packets_fragmented);
-  return true;
+  return !run.wraps || wrap_for_peer(state, batch, i);
 }
 
 }  // namespace gwlb::gateway

@@ -59,6 +59,7 @@ struct Fragment {
   enum class Part : uint8_t { first, later, quoted, whole };
   wire::InnerPacket keyed;  // itself, or what is quoted
   uint16_t packet;
+  uint16_t trains;  // a super-packet that is going to be cut is many, of consecutive names
   Part part;
   bool binds() const { return part == Part::first || part == Part::whole; }
 };
@@ -77,8 +78,9 @@ struct Fragments {
   Fragment& next() { return of[count]; }
   // next() is packet i, of a datagram with this identification. It gets its key in take_trains(),
   // unless it has ports of its own.
-  void add(uint32_t i, Fragment::Part part, uint32_t id, uint16_t scope) {
+  void add(uint32_t i, Fragment::Part part, uint32_t id, uint16_t scope, uint16_t trains = 1) {
     of[count].packet = static_cast<uint16_t>(i);
+    of[count].trains = trains;
     of[count].part = part;
     binding += of[count].binds();
     key[count] = flow::FragmentKey(of[count].keyed, id, scope);
@@ -107,6 +109,14 @@ class Opened {
   bool any_ = false;
 };
 
+// A packet that was made to fit, which is counted if it leaves.
+struct Fitted {
+  enum class How : uint8_t { cut, clamped };
+  uint16_t packet;
+  uint16_t packets;  // so many of those that it stands for
+  How how;
+};
+
 struct Scratch {
   Seen seen[base::kBatchPacketsMax];
   Keys<flow::FlowKey4> keys4;
@@ -118,9 +128,8 @@ struct Scratch {
   // Packets to be answered with an ICMP error, which may need their hash.
   uint32_t too_big_count;
   uint16_t too_big[base::kBatchPacketsMax];
-  // Packets that entered and are to leave in fragments.
-  uint32_t cut_count;
-  uint16_t cut[base::kBatchPacketsMax];
+  uint32_t fitted_count;
+  Fitted fitted[2 * base::kBatchPacketsMax];
 };
 
 }  // namespace gwlb::gateway

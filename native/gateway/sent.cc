@@ -132,6 +132,7 @@ void Gateway::count_sent(const PacketBatch& batch) {
   }
   state.counters.add(GatewayCounter::packets_to_targets, sent.to_targets);
   state.counters.add(GatewayCounter::packets_bypassed, sent.bypassed);
+  if (state.scratch.fitted_count != 0) count_fitted(state, batch);
 }
 
 void Gateway::count_unsent(const PacketBatch& batch, uint32_t i, Verdict decided, uint32_t all) {

@@ -340,13 +340,13 @@ void answer_too_big(Gateway::State& state, batch::PacketBatch& batch, uint32_t i
 
 // Packet i, a bare inner packet longer than the run's MTU, is to leave in fragments. False: it must
 // not, and nothing is done.
-bool cut_to_mtu(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+bool cut_leaving(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 // The same of one that enters, whose fragments may come back in any order.
 bool cut_entering(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
-// Counts those of cut_entering() that go on.
-void count_cut(Gateway::State& state, const batch::PacketBatch& batch);
 // Lowers the maximum segment size in packet i, a bare SYN or SYN-ACK, with
 // GatewayConfig::clamp_mss.
 void clamp_syn(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
+// Counts the packets of the batch that were cut or clamped and have left.
+void count_fitted(Gateway::State& state, const batch::PacketBatch& batch);
 
 }  // namespace gwlb::gateway

@@ -64,10 +64,18 @@ void settle(Gateway::State& state, PacketBatch& batch, Fragment& fragment, Fragm
   set_key(state, batch, i, fragment.keyed, name.key.scope);
 }
 
-void bind(Gateway::State& state, const Fragment& fragment, FragmentTable::Name name) {
-  if (fragment.part == Part::whole) {
-    return state.fragments->bind_whole(fragment.keyed, name, state.now_ms);
+// What each of its packets is cut into will have that one's identification.
+void bind_whole(Gateway::State& state, const Fragment& fragment, FragmentTable::Name name) {
+  state.fragments->bind_whole(fragment.keyed, name, state.now_ms);
+  flow::FragmentKey key = name.key;
+  for (uint32_t n = 1; n < fragment.trains; ++n) {
+    key.id = (key.id + 1) & 0xffff;
+    state.fragments->bind_whole(fragment.keyed, state.fragments->name(key), state.now_ms);
   }
+}
+
+void bind(Gateway::State& state, const Fragment& fragment, FragmentTable::Name name) {
+  if (fragment.part == Part::whole) return bind_whole(state, fragment, name);
   const Role role = state.scratch.seen[fragment.packet].role;
   state.fragments->bind(fragment.keyed, name, pass_of(role), state.now_ms);
 }

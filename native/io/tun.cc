@@ -188,12 +188,15 @@ uint32_t TunQueue::receive(PacketBatch& batch, uint16_t endpoint, bool* more, Os
   return batch.count - first;
 }
 
-// Of a packet that is longer than the device's MTU.
-void TunQueue::send_fragments(PacketBatch& batch, uint32_t i) {
-  wire::Ipv4Fragments cut;
-  const bool ok = wire::parse_fragments(batch.packet(i), batch.length[i], batch.segment[i], &cut);
-  GWLB_ASSERT(ok);
+// In fragments of so many payload bytes, where it has more. 0, or why one was refused: without it
+// the others are of no use.
+int TunQueue::write_fragments(const uint8_t* packet, uint32_t length, uint32_t payload) {
   VnetHeader none;
+  wire::Ipv4Fragments cut;
+  if (!wire::parse_fragments(packet, length, payload, &cut)) {
+    const iovec vectors[] = {{&none, sizeof none}, {const_cast<uint8_t*>(packet), length}};
+    return vnet_ ? write_all(fd_, vectors, 2) : write_all(fd_, vectors + 1, 1);
+  }
   uint8_t header[wire::kIpv4HeaderBytesMax];
   for (uint32_t k = 0; k < cut.count; ++k) {
     wire::write_fragment_header(cut, k, header);
@@ -202,9 +205,35 @@ void TunQueue::send_fragments(PacketBatch& batch, uint32_t i) {
         {header, wire::fragment_headers(cut, k)},
         {const_cast<uint8_t*>(wire::fragment_payload_at(cut, k)), wire::fragment_payload(cut, k)}};
     const int why = vnet_ ? write_all(fd_, vectors, 3) : write_all(fd_, vectors + 1, 2);
-    // Without one of them the others are of no use.
-    if (why != 0) return batch.drop(i, refusal(why));
+    if (why != 0) return why;
   }
+  return 0;
+}
+
+// Of a packet, or packets of a super-packet, longer than the device's MTU.
+void TunQueue::send_fragments(PacketBatch& batch, uint32_t i) {
+  if (!batch.is_super(i)) {
+    const int why = write_fragments(batch.packet(i), batch.length[i], batch.fragment[i]);
+    if (why != 0) batch.drop(i, refusal(why));
+    return;
+  }
+  wire::SuperPacket super;
+  const bool ok =
+      wire::parse_super_packet(batch.packet(i), batch.length[i], batch.segment[i], &super);
+  GWLB_ASSERT(ok);
+  uint8_t packet[base::kTrainBytesMax];
+  uint32_t lost = 0, lost_bytes = 0;
+  for (uint32_t k = 0; k < super.count; ++k) {
+    const uint32_t length = wire::write_segment(super, k, packet);
+    const int why = write_fragments(packet, length, batch.fragment[i]);
+    if (why == 0) continue;
+    batch.drop(i, refusal(why));
+    ++lost;
+    lost_bytes += length;
+  }
+  if (lost == 0) return;
+  batch.packets[i] = static_cast<uint16_t>(lost);
+  batch.lost_bytes[i] = lost_bytes;
 }
 
 void TunQueue::send_one(PacketBatch& batch, uint32_t i) {
@@ -259,7 +288,7 @@ void TunQueue::send_runs(PacketBatch& batch, const uint16_t* packets, uint32_t n
 void TunQueue::send(PacketBatch& batch, const uint16_t* packets, uint32_t n) {
   uint32_t from = 0;
   for (uint32_t k = 0; k < n; ++k) {
-    const bool alone = writer_ == nullptr || batch.is_super(packets[k]);
+    const bool alone = writer_ == nullptr || batch.leaves_in_pieces(packets[k]);
     if (!alone) continue;
     if (k > from) send_runs(batch, packets + from, k - from);
     send_one(batch, packets[k]);

@@ -85,6 +85,7 @@ class TunQueue {
   bool receive_one(batch::PacketBatch& batch, uint32_t i, OsError* error);
   void send_one(batch::PacketBatch& batch, uint32_t i);
   void send_fragments(batch::PacketBatch& batch, uint32_t i);
+  int write_fragments(const uint8_t* packet, uint32_t length, uint32_t payload);
   void send_runs(batch::PacketBatch& batch, const uint16_t* packets, uint32_t n);
   bool send_run(batch::PacketBatch& batch, const uint16_t* packets, const wire::CoalescedRun& run,
                 const uint16_t* order);

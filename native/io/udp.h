@@ -122,7 +122,7 @@ class UdpReceiver {
   std::unique_ptr<Scratch> scratch_;
 };
 
-// The memory one thread needs to send; about 140 KiB. One per sending thread, for any number of
+// The memory one thread needs to send; about 200 KiB. One per sending thread, for any number of
 // senders of at most so many sockets each.
 class UdpSendScratch {
  public:

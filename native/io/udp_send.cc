@@ -1,5 +1,6 @@
 // UdpSender::send: a batch's packets by socket, consecutive ones of one size to one peer as trains
-// (UDP_SEGMENT), super-packets cut into trains. Sockets and their errors are in udp_sender.cc.
+// (UDP_SEGMENT), super-packets cut into trains. What it takes is in
+// udp_send_scratch.h, sockets and their errors are in udp_sender.cc.
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -7,11 +8,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "base/assert.h"
 #include "io/port.h"
 #include "io/udp.h"
+#include "io/udp_send_scratch.h"
 #include "io/udp_socket.h"
 #include "wire/fragment.h"
 #include "wire/segment.h"
@@ -27,23 +28,9 @@ constexpr int kSendWaitMs = 3;
 // A socket that is asked for ICMP errors reports one by refusing a packet that has nothing to do
 // with it; so often such a packet is sent again. A way that is gone for good refuses it as often.
 constexpr uint32_t kSendTries = 3;
-constexpr uint16_t kEnd = 0xffff;
-
-// UDP_MAX_SEGMENTS of every kernel that has trains, and what fits an IPv4 datagram with its
-// headers.
-constexpr uint32_t kTrainSegmentsMax = 64;
-constexpr uint32_t kTrainPayloadMax = 65'535 - 28;
 // After a train that the kernel refused although its packets went one by one (it fragments no
 // train: their size is above the path's MTU) so many calls try no train of that size.
 constexpr uint32_t kTrainPause = 4096;
-
-constexpr uint32_t kMessages = base::kBatchPacketsMax;
-// A message of a super-packet takes two for each segment.
-constexpr uint32_t kVectors = 1024;
-constexpr uint32_t kHeaderBytes = 64 << 10;
-constexpr uint32_t kHeaderBytesMax = base::kHeadroom + wire::kSegmentHeadersMax;
-static_assert(kVectors >= 2 * kTrainSegmentsMax && kVectors >= kMessages);
-static_assert(kHeaderBytes >= kTrainSegmentsMax * kHeaderBytesMax);
 
 // The kernel does not send this as a train; one by one it may.
 bool refuses_train(int number) {
@@ -66,77 +53,17 @@ Piece write_piece(const wire::Ipv4Fragments& cut, uint32_t k, uint8_t* to) {
           wire::fragment_payload(cut, k)};
 }
 
-struct alignas(cmsghdr) TrainControl {
-  uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+// A packet that goes as it is.
+struct Whole {
+  const uint8_t* packet;
+  uint32_t segment;
+  static constexpr uint32_t headers = 0, count = 1;
 };
-struct alignas(cmsghdr) SourceControl {
-  uint8_t bytes[CMSG_SPACE(sizeof(in6_pktinfo))];
-};
-
-// Has a message sent from `local`, by a socket of more than one address.
-template <class Info>
-size_t write_source(int level, int type, const Info& info, SourceControl* out) {
-  cmsghdr header{};
-  header.cmsg_level = level;
-  header.cmsg_type = type;
-  header.cmsg_len = CMSG_LEN(sizeof info);
-  std::memcpy(out->bytes, &header, sizeof header);
-  std::memcpy(out->bytes + CMSG_LEN(0), &info, sizeof info);
-  return CMSG_SPACE(sizeof info);
-}
-size_t write_source(const batch::OuterPath& path, bool ipv6, SourceControl* out) {
-  if (ipv6) {
-    in6_pktinfo info{};
-    std::memcpy(&info.ipi6_addr, path.local, sizeof path.local);
-    info.ipi6_ifindex = path.interface;
-    return write_source(IPPROTO_IPV6, IPV6_PKTINFO, info, out);
-  }
-  in_pktinfo info{};
-  std::memcpy(&info.ipi_spec_dst, path.local + sizeof kMappedPrefix, sizeof info.ipi_spec_dst);
-  return write_source(IPPROTO_IP, IP_PKTINFO, info, out);
+Piece write_piece(const Whole& whole, uint32_t, uint8_t*) {
+  return {0, whole.packet, whole.segment};
 }
 
 }  // namespace
-
-struct UdpSendScratch::Memory {
-  explicit Memory(uint32_t sockets_max) : first(sockets_max + 1, kEnd), last(sockets_max + 1) {}
-
-  mmsghdr headers[kMessages];
-  SocketAddress destinations[kMessages];
-  TrainControl controls[kMessages];
-  SourceControl sources[kMessages];
-  // Of message k: its first packet, and how many packets, or segments of that one super-packet.
-  uint16_t packet[kMessages];
-  uint16_t segments[kMessages];
-  iovec vectors[kVectors];
-  uint16_t next[base::kBatchPacketsMax];       // the next packet of the same socket
-  uint16_t sockets[base::kBatchPacketsMax];    // in use, in the order of their first packets
-  uint16_t lost[base::kBatchPacketsMax];       // segments of a super-packet that were refused
-  uint8_t fragmented[base::kBatchPacketsMax];  // whether it leaves in fragments
-  // By socket, the fallback behind all others: its first and last packet. `first` is kEnd between
-  // calls.
-  std::vector<uint16_t> first;
-  std::vector<uint16_t> last;
-  uint8_t segment_headers[kHeaderBytes];
-  uint32_t train_bytes_max = kTrainPayloadMax;  // of a train's segments
-  uint32_t train_pause = 0;                     // calls until that is forgotten
-};
-
-UdpSendScratch::UdpSendScratch(uint32_t sockets_max) : memory_(new Memory(sockets_max)) {
-  for (uint32_t k = 0; k < kMessages; ++k) {
-    msghdr& header = memory_->headers[k].msg_hdr;
-    memory_->destinations[k].ipv4.sin_family = AF_INET;
-    header.msg_name = &memory_->destinations[k];
-    header.msg_namelen = sizeof memory_->destinations[k].ipv4;
-    cmsghdr control{};
-    control.cmsg_level = IPPROTO_UDP;
-    control.cmsg_type = kUdpSegment;
-    control.cmsg_len = CMSG_LEN(sizeof(uint16_t));
-    std::memcpy(memory_->controls[k].bytes, &control, sizeof control);
-  }
-}
-
-UdpSendScratch::~UdpSendScratch() = default;
 
 // One call of send(): messages are built for one socket at a time, and sent when it has no more
 // packets or there is no more room.
@@ -160,8 +87,8 @@ class UdpSender::Sending {
 
   void add(uint16_t i) {
     m_.lost[i] = 0;
-    if (batch_.is_super(i)) {
-      add_super(i);
+    if (batch_.leaves_in_pieces(i)) {
+      add_cut(i);
     } else if (!join_train(i)) {
       add_message(i);
     }
@@ -304,28 +231,37 @@ class UdpSender::Sending {
   }
 
   // Cuts packet i: headers are written beside, payloads stay where they are.
-  void add_super(uint16_t i) {
+  void add_cut(uint16_t i) {
     const uint32_t prefix = batch_.inner[i] - batch_.offset[i];
+    GWLB_ASSERT(prefix <= base::kHeadroom);
     const uint8_t* inner = batch_.packet(i) + prefix;
     const uint32_t length = batch_.length[i] - prefix;
-    bool ok = prefix <= base::kHeadroom;
-    m_.fragmented[i] = batch_.is_fragmented(i);
-    if (m_.fragmented[i] != 0) {
-      wire::Ipv4Fragments cut;
-      ok = ok && wire::parse_fragments(inner, length, batch_.segment[i], &cut);
-      if (ok) add_pieces(i, prefix, cut, cut.even());
-    } else {
-      wire::SuperPacket super;
-      ok = ok && wire::parse_super_packet(inner, length, batch_.segment[i], &super);
-      if (ok) add_pieces(i, prefix, super, true);
-    }
+    if (!batch_.is_super(i)) return add_fragments(i, prefix, inner, length, 0);
+    wire::SuperPacket super;
+    const bool ok = wire::parse_super_packet(inner, length, batch_.segment[i], &super);
     GWLB_ASSERT(ok);
+    if (!batch_.is_fragmented(i)) return add_pieces(i, prefix, super, true);
+    for (uint32_t k = 0; k < super.count; ++k) {
+      add_fragments(i, prefix, m_.segment, wire::write_segment(super, k, m_.segment), k);
+      flush();  // the next one lies in the same place
+    }
+  }
+
+  // Of the k-th packet that packet i stands for; one that fits goes as it is.
+  void add_fragments(uint16_t i, uint32_t prefix, const uint8_t* packet, uint32_t length,
+                     uint32_t k) {
+    wire::Ipv4Fragments cut;
+    if (wire::parse_fragments(packet, length, batch_.fragment[i], &cut)) {
+      add_pieces(i, prefix, cut, cut.even(), k);
+    } else {
+      add_pieces(i, prefix, Whole{packet, length}, true, k);
+    }
   }
 
   // As trains where the pieces are `even`: all but the last of one length. What is in front of the
-  // inner packet, `prefix` bytes, is in front of each.
+  // inner packet, `prefix` bytes, is in front of each. `of`: of fragments, which packet's they are.
   template <class Cut>
-  void add_pieces(uint16_t i, uint32_t prefix, const Cut& cut, bool even) {
+  void add_pieces(uint16_t i, uint32_t prefix, const Cut& cut, bool even, uint32_t of = 0) {
     const uint32_t header_max = prefix + cut.headers;
     const uint32_t each = header_max + cut.segment;
     const bool train = trains_ && even && each <= m_.train_bytes_max;
@@ -348,6 +284,7 @@ class UdpSender::Sending {
       }
       m_.headers[k].msg_hdr.msg_iovlen = 2 * count;
       m_.segments[k] = static_cast<uint16_t>(count);
+      m_.fragment_of[k] = static_cast<uint16_t>(of);
       if (count > 1) make_train(k, each);
       from += count;
     }
@@ -357,22 +294,34 @@ class UdpSender::Sending {
   // Segments [from, from + count) of message k did not go.
   void lose(uint32_t k, uint32_t from, uint32_t count, DropReason why) {
     uint16_t i = m_.packet[k];
+    if (batch_.is_fragmented(i)) return lose_fragment(k, why);
     if (batch_.is_super(i)) {
-      if (m_.lost[i] == 0) batch_.lost_bytes[i] = 0;
-      m_.lost[i] = static_cast<uint16_t>(m_.lost[i] + count);
-      batch_.drop(i, why);
-      // A packet of which one fragment is lost is lost.
-      if (m_.fragmented[i] != 0) return;
-      batch_.packets[i] = m_.lost[i];
       const iovec* pieces = m_.headers[k].msg_hdr.msg_iov + size_t{2} * from;
-      for (uint32_t n = 0; n < count; ++n) {
-        batch_.lost_bytes[i] +=
-            batch_.headers[i] + static_cast<uint32_t>(pieces[2 * n + 1].iov_len);
-      }
-      return;
+      uint32_t bytes = count * batch_.headers[i];
+      for (uint32_t n = 0; n < count; ++n)
+        bytes += static_cast<uint32_t>(pieces[2 * n + 1].iov_len);
+      return lose_packets(i, count, bytes, why);
     }
     for (uint32_t n = 0; n < from; ++n) i = m_.next[i];
     for (uint32_t n = 0; n < count; ++n, i = m_.next[i]) batch_.drop(i, why);
+  }
+
+  // A packet of which one fragment is lost is lost, once.
+  void lose_fragment(uint32_t k, DropReason why) {
+    const uint16_t i = m_.packet[k];
+    const uint16_t of = m_.fragment_of[k];
+    if (m_.lost[i] != 0 && m_.lost_last[i] == of) return;
+    m_.lost_last[i] = of;
+    lose_packets(i, 1, batch_.inner_bytes(i, of), why);
+  }
+
+  // Of those that packet i stands for.
+  void lose_packets(uint16_t i, uint32_t count, uint32_t bytes, DropReason why) {
+    if (m_.lost[i] == 0) batch_.lost_bytes[i] = 0;
+    m_.lost[i] = static_cast<uint16_t>(m_.lost[i] + count);
+    batch_.packets[i] = m_.lost[i];
+    batch_.lost_bytes[i] += bytes;
+    batch_.drop(i, why);
   }
 
   // A train that the kernel refused.

@@ -36,7 +36,7 @@ export interface GatewayTotals {
   packetsHeld: number;
   /** Packets longer than the endpoint's MTU that left in fragments. */
   packetsFragmented: number;
-  /** SYN and SYN-ACK packets whose maximum segment size was lowered (`clampMss`). */
+  /** SYN and SYN-ACK packets that left with a lower maximum segment size (`clampMss`). */
   mssClamped: number;
   /** Later fragments that wait for their first one now, 50 ms at most. */
   packetsWaiting: number;

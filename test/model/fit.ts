@@ -64,7 +64,6 @@ export function clamped(state: State, packet: Packet, endpoint: number): Packet 
   const most = segmentRoom(state, packet, endpoint);
   const tooHigh = sizesIn(packet).filter(({ told }) => told > most);
   if (tooHigh.length === 0) return packet;
-  state.count('mssClamped');
   const options = [...packet.options];
   for (const { at } of tooHigh) options.splice(at, 2, most >> 8, most & 0xff);
   return { ...packet, options };

@@ -103,6 +103,7 @@ function decideFitting(state: State, found: Known): Outcome {
   const outcome = decide(state, { ...found, packet });
   const goesOn = outcome.verdict === 'forward' || outcome.verdict === 'bypass';
   if (goesOn && found.isCut) state.count('packetsFragmented');
+  if (goesOn && packet !== found.packet) state.count('mssClamped');
   return { ...outcome, packet };
 }
 

@@ -49,6 +49,7 @@ function judge(state: State, returned: Returned): Outcome {
     if (!mayBeCut(state, packet, index)) return drop('inner_too_big');
     state.count('packetsFragmented');
   }
+  if (fitting !== packet) state.count('mssClamped');
   return { verdict: 'forward', reason: 'none', endpoint: index, packet: { ...fitting, ecn } };
 }
 

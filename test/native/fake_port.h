@@ -216,7 +216,7 @@ inline void FakePort::send_super(batch::PacketBatch& batch, uint32_t i) {
 inline void FakePort::send(batch::PacketBatch& batch, const uint16_t* packets, uint32_t n) {
   for (uint32_t k = 0; k < n; ++k) {
     const uint32_t i = packets[k];
-    if (batch.is_super(i) && !batch.is_fragmented(i)) {
+    if (batch.is_super(i)) {
       send_super(batch, i);
       continue;
     }

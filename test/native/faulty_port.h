@@ -83,6 +83,7 @@ inline void move_packet(batch::PacketBatch& batch, uint32_t to, uint32_t from) {
   batch.lost_bytes[to] = batch.lost_bytes[from];
   batch.segment[to] = batch.segment[from];
   batch.headers[to] = batch.headers[from];
+  batch.fragment[to] = batch.fragment[from];
   if (batch.paths != nullptr) batch.paths[to] = batch.paths[from];
 }
 

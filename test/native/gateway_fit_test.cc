@@ -1,6 +1,8 @@
 // Packets and connections that a path has no room for: fragments and clamped segment sizes.
+#include "test/native/bulk_rig.h"
 #include "test/native/gateway_rig.h"
 #include "test/native/oracle/fragment_model.h"
+#include "test/native/oracle/segment_model.h"
 #include "wire/fragment.h"
 
 using namespace gwlb;
@@ -31,9 +33,25 @@ struct CuttingRig : Rig {
     const Bytes inner(all.begin() + header, all.end());
     if (!batch->is_fragmented(0)) return {inner};
     CHECK_EQ(batch->inner[0], batch->offset[0] + header);
-    return model_fragments(inner, batch->segment[0]);
+    std::vector<Bytes> packets = {inner};
+    if (batch->is_super(0)) packets = model_segments(inner, batch->segment[0]);
+    return model_fitting(packets, kMtu, batch->fragment[0]);
   }
 };
+
+// Three segments that are longer than the MTU, and one that is not.
+constexpr uint32_t kSegment = 1460;
+Bytes bulk(int version, uint16_t fragment) {
+  Bulk of;
+  of.version = version;
+  of.fragment = fragment;
+  of.id = 0xfffe;
+  of.source = kClient;
+  of.destination = kServer;
+  of.payload = 3 * kSegment + 400;
+  return bulk_packet(of);
+}
+void pick_up(gateway::GatewayConfig& config) { config.mid_stream = gateway::MidStream::pickup; }
 
 Bytes datagram(size_t payload, uint16_t fragment = 0) {
   return ipv4(kClient, kServer, 17, udp(4000, 53, payload), fragment);
@@ -100,18 +118,80 @@ TEST(what_must_not_be_cut_is_answered) {
   CHECK(rig.enter(datagram(2000, 0x4000)) == Verdict::reply);
   CHECK(rig.enter(ipv6(1, 2, 17, udp(1, 2, 2000))) == Verdict::reply);
   CHECK_EQ(rig.drops(DropReason::inner_too_big), 2u);
+  CHECK(rig.enter_super(bulk(4, 0x4000), kSegment) == Verdict::reply);
+  CHECK(rig.enter_super(bulk(6, 0), kSegment) == Verdict::reply);
+  CHECK_EQ(rig.drops(DropReason::inner_too_big), 10u);
   Rig batches(3, [](gateway::GatewayConfig& config) { config.mtu = kMtu; });
   CHECK(batches.enter(datagram(2000)) == Verdict::reply);  // nobody would cut it
   CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 0u);
 }
 
-TEST(a_packet_that_is_cut_but_dropped_counts_as_dropped) {
-  CuttingRig rig;
+TEST(packets_of_a_super_packet_leave_in_fragments_and_come_back_so) {
+  CuttingRig rig(pick_up);
+  const Bytes packet = bulk(4, 0);
+  REQUIRE(rig.enter_super(packet, kSegment) == Verdict::forward);
+  const uint16_t target = rig.batch->target[0];
+  CHECK(rig.batch->is_super(0) && rig.batch->is_fragmented(0));
+  const Bytes whole = rig.bytes(0);
+  const Bytes header(whole.begin(), whole.begin() + 40);
+  const std::vector<Bytes> sent = rig.leaves(40);
+  REQUIRE(sent.size() == 7);
+  CHECK(all_fit(sent));
+  const std::vector<Bytes> segments = model_segments(packet, kSegment);
+  for (size_t k = 0; k < 3; ++k) {
+    CHECK(model_reassembled({sent[2 * k], sent[2 * k + 1]}) == segments[k]);
+  }
+  CHECK(sent[6] == segments[3]);
+  CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 3u);
+  CHECK_EQ(rig.count(GatewayCounter::packets_to_targets), 4u);
+  CHECK_EQ(rig.all_drops(), 0u);
+  for (const size_t k : {5u, 6u, 3u, 1u, 0u, 2u, 4u}) {
+    Bytes back = header;
+    append(back, sent[k]);
+    CHECK(rig.come_back(back, rig.targets[target].address) == Verdict::forward);
+    CHECK(rig.leaves(8) == std::vector<Bytes>{sent[k]});
+  }
+  CHECK_EQ(rig.gateway->flows(), 1u);
+}
+
+TEST(a_super_packet_that_bypasses_is_cut_once) {
+  CuttingRig rig([](gateway::GatewayConfig& config) { config.fail_open = true; });
+  rig.targets.clear();
+  rig.publish();
+  const Bytes packet = bulk(4, 0);
+  REQUIRE(rig.enter_super(packet, kSegment) == Verdict::bypass);
+  const std::vector<Bytes> sent = rig.leaves(8);
+  CHECK(sent.size() == 7 && all_fit(sent));
+  CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 3u);
+  CHECK_EQ(rig.count(GatewayCounter::packets_bypassed), 4u);
+  REQUIRE(rig.enter(datagram(2000)) == Verdict::bypass);
+  CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 4u);
+}
+
+TEST(what_was_made_to_fit_but_is_dropped_counts_as_dropped) {
+  CuttingRig rig([](gateway::GatewayConfig& config) { config.clamp_mss = 500; });
   rig.targets.clear();
   rig.publish();
   CHECK(rig.enter(datagram(2000)) == Verdict::drop);
   CHECK(rig.reason() == DropReason::no_targets);
+  Bytes syn = tcp(50000, 443, 2);
+  append(syn, {2, 4, 0x23, 0x28});
+  syn[12] = 0x60;
+  CHECK(rig.enter(ipv4(kClient, kServer, 6, syn)) == Verdict::drop);
   CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 0u);
+  CHECK_EQ(rig.count(GatewayCounter::mss_clamped), 0u);
+}
+
+TEST(what_was_made_to_fit_counts_when_its_sender_has_sent_it) {
+  CuttingRig rig([](gateway::GatewayConfig& config) { config.counted_by_sender = true; });
+  REQUIRE(rig.enter(datagram(2000)) == Verdict::forward);
+  CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 0u);
+  rig.gateway->count_sent(*rig.batch);
+  CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 1u);
+  REQUIRE(rig.enter(datagram(2000)) == Verdict::forward);
+  rig.batch->drop(0, DropReason::send_failed);
+  rig.gateway->count_sent(*rig.batch);
+  CHECK_EQ(rig.count(GatewayCounter::packets_fragmented), 1u);
 }
 
 TEST(later_fragments_are_cut_too_also_when_they_waited) {

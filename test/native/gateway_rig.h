@@ -10,6 +10,7 @@
 #include "gateway/gateway.h"
 #include "test/native/packets.h"
 #include "test/native/test.h"
+#include "wire/segment.h"
 
 namespace gwlb::test {
 
@@ -62,6 +63,19 @@ struct Rig {
     batch->count = 1;
     load(0, packet);
     batch->endpoint[0] = endpoint;
+    gateway->to_targets(*batch, now_ms);
+    return static_cast<batch::Verdict>(batch->verdict[0]);
+  }
+
+  // The same of a super-packet, as TUN devices with offloads leave it.
+  batch::Verdict enter_super(const Bytes& packet, uint32_t segment) {
+    batch->count = 1;
+    load(0, packet);
+    batch->endpoint[0] = 0;
+    wire::SuperPacket super;
+    const bool ok = wire::parse_super_packet(batch->packet(0), batch->length[0], segment, &super);
+    CHECK(ok && super.count > 1);
+    batch->make_super(0, super.count, super.headers, super.segment);
     gateway->to_targets(*batch, now_ms);
     return static_cast<batch::Verdict>(batch->verdict[0]);
   }

@@ -28,19 +28,7 @@ Bulk bulk_of(uint8_t flags) {
   return of;
 }
 
-// Enters as TUN devices with offloads leave it.
-Verdict enter_super(Rig& rig, const Bytes& packet) {
-  rig.batch->count = 1;
-  rig.load(0, packet);
-  rig.batch->endpoint[0] = 0;
-  wire::SuperPacket super;
-  const bool ok =
-      wire::parse_super_packet(rig.batch->packet(0), rig.batch->length[0], kSegment, &super);
-  CHECK(ok && super.count == kPackets);
-  rig.batch->make_super(0, super.count, super.headers, super.segment);
-  rig.gateway->to_targets(*rig.batch, rig.now_ms);
-  return static_cast<Verdict>(rig.batch->verdict[0]);
-}
+Verdict enter_super(Rig& rig, const Bytes& packet) { return rig.enter_super(packet, kSegment); }
 
 void pick_up(gateway::GatewayConfig& config) { config.mid_stream = gateway::MidStream::pickup; }
 

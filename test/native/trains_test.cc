@@ -5,6 +5,7 @@
 #include "io/udp.h"
 #include "test/native/bulk_rig.h"
 #include "test/native/io_rig.h"
+#include "test/native/oracle/fragment_model.h"
 #include "test/native/test.h"
 #include "wire/segment.h"
 
@@ -205,6 +206,44 @@ void super_packets_are_cut(bool send_trains, bool receive_trains) {
   CHECK(ends.receive(static_cast<uint32_t>(expected.size())) == expected);
 }
 
+// The same of one whose packets leave in fragments where they are longer.
+void put_super_cut(Ends& ends, const Bulk& of, uint16_t segment, uint16_t fragment,
+                   std::vector<Bytes>* expected) {
+  std::vector<Bytes> whole;
+  put_super(ends, of, segment, &whole);
+  ends.out->fragment[ends.out->count - 1] = fragment;
+  for (Bytes& packet : whole) {
+    packet.erase(packet.begin(), packet.begin() + 40);
+    const size_t mtu = bulk_transport(of) + fragment;
+    for (const Bytes& one : model_fitting({packet}, mtu, fragment)) {
+      expected->emplace_back(40, 0xee);
+      append(expected->back(), one);
+    }
+  }
+}
+
+TEST(super_packets_are_cut_into_fragments) {
+  for (const bool trains : {false, true}) {
+    Ends ends(trains, trains);
+    std::vector<Bytes> expected;
+    const Bytes plain = numbered_bytes(1, 500);
+    Bulk of;
+    of.fragment = 0;
+    for (const size_t payload : {20'001u, 65'000u}) {
+      of.payload = payload;
+      put_super_cut(ends, of, 8000, 1400, &expected);  // the last one of each fits
+      of.protocol = 17;
+      ends.put(plain);
+      expected.push_back(plain);
+    }
+    of.payload = 60'000;
+    of.ip_options = {148, 4, 0, 0, 7, 7, 4, 0, 0, 0, 0, 0};  // of unequal fragments
+    put_super_cut(ends, of, 30'000, 512, &expected);
+    CHECK_EQ(ends.send(), expected.size());
+    CHECK(ends.receive(static_cast<uint32_t>(expected.size())) == expected);
+  }
+}
+
 TEST(super_packets_are_cut_into_trains) { super_packets_are_cut(true, false); }
 TEST(super_packets_are_cut_into_trains_that_arrive_as_such) { super_packets_are_cut(true, true); }
 TEST(super_packets_are_cut_without_trains) { super_packets_are_cut(false, false); }
@@ -256,6 +295,25 @@ TEST(what_is_lost_of_a_super_packet_is_known) {
   CHECK_EQ(ends.out->reason[0], static_cast<uint8_t>(DropReason::send_failed));
   CHECK_EQ(ends.out->packets[0], 30);
   CHECK_EQ(ends.out->lost_bytes[0], 30 * 40 + 30'000);
+}
+
+TEST(a_packet_that_lost_a_fragment_is_lost_once) {
+  for (const bool trains : {false, true}) {
+    PrivateNetns netns;
+    if (!netns.made()) SKIP("no network namespace can be made here");
+    CHECK(netns.run([] { CHECK(set_link_up("lo")); }));
+    Ends ends(trains, trains, netns.path());
+    std::vector<Bytes> expected;
+    Bulk of;
+    of.fragment = 0;
+    of.payload = 10'500;
+    put_super_cut(ends, of, 5000, 1000, &expected);
+    ends.out->address[0] = 0xcb007101;  // no route leads there
+    CHECK_EQ(send_all(*ends.sender, *ends.out, ends.scratch), 0u);
+    CHECK_EQ(ends.out->reason[0], static_cast<uint8_t>(DropReason::send_failed));
+    CHECK_EQ(ends.out->packets[0], 3);
+    CHECK_EQ(ends.out->lost_bytes[0], 3 * 40 + 10'500);
+  }
 }
 
 TEST(a_longer_datagram_than_allowed_is_a_drop_in_a_train_too) {

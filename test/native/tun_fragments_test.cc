@@ -8,6 +8,7 @@
 #include "test/native/bulk_rig.h"
 #include "test/native/io_rig.h"
 #include "test/native/oracle/fragment_model.h"
+#include "test/native/oracle/segment_model.h"
 #include "test/native/test.h"
 
 namespace gwlb::test {
@@ -25,7 +26,8 @@ constexpr uint32_t kThere = 0x0a090002;  // behind the device
 struct Written {
   int ends[2] = {-1, -1};
   std::unique_ptr<io::TunQueue> queue;
-  explicit Written(bool vnet) {
+  const bool vnet;
+  explicit Written(bool has_vnet) : vnet(has_vnet) {
     CHECK(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) == 0);
     queue = std::make_unique<io::TunQueue>(ends[1], "written", vnet);
   }
@@ -38,6 +40,18 @@ struct Written {
       one.resize(static_cast<size_t>(got));
       messages.push_back(one);
     }
+  }
+  // The same, when nothing is said in front of any of them but that it is one packet.
+  std::vector<Bytes> without_front() {
+    std::vector<Bytes> messages = all();
+    for (Bytes& one : messages) {
+      if (!vnet) continue;
+      CHECK(one.size() >= sizeof(io::VnetHeader));
+      const auto header = one.begin() + sizeof(io::VnetHeader);
+      CHECK(std::all_of(one.begin(), header, [](uint8_t byte) { return byte == 0; }));
+      one.erase(one.begin(), header);
+    }
+    return messages;
   }
 };
 
@@ -61,8 +75,7 @@ void put(PacketBatch& batch, const Bytes& packet) {
 // To leave in fragments of kSegment bytes.
 void put_cut(PacketBatch& batch, const Bytes& packet) {
   put(batch, packet);
-  const uint16_t headers = static_cast<uint16_t>(packet[0] % 16 * 4u);
-  batch.make_fragmented(batch.count - 1, headers, kSegment);
+  batch.make_fragmented(batch.count - 1, kSegment);
 }
 
 void send_all(io::TunQueue& queue, PacketBatch& batch) {
@@ -95,16 +108,39 @@ TEST(each_fragment_is_a_packet_of_its_own) {
         CHECK(expected.size() > 1);
         expected.insert(expected.begin(), before);
         expected.push_back(before);
-        std::vector<Bytes> messages = written.all();
-        for (Bytes& one : messages) {
-          if (!vnet) continue;
-          REQUIRE(one.size() >= sizeof(io::VnetHeader));
-          const auto header = one.begin() + sizeof(io::VnetHeader);
-          CHECK(std::all_of(one.begin(), header, [](uint8_t byte) { return byte == 0; }));
-          one.erase(one.begin(), header);
-        }
-        CHECK(messages == expected);
+        CHECK(written.without_front() == expected);
       }
+    }
+  }
+}
+
+TEST(packets_of_a_super_packet_are_cut_where_they_are_longer) {
+  for (const bool vnet : {false, true}) {
+    for (const uint8_t protocol : {uint8_t{6}, uint8_t{17}}) {
+      Written written(vnet);
+      auto batch = PacketBatch::create(4, base::kSlotStrideTrain);
+      Bulk of;
+      of.protocol = protocol;
+      of.fragment = 0;
+      of.payload = 3'300;
+      const Bytes packet = bulk_packet(of);
+      put(*batch, packet);
+      constexpr uint16_t kEach = 1'000;
+      const auto count = static_cast<uint16_t>(model_segment_count(packet, kEach));
+      batch->make_super(0, count, static_cast<uint16_t>(bulk_headers(of)), kEach);
+      batch->make_fragmented(0, kSegment);
+      send_all(*written.queue, *batch);
+      CHECK(!is_dropped(*batch, 0));
+      const auto expected = model_fitting(model_segments(packet, kEach), kSegment + 20, kSegment);
+      CHECK_EQ(expected.size(), 10u);
+      CHECK(written.without_front() == expected);
+      // Nobody reads any more.
+      close(written.ends[0]);
+      written.ends[0] = -1;
+      send_all(*written.queue, *batch);
+      CHECK(is_dropped(*batch, 0));
+      CHECK_EQ(batch->packets[0], count);
+      CHECK_EQ(batch->lost_bytes[0], count * bulk_headers(of) + of.payload);
     }
   }
 }

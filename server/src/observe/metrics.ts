@@ -162,7 +162,7 @@ export class GatewayMetrics {
       "Packets longer than the endpoint's MTU that left in fragments.",
       'packetsFragmented',
     );
-    plain('mss_clamped', 'SYN packets whose maximum segment size was lowered.', 'mssClamped');
+    plain('mss_clamped', 'SYN packets that left with a lower maximum segment size.', 'mssClamped');
     plain('flows_new', 'Flows opened.', 'flowsNew');
     plain('flows_ended', 'Flows closed, expired or evicted.', 'flowsEnded');
     plain('flows_moved', 'Flows that moved to another target.', 'flowsMoved');

@@ -60,6 +60,20 @@ inline std::vector<Bytes> model_fragments(const Bytes& packet, size_t payload) {
   return out;
 }
 
+// What leaves of packets of which none may be longer than `mtu`.
+inline std::vector<Bytes> model_fitting(const std::vector<Bytes>& packets, size_t mtu,
+                                        size_t payload) {
+  std::vector<Bytes> out;
+  for (const Bytes& packet : packets) {
+    if (packet.size() <= mtu) {
+      out.push_back(packet);
+      continue;
+    }
+    for (Bytes& one : model_fragments(packet, payload)) out.push_back(std::move(one));
+  }
+  return out;
+}
+
 // The whole of fragments that make one, in any order.
 inline Bytes model_reassembled(const std::vector<Bytes>& fragments) {
   std::map<uint32_t, Bytes> parts;
