@@ -97,7 +97,8 @@ bool read_target(const Fields& fields, uint32_t zones, select::TargetSpec* out) 
       !fields.number("address", 0, kUint32Max, &out->address) ||
       !fields.number("port", 1, 65535, &out->port) || !fields.boolean("eligible", &eligible) ||
       !fields.boolean("reset", &reset) || !fields.boolean("gone", &gone) ||
-      !fields.boolean("keeps", &keeps) || !fields.number("generation", 0, base::kGenerations - 1, &out->generation) ||
+      !fields.boolean("keeps", &keeps) ||
+      !fields.number("generation", 0, base::kGenerations - 1, &out->generation) ||
       !fields.number("weight", 1, base::kWeightMax, &out->weight) ||
       !fields.bigint("identity", &out->identity)) {
     return false;

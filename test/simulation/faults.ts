@@ -151,7 +151,8 @@ export const FAULTS: readonly Fault[] = [
     seams: () =>
       publishing((table) => {
         for (const target of table.targets) {
-          if (!target.keeps) target.generation = (target.generation + GENERATIONS - 1) % GENERATIONS;
+          if (!target.keeps)
+            target.generation = (target.generation + GENERATIONS - 1) % GENERATIONS;
         }
         return table;
       }),
