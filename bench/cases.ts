@@ -6,6 +6,8 @@ import type { Suite } from './suites.js';
 /** The names of each suite's cases, those of quick runs too, by `language name`. */
 export type CaseRecord = Record<string, string[]>;
 
+const LINE_MAX = 100;
+
 const pathOf = (root: string) => join(root, 'bench/cases.json');
 
 export const UPDATE_CASES = 'npm run bench -- --list --update';
@@ -16,8 +18,19 @@ export function readCases(root: string): CaseRecord {
   return JSON.parse(readFileSync(pathOf(root), 'utf8'));
 }
 
+/** As the formatter of this project would have it. */
+export function textOfCases(cases: CaseRecord): string {
+  const suites = Object.entries(cases).map(([title, names]) => {
+    const quoted = names.map((name) => JSON.stringify(name));
+    const line = `  ${JSON.stringify(title)}: [${quoted.join(', ')}]`;
+    if (line.length < LINE_MAX) return line;
+    return `  ${JSON.stringify(title)}: [\n    ${quoted.join(',\n    ')}\n  ]`;
+  });
+  return `{\n${suites.join(',\n')}\n}\n`;
+}
+
 export function writeCases(root: string, cases: CaseRecord): void {
-  writeFileSync(pathOf(root), `${JSON.stringify(cases, null, 2)}\n`);
+  writeFileSync(pathOf(root), textOfCases(cases));
 }
 
 /** The recorded cases of a suite that a filter leaves, which the suites themselves read alike. */

@@ -11,13 +11,19 @@ import { root } from './toolchain.mjs';
 const LOGS = join(root, 'build-stress');
 const RUN_MINUTES = 20;
 
+const USAGE = 'usage: npm run stress -- [--runs N] FILE...\n';
+
 const { values, positionals: files } = parseArgs({
-  options: { runs: { type: 'string', default: '10' } },
+  options: { runs: { type: 'string', default: '10' }, help: { type: 'boolean', short: 'h' } },
   allowPositionals: true,
 });
 const runs = Number(values.runs);
+if (values.help) {
+  process.stdout.write(USAGE);
+  process.exit(0);
+}
 if (files.length === 0 || !Number.isInteger(runs) || runs < 1) {
-  process.stderr.write('usage: npm run stress -- [--runs N] FILE...\n');
+  process.stderr.write(USAGE);
   process.exit(2);
 }
 

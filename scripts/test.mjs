@@ -7,6 +7,19 @@ import { join, relative, resolve } from 'node:path';
 import { compiledPath, compileTests, testSources } from './compile-tests.mjs';
 import { root } from './toolchain.mjs';
 
+const USAGE = `node scripts/test.mjs [options] [test/x/y.test.ts ...]
+
+Compiles the tests that changed, and runs those that are named, or all of both packages. \`npm test -- ...\`
+does the same after it has built what is stale. GWLB_WIDE=1 adds what needs outside judges or takes long.
+
+  --reporter=NAME   base (default), terse, tap, ...: how results are shown
+  --grep=PATTERN    only tests whose name matches
+  --jobs=N          so many files at once (default 2)
+  --help            this
+
+All other options are tap's: node_modules/.bin/tap --help
+`;
+
 /** What takes longest starts first, so that nothing long runs alone at the end. */
 const LONGEST = ['test/property/', 'test/e2e/', 'server/test/demo/', 'test/wide/'];
 
@@ -36,6 +49,10 @@ function stop(wrong) {
 }
 
 const given = process.argv.slice(2);
+if (given.includes('--help') || given.includes('-h')) {
+  process.stdout.write(USAGE);
+  process.exit(0);
+}
 const wrong = await compileTests();
 if (wrong.length > 0) stop(wrong);
 const named = given.filter(isSource).map(sourceOf);

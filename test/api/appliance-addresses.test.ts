@@ -1,6 +1,4 @@
 /** Which ports and addresses an appliance returns packets from, and which addresses are none. */
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
 import t from 'tap';
 import {
   Appliance,
@@ -10,7 +8,10 @@ import {
   TargetGroup,
   tuplePacket,
 } from '../../src/index.js';
-import { settled, type Teardown, until } from './rig.js';
+import { bound } from '../support/bound.js';
+import type { Teardown } from '../support/teardown.js';
+import { until } from '../support/until.js';
+import { settled } from './rig.js';
 
 const ONE = '127.77.6.10';
 const OTHER = '127.77.6.11';
@@ -22,18 +23,10 @@ interface Answer {
   bytes: Buffer;
 }
 
-async function socketOn(t: Teardown, address: string, port: number): Promise<Socket> {
-  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4');
-  t.teardown(() => socket.close());
-  socket.bind(port, address);
-  await once(socket, 'listening');
-  return socket;
-}
-
 /** Where answers come to: port 6081 of the gateway. */
 async function answersAt(t: Teardown, address: string): Promise<Answer[]> {
   const answers: Answer[] = [];
-  const receiver = await socketOn(t, address, 6081);
+  const receiver = await bound(t, address, 6081);
   receiver.on('message', (bytes, { address: from, port }) => answers.push({ from, port, bytes }));
   return answers;
 }
@@ -55,7 +48,7 @@ t.test('64 flows from any 64 ports come back from them', async (t) => {
   const appliance = await listen(t, ONE);
   const answers = await answersAt(t, GATEWAY);
   const ports = Array.from({ length: 64 }, (_, i) => 1030 + ((i * 7919) % 64_000));
-  for (const port of ports) (await socketOn(t, GATEWAY, port)).send(datagram, 6081, ONE);
+  for (const port of ports) (await bound(t, GATEWAY, port)).send(datagram, 6081, ONE);
   await until(() => answers.length === 64, '64 answers');
   t.strictSame(answers.map(({ port }) => port).sort(), ports.sort());
   t.equal(appliance.counters().packetsOtherPort, 0);
@@ -64,8 +57,8 @@ t.test('64 flows from any 64 ports come back from them', async (t) => {
 t.test('a port that somebody has here is not returned from, and counted', async (t) => {
   const appliance = await listen(t, ONE, { limits: { returnPorts: 1 } });
   const answers = await answersAt(t, GATEWAY);
-  await socketOn(t, ONE, 40_001);
-  (await socketOn(t, GATEWAY, 40_001)).send(datagram, 6081, ONE);
+  await bound(t, ONE, 40_001);
+  (await bound(t, GATEWAY, 40_001)).send(datagram, 6081, ONE);
   await until(() => answers.length === 1, 'an answer');
   t.match(answers, [{ from: ONE, port: 6081 }]);
   await until(() => appliance.counters().packetsOtherPort === 1, 'the counter');
@@ -75,7 +68,7 @@ t.test('bytes behind the inner packet come back, with and without an inspector',
   const appliance = await listen(t, ONE);
   const answers = await answersAt(t, GATEWAY);
   const padded = Buffer.concat([datagram, Buffer.from('padding')]);
-  const sender = await socketOn(t, GATEWAY, 40_002);
+  const sender = await bound(t, GATEWAY, 40_002);
   sender.send(padded, 6081, ONE);
   await until(() => answers.length === 1, 'an answer');
   const shown: number[] = [];
@@ -98,7 +91,7 @@ for (const address of ['0.0.0.0', '::']) {
     const appliance = await listen(t, address, { port: 6082 });
     t.equal(appliance.address, address);
     const answers = await answersAt(t, GATEWAY);
-    const sender = await socketOn(t, GATEWAY, 40_003);
+    const sender = await bound(t, GATEWAY, 40_003);
     for (const to of [ONE, OTHER]) sender.send(datagram, 6082, to);
     await until(() => answers.length === 2, 'two answers');
     appliance.inspect((packets) => {
@@ -107,8 +100,8 @@ for (const address of ['0.0.0.0', '::']) {
     for (const to of [OTHER, ONE]) sender.send(datagram, 6082, to);
     await until(() => answers.length === 4, 'two more');
     // Where no own socket can be had for the port: this one has it.
-    const taken = await socketOn(t, OTHER, 40_004);
-    (await socketOn(t, GATEWAY, 40_004)).send(datagram, 6082, taken.address().address);
+    const taken = await bound(t, OTHER, 40_004);
+    (await bound(t, GATEWAY, 40_004)).send(datagram, 6082, taken.address().address);
     await until(() => answers.length === 5, 'one more');
     t.strictSame(
       answers.map(({ from, port }) => `${from}:${port}`).sort(),
@@ -120,7 +113,7 @@ for (const address of ['0.0.0.0', '::']) {
 
 t.test('IPv6 gateways, by :: and by an address of its own', async (t) => {
   const answers = await answersAt(t, '::1');
-  const sender = await socketOn(t, '::1', 40_005);
+  const sender = await bound(t, '::1', 40_005);
   for (const address of ['::', '::1']) {
     const appliance = await listen(t, address, { port: 6082 });
     t.equal(appliance.address, address);

@@ -2,8 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { CaptureFilter, type InspectedPacket, tuplePacket } from '../../src/index.js';
+import { until } from '../support/until.js';
 import { ApplianceRig, innerOf } from './appliance-rig.js';
-import { settled, until } from './rig.js';
+import { settled } from './rig.js';
 
 const rig = new ApplianceRig('127.77.2');
 const CLIENT = '203.0.113.9';

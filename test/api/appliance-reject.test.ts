@@ -7,7 +7,8 @@ import {
   tuplePacket,
   updateChecksums,
 } from '../../src/index.js';
-import { Peer, until } from './rig.js';
+import { until } from '../support/until.js';
+import { Peer } from './rig.js';
 
 const GATEWAY = '127.77.7.5';
 const APPLIANCE = '127.77.7.10';

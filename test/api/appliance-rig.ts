@@ -1,8 +1,8 @@
 /** An appliance, and the gateway that a test plays for it. */
-import { createSocket, type RemoteInfo } from 'node:dgram';
-import { once } from 'node:events';
+import type { RemoteInfo } from 'node:dgram';
 import { Appliance, type ApplianceOptions, encodeGeneve } from '../../src/index.js';
-import type { Teardown } from './rig.js';
+import { bound } from '../support/bound.js';
+import type { Teardown } from '../support/teardown.js';
 
 export interface Answer {
   bytes: Buffer;
@@ -40,15 +40,8 @@ export class ApplianceRig {
 
   /** Sends from a port like a gateway's, and receives on 6081. */
   async gatewayFor(t: Teardown): Promise<Gateway> {
-    const receiver = createSocket('udp4');
-    const sender = createSocket('udp4');
-    t.teardown(() => {
-      receiver.close();
-      sender.close();
-    });
-    receiver.bind(6081, this.gateway);
-    sender.bind(32800, this.gateway);
-    await Promise.all([once(receiver, 'listening'), once(sender, 'listening')]);
+    const receiver = await bound(t, this.gateway);
+    const sender = await bound(t, this.gateway, 32_800);
     const answers: Answer[] = [];
     receiver.on('message', (bytes, from) => answers.push({ bytes, from }));
     let cookie = 0;

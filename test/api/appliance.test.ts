@@ -4,8 +4,9 @@ import { createServer } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { Appliance, parseDropRule, tuplePacket } from '../../src/index.js';
+import { until } from '../support/until.js';
 import { ApplianceRig } from './appliance-rig.js';
-import { settled, until } from './rig.js';
+import { settled } from './rig.js';
 
 const APPLIANCE = '127.77.1.10';
 const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };

@@ -26,8 +26,6 @@ const RUNS = Number(process.env.GWLB_RUNS ?? 30);
 const NET = '127.77.62';
 const ID = 'vpce-00000000000000009';
 
-t.setTimeout(300_000);
-
 /** What is called with good arguments more often than not. */
 const is = (value: unknown): fc.Arbitrary<Argument> =>
   fc.oneof({ weight: 2, arbitrary: fc.constant(() => value) }, { weight: 3, arbitrary: nasty([]) });

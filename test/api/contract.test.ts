@@ -27,8 +27,6 @@ type Replay = ReturnType<typeof api.replay>;
 const SEED = Number(process.env.GWLB_SEED ?? 20_261_130);
 const RUNS = Number(process.env.GWLB_RUNS ?? 400);
 
-t.setTimeout(300_000);
-
 // Some of what is tried as a path can be one.
 const home = process.cwd();
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-contract-'));

@@ -14,6 +14,7 @@ import {
 } from '../../src/index.js';
 import { VERDICTS } from '../../src/packet/names.js';
 import { BAD, HEALTH, OK, World } from '../gateway/group-rig.js';
+import type { Teardown } from '../support/teardown.js';
 
 export const ID = 'vpce-0123456789abcdef0';
 export const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };
@@ -23,10 +24,6 @@ export const SYN = 0x02;
 export const ACK = 0x10;
 export const FIN = 0x11;
 export const RST = 0x04;
-
-export interface Teardown {
-  teardown(undo: () => Promise<void>): void;
-}
 
 /** A gateway whose fleet's health the test decides about, and whose time stands unless it says so. */
 export class Rig {

@@ -13,7 +13,7 @@ import {
   TargetGroup,
 } from '../../src/index.js';
 import { randomFrom } from '../appliance/filter-model.js';
-import type { Teardown } from './rig.js';
+import type { Teardown } from '../support/teardown.js';
 
 const GATEWAY = '127.77.61.5';
 const PEER = '127.77.61.9';

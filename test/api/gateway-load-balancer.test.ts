@@ -13,7 +13,9 @@ import {
   tuplePacket,
 } from '../../src/index.js';
 import { ROOT } from '../support/places.js';
-import { Peer, settled, type Teardown, until } from './rig.js';
+import type { Teardown } from '../support/teardown.js';
+import { until } from '../support/until.js';
+import { Peer, settled } from './rig.js';
 
 const GATEWAY = '127.77.0.5';
 const APPLIANCE = '127.77.0.10';

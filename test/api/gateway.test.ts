@@ -17,16 +17,12 @@ import {
   Verdict,
 } from '../../src/index.js';
 import { World } from '../gateway/group-rig.js';
+import type { Teardown } from '../support/teardown.js';
 
 const ENDPOINT_ID = 'vpce-0123456789abcdef0';
 const TCP = { protocol: 'tcp', source: '203.0.113.9:52144', destination: '10.0.2.10:443' };
 const BACK = { protocol: 'tcp', source: '10.0.2.10:443', destination: '203.0.113.9:52144' };
 const SMALL = { flows: 1024, flowsIpv6: 1024 };
-
-/** What a test has to undo things at its end. */
-interface Teardown {
-  teardown(undo: () => Promise<void>): void;
-}
 
 /** A GatewayError about this option. */
 const named = (field: string) => ({ name: 'GatewayError', field });

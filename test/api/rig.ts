@@ -1,13 +1,9 @@
 /** A consumer network and a fleet on 127.0.0.0/8: what the tests of listening objects share. */
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
+import type { RemoteInfo, Socket } from 'node:dgram';
 import { decodeGeneve, encodeGeneve } from '../../src/index.js';
-
-/** What a test has to undo things at its end. */
-export interface Teardown {
-  teardown(undo: () => unknown): void;
-}
+import { bound } from '../support/bound.js';
+import type { Teardown } from '../support/teardown.js';
+import { until } from '../support/until.js';
 
 export interface Received {
   vni: number;
@@ -36,11 +32,7 @@ export class Peer {
   }
 
   static async open(t: Teardown, address: string, gateway: string, vni = 7): Promise<Peer> {
-    const socket = createSocket('udp4');
-    t.teardown(() => socket.close());
-    socket.bind(6081, address);
-    await once(socket, 'listening');
-    return new Peer(socket, gateway, vni);
+    return new Peer(await bound(t, address), gateway, vni);
   }
 
   send(inner: Uint8Array): void {
@@ -53,15 +45,6 @@ export class Peer {
   async until(count: number): Promise<Received[]> {
     await until(() => this.received.length >= count, `${count} packets at the peer`);
     return this.received;
-  }
-}
-
-/** Waits for something to come true; fails after some seconds. */
-export async function until(isTrue: () => boolean, what: string): Promise<void> {
-  const end = performance.now() + 15_000;
-  while (!isTrue()) {
-    if (performance.now() > end) throw new Error(`never came true: ${what}`);
-    await delay(10);
   }
 }
 

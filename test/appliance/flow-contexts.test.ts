@@ -9,7 +9,7 @@ import {
   InspectorTest,
   tuplePacket,
 } from '../../src/index.js';
-import type { Teardown } from '../api/rig.js';
+import type { Teardown } from '../support/teardown.js';
 
 const CLIENT = '203.0.113.9';
 const SERVER = '10.0.2.10';

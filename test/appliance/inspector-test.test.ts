@@ -11,7 +11,7 @@ import {
   tuplePacket,
   updateChecksums,
 } from '../../src/index.js';
-import type { Teardown } from '../api/rig.js';
+import type { Teardown } from '../support/teardown.js';
 
 const CLIENT = '203.0.113.9';
 const SERVER = '10.0.2.10';

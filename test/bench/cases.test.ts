@@ -1,7 +1,9 @@
 /** The record of cases: what a filter leaves, and so what is built and run. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import t from 'tap';
 import { BARS } from '../../bench/bars.js';
-import { casesOf, changedCases, readCases, titleOf } from '../../bench/cases.js';
+import { casesOf, changedCases, readCases, textOfCases, titleOf } from '../../bench/cases.js';
 import { LIMIT_SUITES, programsOf, SUITES } from '../../bench/suites.js';
 import { ROOT } from '../support/places.js';
 
@@ -30,6 +32,10 @@ t.test('a filter leaves the suites that have such a case, and their programs', a
   t.strictSame(programs('wire-ping'), ['addon.node', 'wire']);
   t.strictSame(programs('no such case'), []);
   t.ok(programs('').length > 5, 'without one: all');
+});
+
+t.test('the record is written as the formatter leaves it', async (t) => {
+  t.equal(textOfCases(cases), readFileSync(join(ROOT, 'bench/cases.json'), 'utf8'));
 });
 
 t.test('cases that came or went are named', async (t) => {

@@ -1,10 +1,12 @@
 /** The engines with real sockets on 127.0.0.0/8. */
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
+import type { Socket } from 'node:dgram';
 import t from 'tap';
 import { binding, type NativeApplianceBatch } from '../../src/native/binding.js';
 import { formatEndpointId } from '../../src/packet/address.js';
 import { readGeneve } from '../../src/packet/geneve-words.js';
+import { bound } from '../support/bound.js';
+import type { Teardown } from '../support/teardown.js';
+import { until } from '../support/until.js';
 import {
   applianceConfig,
   gatewayConfig,
@@ -21,26 +23,13 @@ const skip = await socketsRefused();
 
 /** A gateway's end of the tunnel: keeps what an appliance sends back. */
 async function openPeer(
-  t: Tap,
+  t: Teardown,
   address = '127.0.0.1',
 ): Promise<{ socket: Socket; received: Buffer[] }> {
-  const socket = createSocket('udp4');
+  const socket = await bound(t, address, 0);
   const received: Buffer[] = [];
   socket.on('message', (message) => received.push(message));
-  socket.bind(0, address);
-  await once(socket, 'listening');
-  t.teardown(() => socket.close());
   return { socket, received };
-}
-
-type Tap = { teardown(work: () => unknown): void };
-
-async function until(done: () => boolean, what: string): Promise<void> {
-  for (const end = Date.now() + 10_000; Date.now() < end; ) {
-    if (done()) return;
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-  throw new Error(`waited in vain: ${what}`);
 }
 
 function datagram(cookie: number, packet = udpPacket()): Buffer {
@@ -56,7 +45,7 @@ function view(batch: NativeApplianceBatch) {
   };
 }
 
-async function startAppliance(t: Tap, port: number, ready: () => void) {
+async function startAppliance(t: Teardown, port: number, ready: () => void) {
   const engine = await binding.openApplianceEngine(
     { ...applianceConfig(), gatewayPort: port },
     ready,

@@ -164,6 +164,9 @@ export interface ChildResult {
   stderr: string;
 }
 
+/** Long enough for any of them on a busy machine. */
+const HANGS_MS = 240_000;
+
 /** Children that are there when this process ends, by a timeout for example, end with it. */
 const children = new Set<ChildProcess>();
 process.on('exit', () => {
@@ -171,11 +174,7 @@ process.on('exit', () => {
 });
 
 /** Runs a program in a process of its own, with `gc()`; one that hangs is killed (signal SIGKILL). */
-export function runChild(
-  body: string,
-  timeoutMs = 60_000,
-  flags: readonly string[] = [],
-): Promise<ChildResult> {
+export function runChild(body: string, flags: readonly string[] = []): Promise<ChildResult> {
   const { NODE_OPTIONS: _, ...env } = process.env;
   const child = spawn(process.execPath, ['--expose-gc', ...flags, '-e', program(body)], {
     env: { ...env, GWLB_TEST_ADDON: addonPath },
@@ -189,7 +188,7 @@ export function runChild(
   child.stderr.setEncoding('utf8').on('data', (text) => {
     result.stderr += text;
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
+  const timer = setTimeout(() => child.kill('SIGKILL'), HANGS_MS);
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, signal) => {

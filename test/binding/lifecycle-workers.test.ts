@@ -3,8 +3,6 @@ import t from 'tap';
 import { program, runChild, socketsRefused } from './fixtures.js';
 import { COMMON, inPairs, STAGES } from './stages.js';
 
-t.setTimeout(300_000);
-
 const WORKER_ENDS: Record<string, string> = {
   'worker.terminate()': 'worker.terminate();',
   'process.exit() inside the worker': "worker.postMessage('exit');",

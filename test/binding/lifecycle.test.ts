@@ -6,9 +6,6 @@ import t from 'tap';
 import { runChild, socketsRefused } from './fixtures.js';
 import { COMMON, inPairs, STAGES } from './stages.js';
 
-// Some 30 processes, on a machine that may be busy.
-t.setTimeout(300_000);
-
 /** What `reached` does. */
 const ENDS: Record<string, string> = {
   'process.exit(0)': 'process.exit(0);',

@@ -2,8 +2,6 @@
 import t from 'tap';
 import { program, runChild, socketsRefused } from './fixtures.js';
 
-t.setTimeout(120_000);
-
 // Node 20 has it behind a flag, which later ones do not know any more.
 const FLAGS = process.versions.node.startsWith('20.') ? ['--harmony-rab-gsab-transfer'] : [];
 
@@ -55,7 +53,7 @@ for (const [name, expression] of Object.entries({ ...LENT, ...ENGINES })) {
   const skip = name in ENGINES && refused;
   for (const collect of [false, true]) {
     t.test(`${name}${collect ? ', collected before' : ''}`, { skip }, async (t) => {
-      const result = await runChild(moved(expression, collect), 60_000, FLAGS);
+      const result = await runChild(moved(expression, collect), FLAGS);
       t.strictSame(result, { code: 0, signal: null, stdout: 'there\n', stderr: '' });
     });
   }

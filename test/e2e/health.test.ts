@@ -1,5 +1,4 @@
 /** Health checks against real appliances, over 127.0.0.0/8: what is noticed, and by which means. */
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { get } from 'node:http';
 import t from 'tap';
@@ -13,7 +12,10 @@ import {
   type TargetGroupOptions,
   tuplePacket,
 } from '../../src/index.js';
-import { Peer, type Teardown, until } from '../api/rig.js';
+import { Peer } from '../api/rig.js';
+import { bound } from '../support/bound.js';
+import type { Teardown } from '../support/teardown.js';
+import { until } from '../support/until.js';
 
 const GATEWAY = '127.78.0.5';
 const APPLIANCE = '127.78.0.10';
@@ -104,15 +106,12 @@ for (const workers of [1, 3]) {
 
 t.test('a GENEVE check in Ethernet frames, with an attachment and an option class', async (t) => {
   const MACS = { sourceMac: '02:00:00:00:00:0a', destinationMac: '02:00:00:00:00:0b' };
-  const target = createSocket('udp4');
-  t.teardown(() => target.close());
+  const target = await bound(t, APPLIANCE);
   const seen: Buffer[] = [];
   target.on('message', (message) => {
     seen.push(message);
     target.send(message, 6081, GATEWAY);
   });
-  target.bind(6081, APPLIANCE);
-  await once(target, 'listening');
   const targetGroup = new TargetGroup({
     inner: 'ethernet',
     ...MACS,

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "test/native/test.h"
@@ -51,15 +52,54 @@ Registration::Registration(const char* file, const char* name, Function function
   cases().push_back({topic_of(file) + "." + name, function});
 }
 
-void report_failure(const char* file, int line, const std::string& message) {
+void report_failure(const char* file, int line, std::string_view message) {
   const uint32_t count = ++failures_of_test;
   const std::lock_guard<std::mutex> lock(output);
   if (count <= kFailuresShown) {
-    std::printf("FAIL %s\n  %s:%d: %s\n", current_test.c_str(), file, line, message.c_str());
+    std::printf("FAIL %s\n  %s:%d: %.*s\n", current_test.c_str(), file, line,
+                static_cast<int>(message.size()), message.data());
   } else if (count == kFailuresShown + 1) {
     std::printf("  ... more failures of %s are not shown\n", current_test.c_str());
   }
   std::fflush(stdout);
+}
+
+void check_numbers(const Comparison& comparison, Number a, Number b) {
+  if (a.bits == b.bits && a.negative == b.negative) return;
+  report_unequal(comparison, show_number(a), show_number(b));
+}
+
+void check_texts(const Comparison& comparison, std::string_view a, std::string_view b) {
+  if (a != b) report_unequal(comparison, show_text(a), show_text(b));
+}
+
+void report_unequal(const Comparison& comparison, const std::string& a, const std::string& b) {
+  const auto& [file, line, text_a, text_b] = comparison;
+  report_failure(file, line,
+                 std::string("CHECK_EQ(") + text_a + ", " + text_b + "): " + a + " != " + b);
+}
+
+std::string show_bool(bool value) { return value ? "true" : "false"; }
+
+std::string show_number(Number value) {
+  char text[64];
+  const auto bits = static_cast<unsigned long long>(value.bits);
+  std::snprintf(text, sizeof text, value.negative ? "%lld (0x%llx)" : "%llu (0x%llx)", bits, bits);
+  return text;
+}
+
+std::string show_real(double value) { return std::to_string(value); }
+
+std::string show_text(std::string_view value) { return '"' + std::string(value) + '"'; }
+
+std::string show_address(const void* value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%p", value);
+  return text;
+}
+
+std::string show_size(size_t bytes) {
+  return "(a value of " + std::to_string(bytes) + " bytes)";
 }
 
 void report_skip(const char* reason) {

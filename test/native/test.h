@@ -13,7 +13,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -27,61 +26,81 @@ struct Registration {
   Registration(const char* file, const char* name, Function function);
 };
 
-void report_failure(const char* file, int line, const std::string& message);
+void report_failure(const char* file, int line, std::string_view message);
 void report_skip(const char* reason);
 
-template <class T>
-inline constexpr bool kIsNumber = std::is_integral_v<T> && !std::is_same_v<T, bool>;
+// What is compared is handed to functions that are compiled once: tests have thousands of checks, and
+// what stands in each of them is most of what a sanitizer's build takes.
 
-template <class A, class B>
-bool equal(const A& a, const B& b) {
-  if constexpr (kIsNumber<A> && kIsNumber<B>) {
-    // As mathematics has it: a negative number equals no unsigned one.
-    if constexpr (std::is_signed_v<A> != std::is_signed_v<B>) {
-      if constexpr (std::is_signed_v<A>) {
-        return a >= 0 && static_cast<uint64_t>(a) == static_cast<uint64_t>(b);
-      } else {
-        return b >= 0 && static_cast<uint64_t>(a) == static_cast<uint64_t>(b);
-      }
-    } else {
-      return a == b;
-    }
-  } else if constexpr (std::is_convertible_v<A, std::string_view> &&
-                       std::is_convertible_v<B, std::string_view>) {
-    return std::string_view(a) == std::string_view(b);
+// As mathematics has it: a negative number equals no unsigned one.
+struct Number {
+  uint64_t bits;
+  bool negative;
+};
+
+template <class T>
+constexpr Number number_of(T value) {
+  if constexpr (std::is_enum_v<T>) {
+    return number_of(static_cast<std::underlying_type_t<T>>(value));
+  } else if constexpr (std::is_signed_v<T>) {
+    return {static_cast<uint64_t>(static_cast<int64_t>(value)), value < 0};
   } else {
-    return a == b;
+    return {static_cast<uint64_t>(value), false};
   }
 }
+
+// The words of a comparison, and where it stands.
+struct Comparison {
+  const char* file;
+  int line;
+  const char* a;
+  const char* b;
+};
+
+void check_numbers(const Comparison& comparison, Number a, Number b);
+void check_texts(const Comparison& comparison, std::string_view a, std::string_view b);
+void report_unequal(const Comparison& comparison, const std::string& a, const std::string& b);
+std::string show_bool(bool value);
+std::string show_number(Number value);
+std::string show_real(double value);
+std::string show_text(std::string_view value);
+std::string show_address(const void* value);
+std::string show_size(size_t bytes);
+
+template <class T>
+inline constexpr bool kIsNumber =
+    (std::is_integral_v<T> && !std::is_same_v<T, bool>) || std::is_enum_v<T>;
+
+template <class T>
+inline constexpr bool kIsText = std::is_convertible_v<T, std::string_view>;
 
 template <class T>
 std::string show(const T& value) {
-  std::ostringstream out;
   if constexpr (std::is_same_v<T, bool>) {
-    out << (value ? "true" : "false");
-  } else if constexpr (std::is_enum_v<T>) {
-    out << "enum " << +static_cast<std::underlying_type_t<T>>(value);
+    return show_bool(value);
   } else if constexpr (kIsNumber<T>) {
-    out << +value << " (0x" << std::hex << +value << ")";
-  } else if constexpr (std::is_convertible_v<T, std::string_view>) {
-    out << '"' << std::string_view(value) << '"';
+    return show_number(number_of(value));
+  } else if constexpr (std::is_floating_point_v<T>) {
+    return show_real(value);
+  } else if constexpr (kIsText<T>) {
+    return show_text(value);
   } else if constexpr (std::is_pointer_v<T>) {
-    out << static_cast<const void*>(value);
-  } else if constexpr (requires { out << value; }) {
-    out << value;
+    return show_address(value);
   } else {
-    out << "(a value of " << sizeof value << " bytes)";
+    return show_size(sizeof value);
   }
-  return out.str();
 }
 
 template <class A, class B>
-void check_equal(const char* file, int line, const char* text_a, const char* text_b, const A& a,
-                 const B& b) {
-  if (equal(a, b)) return;
-  report_failure(
-      file, line,
-      std::string("CHECK_EQ(") + text_a + ", " + text_b + "): " + show(a) + " != " + show(b));
+void check_equal(const Comparison& comparison, const A& a, const B& b) {
+  if constexpr (kIsNumber<A> && kIsNumber<B> && (std::is_enum_v<A> == std::is_enum_v<B>)) {
+    static_assert(!std::is_enum_v<A> || std::is_same_v<A, B>, "two enumerations are no numbers");
+    check_numbers(comparison, number_of(a), number_of(b));
+  } else if constexpr (kIsText<A> && kIsText<B>) {
+    check_texts(comparison, a, b);
+  } else if (!(a == b)) {
+    report_unequal(comparison, show(a), show(b));
+  }
 }
 
 }  // namespace gwlb::test
@@ -99,7 +118,7 @@ void check_equal(const char* file, int line, const char* text_a, const char* tex
     }                                                                                     \
   } while (0)
 
-#define CHECK_EQ(a, b) ::gwlb::test::check_equal(__FILE__, __LINE__, #a, #b, (a), (b))
+#define CHECK_EQ(a, b) ::gwlb::test::check_equal({__FILE__, __LINE__, #a, #b}, (a), (b))
 
 #define REQUIRE(...)                                                                        \
   do {                                                                                      \

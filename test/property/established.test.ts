@@ -88,7 +88,7 @@ function portless(sent: Packet, protocol: number): Packet {
 }
 
 function run({ seed, passes, midStream, promotion, failover }: Case): void {
-  const closers: (() => Promise<void>)[] = [];
+  const closers: (() => unknown)[] = [];
   const rig = new FlowRig(
     { teardown: (undo) => void closers.push(undo) },
     { midStream, promotion },

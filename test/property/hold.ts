@@ -1,7 +1,7 @@
 /** One property as a test: how often, from which seed, and what is printed when it fails. */
 import fc from 'fast-check';
 import type { Test } from 'tap';
-import { allowSeconds, WIDE } from '../support/wide.js';
+import { WIDE } from '../support/wide.js';
 
 const SEED = Number(process.env.GWLB_SEED ?? 20_261_123);
 
@@ -13,14 +13,13 @@ export interface HoldOptions<T> {
 }
 
 export function hold<T>(
-  t: Pick<Test, 'test' | 'setTimeout' | 'comment'>,
+  t: Pick<Test, 'test'>,
   name: string,
   cases: fc.Arbitrary<T>,
   run: (given: T) => void,
   { runs, show }: HoldOptions<T>,
 ): void {
   const numRuns = Number(process.env.GWLB_RUNS ?? (WIDE ? 4 * runs : runs));
-  allowSeconds(t, WIDE ? 900 : 300);
   t.test(name, async (t) => {
     const { failed, counterexample, counterexamplePath, errorInstance } = fc.check(
       fc.property(cases, run),

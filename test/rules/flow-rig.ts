@@ -18,6 +18,7 @@ import { cookieOf } from '../model/cookie.js';
 import { hashOf, type Key, keyOf } from '../model/key.js';
 import { ACK, bytesOf, type Packet, packet, reversed, SYN, TCP, UDP } from '../model/packets.js';
 import { gatewayHeader } from '../support/gateway-header.js';
+import type { Teardown } from '../support/teardown.js';
 
 export const CLIENT = '203.0.113.9';
 export const SERVER = '10.0.2.10';
@@ -51,10 +52,6 @@ export interface Back {
   cookie?: number;
   /** Outer ECN field. */
   ecn?: number;
-}
-
-interface Teardown {
-  teardown(undo: () => Promise<void>): void;
 }
 
 export class FlowRig {

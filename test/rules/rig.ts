@@ -16,6 +16,7 @@ import {
   Verdict,
 } from '../../src/index.js';
 import { World } from '../gateway/group-rig.js';
+import type { Teardown } from '../support/teardown.js';
 
 /** The columns of the specification's matrix, section 3.2. */
 export const COLUMNS = {
@@ -38,11 +39,6 @@ export interface Flow {
   readonly server: string;
   readonly zone: string;
   readonly from: string;
-}
-
-/** Who undoes things at a test's end. */
-export interface Teardown {
-  teardown(undo: () => Promise<void>): void;
 }
 
 export interface RigOptions {

@@ -8,8 +8,6 @@ const given = process.env.GWLB_SEED;
 const seeds =
   given === undefined ? Array.from({ length: wide ? 250 : 20 }, (_, i) => i + 1) : [Number(given)];
 
-if (wide) t.setTimeout(1_200_000);
-
 t.test('random histories', async (t) => {
   const done: Done = { forwarded: 0, returned: 0, moved: 0, refused: 0, events: 0, restarts: 0 };
   for (const seed of seeds) {

@@ -1,14 +1,13 @@
 /** The kernel's own network stack as a judge: packets in by a TUN device, and what becomes of them. */
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { inNamespace, kill, runIn, start } from '../../server/src/lab/processes.js';
 import { type CapturedFrame, PcapWriter, readCapture } from '../../src/index.js';
 import { ROOT } from './places.js';
+import { until } from './until.js';
 
 export const KERNEL = join(ROOT, 'test/support/kernel.py');
 const LINK_RAW_IP = 101;
-const PATIENCE_MS = 20_000;
 
 /** Writes packets, from their IP headers on, to a capture; a second apart. */
 export function writePackets(path: string, packets: readonly Uint8Array[]): void {
@@ -43,13 +42,11 @@ export class Recorder {
 
   /** Waits until one of the frames is the one; then all of them. Fails if it does not come. */
   async until(isTheOne: (frame: CapturedFrame) => boolean): Promise<CapturedFrame[]> {
-    const end = performance.now() + PATIENCE_MS;
-    for (;;) {
-      const frames = complete(this.#path);
-      if (frames.some(isTheOne)) return frames;
-      if (performance.now() > end) throw new Error(`never captured, among ${frames.length} frames`);
-      await delay(50);
-    }
+    return until(
+      () => complete(this.#path),
+      (frames) => frames.some(isTheOne),
+      'a frame is captured',
+    );
   }
 
   /** Ends the capture; what it has is in the file. */

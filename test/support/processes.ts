@@ -7,9 +7,13 @@ import { inNamespace, runIn, start } from '../../server/src/lab/processes.js';
 import type { Remote } from '../../server/src/lab/remote.js';
 import { CLI, ROOT } from './places.js';
 import type { Line, Sent } from './talker.ts';
+import { until } from './until.js';
 
 const PROBE = join(ROOT, 'test/support/probe.py');
 const TRAFFIC = fileURLToPath(new URL('./traffic.js', import.meta.url));
+
+/** Long enough for any of them on a busy machine. */
+const HANGS_SECONDS = 300;
 
 /** Makes rules of nftables in a namespace, a command each. */
 export async function nft(namespace: string, ...commands: readonly string[]): Promise<void> {
@@ -22,13 +26,9 @@ function trafficCommand(args: readonly string[]): string[] {
 }
 
 /** Runs one of the roles of traffic.ts to its end; returns what it found out. */
-export async function traffic<T>(
-  namespace: string,
-  args: readonly string[],
-  seconds?: number,
-): Promise<T> {
+export async function traffic<T>(namespace: string, args: readonly string[]): Promise<T> {
   const [program, ...rest] = trafficCommand(args);
-  const { status, out, err } = await runIn(namespace, program, rest, seconds);
+  const { status, out, err } = await runIn(namespace, program, rest, HANGS_SECONDS);
   if (status !== 0)
     throw new Error(`traffic ${args.join(' ')}: exit code ${status}: ${err || out}`);
   return JSON.parse(out) as T;
@@ -55,7 +55,7 @@ export async function probe<T>(
     namespace,
     'python3',
     [PROBE, role, ...args.map(String)],
-    120,
+    HANGS_SECONDS,
   );
   if (status !== 0) throw new Error(`probe ${role}: exit code ${status}: ${err}`);
   return JSON.parse(out) as T;
@@ -68,23 +68,6 @@ export function startCounter(namespace: string, port: number): Promise<ChildProc
 }
 
 const TALKER = fileURLToPath(new URL('./talker.js', import.meta.url));
-const PATIENCE_MS = 40_000;
-
-/** Asks again and again until the answer will do. */
-export async function until<T>(
-  ask: () => Promise<T> | T,
-  isEnough: (answer: T) => boolean,
-  what: string,
-): Promise<T> {
-  const end = performance.now() + PATIENCE_MS;
-  for (;;) {
-    const answer = await ask();
-    if (isEnough(answer)) return answer;
-    if (performance.now() > end) throw new Error(`${what}: never, last ${JSON.stringify(answer)}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
-
 /** An end of TCP connections inside of a namespace; see talker.ts. */
 export class Talker {
   readonly namespace: string;

@@ -15,17 +15,6 @@ export function cannotRun(t: Reporter, reason: string): void {
   else t.plan(0, reason);
 }
 
-interface Timed {
-  setTimeout(ms: number): void;
-  comment(message: string): void;
-}
-
-/** How long a file may take: for the file itself, and for the process that runs it. */
-export function allowSeconds(t: Timed, seconds: number): void {
-  t.setTimeout(seconds * 1000);
-  t.comment(`timeout=${seconds * 1000}`);
-}
-
 /** Why a file of wider tests does not run; null where it does. */
 export function whyNotWide(...programs: readonly string[]): string | null {
   if (!WIDE) return 'a wider test; GWLB_WIDE=1 runs it';

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { rowProblem } from '../../bench/row.js';
 import { ROOT } from '../support/places.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('g++', 'make');
 
@@ -21,7 +21,6 @@ if (reason !== null) {
   cannotRun(t, reason);
 } else {
   // The first run builds the programs.
-  allowSeconds(t, 600);
 
   t.test('the record of cases is what the suites have', async (t) => {
     const { status, stdout, stderr } = bench('--list');

@@ -2,8 +2,9 @@
 import type { Test } from 'tap';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { Talker, until } from '../support/processes.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { Talker } from '../support/processes.js';
+import { until } from '../support/until.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide() ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -105,7 +106,6 @@ class Story {
 const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
   const fleet = await Fleet.build({
     apart: true,
     group: { healthCheck: { profile: 'fast' }, deregistrationDelaySeconds: 1 },

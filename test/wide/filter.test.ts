@@ -8,7 +8,7 @@ import { CaptureFilter, PcapWriter, readCapture } from '../../src/index.js';
 import { randomFrom } from '../appliance/filter-model.js';
 import { capturesBelow, sortByGateway } from '../support/partition.js';
 import { CORPUS } from '../support/places.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const PACKETS_MAX = 20_000;
 const EXPRESSIONS = 250;
@@ -127,7 +127,6 @@ function selectedByTcpdump(file: string, out: string, expression: string): numbe
 if (reason !== null) {
   cannotRun(t, reason);
 } else {
-  allowSeconds(t, 300);
   t.test('tcpdump selects the same packets', async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'gwlb-filter-'));
     t.teardown(() => rmSync(folder, { recursive: true }));

@@ -4,7 +4,7 @@ import type { Lab } from '../../server/src/lab/lab.js';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
 import { probe, startCounter } from '../support/processes.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -93,7 +93,6 @@ function everyErrorFollowed(t: Test, watched: Map<number, Watched>, senders: str
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
   const fleet = await Fleet.build();
   t.teardown(() => fleet.close());
   await buildBehind(fleet.lab);

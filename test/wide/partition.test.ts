@@ -18,7 +18,7 @@ import { CORPUS } from '../support/places.js';
 import { runPrivately } from '../support/privately.js';
 import { nft } from '../support/processes.js';
 import { tshark } from '../support/tshark.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 function whyNot(): string | null {
   const missing = whyNotWide('tshark', 'nft', 'conntrack', 'python3');
@@ -80,7 +80,6 @@ async function sortByKernel(paths: readonly string[]): Promise<Labels[]> {
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
   const folder = mkdtempSync(join(tmpdir(), 'gwlb-partition-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const lab = new Lab();

@@ -3,17 +3,10 @@
 import { runIn } from '../../server/src/lab/processes.js';
 import { CLIENT, Fleet, type FleetOptions, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import {
-  nft,
-  probe,
-  startCounter,
-  startServers,
-  Talker,
-  traffic,
-  until,
-} from '../support/processes.js';
+import { nft, probe, startCounter, startServers, Talker, traffic } from '../support/processes.js';
 import type { Transfer } from '../support/traffic.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { until } from '../support/until.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('python3', 'nft') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -82,8 +75,6 @@ const ENDS = [
 ] as const;
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
-
   t.test('a sender shrinks its packets to the endpoint', async (t) => {
     const fleet = await build();
     t.teardown(() => fleet.close());
@@ -136,7 +127,7 @@ async function tests(): Promise<void> {
           t.equal(await knownMtu(from, address), null, 'the sender knows nothing yet');
           const before = fleet.gateway.counters();
           const args = ['send', address, String(BYTES)];
-          const { sent, received } = await traffic<Transfer>(from, args, 60);
+          const { sent, received } = await traffic<Transfer>(from, args);
           t.strictSame(received, sent, 'arrives as it was sent');
           t.equal(received.bytes, BYTES);
           const after = fleet.gateway.counters();
@@ -196,11 +187,11 @@ async function tests(): Promise<void> {
     const servers = await startServers('server');
     t.teardown(() => servers.kill('SIGKILL'));
     for (const address of [SERVER.v4, SERVER.v6]) {
-      const { sent, received } = await traffic<Transfer>(
-        'client',
-        ['send', address, String(BYTES)],
-        60,
-      );
+      const { sent, received } = await traffic<Transfer>('client', [
+        'send',
+        address,
+        String(BYTES),
+      ]);
       t.strictSame(received, sent, `${address}: arrives as it was sent`);
       t.equal(await knownMtu('client', address), null, 'and no ICMP error told its sender');
     }
@@ -216,7 +207,7 @@ async function tests(): Promise<void> {
         t.teardown(() => servers.kill('SIGKILL'));
         for (const address of [SERVER.v4, SERVER.v6]) {
           const args = ['send', address, String(BYTES)];
-          const { sent, received } = await traffic<Transfer>('client', args, 60);
+          const { sent, received } = await traffic<Transfer>('client', args);
           t.strictSame(received, sent, 'arrives as it was sent');
         }
         const { drops, mssClamped } = fleet.gateway.counters();

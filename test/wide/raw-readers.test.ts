@@ -7,8 +7,8 @@ import { Lab } from '../../server/src/lab/lab.js';
 import { inNamespace, runIn } from '../../server/src/lab/processes.js';
 import { GatewayLoadBalancer, type ListenOptions, TargetGroup } from '../../src/index.js';
 import { runPrivately } from '../support/privately.js';
-import { until } from '../support/processes.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { until } from '../support/until.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('python3') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -72,7 +72,6 @@ async function readRaw(t: Test, options: Partial<ListenOptions>) {
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 120);
   for (const workers of [1, 2]) {
     t.test(`without offloads checksums are finished, ${workers} workers`, async (t) => {
       const { seen, counters } = await readRaw(t, { offloads: false, workers });

@@ -3,8 +3,9 @@ import type { Test } from 'tap';
 import { runIn } from '../../server/src/lab/processes.js';
 import { Fleet, SERVER } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
-import { nft, Talker, until } from '../support/processes.js';
-import { allowSeconds, cannotRun, whyNotWide } from '../support/wide.js';
+import { nft, Talker } from '../support/processes.js';
+import { until } from '../support/until.js';
+import { cannotRun, whyNotWide } from '../support/wide.js';
 
 const reason = whyNotWide('nft', 'ss') ?? (await runPrivately(import.meta.url));
 const { default: t } = await import('tap');
@@ -154,8 +155,6 @@ const VARIANTS = [SERVER.v4, SERVER.v6].flatMap((host) =>
 );
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
-
   t.test('the gateway forgets connections and says so', async (t) => {
     // Without offloads: a super-packet counts as its packets, but gets one answer.
     const fleet = await Fleet.build({

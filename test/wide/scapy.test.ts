@@ -81,7 +81,6 @@ function inItsWords(decoded: DecodedFrame): Judged {
 }
 
 function tests(): void {
-  t.setTimeout(200_000);
   const folder = mkdtempSync(join(tmpdir(), 'gwlb-scapy-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 

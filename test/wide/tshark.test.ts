@@ -93,7 +93,6 @@ async function capture(fleet: Fleet, path: string): Promise<GatewayCounters> {
 }
 
 async function tests(): Promise<void> {
-  t.setTimeout(300_000);
   const folder = mkdtempSync(join(tmpdir(), 'gwlb-tshark-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GatewayLoadBalancer, TargetGroup, tuplePacket } from 'gwlb';
 import t from 'tap';
+import type { Teardown } from '../../../test/support/teardown.js';
 import { askGateway } from '../../src/api/client.js';
 import { apiResources } from '../../src/api/resources.js';
 import { type ApiResources, ApiServer } from '../../src/api/server.js';
@@ -18,10 +19,6 @@ const folder = mkdtempSync(join(tmpdir(), 'gwlb-control-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 let sockets = 0;
 const newPath = () => join(folder, `${sockets++}.sock`);
-
-interface Teardown {
-  teardown(undo: () => unknown): void;
-}
 
 async function served(t: Teardown, resources: ApiResources = {}): Promise<string> {
   const path = newPath();

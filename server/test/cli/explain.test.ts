@@ -1,12 +1,11 @@
 /** `gwlb explain` against a gateway that runs, and against none. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync, lstatSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import t from 'tap';
 import { CLI } from '../../../test/support/places.js';
+import { start } from '../support/running.js';
 import { gwlb } from './rig.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-explain-'));
@@ -28,10 +27,6 @@ ${more}`,
   );
 }
 
-interface Teardown {
-  teardown(undo: () => unknown): void;
-}
-
 interface Ran {
   status: number;
   stdout: string;
@@ -46,18 +41,6 @@ function spawned(...args: string[]): Promise<Ran> {
   });
 }
 
-async function started(t: Teardown): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [CLI, 'run', file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (JSON.parse(line).event === 'started') break;
-  }
-  child.stdout.resume();
-  return child;
-}
-
 const FLOW = ['tcp', '203.0.113.9:52144', '10.0.2.10:443'];
 
 t.test('no gateway runs', async (t) => {
@@ -68,7 +51,8 @@ t.test('no gateway runs', async (t) => {
 
 t.test('a gateway runs', async (t) => {
   write();
-  const child = await started(t);
+  const running = start(t, 'run', file);
+  await running.event('started');
   t.equal(lstatSync(socket).mode & 0o777, 0o600);
   const told = await spawned('explain', '--socket', socket, ...FLOW);
   t.strictSame([told.status, told.stderr], [0, '']);
@@ -88,20 +72,16 @@ t.test('a gateway runs', async (t) => {
 
   await t.test('its socket changes with a restart only', async (t) => {
     write(`log: { level: info }\n`);
-    const lines = createInterface({ input: child.stdout ?? process.stdin })[Symbol.asyncIterator]();
     writeFileSync(
       file,
       `gateway: { address: ${GATEWAY}, limits: { flows: 4096 } }\ncontrol: { socket: ${socket}2 }\n`,
     );
-    child.kill('SIGHUP');
-    let entry: { event: string; problems?: string[] };
-    do entry = JSON.parse((await lines.next()).value);
-    while (!entry.event.startsWith('reload'));
-    t.match(entry.problems, [/^control\.socket: a change needs a restart \(/]);
+    t.match((await running.reload()).at(-1)?.problems, [
+      /^control\.socket: a change needs a restart \(/,
+    ]);
   });
 
-  child.kill('SIGTERM');
-  t.strictSame(await once(child, 'exit'), [0, null]);
+  t.equal(await running.end(), 0);
   t.notOk(existsSync(socket), 'the socket went with it');
 });
 

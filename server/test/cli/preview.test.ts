@@ -1,14 +1,14 @@
 /** `gwlb preview` and `gwlb status` against a gateway that runs. */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import t from 'tap';
 import { CLI } from '../../../test/support/places.js';
 import { askGateway } from '../../src/api/client.js';
 import { policyArgument, targetOf } from '../../src/cli/preview.js';
 import { statusText } from '../../src/cli/status.js';
+import { start } from '../support/running.js';
 import { gwlb } from './rig.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-preview-'));
@@ -62,13 +62,8 @@ endpoints: [{ id: ${ID}, geneve: { peer: 127.88.0.9, vni: 7 } }]
 control: { socket: ${socket} }
 `,
   );
-  const child = spawn(process.execPath, [CLI, 'run', file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  for await (const line of createInterface({ input: child.stdout })) {
-    if (JSON.parse(line).event === 'started') break;
-  }
+  const running = start(t, 'run', file);
+  await running.event('started');
 
   const failed = await ask('preview', 'fail', ONE);
   t.strictSame([failed.status, failed.error], [0, null]);

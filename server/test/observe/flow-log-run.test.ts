@@ -1,18 +1,17 @@
 /** `gwlb run` with a flow log and keys, as its operator uses it; over 127.0.0.0/8. */
 
-import { type ChildProcess, spawn } from 'node:child_process';
-import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { decodeGeneve, encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
-import { until } from '../../../test/api/rig.js';
-import { CLI } from '../../../test/support/places.js';
+import { bound } from '../../../test/support/bound.js';
+import type { Teardown } from '../../../test/support/teardown.js';
+import { until } from '../../../test/support/until.js';
 import { askGateway } from '../../src/api/client.js';
 import { parseConfig, pathText } from '../../src/config/config.js';
+import { type Entry, type Line, type Running, start } from '../support/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-flow-run-'));
 const file = join(folder, 'gateway.yaml');
@@ -43,60 +42,14 @@ ${more}
   );
 }
 
-interface Teardown {
-  teardown(undo: () => unknown): void;
+async function started(t: Teardown): Promise<Running> {
+  const running = start(t, 'run', file);
+  await running.event('started');
+  return running;
 }
 
-type Entry = Record<string, unknown> & { event: string };
-
-interface Running {
-  child: ChildProcess;
-  /** The next log entry of one of these events. */
-  event(...names: string[]): Promise<Entry>;
-  /** The next line of the flow log among them. */
-  record(): Promise<Line>;
-  reload(): Promise<Entry>;
-  stop(): Promise<void>;
-}
-
-async function start(t: Teardown): Promise<Running> {
-  const child = spawn(process.execPath, [CLI, 'run', file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async (wanted: (line: Line) => boolean): Promise<Line> => {
-    for (;;) {
-      const { value, done } = await lines.next();
-      if (done) throw new Error('it ended before that');
-      const line = JSON.parse(value) as Line;
-      if (wanted(line)) return line;
-    }
-  };
-  const event = async (...names: string[]) =>
-    (await next((line) => names.includes(String(line.event)))) as Entry;
-  const record = () => next((line) => line.type !== undefined);
-  const reload = () => {
-    child.kill('SIGHUP');
-    return event('reloaded', 'reload_refused');
-  };
-  const stop = async () => {
-    child.kill('SIGTERM');
-    await once(child, 'exit');
-  };
-  await event('started');
-  return { child, event, record, reload, stop };
-}
-
-async function bound(t: Teardown, address: string): Promise<Socket> {
-  const socket = createSocket('udp4');
-  t.teardown(() => socket.close());
-  socket.bind(6081, address);
-  await once(socket, 'listening');
-  return socket;
-}
-
-type Line = Record<string, unknown>;
+/** What becomes of a reload. */
+const reload = async (running: Running) => (await running.reload()).at(-1) as Entry;
 
 const records = (path: string): Line[] =>
   existsSync(path)
@@ -116,7 +69,7 @@ t.test('flows are logged, and the file is rotated', async (t) => {
   };
   const began = Date.now();
   write('', `flowLog: { path: ${flows} }`);
-  const running = await start(t);
+  const running = await started(t);
   await enter();
   const [datagram, from] = await enter();
   const back = once(peer, 'message');
@@ -149,22 +102,18 @@ t.test('flows are logged, and the file is rotated', async (t) => {
     '  sendTcpReset: { onIdleTimeout: true }',
     `flowLog: { path: ${flows}, intervalSeconds: 1 }`,
   );
-  t.equal((await running.reload()).event, 'reloaded');
+  t.equal((await reload(running)).event, 'reloaded');
   t.match(await askGateway(socket, '/v1/status'), { sendTcpReset: { onIdleTimeout: true } });
   await enter();
   await until(() => records(flows).some(({ type }) => type === 'live'), 'a report in the new file');
   t.equal(records(`${flows}.1`).length, 1);
 
   write('', '');
-  t.match((await running.reload()).problems, [
-    /^flowLog: a change needs a restart \(\{.*→ null\)$/,
-  ]);
+  t.match((await reload(running)).problems, [/^flowLog: a change needs a restart \(\{.*→ null\)$/]);
   write('', `flowLog: { path: ${join(folder, 'none', 'flows')} }`);
-  t.match((await running.reload()).problems, [
-    /^flowLog\.path: cannot write the flow log .*ENOENT/,
-  ]);
+  t.match((await reload(running)).problems, [/^flowLog\.path: cannot write the flow log .*ENOENT/]);
   await enter();
-  await running.stop();
+  await running.end();
   const last = records(flows).filter(({ type }) => type === 'end');
   t.match(last, [{ end: 'stopped', ends: ['10.0.0.1:5000', '10.0.0.2:53'], packetsTo: Number }]);
 });
@@ -172,16 +121,17 @@ t.test('flows are logged, and the file is rotated', async (t) => {
 t.test('standard output takes it as well', async (t) => {
   const [peer, target] = [await bound(t, PEER), await bound(t, TARGET)];
   write('', 'flowLog: { path: "-" }');
-  const running = await start(t);
+  const running = await started(t);
   const arrived = once(target, 'message');
   const datagram = Buffer.concat([encodeGeneve({ vni: 7 }), tuplePacket(UDP)]);
   peer.send(datagram, 6081, GATEWAY);
   await arrived;
-  t.match(await running.record(), { type: 'end', end: 'idle', packetsTo: 1, packetsFrom: 0 });
-  t.equal((await running.reload()).event, 'reloaded', 'there is nothing to rotate');
+  const record = await running.line(({ type }) => type !== undefined, 'a record');
+  t.match(record, { type: 'end', end: 'idle', packetsTo: 1, packetsFrom: 0 });
+  t.equal((await reload(running)).event, 'reloaded', 'there is nothing to rotate');
   write('', `flowLog: { path: ${flows} }`);
-  t.match((await running.reload()).problems, [/^flowLog\.path: a change needs a restart \("-" → /]);
-  await running.stop();
+  t.match((await reload(running)).problems, [/^flowLog\.path: a change needs a restart \("-" → /]);
+  await running.end();
 });
 
 t.test('with the same keys a restart chooses the same, and a cookie key can change', async (t) => {
@@ -191,17 +141,17 @@ t.test('with the same keys a restart chooses the same, and a cookie key can chan
   const hashes: unknown[] = [];
   for (let i = 0; i < 2; i += 1) {
     write(`  hashKey: "${KEY}"\n  cookieKey: { file: ${keyFile} }`, '');
-    const running = await start(t);
+    const running = await started(t);
     hashes.push((await ask()).hash);
     if (i === 1) {
       writeFileSync(keyFile, 'f'.repeat(32));
-      t.equal((await running.reload()).event, 'reloaded');
+      t.equal((await reload(running)).event, 'reloaded');
       write(`  hashKey: "${'1'.repeat(32)}"\n  cookieKey: { file: ${keyFile} }`, '');
-      t.strictSame((await running.reload()).problems, [
+      t.strictSame((await reload(running)).problems, [
         'gateway.hashKey: a change needs a restart ((secret) → (secret))',
       ]);
     }
-    await running.stop();
+    await running.end();
   }
   t.equal(hashes[0], hashes[1]);
 });

@@ -16,8 +16,8 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Endpoint, FlowEvent, Target } from 'gwlb';
 import t from 'tap';
-import { until } from '../../../test/api/rig.js';
 import { ROOT } from '../../../test/support/places.js';
+import { until } from '../../../test/support/until.js';
 import { FlowLog, type FlowSource } from '../../src/observe/flow-log.js';
 import { FlowRecords } from '../../src/observe/flow-records.js';
 import {

@@ -1,7 +1,6 @@
 /** A logger whose entries a test reads. */
 import { type Logger, makeLogger } from '../../src/observe/log.js';
-
-export type Entry = Record<string, unknown> & { event: string };
+import type { Entry } from '../support/running.js';
 
 export function logged(): { log: Logger; entries: Entry[] } {
   const entries: Entry[] = [];

@@ -1,8 +1,6 @@
 /** `gwlb run --record`: what it writes is what `gwlb replay` repeats. Over 127.0.0.0/8. */
 
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createSocket } from 'node:dgram';
-import { once } from 'node:events';
+import { spawnSync } from 'node:child_process';
 import {
   mkdirSync,
   mkdtempSync,
@@ -16,7 +14,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeFrame, encodeGeneve, type ReplayLine, readCapture, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { bound } from '../../../test/support/bound.js';
 import { CLI } from '../../../test/support/places.js';
+import { start } from '../support/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-record-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -45,41 +45,6 @@ endpoints:
   );
 }
 
-type Logged = Record<string, unknown>;
-
-function start(...args: string[]) {
-  const child: ChildProcess = spawn(process.execPath, [CLI, 'run', file, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const seen: Logged[] = [];
-  const waiting: (() => void)[] = [];
-  let text = '';
-  child.stdout?.on('data', (data) => {
-    text += data;
-    const parts = text.split('\n');
-    text = parts.pop() ?? '';
-    for (const line of parts) seen.push(JSON.parse(line) as Logged);
-    for (const wake of waiting.splice(0)) wake();
-  });
-  const event = async (name: string): Promise<Logged> => {
-    for (;;) {
-      const at = seen.findIndex((entry) => entry.event === name);
-      if (at >= 0) return seen.splice(at, 1)[0];
-      await new Promise<void>((resolve) => waiting.push(resolve));
-    }
-  };
-  return { child, event };
-}
-
-async function bound(t: { teardown(work: () => unknown): void }, address: string) {
-  const socket = createSocket('udp4');
-  socket.bind(port, address);
-  await once(socket, 'listening');
-  t.teardown(() => socket.close());
-  return socket;
-}
-
 const FLOWS = 16;
 
 for (const workers of [1, 2]) {
@@ -87,8 +52,8 @@ for (const workers of [1, 2]) {
     rmSync(dumps, { recursive: true, force: true });
     mkdirSync(dumps);
     configure([A, B], workers);
-    const consumer = await bound(t, `${net}.9`);
-    const targets = new Map([A, B].map((address) => [address, bound(t, address)]));
+    const consumer = await bound(t, `${net}.9`, port);
+    const targets = new Map([A, B].map((address) => [address, bound(t, address, port)]));
     /** Who got each packet, in the order they were sent. */
     const live: string[] = [];
     let arrived: (() => void) | null = null;
@@ -100,8 +65,8 @@ for (const workers of [1, 2]) {
         arrived?.();
       });
     }
-    const { child, event } = start('--record', '60', '--record-dir', dumps);
-    await event('recording');
+    const running = start(t, 'run', file, '--record', '60', '--record-dir', dumps);
+    await running.event('recording');
     const send = async (flow: number, size: number) => {
       const packet = tuplePacket(
         { protocol: 'udp', source: `10.0.${flow}.1:5000`, destination: '10.1.0.2:53' },
@@ -118,13 +83,12 @@ for (const workers of [1, 2]) {
     t.ok(live.includes(A) && live.includes(B), 'both targets have flows');
 
     configure([B], workers);
-    child.kill('SIGHUP');
-    await event('reloaded');
+    t.match((await running.reload()).at(-1), { event: 'reloaded' });
     for (let flow = 0; flow < FLOWS; flow += 1) await send(flow, 1000);
     t.notOk(live.slice(FLOWS).includes(A), 'all flows moved');
 
-    child.kill('SIGUSR2');
-    const told = await event('recorded');
+    running.child.kill('SIGUSR2');
+    const told = await running.event('recorded');
     t.match(told, { cause: 'SIGUSR2', packets: 2 * FLOWS, lost: 0 });
     const capture = String(told.file);
     const events = capture.replace(/pcap$/, 'jsonl');
@@ -173,13 +137,11 @@ for (const workers of [1, 2]) {
     const sent = (from: number) => live.slice(from, from + FLOWS).map((target, i) => [i, target]);
     t.strictSame([half(0), half(FLOWS)], [sent(0), sent(FLOWS)], 'each packet goes where it went');
 
-    child.kill('SIGUSR2');
-    t.match(await event('recorded'), { packets: 2 * FLOWS }, 'it is still there');
+    running.child.kill('SIGUSR2');
+    t.match(await running.event('recorded'), { packets: 2 * FLOWS }, 'it is still there');
     t.equal(readdirSync(dumps).length, 4, 'in files of their own');
-    child.kill('SIGTERM');
-    await event('stopped');
-    if (child.exitCode === null) await once(child, 'exit');
-    t.equal(child.exitCode, 0);
+    t.equal(await running.end(), 0);
+    await running.event('stopped');
   });
 }
 
@@ -187,11 +149,11 @@ t.test('an anomaly is written by itself, and what strangers send is none', async
   rmSync(dumps, { recursive: true, force: true });
   mkdirSync(dumps);
   configure([], 1);
-  const consumer = await bound(t, `${net}.9`);
-  const stranger = await bound(t, `${net}.8`);
+  const consumer = await bound(t, `${net}.9`, port);
+  const stranger = await bound(t, `${net}.8`, port);
   const args = ['--record', '3600', '--record-dir', dumps, '--record-keep', '1'];
-  const { child, event } = start(...args);
-  await event('recording');
+  const running = start(t, 'run', file, ...args);
+  await running.event('recording');
   const udp = { protocol: 'udp', source: '10.0.0.1:5000', destination: '10.1.0.2:53' };
   const junk = Buffer.concat([encodeGeneve({ vni: 7 }), Buffer.alloc(28)]);
   const good = Buffer.concat([encodeGeneve({ vni: 7 }), tuplePacket(udp)]);
@@ -206,14 +168,12 @@ t.test('an anomaly is written by itself, and what strangers send is none', async
   await new Promise((resolve) => setTimeout(resolve, 3000));
   t.strictSame(readdirSync(dumps), []);
   const all = [...strangers, flood(consumer, good)];
-  t.match(await event('recorded'), { cause: 'drops: no_targets', lost: 0, removed: 0 });
+  t.match(await running.event('recorded'), { cause: 'drops: no_targets', lost: 0, removed: 0 });
   going = false;
   await Promise.all(all);
-  child.kill('SIGUSR2');
-  t.match(await event('recorded'), { cause: 'SIGUSR2', removed: 1 });
-  child.kill('SIGTERM');
-  await event('stopped');
-  if (child.exitCode === null) await once(child, 'exit');
+  running.child.kill('SIGUSR2');
+  t.match(await running.event('recorded'), { cause: 'SIGUSR2', removed: 1 });
+  await running.end();
   t.equal(readdirSync(dumps).length, 2, 'the newest one is kept');
 });
 
@@ -222,14 +182,12 @@ t.test('so is a target that turns unhealthy', async (t) => {
   mkdirSync(dumps);
   // Nobody listens there.
   configure([A], 1, `{ profile: fast, port: ${port} }`);
-  const { child, event } = start('--record', '10', '--record-dir', dumps);
-  const told = await event('recorded');
+  const running = start(t, 'run', file, '--record', '10', '--record-dir', dumps);
+  const told = await running.event('recorded');
   t.match(told, { cause: 'target unhealthy', packets: 0 });
   const events = readFileSync(String(told.file).replace(/pcap$/, 'jsonl'), 'utf8');
   t.match(events, `"target":"${A}:${port}","health":"unhealthy"`);
-  child.kill('SIGTERM');
-  await event('stopped');
-  if (child.exitCode === null) await once(child, 'exit');
+  await running.end();
 });
 
 t.test('wrong arguments', async (t) => {

@@ -1,15 +1,14 @@
 /** The TUN devices of `gwlb run`: over crashes and stops, lost and made again; in namespaces. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CLI } from '../../../test/support/places.js';
 import { runPrivately } from '../../../test/support/privately.js';
-import { startAppliance, until } from '../../../test/support/processes.js';
-import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
+import { startAppliance } from '../../../test/support/processes.js';
+import { cannotRun } from '../../../test/support/wide.js';
 import { Lab } from '../../src/lab/lab.js';
 import { run, runIn } from '../../src/lab/processes.js';
+import { start } from '../support/running.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
@@ -27,40 +26,6 @@ endpoints: [{ id: ${ENDPOINT}, tun: ${tun} }]
 metrics: { listen: "127.0.0.1:9464" }
 `,
   );
-}
-
-interface Running {
-  child: ChildProcess;
-  event(name: string): Promise<Record<string, unknown>>;
-  /** Resolves with the exit code. */
-  end(signal: NodeJS.Signals): Promise<number | null>;
-}
-
-function start(...more: string[]): Running {
-  const child = spawn(process.execPath, [CLI, 'run', file, ...more], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const seen: Record<string, unknown>[] = [];
-  let text = '';
-  child.stdout.on('data', (data) => {
-    text += data;
-    const lines = text.split('\n');
-    text = lines.pop() ?? '';
-    seen.push(...lines.map((line) => JSON.parse(line)));
-  });
-  const event = async (name: string) => {
-    const find = () => seen.findIndex((entry) => entry.event === name);
-    const at = await until(find, (found) => found >= 0, `event ${name}`);
-    return seen.splice(0, at + 1)[at];
-  };
-  const end = async (signal: NodeJS.Signals) => {
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    const [code] = await ended;
-    return code;
-  };
-  return { child, event, end };
 }
 
 const ask = async (path: string) => (await fetch(`http://127.0.0.1:9464${path}`)).text();
@@ -84,7 +49,6 @@ async function wayTo(address: string): Promise<string> {
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
   const lab = new Lab();
   t.teardown(() => lab.close());
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -98,7 +62,7 @@ async function tests(): Promise<void> {
 
   t.test('a crash leaves the device and its routes', async (t) => {
     configure();
-    const first = start();
+    const first = start(t, 'run', file);
     const unready = await first.event('endpoint_readiness');
     t.match(unready, { level: 'warn', ready: false, obstacles: [{ reason: 'no_route' }] });
     t.match(await ask('/readyz'), /no route leads into TUN device gwlbe0 in network namespace gw/);
@@ -123,7 +87,7 @@ async function tests(): Promise<void> {
     t.equal(checked.status, 0);
 
     configure('gwlbe0', 2);
-    const second = start();
+    const second = start(t, 'run', file);
     await second.event('started');
     t.ok(await carries(), 'another number of workers, the same device and routes');
     t.equal(await second.end('SIGTERM'), 0);
@@ -132,77 +96,77 @@ async function tests(): Promise<void> {
 
   t.test('a lost device is told, made again, and forgotten', async (t) => {
     configure();
-    const { event, end } = start();
-    await event('started');
+    const running = start(t, 'run', file);
+    await running.event('started');
     for (const losses of [1, 2]) {
       await lab.ip('gw', ['link del gwlbe0']);
-      t.match(await event('device_lost'), {
+      t.match(await running.event('device_lost'), {
         level: 'error',
         endpoint: ENDPOINT,
         device: 'gwlbe0',
         msg: /^TUN device gwlbe0 in network namespace gw is gone \(deleted/,
       });
-      await event('device_restored');
+      await running.event('device_restored');
       t.equal(await ask('/healthz'), 'ok\n');
-      t.match((await event('endpoint_readiness')).obstacles, [{ reason: 'no_route' }]);
+      t.match((await running.event('endpoint_readiness')).obstacles, [{ reason: 'no_route' }]);
       await lab.ip('gw', ['route add 10.9.0.0/16 dev gwlbe0']);
-      t.match(await event('endpoint_readiness'), { ready: true });
+      t.match(await running.event('endpoint_readiness'), { ready: true });
       t.ok(await carries());
       t.match(
         await ask('/metrics'),
         `gwlb_endpoint_device_losses_total{endpoint="${ENDPOINT}",zone="default"} ${losses}`,
       );
     }
-    t.equal(await end('SIGTERM'), 0);
+    t.equal(await running.end('SIGTERM'), 0);
   });
 
   t.test('a device that is set down waits for somebody, or a reload', async (t) => {
     configure();
-    const { child, event, end } = start();
-    await event('started');
+    const running = start(t, 'run', file);
+    await running.event('started');
     await lab.ip('gw', ['link set gwlbe0 down']);
-    t.match(await event('device_down'), { level: 'error', msg: /ip link set gwlbe0 up/ });
+    t.match(await running.event('device_down'), { level: 'error', msg: /ip link set gwlbe0 up/ });
     t.match(await ask('/healthz'), /TUN device gwlbe0 in network namespace gw is set down/);
     t.match(await ask('/readyz'), /not ready: TUN device gwlbe0/);
     const up = `gwlb_endpoint_device_up{endpoint="${ENDPOINT}",zone="default"}`;
     t.match(await ask('/metrics'), `${up} 0`);
     await lab.ip('gw', ['link set gwlbe0 up']);
-    await event('device_restored');
+    await running.event('device_restored');
     t.match(await ask('/metrics'), `${up} 1`);
     t.equal(await ask('/healthz'), 'ok\n');
 
     await lab.ip('gw', ['link set gwlbe0 down']);
-    await event('device_down');
-    child.kill('SIGHUP');
-    await event('device_restored');
+    await running.event('device_down');
+    running.child.kill('SIGHUP');
+    await running.event('device_restored');
     t.equal(await ask('/healthz'), 'ok\n');
 
     await lab.ip('gw', ['link set gwlbe0 down']);
-    await event('device_down');
-    t.equal(await end('SIGTERM'), 1, 'it does not forward at its end');
+    await running.event('device_down');
+    t.equal(await running.end('SIGTERM'), 1, 'it does not forward at its end');
   });
 
   t.test('a device that is taken by somebody else is tried for', async (t) => {
     configure();
-    const { event, end } = start();
-    await event('started');
+    const running = start(t, 'run', file);
+    await running.event('started');
     await lab.ip('gw', ['link del gwlbe0', 'link add gwlbe0 type veth peer name other0']);
-    await event('device_lost');
-    t.match(await event('failed'), {
+    await running.event('device_lost');
+    t.match(await running.event('failed'), {
       level: 'error',
       error: /make TUN device gwlbe0 .* work again/,
     });
     t.match(await ask('/healthz'), /a device of another kind has it/);
     await lab.ip('gw', ['link del gwlbe0']);
-    await event('device_restored');
+    await running.event('device_restored');
     t.equal(await ask('/healthz'), 'ok\n');
-    t.equal(await end('SIGTERM'), 0);
+    t.equal(await running.end('SIGTERM'), 0);
   });
 
   t.test('devices are taken away where that is asked for', async (t) => {
     configure();
     t.ok(await hasDevice());
-    const held = start('--remove-devices');
+    const held = start(t, 'run', file, '--remove-devices');
     await held.event('started');
     const busy = await run(process.execPath, [CLI, 'device', 'remove', 'gwlbe0', '--netns', 'gw']);
     t.equal(busy.status, 1);
@@ -210,7 +174,7 @@ async function tests(): Promise<void> {
     t.equal(await held.end('SIGTERM'), 0);
     t.notOk(await hasDevice());
 
-    const kept = start();
+    const kept = start(t, 'run', file);
     await kept.event('started');
     t.equal(await kept.end('SIGINT'), 0);
     t.ok(await hasDevice());
@@ -228,7 +192,7 @@ async function tests(): Promise<void> {
     t.match(again, { status: 1, err: /no such device/ });
 
     configure('{ name: gwlbe0, persistent: false }');
-    const short = start();
+    const short = start(t, 'run', file);
     await short.event('started');
     t.ok(await hasDevice());
     await short.end('SIGKILL');
@@ -242,10 +206,10 @@ async function tests(): Promise<void> {
       'route add 10.9.0.0/16 dev gwlbe0',
     ]);
     configure('gwlbe0', 3);
-    const { event, end } = start();
-    await event('started');
+    const running = start(t, 'run', file);
+    await running.event('started');
     t.ok(await carries());
-    t.equal(await end('SIGTERM'), 0);
+    t.equal(await running.end('SIGTERM'), 0);
   });
 }
 

@@ -1,10 +1,11 @@
 /** What `status` thinks is wrong, by the counters. */
 
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
+import type { Socket } from 'node:dgram';
 import { DROP_REASONS, GatewayLoadBalancer, TargetGroup, tuplePacket } from 'gwlb';
 import t from 'tap';
-import { Peer, settled, type Teardown } from '../../../test/api/rig.js';
+import { Peer, settled } from '../../../test/api/rig.js';
+import { bound } from '../../../test/support/bound.js';
+import type { Teardown } from '../../../test/support/teardown.js';
 import { hintsOf } from '../../src/obstacles/hints.js';
 
 const NET = '127.0.83';
@@ -35,11 +36,8 @@ t.test('each mistake has its sentence, most telling first', async (t) => {
 
 /** An appliance that returns what it gets to the port it came from. */
 async function swapsPorts(t: Teardown): Promise<Socket> {
-  const socket = createSocket('udp4');
-  t.teardown(() => socket.close());
+  const socket = await bound(t, TARGET);
   socket.on('message', (bytes, from) => socket.send(bytes, from.port, from.address));
-  socket.bind(6081, TARGET);
-  await once(socket, 'listening');
   return socket;
 }
 

@@ -1,7 +1,7 @@
 /** Where packets would go around a gateway's devices: judged by the kernel, which loses them. */
 
 import { runPrivately } from '../../../test/support/privately.js';
-import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
+import { cannotRun } from '../../../test/support/wide.js';
 import { Lab } from '../../src/lab/lab.js';
 import { runIn } from '../../src/lab/processes.js';
 import { bypasses, bypassText, deviceObstacles, RouteReader } from '../../src/obstacles/devices.js';
@@ -165,7 +165,6 @@ async function wayTo(namespace: string, to: string): Promise<string | null> {
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
   for (const { name, routes, to, gaps, rest } of CASES) {
     t.test(name, async (t) => {
       const lab = new Lab();

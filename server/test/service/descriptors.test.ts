@@ -1,16 +1,16 @@
 /** What a gateway does with few descriptors: it forwards and checks first, and says what it lacks. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import t, { type Test } from 'tap';
 import { CLI } from '../../../test/support/places.js';
 import { ImpededChecks } from '../../src/observe/impeded.js';
 import { connectionsFor, descriptors, shortage } from '../../src/service/descriptors.js';
 import { logged } from '../observe/log-rig.js';
+import { Running } from '../support/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-files-'));
 const file = join(folder, 'gateway.yaml');
@@ -60,28 +60,6 @@ t.test('a start with too few ends with a sentence', async (t) => {
   }
 });
 
-interface Running {
-  child: ChildProcess;
-  next(event: string): Promise<Record<string, unknown>>;
-}
-
-function running(files: number): Running {
-  const child = spawn('bash', limited(files, 'run', file), {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const next = async (event: string) => {
-    for (;;) {
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`it ended before ${event}`);
-      const entry = JSON.parse(value);
-      if (entry.event === event) return entry;
-    }
-  };
-  return { child, next };
-}
-
 /** Requests that are never finished, at both listeners by turns. */
 async function halfOpen(t: Test, count: number): Promise<void> {
   const sockets = Array.from({ length: count }, (_, i) => {
@@ -113,22 +91,21 @@ async function underPressure(t: Test, files: number, connections: number): Promi
   await once(appliance, 'listening');
   const target = `{ address: ${net}.2 }`;
   write(target);
-  const { child, next } = running(files);
-  await next('started');
-  t.match(await next('target_health'), { state: 'healthy' });
+  const running = new Running(t, 'bash', limited(files, 'run', file));
+  await running.event('started');
+  t.match(await running.event('target_health'), { state: 'healthy' });
   await halfOpen(t, connections);
   write(`${target}, { address: ${net}.3 }`);
-  child.kill('SIGHUP');
-  t.match(await next('reloaded'), { targets: 2 });
+  t.match((await running.reload()).at(-1), { event: 'reloaded', targets: 2 });
   appliance.close();
   for (;;) {
-    const { target, state } = await next('target_health');
+    const { target, state } = await running.event('target_health');
     if (target !== `${net}.2:6081`) continue;
     t.equal(state, 'unhealthy', 'a dead appliance is seen');
     break;
   }
-  child.kill('SIGTERM');
-  await next('stopped');
+  await running.end();
+  await running.event('stopped');
 }
 
 t.test('checks that cannot be made are told once, and that they are made again', async (t) => {

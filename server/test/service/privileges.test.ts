@@ -1,16 +1,16 @@
 /** What `gwlb run` and `gwlb appliance` may still do once they run; in namespaces, as root of them. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CLI } from '../../../test/support/places.js';
 import { runPrivately } from '../../../test/support/privately.js';
-import { until } from '../../../test/support/processes.js';
-import { allowSeconds, cannotRun } from '../../../test/support/wide.js';
+import { until } from '../../../test/support/until.js';
+import { cannotRun } from '../../../test/support/wide.js';
 import { Lab } from '../../src/lab/lab.js';
 import { run } from '../../src/lab/processes.js';
 import { toGoOn } from '../../src/service/privileges.js';
+import { Running } from '../support/running.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
@@ -34,35 +34,8 @@ const TUN = 'endpoints: [{ id: vpce-00000000000000001, tun: gwlbe0 }]\n';
 const PEER =
   'endpoints: [{ id: vpce-00000000000000001, geneve: { peer: 127.0.0.9, port: 6082 } }]\n';
 
-interface Running {
-  child: ChildProcess;
-  until(text: string): Promise<unknown>;
-  end(): Promise<number | null>;
-}
-
 function start(...args: string[]): Running {
-  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, CLI, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  let out = '';
-  child.stdout.on('data', (data) => {
-    out += data;
-  });
-  return {
-    child,
-    until: (text) =>
-      until(
-        () => out,
-        (told) => told.includes(text),
-        text,
-      ),
-    end: async () => {
-      const ended = once(child, 'exit');
-      child.kill('SIGTERM');
-      return (await ended)[0];
-    },
-  };
+  return new Running(t, 'env', ['-u', 'NODE_OPTIONS', process.execPath, CLI, ...args]);
 }
 
 /** What each thread has of a line of its status, each once. */
@@ -87,7 +60,6 @@ async function untilAllHave(running: Running, caps: string): Promise<void> {
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 300);
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const lab = new Lab();
   t.teardown(() => lab.close());
@@ -108,35 +80,36 @@ async function tests(): Promise<void> {
   t.test('without TUN endpoints: nothing', async (t) => {
     configure(PEER);
     const running = start('run', file);
-    await running.until('"event":"started"');
+    await running.event('started');
     await untilAllHave(running, NONE);
     t.strictSame(threads(running.child, 'CapEff'), [NONE]);
     t.strictSame(threads(running.child, 'NoNewPrivs'), ['1']);
     configure(`${PEER.replace(' }]', ' },')} { id: vpce-00000000000000002, tun: gwlbe0 }]\n`);
-    running.child.kill('SIGHUP');
-    await running.until('CAP_NET_ADMIN is needed for a TUN device');
+    t.match((await running.reload()).at(-1), {
+      event: 'reload_refused',
+      problems: [/CAP_NET_ADMIN is needed for a TUN device/],
+    });
     t.equal(await running.end(), 0);
   });
 
   t.test('as another user, with TUN devices: CAP_NET_ADMIN', async (t) => {
     configure(TUN);
     const running = start('run', file, '--user', 'nobody');
-    await running.until('"event":"started"');
+    await running.event('started');
     await untilAllHave(running, NET_ADMIN);
     const { out } = await run('id', ['-u', 'nobody']);
     t.strictSame(threads(running.child, 'Uid'), [out.trim()]);
     t.strictSame(threads(running.child, 'NoNewPrivs'), ['1']);
     await run('ip', ['link', 'del', 'gwlbe0']);
-    await running.until('"event":"device_restored"');
-    running.child.kill('SIGHUP');
-    await running.until('"event":"reloaded"');
+    await running.event('device_restored');
+    t.match((await running.reload()).at(-1), { event: 'reloaded' });
     t.equal(await running.end(), 0);
   });
 
   t.test('everything where that is asked for', async (t) => {
     configure(TUN);
     const running = start('run', file, '--no-drop-privileges');
-    await running.until('"event":"started"');
+    await running.event('started');
     t.strictSame(threads(running.child, 'NoNewPrivs'), ['0']);
     t.not(threads(running.child, 'CapPrm')[0], NET_ADMIN);
     t.equal(await running.end(), 0);
@@ -144,7 +117,7 @@ async function tests(): Promise<void> {
 
   t.test('an appliance: CAP_NET_BIND_SERVICE', async (t) => {
     const running = start('appliance', '--listen', '127.0.0.2');
-    await running.until('gwlb appliance ready');
+    await running.says('gwlb appliance ready');
     await untilAllHave(running, NET_BIND_SERVICE);
     t.equal(await running.end(), 0);
   });

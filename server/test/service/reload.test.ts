@@ -1,16 +1,17 @@
 /** What SIGHUP does to the endpoints of `gwlb run`, and what stands in the way of its start. */
 
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createSocket, type Socket } from 'node:dgram';
+import { spawnSync } from 'node:child_process';
+import type { Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { decodeGeneve, encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { bound } from '../../../test/support/bound.js';
 import { CLI } from '../../../test/support/places.js';
+import { start } from '../support/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-reload-'));
 const file = join(folder, 'gateway.yaml');
@@ -42,47 +43,6 @@ ${endpoints.map(({ id, peer, vni }) => `  - { id: ${id}, geneve: { peer: ${peer}
 metrics: { listen: "${METRICS}" }
 `,
   );
-}
-
-type Teardown = Pick<typeof t, 'teardown'>;
-type Entry = Record<string, unknown> & { event: string };
-
-interface Running {
-  child: ChildProcess;
-  /** What it logs, up to and with the next event of this name. */
-  until(event: string): Promise<Entry[]>;
-  /** SIGHUP; what it logs until it is done, which is last. */
-  reload(event: 'reloaded' | 'reload_refused'): Promise<Entry[]>;
-}
-
-function start(t: Teardown): Running {
-  const child = spawn(process.execPath, [CLI, 'run', file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  const until = async (event: string): Promise<Entry[]> => {
-    const entries: Entry[] = [];
-    while (entries.at(-1)?.event !== event) {
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`it ended without ${event}: ${JSON.stringify(entries)}`);
-      entries.push(JSON.parse(value));
-    }
-    return entries;
-  };
-  const reload = (event: string): Promise<Entry[]> => {
-    child.kill('SIGHUP');
-    return until(event);
-  };
-  return { child, until, reload };
-}
-
-async function bound(t: Teardown, address: string): Promise<Socket> {
-  const socket = createSocket('udp4');
-  t.teardown(() => socket.close());
-  socket.bind(6081, address);
-  await once(socket, 'listening');
-  return socket;
 }
 
 const packet = tuplePacket({
@@ -135,8 +95,8 @@ t.test('endpoints come and go, all of a reload or nothing', async (t) => {
   const target = await bound(t, TARGET);
   const [one, two] = [await bound(t, first.peer), await bound(t, second.peer)];
   write(first);
-  const { child, until, reload } = start(t);
-  t.match(await until('started'), [
+  const running = start(t, 'run', file);
+  t.match(await running.entries('started'), [
     { event: 'endpoint_created', endpoint: FIRST, kind: 'geneve', peer: { vni: 7 } },
     { event: 'started', endpoints: 1 },
   ]);
@@ -148,7 +108,7 @@ t.test('endpoints come and go, all of a reload or nothing', async (t) => {
   t.equal(await packetsIn(SECOND), null);
 
   write(first, second);
-  t.match(await reload('reloaded'), [
+  t.match(await running.reload(), [
     { event: 'endpoint_created', endpoint: SECOND },
     { event: 'reloaded', endpoints: 2, endpointsAdded: [SECOND], endpointsRemoved: [] },
   ]);
@@ -159,27 +119,27 @@ t.test('endpoints come and go, all of a reload or nothing', async (t) => {
   await t.test('what the gateway cannot do leaves nothing behind', async (t) => {
     // The peer and VNI of the first belong to it until the reload is over.
     write({ id: THIRD, peer: '127.84.0.7', vni: 9 }, { ...first, id: 'vpce-4' }, second);
-    const entries = await reload('reload_refused');
+    const entries = await running.reload();
     t.match(entries.at(-1), { problems: [/endpoints\[1\]\.id: /] });
     write(
       { id: THIRD, peer: '127.84.0.7', vni: 9 },
       { ...first, id: 'vpce-00000000000000004' },
       second,
     );
-    const refused = (await reload('reload_refused')).at(-1)?.problems as string[];
+    const refused = (await running.reload()).at(-1)?.problems as string[];
     t.equal(refused.length, 1);
     t.match(refused[0], /^endpoints\[1\]\.geneve/);
     t.equal(await packetsIn(THIRD), null, 'the one before it was taken back');
     t.equal(await packetsIn(FIRST), 1);
     write({ ...first, vni: 70 }, second);
-    t.match((await reload('reload_refused')).at(-1), {
+    t.match((await running.reload()).at(-1), {
       problems: [`endpoints[${FIRST}].geneve.vni: a change needs a restart (7 → 70)`],
     });
     t.equal((await through(one, first, target)).id, FIRST, 'it works as before');
   });
 
   write(second);
-  t.match(await reload('reloaded'), [
+  t.match(await running.reload(), [
     { event: 'endpoint_removed', endpoint: FIRST },
     { event: 'reloaded', endpoints: 1, endpointsAdded: [], endpointsRemoved: [FIRST] },
   ]);
@@ -192,14 +152,12 @@ t.test('endpoints come and go, all of a reload or nothing', async (t) => {
   t.equal(await metric('gwlb_packets_in_total'), 4, 'nothing enters by a removed one');
 
   write(first, second);
-  await reload('reloaded');
+  await running.reload();
   t.equal((await through(one, first, target)).id, FIRST, 'it may come again');
   t.equal(await metric('gwlb_reloads_total{result="applied"}'), 3);
   t.equal(await metric('gwlb_reloads_total{result="refused"}'), 3);
-  const ended = once(child, 'exit');
-  child.kill('SIGINT');
-  t.match((await until('stopped')).at(-1), { cause: 'SIGINT', packetsIn: 5 });
-  t.strictSame(await ended, [0, null]);
+  t.equal(await running.end('SIGINT'), 0);
+  t.match(await running.event('stopped'), { cause: 'SIGINT', packetsIn: 5 });
 });
 
 t.test('an address of the metrics in use ends the start', async (t) => {
@@ -222,8 +180,8 @@ t.test('an address of the metrics in use ends the start', async (t) => {
 
 t.test('a default that is written out, or left out, is no change', async (t) => {
   write(first);
-  const running = start(t);
-  await running.until('started');
+  const running = start(t, 'run', file);
+  await running.event('started');
   writeFileSync(
     file,
     `gateway: { name: gateway, address: ${GATEWAY}, port: 6081, netns: null, mtu: 8500, workers: 1,
@@ -237,10 +195,9 @@ metrics: { listen: "${METRICS}" }
 log: { level: info }
 `,
   );
-  const entries = await running.reload('reloaded');
+  const entries = await running.reload();
   t.notMatch(entries, [{ event: 'reload_refused' }]);
   write(first);
-  await running.reload('reloaded');
-  running.child.kill('SIGTERM');
-  t.same(await once(running.child, 'exit'), [0, null]);
+  await running.reload();
+  t.equal(await running.end(), 0);
 });

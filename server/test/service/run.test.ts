@@ -1,15 +1,16 @@
 /** `gwlb run` as its operator uses it: signals, logs, reloads, metrics; over 127.0.0.0/8. */
 
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { createSocket, type Socket } from 'node:dgram';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
+import { bound } from '../../../test/support/bound.js';
 import { CLI, ROOT } from '../../../test/support/places.js';
 import { parseConfig, pathText } from '../../src/config/config.js';
+import { start } from '../support/running.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-run-'));
 const file = join(folder, 'gateway.yaml');
@@ -30,53 +31,15 @@ metrics: { listen: "127.0.0.1:${port}" }
 `;
 }
 
-interface Running {
-  child: ChildProcess;
-  event(name: string): Promise<Record<string, unknown>>;
-}
-
-function start(): Running {
-  const child = spawn(process.execPath, [CLI, 'run', file], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  const seen: Record<string, unknown>[] = [];
-  const waiting: (() => void)[] = [];
-  let text = '';
-  child.stdout?.on('data', (data) => {
-    text += data;
-    const parts = text.split('\n');
-    text = parts.pop() ?? '';
-    for (const line of parts) seen.push(JSON.parse(line));
-    for (const wake of waiting.splice(0)) wake();
-  });
-  const event = async (name: string) => {
-    for (;;) {
-      const at = seen.findIndex((entry) => entry.event === name);
-      if (at >= 0) return seen.splice(at, 1)[0];
-      await new Promise<void>((resolve) => waiting.push(resolve));
-    }
-  };
-  return { child, event };
-}
-
-async function bound(address: string): Promise<Socket> {
-  const socket = createSocket('udp4');
-  socket.bind(port, address);
-  await once(socket, 'listening');
-  t.teardown(() => socket.close());
-  return socket;
-}
-
 const metrics = async (path = '/metrics') =>
   (await fetch(`http://127.0.0.1:${port}${path}`)).text();
 
 t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
-  const consumer = await bound(`${net}.9`);
-  const target = await bound(`${net}.2`);
+  const consumer = await bound(t, `${net}.9`, port);
+  const target = await bound(t, `${net}.2`, port);
   writeFileSync(file, yaml([`${net}.2`]));
-  const { child, event } = start();
-  t.match(await event('started'), { address: `${net}.1`, port, targets: 1, endpoints: 1 });
+  const running = start(t, 'run', file);
+  t.match(await running.event('started'), { address: `${net}.1`, port, targets: 1, endpoints: 1 });
 
   const packet = tuplePacket({
     protocol: 'udp',
@@ -106,18 +69,15 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   );
 
   writeFileSync(file, yaml([`${net}.2`, `${net}.3`], '  failover: rebalance\n'));
-  child.kill('SIGHUP');
-  t.match(await event('reloaded'), { targets: 2 });
+  t.match((await running.reload()).at(-1), { event: 'reloaded', targets: 2 });
   t.match(await metrics(), `gwlb_target_packets_sent_total{target="${net}.3:${port}"`);
   t.match(await metrics(), /^gwlb_flows_active\{family="ipv4"\} 1$/m, 'no flow was lost');
 
   writeFileSync(file, yaml([`${net}.300`], '  failover: never\n'));
-  child.kill('SIGHUP');
-  const wrong = (await event('reload_refused')).problems as string[];
+  const wrong = (await running.reload()).at(-1)?.problems as string[];
   t.match(wrong.join('\n'), /targetGroup\.failover: .*\n?.*targetGroup\.targets\[0\]\.address: /s);
   writeFileSync(file, yaml([`${net}.2`]).replace('flows: 4096', 'flows: 8192'));
-  child.kill('SIGHUP');
-  t.strictSame((await event('reload_refused')).problems, [
+  t.strictSame((await running.reload()).at(-1)?.problems, [
     'gateway.limits.flows: a change needs a restart (4096 → 8192)',
     'gateway.limits.flowsIpv6: a change needs a restart (1024 → 2048)',
   ]);
@@ -128,10 +88,9 @@ t.test('starts, forwards, reloads all or nothing, stops', async (t) => {
   t.equal(second.status, 1, 'the address is in use');
   t.match(second.stderr, /gwlb: gateway\.address: cannot listen on .*another socket has this/);
 
-  child.kill('SIGTERM');
-  t.match(await event('stopped'), { cause: 'SIGTERM', packetsIn: 1, packetsOut: 1, dropped: 0 });
-  const [code] = child.exitCode === null ? await once(child, 'exit') : [child.exitCode];
-  t.equal(code, 0);
+  t.equal(await running.end(), 0);
+  const stopped = { cause: 'SIGTERM', packetsIn: 1, packetsOut: 1, dropped: 0 };
+  t.match(await running.event('stopped'), stopped);
 });
 
 t.test('the example is correct, and check says what is wrong where', async (t) => {

@@ -16,14 +16,12 @@ import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import t from 'tap';
 import { CLI } from '../../../test/support/places.js';
-import { until } from '../../../test/support/processes.js';
-import { allowSeconds } from '../../../test/support/wide.js';
+import { until } from '../../../test/support/until.js';
 import { makeLogger } from '../../src/observe/log.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'gwlb-signals-'));
 const file = join(folder, 'gateway.yaml');
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-allowSeconds(t, 300);
 
 const net = `127.${64 + (process.pid % 100)}.${(process.pid >> 8) % 250}`;
 const port = 20_000 + (process.pid % 10_000);
