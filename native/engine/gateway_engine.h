@@ -88,14 +88,10 @@ class GatewayEngine {
   uint32_t workers() const { return worker_count_; }
   uint16_t source_ports() const { return source_ports_; }  // how many could be bound
   Offloads offloads() const;
-  void set_targets(std::shared_ptr<const select::TargetTable> table);
-  void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
-  void set_fail_open(bool fail_open);
-  void set_reset_on_idle(bool reset_on_idle);
-  void set_stickiness(flow::Stickiness stickiness);
-  void set_path_mtu(uint32_t bytes);
+  // Both at the same boundary between two batches of each worker; without a table it stays.
+  void configure(const gateway::LiveConfig& live,
+                 std::shared_ptr<const select::TargetTable> table = nullptr);
   void set_cookie_key(const base::HashKey& key, uint32_t overlap_ms);
-  void set_report_interval(uint32_t interval_ms);
   // Has the headers of packets that enter kept for `window_ms`, in rings of `bytes` in all (0: not
   // any more; what was kept is forgotten). False where memory is refused: then nothing changes.
   bool set_recording(uint64_t bytes, uint32_t window_ms);

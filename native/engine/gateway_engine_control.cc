@@ -37,45 +37,19 @@ void GatewayEngine::one_by_one(const std::function<void(GatewayWorker&)>& comman
   }
 }
 
-void GatewayEngine::set_targets(std::shared_ptr<const select::TargetTable> table) {
+void GatewayEngine::configure(const gateway::LiveConfig& live,
+                              std::shared_ptr<const select::TargetTable> table) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_targets(table); });
-}
-
-void GatewayEngine::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_idle_timeouts(tcp_ms, other_ms); });
-}
-
-void GatewayEngine::set_fail_open(bool fail_open) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_fail_open(fail_open); });
-}
-
-void GatewayEngine::set_path_mtu(uint32_t bytes) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_path_mtu(bytes); });
-}
-
-void GatewayEngine::set_reset_on_idle(bool reset_on_idle) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_reset_on_idle(reset_on_idle); });
-}
-
-void GatewayEngine::set_stickiness(flow::Stickiness stickiness) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_stickiness(stickiness); });
+  on_workers([&](GatewayWorker& worker) {
+    worker.gateway().configure(live);
+    if (table != nullptr) worker.gateway().set_targets(table);
+  });
 }
 
 void GatewayEngine::set_cookie_key(const base::HashKey& key, uint32_t overlap_ms) {
   const std::lock_guard<std::mutex> lock(mutex_);
   const uint64_t now = now_ms();
   on_workers([&](GatewayWorker& worker) { worker.gateway().set_cookie_key(key, now, overlap_ms); });
-}
-
-void GatewayEngine::set_report_interval(uint32_t interval_ms) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  on_workers([&](GatewayWorker& worker) { worker.gateway().set_report_interval(interval_ms); });
 }
 
 bool GatewayEngine::set_recording(uint64_t bytes, uint32_t window_ms) {

@@ -79,7 +79,7 @@ std::unique_ptr<Gateway> Gateway::create(const GatewayConfig& config) {
   state.hold = FragmentHold::create();
   if (!state.fragments || !state.hold) return nullptr;
   state.table = select::TargetTable::build({}, 1, false, 0);
-  gateway->set_idle_timeouts(config.tcp_idle_ms, config.other_idle_ms);
+  state.set_idle_timeouts();
   return gateway;
 }
 
@@ -105,48 +105,23 @@ void Gateway::remove_endpoint(uint16_t index) {
 
 const EndpointSpec& Gateway::endpoint(uint16_t index) const { return state_->endpoints.at(index); }
 
-void Gateway::set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms) {
+void Gateway::configure(const LiveConfig& live) {
   State& state = *state_;
-  state.config.tcp_idle_ms = tcp_ms;
-  state.config.other_idle_ms = other_ms;
-  const auto set = [](auto& flows, uint32_t tcp, uint32_t other) {
-    flows.set_idle(kIdleTcp, tcp);
-    flows.set_idle(kIdleOther, other);
-    flows.set_idle(kIdleClosing, base::kFinBothWaysMs);
-    flows.set_idle(kIdleReset, base::kResetMs);
-    flows.set_idle(kIdleSyn, std::min(tcp, base::kSynSeenMs));
-    flows.set_idle(kIdleSynAcked, std::min(tcp, base::kSynAckSeenMs));
-  };
-  set(*state.flows4.table, tcp_ms, other_ms);
-  set(*state.flows6.table, tcp_ms, other_ms);
+  const LiveConfig before = state.config;
+  static_cast<LiveConfig&>(state.config) = live;
+  state.set_idle_timeouts();
+  if (live.stickiness != before.stickiness) {
+    state.key_rule = flow::KeyRule(live.stickiness);
+    state.usual_way = state.takes_usual_way();
+    state.note_untracked();
+  }
+  if (live.report_interval_ms != before.report_interval_ms) state.reported_ms = state.now_ms;
 }
-
-void Gateway::set_fail_open(bool fail_open) { state_->config.fail_open = fail_open; }
-
-void Gateway::set_reset_on_idle(bool reset_on_idle) {
-  state_->config.reset_on_idle = reset_on_idle;
-}
-
-void Gateway::set_stickiness(flow::Stickiness stickiness) {
-  State& state = *state_;
-  if (stickiness == state.config.stickiness) return;
-  state.config.stickiness = stickiness;
-  state.key_rule = flow::KeyRule(stickiness);
-  state.usual_way = state.takes_usual_way();
-  state.note_untracked();
-}
-
-void Gateway::set_path_mtu(uint32_t bytes) { state_->path_mtu = bytes; }
 
 void Gateway::set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms) {
   state_->previous_cookie_key = state_->config.cookie_key;
   state_->previous_cookie_key_until_ms = now_ms + overlap_ms;
   state_->config.cookie_key = key;
-}
-
-void Gateway::set_report_interval(uint32_t interval_ms) {
-  state_->report_interval_ms = interval_ms;
-  state_->reported_ms = state_->now_ms;
 }
 
 void Gateway::to_targets(batch::PacketBatch& batch, uint64_t now_ms) {

@@ -25,10 +25,29 @@ enum class MidStream : uint8_t { automatic, drop, pickup };
 // What takes a flow out of probation: a packet returned by its target, or its second packet.
 enum class Promotion : uint8_t { returned, ingress };
 
-struct GatewayConfig {
+// What may change while a gateway runs. All of it is one value: it is taken over as a whole.
+struct LiveConfig {
+  // Changed, flows are told apart by other fields from then on. Entries of before are found no more
+  // and end when they are idle; their packets are those of flows without an entry, as long as such
+  // may be alive.
+  flow::Stickiness stickiness = flow::Stickiness::five_tuple;
+  bool fail_open = false;      // with no target registered at all: forward uninspected
+  bool reset_on_idle = false;  // answer TCP packets of no flow with a RST
+  // Of TCP connections that are opened through here: no more than this; 0: as they say.
+  uint16_t clamp_mss = 0;
+  // The longest inner packet that fits every path to targets and peers, for kClampMssAuto; 0: not
+  // known.
+  uint32_t path_mtu = 0;
+  // Also of flows that are there.
+  uint32_t tcp_idle_ms = 350'000;
+  uint32_t other_idle_ms = 120'000;
+  // Every flow is reported once in about this time (`lives`); 0: never.
+  uint32_t report_interval_ms = 0;
+};
+
+struct GatewayConfig : LiveConfig {
   base::HashKey hash_key;
   base::HashKey cookie_key;
-  flow::Stickiness stickiness = flow::Stickiness::five_tuple;
   bool scope_gateway = false;  // flows of all endpoints are one space
   CookieCheck cookie_check = CookieCheck::lenient;
   MidStream mid_stream = MidStream::automatic;
@@ -36,21 +55,15 @@ struct GatewayConfig {
   uint32_t learning_ms = 350'000;
   uint32_t flows_ipv4 = 1u << 20;
   uint32_t flows_ipv6 = 1u << 18;
-  uint32_t tcp_idle_ms = 350'000;
-  uint32_t other_idle_ms = 120'000;
   uint32_t mtu = base::kInnerBytesDefault;  // largest inner packet
   uint16_t option_class = 0x0108;
   uint64_t attachment_id = 0;
   InnerMode inner = InnerMode::ip;
   uint8_t source_mac[6] = {};
   uint8_t destination_mac[6] = {};
-  bool fail_open = false;  // with no target registered at all: forward uninspected
   Promotion promotion = Promotion::returned;
   bool path_mtu_discovery = true;  // answer what is too long with an ICMP error
-  bool reset_on_idle = false;      // answer TCP packets of no flow with a RST
-  // Of TCP connections that are opened through here: no more than this; 0: as they say.
-  uint16_t clamp_mss = 0;
-  bool flow_counters = false;  // 32 more bytes a flow
+  bool flow_counters = false;      // 32 more bytes a flow
   // For embedders that put whole IP packets on the wire: also write (and expect) IPv4 and UDP.
   bool outer_headers = false;
   // What leaves is counted by count_sent(), once its sender knows what went; otherwise it is
@@ -63,7 +76,7 @@ struct GatewayConfig {
   uint32_t events = 4096;  // flow events kept until they are drained; 0: none
 };
 
-// GatewayConfig::clamp_mss: what the endpoint's MTU and the path to targets and peers have room
+// LiveConfig::clamp_mss: what the endpoint's MTU and the path to targets and peers have room
 // for.
 inline constexpr uint16_t kClampMssAuto = 0xffff;
 
@@ -214,21 +227,9 @@ class Gateway {
   void set_endpoint(uint16_t index, const EndpointSpec& endpoint);
   void remove_endpoint(uint16_t index);
   const EndpointSpec& endpoint(uint16_t index) const;
-  // Changes what may change while running.
-  void set_idle_timeouts(uint32_t tcp_ms, uint32_t other_ms);
-  void set_fail_open(bool fail_open);
-  void set_reset_on_idle(bool reset_on_idle);
-  // Flows are told apart by other fields from now on. Entries of before are found no more and end
-  // when they are idle; their packets are those of flows without an entry, as long as such may be
-  // alive.
-  void set_stickiness(flow::Stickiness stickiness);
-  // The longest inner packet that fits every path to targets and peers, for kClampMssAuto; 0: not
-  // known, which is the beginning.
-  void set_path_mtu(uint32_t bytes);
+  void configure(const LiveConfig& live);
   // Tags with the key before stay good until now_ms + overlap_ms.
   void set_cookie_key(const base::HashKey& key, uint64_t now_ms, uint32_t overlap_ms);
-  // Every flow is reported once in about this time (`lives`); 0: never.
-  void set_report_interval(uint32_t interval_ms);
 
   // --- packets ---
   // Inner packets of batch.endpoint[i] -> encapsulated in place, with address, port, source_port

@@ -150,18 +150,27 @@ struct Gateway::State {
   base::HashKey previous_cookie_key;
   uint64_t previous_cookie_key_until_ms = 0;  // 0: there is none
 
-  uint32_t path_mtu = 0;  // 0: not known
-
   uint32_t error_tokens = kErrorBurst;
   uint64_t error_tokens_ms = 0;
 
-  uint32_t report_interval_ms = 0;
   uint64_t reported_ms = 0;
 
   EndpointRun run;
   uint64_t packets_from_targets = 0;  // of the batch
   Scratch scratch;
 
+  void set_idle_timeouts() {
+    const auto set = [this](auto& flows) {
+      flows.set_idle(kIdleTcp, config.tcp_idle_ms);
+      flows.set_idle(kIdleOther, config.other_idle_ms);
+      flows.set_idle(kIdleClosing, base::kFinBothWaysMs);
+      flows.set_idle(kIdleReset, base::kResetMs);
+      flows.set_idle(kIdleSyn, std::min(config.tcp_idle_ms, base::kSynSeenMs));
+      flows.set_idle(kIdleSynAcked, std::min(config.tcp_idle_ms, base::kSynAckSeenMs));
+    };
+    set(*flows4.table);
+    set(*flows6.table);
+  }
   bool takes_usual_way() const {
     return !config.flow_counters && config.stickiness == flow::Stickiness::five_tuple;
   }
@@ -221,7 +230,9 @@ struct Gateway::State {
   uint16_t mss_of(uint16_t endpoint, uint8_t version) const {
     if (config.clamp_mss != kClampMssAuto) return config.clamp_mss;
     uint32_t mtu = mtu_of(endpoint);
-    if (path_mtu != 0) mtu = std::min(mtu, std::max(path_mtu, base::kInnerBytesMin));
+    if (config.path_mtu != 0) {
+      mtu = std::min(mtu, std::max(config.path_mtu, base::kInnerBytesMin));
+    }
     return static_cast<uint16_t>(mtu - (version == 4 ? 40 : 60));
   }
   // With one scope for all endpoints both directions may enter by different ones, and the cookie
@@ -344,7 +355,7 @@ bool cut_leaving(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 // The same of one that enters, whose fragments may come back in any order.
 bool cut_entering(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 // Lowers the maximum segment size in packet i, a bare SYN or SYN-ACK, with
-// GatewayConfig::clamp_mss.
+// LiveConfig::clamp_mss.
 void clamp_syn(Gateway::State& state, batch::PacketBatch& batch, uint32_t i);
 // Counts the packets of the batch that were cut or clamped and have left.
 void count_fitted(Gateway::State& state, const batch::PacketBatch& batch);

@@ -43,10 +43,10 @@ void report_family(Gateway::State& state, uint64_t elapsed_ms) {
   Flows<Key>& flows = Family<Key>::of(state);
   const uint32_t end = flows.table->index_end();
   flows.report_credit += elapsed_ms * end;
-  const uint64_t due = flows.report_credit / state.report_interval_ms;
+  const uint64_t due = flows.report_credit / state.config.report_interval_ms;
   auto left = static_cast<uint32_t>(std::min<uint64_t>({due, kReportPositionsMax, end}));
   // What cannot be done in time is not made up for.
-  flows.report_credit = due > left ? 0 : flows.report_credit % state.report_interval_ms;
+  flows.report_credit = due > left ? 0 : flows.report_credit % state.config.report_interval_ms;
   while (left > 0) {
     const uint32_t from = flows.report_cursor;
     flows.table->walk(
@@ -66,7 +66,7 @@ uint32_t Gateway::sweep(uint64_t now_ms, uint32_t positions) {
   const uint32_t ended = sweep_family<flow::FlowKey4>(state, positions) +
                          sweep_family<flow::FlowKey6>(state, positions);
   if (ended != 0) count_active(state);
-  if (state.report_interval_ms != 0) {
+  if (state.config.report_interval_ms != 0) {
     const uint64_t elapsed_ms = now_ms - state.reported_ms;
     state.reported_ms = now_ms;
     report_family<flow::FlowKey4>(state, elapsed_ms);

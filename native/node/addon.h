@@ -12,6 +12,7 @@
 #include "node/appliance_engine_wrap.h"
 #include "node/args.h"
 #include "node/batch_wrap.h"
+#include "node/configs.h"
 #include "node/lent_memory.h"
 #include "node/system_error.h"
 #include "node/values.h"
@@ -23,9 +24,11 @@ struct AddonData {
   // wrapped here.
   Napi::FunctionReference appliance_batch;
   std::unique_ptr<ApplianceBatch> constructing;
-  // The same of the engines, which are opened off the thread.
+  // The same of the engines and target tables that are made off the thread.
   Napi::FunctionReference gateway_engine;
   std::shared_ptr<engine::GatewayEngine> opened_gateway;
+  Napi::FunctionReference target_table;
+  Targets built_targets;
   Napi::FunctionReference appliance_engine;
   std::unique_ptr<ApplianceEngine> opened_appliance;
   std::shared_ptr<uint32_t[]> geneve_words;   // what decodeGeneve answers

@@ -224,6 +224,17 @@ bool read_words(napi_env env, napi_value value, const Path& path, uint32_t** dat
   return true;
 }
 
+bool read_long_words(napi_env env, napi_value value, const Path& path, uint64_t** data,
+                     size_t* length) {
+  void* memory = nullptr;
+  if (!view_typed_array(env, value, napi_biguint64_array, &memory, length)) {
+    throw_expected(env, path, "a BigUint64Array that is not shared", value);
+    return false;
+  }
+  *data = static_cast<uint64_t*>(memory);
+  return true;
+}
+
 bool read_bytes_exact(napi_env env, napi_value value, const Path& path, uint8_t* to, size_t size) {
   Bytes bytes;
   if (!read_bytes(env, value, path, &bytes)) return false;

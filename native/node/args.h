@@ -51,6 +51,8 @@ bool read_bytes(napi_env env, napi_value value, const Path& path, Bytes* out);
 // The same, of one packet: at most 2^20 bytes, far above any.
 bool read_packet(napi_env env, napi_value value, const Path& path, Bytes* out);
 bool read_words(napi_env env, napi_value value, const Path& path, uint32_t** data, size_t* length);
+bool read_long_words(napi_env env, napi_value value, const Path& path, uint64_t** data,
+                     size_t* length);
 // Copies exactly `size` bytes.
 bool read_bytes_exact(napi_env env, napi_value value, const Path& path, uint8_t* to, size_t size);
 bool read_function(napi_env env, napi_value value, const Path& path);

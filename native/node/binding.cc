@@ -75,9 +75,11 @@ napi_value init(napi_env env, napi_value exports) {
   data->appliance_batch = Napi::Persistent(Napi::Function(env, batches));
   const napi_value gateways = gateway_engine_class(env);
   const napi_value appliances = appliance_engine_class(env);
-  if (gateways == nullptr || appliances == nullptr) return nullptr;
+  const napi_value tables = target_table_class(env);
+  if (gateways == nullptr || appliances == nullptr || tables == nullptr) return nullptr;
   data->gateway_engine = Napi::Persistent(Napi::Function(env, gateways));
   data->appliance_engine = Napi::Persistent(Napi::Function(env, appliances));
+  data->target_table = Napi::Persistent(Napi::Function(env, tables));
 
   ObjectBuilder properties(env);
   properties.text("version", GWLB_VERSION)
@@ -89,7 +91,7 @@ napi_value init(napi_env env, napi_value exports) {
       .value("GatewayEngine", gateways)
       .value("ApplianceEngine", appliances)
       .value("FlowTable", flow_table_class(env))
-      .value("TargetTable", target_table_class(env))
+      .value("TargetTable", tables)
       .value("CaptureReader", capture_reader_class(env));
   add_gateway_engine_function(env, properties);
   add_appliance_engine_function(env, properties);

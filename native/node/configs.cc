@@ -43,25 +43,30 @@ bool read_keys_and_macs(const Fields& fields, gateway::GatewayConfig* out) {
   return true;
 }
 
-bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
+bool read_live(const Fields& fields, gateway::LiveConfig* out) {
   napi_value stickiness;
+  return fields.get("stickiness", &stickiness) &&
+         read_stickiness(fields.env(), stickiness, fields.path("stickiness"), &out->stickiness) &&
+         fields.boolean("failOpen", &out->fail_open) &&
+         fields.boolean("resetOnIdle", &out->reset_on_idle) &&
+         fields.number("clampMss", 0, 0xffff, &out->clamp_mss) &&
+         fields.number("pathMtu", 0, 0xffff, &out->path_mtu) &&
+         fields.number("tcpIdleMs", 1, kIdleMsMax, &out->tcp_idle_ms) &&
+         fields.number("otherIdleMs", 1, kIdleMsMax, &out->other_idle_ms) &&
+         fields.number("reportMs", 0, kIdleMsMax, &out->report_interval_ms);
+}
+
+bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
   bool strict = false;
   bool promote_on_ingress = false;
   uint8_t mid_stream = 0;
-  if (!fields.get("stickiness", &stickiness) ||
-      !read_stickiness(fields.env(), stickiness, fields.path("stickiness"), &out->stickiness) ||
-      !fields.boolean("scopeGateway", &out->scope_gateway) ||
+  if (!read_live(fields, out) || !fields.boolean("scopeGateway", &out->scope_gateway) ||
       !fields.boolean("strictCookies", &strict) || !fields.number("midStream", 0, 2, &mid_stream) ||
       !fields.number("learningMs", 0, kUint32Max, &out->learning_ms) ||
       !fields.number("flowsIpv4", base::kFlowsMin, base::kFlowsMax, &out->flows_ipv4) ||
       !fields.number("flowsIpv6", base::kFlowsMin, base::kFlowsMax, &out->flows_ipv6) ||
-      !fields.number("tcpIdleMs", 1, kIdleMsMax, &out->tcp_idle_ms) ||
-      !fields.number("otherIdleMs", 1, kIdleMsMax, &out->other_idle_ms) ||
-      !fields.boolean("failOpen", &out->fail_open) ||
       !fields.boolean("promoteOnIngress", &promote_on_ingress) ||
       !fields.boolean("pathMtuDiscovery", &out->path_mtu_discovery) ||
-      !fields.number("clampMss", 0, 0xffff, &out->clamp_mss) ||
-      !fields.boolean("resetOnIdle", &out->reset_on_idle) ||
       !fields.boolean("flowCounters", &out->flow_counters) ||
       !fields.number("events", 0, kEventsMax, &out->events)) {
     return false;
@@ -87,25 +92,79 @@ bool read_wire(const Fields& fields, gateway::GatewayConfig* out) {
   return read_source_ports(fields, 1, &out->source_port_base, &out->source_port_count);
 }
 
-bool read_target(const Fields& fields, uint32_t zones, select::TargetSpec* out) {
-  bool eligible = false;
-  bool reset = false;
-  bool gone = false;
-  bool keeps = false;
-  if (!fields.number("slot", 0, base::kTargetsMax - 1, &out->slot) ||
-      !fields.number("zone", 0, zones - 1, &out->zone) ||
-      !fields.number("address", 0, kUint32Max, &out->address) ||
-      !fields.number("port", 1, 65535, &out->port) || !fields.boolean("eligible", &eligible) ||
-      !fields.boolean("reset", &reset) || !fields.boolean("gone", &gone) ||
-      !fields.boolean("keeps", &keeps) ||
-      !fields.number("generation", 0, base::kGenerations - 1, &out->generation) ||
-      !fields.number("weight", 1, base::kWeightMax, &out->weight) ||
-      !fields.bigint("identity", &out->identity)) {
+bool has_length(const Fields& fields, const char* key, size_t length, size_t expected) {
+  if (length == expected) return true;
+  throw_range_error(fields.env(), fields.path(key).text() + ": expected " +
+                                      std::to_string(expected) + " words, received " +
+                                      std::to_string(length));
+  return false;
+}
+
+// One column of the targets: a word for each of them.
+template <class Set>
+bool read_column(const Fields& fields, const char* key, uint32_t min, uint32_t max,
+                 std::vector<select::TargetSpec>* targets, Set set) {
+  napi_value value;
+  uint32_t* words;
+  size_t length;
+  if (!fields.get(key, &value) ||
+      !read_words(fields.env(), value, fields.path(key), &words, &length) ||
+      !has_length(fields, key, length, targets->size())) {
     return false;
   }
-  out->flags = static_cast<uint8_t>(select::kRegistered | (eligible ? select::kEligible : 0) |
-                                    (reset ? select::kResetFlows : 0) | (gone ? select::kGone : 0) |
-                                    (keeps ? select::kKeepsFlows : 0));
+  for (size_t i = 0; i < length; ++i) {
+    if (words[i] < min || words[i] > max) {
+      throw_range_error(fields.env(), fields.path(key).text() + "[" + std::to_string(i) +
+                                          "]: expected an integer from " + std::to_string(min) +
+                                          " to " + std::to_string(max) + ", received " +
+                                          std::to_string(words[i]));
+      return false;
+    }
+    set(&(*targets)[i], words[i]);
+  }
+  return true;
+}
+
+bool read_flag(const Fields& fields, const char* key, select::TargetFlags flag,
+               std::vector<select::TargetSpec>* targets) {
+  return read_column(fields, key, 0, 1, targets, [flag](select::TargetSpec* target, uint32_t on) {
+    if (on != 0) target->flags |= flag;
+  });
+}
+
+// Whose slots they are says how many targets there are.
+bool read_slots(const Fields& fields, std::vector<select::TargetSpec>* targets) {
+  napi_value value;
+  uint32_t* words;
+  size_t length;
+  if (!fields.get("slot", &value) ||
+      !read_words(fields.env(), value, fields.path("slot"), &words, &length)) {
+    return false;
+  }
+  if (length > base::kTargetsMax) {
+    throw_range_error(fields.env(), fields.path("slot").text() + ": expected at most " +
+                                        std::to_string(base::kTargetsMax) + " words, received " +
+                                        std::to_string(length));
+    return false;
+  }
+  targets->assign(length, {});
+  return read_column(fields, "slot", 0, base::kTargetsMax - 1, targets,
+                     [](select::TargetSpec* target, uint32_t slot) {
+                       target->slot = static_cast<uint16_t>(slot);
+                       target->flags = select::kRegistered;
+                     });
+}
+
+bool read_identities(const Fields& fields, std::vector<select::TargetSpec>* targets) {
+  napi_value value;
+  uint64_t* words;
+  size_t length;
+  if (!fields.get("identity", &value) ||
+      !read_long_words(fields.env(), value, fields.path("identity"), &words, &length) ||
+      !has_length(fields, "identity", length, targets->size())) {
+    return false;
+  }
+  for (size_t i = 0; i < length; ++i) (*targets)[i].identity = words[i];
   return true;
 }
 
@@ -158,6 +217,11 @@ bool read_stickiness(napi_env env, napi_value value, const Path& path, flow::Sti
   }
   *out = static_cast<flow::Stickiness>(tuple);
   return true;
+}
+
+bool read_live_config(napi_env env, napi_value value, gateway::LiveConfig* out) {
+  Fields fields;
+  return Fields::open(env, value, "live", &fields) && read_live(fields, out);
 }
 
 bool read_gateway_config(const Fields& fields, gateway::GatewayConfig* out) {
@@ -270,44 +334,42 @@ bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
 }
 
 bool read_target_specs(napi_env env, napi_value value, TargetSpecs* out) {
+  using select::TargetSpec;
   Fields fields;
-  napi_value array;
-  uint32_t length;
+  std::vector<TargetSpec>* targets = &out->targets;
   if (!Fields::open(env, value, "targets", &fields) ||
       !fields.number("zones", 1, base::kZonesMax, &out->zones) ||
       !fields.boolean("crossZone", &out->cross_zone) || !fields.bigint("seed", &out->seed) ||
-      !fields.array("targets", base::kTargetsMax, &array, &length)) {
+      !read_slots(fields, targets) ||
+      !read_column(fields, "zone", 0, out->zones - 1, targets,
+                   [](TargetSpec* target, uint32_t zone) { target->zone = zone; }) ||
+      !read_column(fields, "address", 0, kUint32Max, targets,
+                   [](TargetSpec* target, uint32_t address) { target->address = address; }) ||
+      !read_column(fields, "port", 1, 65535, targets,
+                   [](TargetSpec* target, uint32_t port) { target->port = port; }) ||
+      !read_flag(fields, "eligible", select::kEligible, targets) ||
+      !read_flag(fields, "reset", select::kResetFlows, targets) ||
+      !read_flag(fields, "gone", select::kGone, targets) ||
+      !read_flag(fields, "keeps", select::kKeepsFlows, targets) ||
+      !read_column(fields, "generation", 0, base::kGenerations - 1, targets,
+                   [](TargetSpec* target, uint32_t number) { target->generation = number; }) ||
+      !read_column(fields, "weight", 1, base::kWeightMax, targets,
+                   [](TargetSpec* target, uint32_t weight) { target->weight = weight; }) ||
+      !read_identities(fields, targets)) {
     return false;
   }
-  std::vector<select::TargetSpec>& specs = out->targets;
-  specs.resize(length);
   std::bitset<base::kTargetsMax> taken;
-  for (uint32_t i = 0; i < length; ++i) {
-    Fields target;
-    if (!fields.element("targets", array, i, &target) ||
-        !read_target(target, out->zones, &specs[i])) {
+  for (size_t i = 0; i < targets->size(); ++i) {
+    const uint16_t slot = (*targets)[i].slot;
+    if (taken[slot]) {
+      throw_range_error(env, "targets.slot[" + std::to_string(i) +
+                                 "]: expected a slot of its own, received " + std::to_string(slot) +
+                                 " again");
       return false;
     }
-    if (taken[specs[i].slot]) {
-      throw_range_error(env, target.path("slot").text() +
-                                 ": expected a slot of its own, received " +
-                                 std::to_string(specs[i].slot) + " again");
-      return false;
-    }
-    taken[specs[i].slot] = true;
+    taken[slot] = true;
   }
   return true;
-}
-
-bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,
-                  Targets* out) {
-  TargetSpecs specs;
-  if (!read_target_specs(env, value, &specs)) return false;
-  out->zones = specs.zones;
-  out->table = specs.build(previous);
-  if (out->table != nullptr) return true;
-  throw_range_error(env, "targets: no table could be built of them");
-  return false;
 }
 
 }  // namespace gwlb::node

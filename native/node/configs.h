@@ -21,6 +21,7 @@ namespace gwlb::node {
 // 16 bytes, little-endian words.
 base::HashKey hash_key_from(const uint8_t (&bytes)[16]);
 
+bool read_live_config(napi_env env, napi_value value, gateway::LiveConfig* out);
 bool read_gateway_config(const Fields& fields, gateway::GatewayConfig* out);
 bool read_udp_config(const Fields& fields, io::UdpConfig* out);
 bool read_gateway_engine_config(napi_env env, napi_value value, engine::GatewayEngineConfig* out);
@@ -54,8 +55,5 @@ struct Targets {
   std::shared_ptr<const select::TargetTable> table;
   uint32_t zones = 0;
 };
-// `previous` makes building a table that differs little from it cheap; may be null.
-bool read_targets(napi_env env, napi_value value, const select::TargetTable* previous,
-                  Targets* out);
 
 }  // namespace gwlb::node

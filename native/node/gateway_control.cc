@@ -142,11 +142,15 @@ napi_value counters_value(napi_env env, const gateway::Counters& counters) {
                      external_buffer(env, words.get(), kWords * sizeof(uint64_t), words));
 }
 
-bool read_idle_timeouts(const Napi::CallbackInfo& info, IdleTimeouts* out) {
-  // The flow table's own bound.
-  constexpr uint64_t kMax = (1u << 31) - 1;
-  return read_number(info.Env(), info[0], "tcpMs", 1, kMax, &out->tcp_ms) &&
-         read_number(info.Env(), info[1], "otherMs", 1, kMax, &out->other_ms);
+bool read_configuration(const Napi::CallbackInfo& info, Configuration* out) {
+  TargetTable* table = nullptr;
+  if (!read_live_config(info.Env(), info[0], &out->live)) return false;
+  if (info[1].IsNull()) return true;
+  if (!read_wrapped(info.Env(), info[1], "table", &table) || !built(info.Env(), *table)) {
+    return false;
+  }
+  out->targets = table->targets;
+  return true;
 }
 
 bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out) {
@@ -161,14 +165,6 @@ bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out) {
   out->key = hash_key_from(key);
   return read_integer(info.Env(), info[1], "nowMs", 0, kIntegerMax, &out->now_ms) &&
          read_number(info.Env(), info[2], "overlapMs", 0, 0x7fffffff, &out->overlap_ms);
-}
-
-bool read_path_mtu(const Napi::CallbackInfo& info, uint32_t* bytes) {
-  return read_number(info.Env(), info[0], "pathMtu", 0, 0xffff, bytes);
-}
-
-bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out) {
-  return read_number(info.Env(), info[0], "intervalMs", 0, 0x7fffffff, out);
 }
 
 napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& preview) {
@@ -195,20 +191,6 @@ napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& pre
   }
   ObjectBuilder out(env);
   return out.value("moves", array_value(env, values)).number("cursor", cursor).finish();
-}
-
-napi_value row_counts_value(napi_env env, const Targets& targets) {
-  std::vector<uint32_t> counts(base::kTargetsMax);
-  if (targets.table != nullptr) counts = targets.table->row_counts();
-  const size_t bytes = counts.size() * sizeof(uint32_t);
-  void* memory = nullptr;
-  napi_value buffer;
-  if (napi_create_arraybuffer(env, bytes, &memory, &buffer) != napi_ok) return nullptr;
-  std::memcpy(memory, counts.data(), bytes);
-  ObjectBuilder out(env);
-  return out.number("rows", targets.table == nullptr ? 0 : targets.table->rows())
-      .value("counts", typed_array(env, napi_uint32_array, counts.size(), buffer))
-      .finish();
 }
 
 napi_value failure_value(napi_env env, bool failed, const io::OsError& error) {

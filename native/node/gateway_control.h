@@ -27,11 +27,12 @@ napi_value events_value(napi_env env, napi_value max, const DrainEvents& drain);
 // A BigUint64Array over a gateway's counters.
 napi_value counters_value(napi_env env, const gateway::Counters& counters);
 
-struct IdleTimeouts {
-  uint32_t tcp_ms;
-  uint32_t other_ms;
+// The arguments of configure: a live configuration, and a table or null.
+struct Configuration {
+  gateway::LiveConfig live;
+  Targets targets;  // none: they stay
 };
-bool read_idle_timeouts(const Napi::CallbackInfo& info, IdleTimeouts* out);
+bool read_configuration(const Napi::CallbackInfo& info, Configuration* out);
 
 struct CookieKey {
   base::HashKey key;
@@ -39,17 +40,11 @@ struct CookieKey {
   uint32_t overlap_ms;
 };
 bool read_cookie_key(const Napi::CallbackInfo& info, CookieKey* out);
-// Inner bytes, 0 for not known.
-bool read_path_mtu(const Napi::CallbackInfo& info, uint32_t* bytes);
-bool read_report_interval(const Napi::CallbackInfo& info, uint32_t* out);
 
 // previewFlows: `preview` as Gateway::preview; false where it threw.
 using PreviewFlows = std::function<bool(const select::TargetTable& table, uint32_t positions,
                                         uint32_t* cursor, std::vector<gateway::FlowMove>* out)>;
 napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& preview);
-
-// rowCounts: of the table that is in force.
-napi_value row_counts_value(napi_env env, const Targets& targets);
 
 // null, or what made an engine stop.
 napi_value failure_value(napi_env env, bool failed, const io::OsError& error);

@@ -91,36 +91,12 @@ napi_value run(const Napi::CallbackInfo& info, GatewayEngine& self) {
   return slowly(info, self, [](engine::GatewayEngine& native) { return native.run(); });
 }
 
-napi_value set_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  Targets targets;
-  const auto before = self.targets.table;
-  if (read_targets(info.Env(), info[0], before.get(), &targets) && running(info.Env(), self)) {
-    self.native->set_targets(targets.table);
-    self.targets = std::move(targets);
-  }
+napi_value configure(const Napi::CallbackInfo& info, GatewayEngine& self) {
+  Configuration wanted;
+  if (!read_configuration(info, &wanted) || !running(info.Env(), self)) return nullptr;
+  self.native->configure(wanted.live, wanted.targets.table);
+  if (wanted.targets.table != nullptr) self.targets = std::move(wanted.targets);
   return nullptr;
-}
-
-// What setTargets is going to say first is built elsewhere: then it differs in nothing.
-napi_value prepare_targets(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  auto specs = std::make_shared<TargetSpecs>();
-  if (!read_target_specs(info.Env(), info[0], specs.get()) || !running(info.Env(), self)) {
-    return nullptr;
-  }
-  auto table = std::make_shared<std::shared_ptr<const select::TargetTable>>();
-  return slowly(
-      info, self,
-      [specs, table](engine::GatewayEngine&) {
-        *table = specs->build(nullptr);
-        return io::OsError{};
-      },
-      // The object is kept until then.
-      [specs, table, &self](napi_env, const io::OsError&) -> napi_value {
-        if (!self.stopped && self.targets.table == nullptr) {
-          self.targets = {std::move(*table), specs->zones};
-        }
-        return nullptr;
-      });
 }
 
 napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
@@ -213,58 +189,11 @@ napi_value remove_endpoint(const Napi::CallbackInfo& info, GatewayEngine& self) 
   });
 }
 
-napi_value set_idle_timeouts(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  IdleTimeouts idle;
-  if (read_idle_timeouts(info, &idle) && running(info.Env(), self)) {
-    self.native->set_idle_timeouts(idle.tcp_ms, idle.other_ms);
-  }
-  return nullptr;
-}
-
-napi_value set_fail_open(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  bool fail_open;
-  if (read_boolean(info.Env(), info[0], "failOpen", &fail_open) && running(info.Env(), self)) {
-    self.native->set_fail_open(fail_open);
-  }
-  return nullptr;
-}
-
-napi_value set_reset_on_idle(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  bool on;
-  if (read_boolean(info.Env(), info[0], "resetOnIdle", &on) && running(info.Env(), self)) {
-    self.native->set_reset_on_idle(on);
-  }
-  return nullptr;
-}
-
-napi_value set_stickiness(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  flow::Stickiness stickiness;
-  if (read_stickiness(info.Env(), info[0], "stickiness", &stickiness) &&
-      running(info.Env(), self)) {
-    self.native->set_stickiness(stickiness);
-  }
-  return nullptr;
-}
-
-napi_value set_path_mtu(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  uint32_t bytes;
-  if (read_path_mtu(info, &bytes) && running(info.Env(), self)) self.native->set_path_mtu(bytes);
-  return nullptr;
-}
-
 // The engine has its own clock.
 napi_value set_cookie_key(const Napi::CallbackInfo& info, GatewayEngine& self) {
   CookieKey key;
   if (read_cookie_key(info, &key) && running(info.Env(), self)) {
     self.native->set_cookie_key(key.key, key.overlap_ms);
-  }
-  return nullptr;
-}
-
-napi_value set_report_interval(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  uint32_t interval_ms;
-  if (read_report_interval(info, &interval_ms) && running(info.Env(), self)) {
-    self.native->set_report_interval(interval_ms);
   }
   return nullptr;
 }
@@ -295,10 +224,6 @@ napi_value read_recording(const Napi::CallbackInfo& info, GatewayEngine& self) {
              packets.size() * sizeof(engine::RecordedPacket))
       .number("lost", static_cast<double>(lost))
       .finish();
-}
-
-napi_value row_counts(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  return row_counts_value(info.Env(), self.targets);
 }
 
 napi_value preview_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {
@@ -417,25 +342,17 @@ napi_value gateway_engine_class(napi_env env) {
   return define_class<GatewayEngine, construct>(
       env, {
                method<GatewayEngine, run>("run"),
-               method<GatewayEngine, prepare_targets>("prepareTargets"),
-               method<GatewayEngine, set_targets>("setTargets"),
+               method<GatewayEngine, configure>("configure"),
                method<GatewayEngine, add_tun>("addTun"),
                method<GatewayEngine, look_at_devices>("lookAtDevices"),
                method<GatewayEngine, restore_tun>("restoreTun"),
                method<GatewayEngine, offloads>("offloads"),
                method<GatewayEngine, add_endpoint>("addEndpoint"),
                method<GatewayEngine, remove_endpoint>("removeEndpoint"),
-               method<GatewayEngine, set_idle_timeouts>("setIdleTimeouts"),
-               method<GatewayEngine, set_fail_open>("setFailOpen"),
-               method<GatewayEngine, set_reset_on_idle>("setResetOnIdle"),
-               method<GatewayEngine, set_stickiness>("setStickiness"),
-               method<GatewayEngine, set_path_mtu>("setPathMtu"),
                method<GatewayEngine, set_cookie_key>("setCookieKey"),
-               method<GatewayEngine, set_report_interval>("setReportInterval"),
                method<GatewayEngine, set_recording>("setRecording"),
                method<GatewayEngine, read_recording>("readRecording"),
                method<GatewayEngine, preview_flows>("previewFlows"),
-               method<GatewayEngine, row_counts>("rowCounts"),
                method<GatewayEngine, explain>("explain"),
                method<GatewayEngine, send_datagram>("sendDatagram"),
                method<GatewayEngine, drain_unreachable>("drainUnreachable"),

@@ -65,12 +65,13 @@ std::unique_ptr<Gateway> construct(const Napi::CallbackInfo& info) {
   return std::make_unique<Gateway>(env, std::move(core));
 }
 
-napi_value set_targets(const Napi::CallbackInfo& info, Gateway& self) {
-  Targets targets;
-  const auto before = self.targets.table;
-  if (read_targets(info.Env(), info[0], before.get(), &targets) && alive(info, self)) {
-    self.core->set_targets(targets.table);
-    self.targets = std::move(targets);
+napi_value configure(const Napi::CallbackInfo& info, Gateway& self) {
+  Configuration wanted;
+  if (!read_configuration(info, &wanted) || !alive(info, self)) return nullptr;
+  self.core->configure(wanted.live);
+  if (wanted.targets.table != nullptr) {
+    self.core->set_targets(wanted.targets.table);
+    self.targets = std::move(wanted.targets);
   }
   return nullptr;
 }
@@ -89,48 +90,10 @@ napi_value set_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
   return nullptr;
 }
 
-napi_value set_path_mtu(const Napi::CallbackInfo& info, Gateway& self) {
-  uint32_t bytes;
-  if (read_path_mtu(info, &bytes) && alive(info, self)) self.core->set_path_mtu(bytes);
-  return nullptr;
-}
-
 napi_value remove_endpoint(const Napi::CallbackInfo& info, Gateway& self) {
   uint16_t index;
   if (read_endpoint_index(info.Env(), info[0], &index) && alive(info, self)) {
     self.core->remove_endpoint(index);
-  }
-  return nullptr;
-}
-
-napi_value set_idle_timeouts(const Napi::CallbackInfo& info, Gateway& self) {
-  IdleTimeouts idle;
-  if (read_idle_timeouts(info, &idle) && alive(info, self)) {
-    self.core->set_idle_timeouts(idle.tcp_ms, idle.other_ms);
-  }
-  return nullptr;
-}
-
-napi_value set_fail_open(const Napi::CallbackInfo& info, Gateway& self) {
-  bool fail_open;
-  if (read_boolean(info.Env(), info[0], "failOpen", &fail_open) && alive(info, self)) {
-    self.core->set_fail_open(fail_open);
-  }
-  return nullptr;
-}
-
-napi_value set_reset_on_idle(const Napi::CallbackInfo& info, Gateway& self) {
-  bool on;
-  if (read_boolean(info.Env(), info[0], "resetOnIdle", &on) && alive(info, self)) {
-    self.core->set_reset_on_idle(on);
-  }
-  return nullptr;
-}
-
-napi_value set_stickiness(const Napi::CallbackInfo& info, Gateway& self) {
-  flow::Stickiness stickiness;
-  if (read_stickiness(info.Env(), info[0], "stickiness", &stickiness) && alive(info, self)) {
-    self.core->set_stickiness(stickiness);
   }
   return nullptr;
 }
@@ -141,18 +104,6 @@ napi_value set_cookie_key(const Napi::CallbackInfo& info, Gateway& self) {
     self.core->set_cookie_key(key.key, key.now_ms, key.overlap_ms);
   }
   return nullptr;
-}
-
-napi_value set_report_interval(const Napi::CallbackInfo& info, Gateway& self) {
-  uint32_t interval_ms;
-  if (read_report_interval(info, &interval_ms) && alive(info, self)) {
-    self.core->set_report_interval(interval_ms);
-  }
-  return nullptr;
-}
-
-napi_value row_counts(const Napi::CallbackInfo& info, Gateway& self) {
-  return row_counts_value(info.Env(), self.targets);
 }
 
 napi_value preview_flows(const Napi::CallbackInfo& info, Gateway& self) {
@@ -332,31 +283,24 @@ bool Gateway::bind(napi_env env, napi_value object) {
 }  // namespace
 
 napi_value gateway_class(napi_env env) {
-  return define_class<Gateway, construct>(
-      env, {
-               method<Gateway, set_targets>("setTargets"),
-               method<Gateway, set_endpoint>("setEndpoint"),
-               method<Gateway, remove_endpoint>("removeEndpoint"),
-               method<Gateway, set_idle_timeouts>("setIdleTimeouts"),
-               method<Gateway, set_fail_open>("setFailOpen"),
-               method<Gateway, set_reset_on_idle>("setResetOnIdle"),
-               method<Gateway, set_stickiness>("setStickiness"),
-               method<Gateway, set_path_mtu>("setPathMtu"),
-               method<Gateway, set_cookie_key>("setCookieKey"),
-               method<Gateway, set_report_interval>("setReportInterval"),
-               method<Gateway, preview_flows>("previewFlows"),
-               method<Gateway, row_counts>("rowCounts"),
-               method<Gateway, sweep>("sweep"),
-               method<Gateway, explain>("explain"),
-               method<Gateway, drain_events>("drainEvents"),
-               method<Gateway, discard_events>("discardEvents"),
-               method<Gateway, end_flows>("endFlows"),
-               method<Gateway, read_events>("readEvents"),
-               method<Gateway, describe>("describe"),
-               method<Gateway, release>("release"),
-               method<Gateway, flows>("flows"),
-               method<Gateway, memory_bytes>("memoryBytes"),
-           });
+  return define_class<Gateway, construct>(env,
+                                          {
+                                              method<Gateway, configure>("configure"),
+                                              method<Gateway, set_endpoint>("setEndpoint"),
+                                              method<Gateway, remove_endpoint>("removeEndpoint"),
+                                              method<Gateway, set_cookie_key>("setCookieKey"),
+                                              method<Gateway, preview_flows>("previewFlows"),
+                                              method<Gateway, sweep>("sweep"),
+                                              method<Gateway, explain>("explain"),
+                                              method<Gateway, drain_events>("drainEvents"),
+                                              method<Gateway, discard_events>("discardEvents"),
+                                              method<Gateway, end_flows>("endFlows"),
+                                              method<Gateway, read_events>("readEvents"),
+                                              method<Gateway, describe>("describe"),
+                                              method<Gateway, release>("release"),
+                                              method<Gateway, flows>("flows"),
+                                              method<Gateway, memory_bytes>("memoryBytes"),
+                                          });
 }
 
 }  // namespace gwlb::node

@@ -1,21 +1,73 @@
-// A target table by itself: for what a change of targets would do.
+// Target tables, which are built apart from the gateways that decide by them.
 #include "node/target_table_wrap.h"
 
 #include <cstring>
 
 #include "node/addon.h"
+#include "node/off_thread.h"
 
 namespace gwlb::node {
 namespace {
 
+// More takes longer than JavaScript's thread may wait: 2 to 5 ms.
+constexpr uint64_t kScoresAtOnce = 1u << 21;
+
+// The arguments of a table: its targets, and a table or null.
+struct Wanted {
+  TargetSpecs specs;
+  std::shared_ptr<const select::TargetTable> previous;
+
+  bool read(const Napi::CallbackInfo& info) {
+    const napi_env env = info.Env();
+    TargetTable* table = nullptr;
+    if (!read_target_specs(env, info[0], &specs)) return false;
+    if (info[1].IsNull()) return true;
+    if (!read_wrapped(env, info[1], "previous", &table) || !built(env, *table)) return false;
+    previous = table->targets.table;
+    return true;
+  }
+  // On any thread.
+  Targets build() const { return {specs.build(previous.get()), specs.zones}; }
+  uint64_t scores() const {
+    return select::TargetTable::scores_for(specs.targets, specs.zones, specs.cross_zone, specs.seed,
+                                           previous.get());
+  }
+};
+
+napi_value object_of(napi_env env, Targets&& targets) {
+  AddonData* data = Napi::Env(env).GetInstanceData<AddonData>();
+  data->built_targets = std::move(targets);
+  const napi_value object = data->target_table.New({});
+  data->built_targets = {};
+  return object;
+}
+
+// Takes the one that was built; with targets, builds it.
 std::unique_ptr<TargetTable> construct(const Napi::CallbackInfo& info) {
-  const napi_env env = info.Env();
-  TargetTable* previous = nullptr;
-  if (!info[1].IsNull() && !read_wrapped(env, info[1], "previous", &previous)) return nullptr;
-  if (previous != nullptr && !built(env, *previous)) return nullptr;
+  AddonData* data = info.Env().GetInstanceData<AddonData>();
   auto self = std::make_unique<TargetTable>();
-  const auto before = previous == nullptr ? nullptr : previous->targets.table;
-  return read_targets(env, info[0], before.get(), &self->targets) ? std::move(self) : nullptr;
+  self->targets = std::move(data->built_targets);
+  data->built_targets = {};
+  if (self->targets.table != nullptr) return self;
+  Wanted wanted;
+  if (!wanted.read(info)) return nullptr;
+  self->targets = wanted.build();
+  return self;
+}
+
+napi_value target_table(const Napi::CallbackInfo& info) {
+  const napi_env env = info.Env();
+  auto wanted = std::make_shared<Wanted>();
+  if (!wanted->read(info)) return nullptr;
+  if (wanted->scores() <= kScoresAtOnce) return object_of(env, wanted->build());
+  auto built = std::make_shared<Targets>();
+  return off_thread(
+      env, nullptr,
+      [wanted, built] {
+        *built = wanted->build();
+        return io::OsError{};
+      },
+      [built](napi_env env, const io::OsError&) { return object_of(env, std::move(*built)); });
 }
 
 // Its memory shall not wait for the collector.
@@ -43,6 +95,20 @@ napi_value rows(const Napi::CallbackInfo& info, TargetTable& self) {
   return typed_array(env, napi_uint16_array, table.rows(), buffer);
 }
 
+napi_value row_counts(const Napi::CallbackInfo& info, TargetTable& self) {
+  if (!built(info.Env(), self)) return nullptr;
+  const std::vector<uint32_t> counts = self.targets.table->row_counts();
+  const size_t bytes = counts.size() * sizeof(uint32_t);
+  void* memory = nullptr;
+  napi_value buffer;
+  if (napi_create_arraybuffer(info.Env(), bytes, &memory, &buffer) != napi_ok) return nullptr;
+  std::memcpy(memory, counts.data(), bytes);
+  ObjectBuilder out(info.Env());
+  return out.number("rows", self.targets.table->rows())
+      .value("counts", typed_array(info.Env(), napi_uint32_array, counts.size(), buffer))
+      .finish();
+}
+
 // (seed, identity, row, weight)
 napi_value score_of(const Napi::CallbackInfo& info) {
   const napi_env env = info.Env();
@@ -61,6 +127,7 @@ napi_value score_of(const Napi::CallbackInfo& info) {
 
 void add_target_functions(napi_env env, ObjectBuilder& exports) {
   exports.value("scoreOf", plain_function<score_of>(env, "scoreOf"));
+  exports.value("targetTable", plain_function<target_table>(env, "targetTable"));
 }
 
 bool built(napi_env env, const TargetTable& table) {
@@ -74,6 +141,7 @@ static_assert(base::kNoTarget == 0xffff);
 napi_value target_table_class(napi_env env) {
   return define_class<TargetTable, construct>(env, {
                                                        method<TargetTable, rows>("rows"),
+                                                       method<TargetTable, row_counts>("rowCounts"),
                                                        method<TargetTable, release>("release"),
                                                    });
 }

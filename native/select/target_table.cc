@@ -38,16 +38,12 @@ std::shared_ptr<const TargetTable> TargetTable::build(const std::vector<TargetSp
   table->cross_zone_ = cross_zone;
   table->tables_.resize(cross_zone ? 1 : zones);
 
-  std::vector<uint32_t> registered(table->tables_.size());
+  table->row_bits_ = row_bits_for(targets, zones, cross_zone);
   for (const TargetSpec& target : targets) {
     if (target.slot >= table->targets_.size()) table->targets_.resize(target.slot + 1u);
     table->targets_[target.slot] = target;
     const uint32_t pool = cross_zone ? 0 : target.zone;
-    if ((target.flags & kRegistered) != 0) ++registered[pool];
     if ((target.flags & kEligible) != 0) table->tables_[pool].eligible.push_back(target.slot);
-  }
-  if (*std::max_element(registered.begin(), registered.end()) > base::kTargetsForLargeTable) {
-    table->row_bits_ = base::kRowBitsLarge;
   }
   table->slots_ = static_cast<uint32_t>(table->targets_.size());
   table->index_addresses();
@@ -65,6 +61,57 @@ std::shared_ptr<const TargetTable> TargetTable::build(const std::vector<TargetSp
     table->fill_rows(&table->tables_[i], has ? &previous->tables_[i] : nullptr, previous);
   }
   return table;
+}
+
+uint32_t TargetTable::row_bits_for(const std::vector<TargetSpec>& targets, uint32_t zones,
+                                   bool cross_zone) {
+  std::vector<uint32_t> registered(cross_zone ? 1 : zones);
+  for (const TargetSpec& target : targets) {
+    if ((target.flags & kRegistered) != 0) ++registered[cross_zone ? 0 : target.zone];
+  }
+  const uint32_t most = *std::max_element(registered.begin(), registered.end());
+  return most > base::kTargetsForLargeTable ? base::kRowBitsLarge : base::kRowBits;
+}
+
+// As fill_rows() does it, with the rows that lose their target by its share of the weight.
+uint64_t TargetTable::scores_for(const std::vector<TargetSpec>& targets, uint32_t zones,
+                                 bool cross_zone, uint64_t seed, const TargetTable* previous) {
+  if (!valid(targets, zones)) return 0;
+  struct Pool {
+    uint64_t eligible = 0, better = 0;
+    uint64_t weight = 0, lost = 0;  // of the table before
+  };
+  std::vector<Pool> pools(base::kZonesMax);
+  const auto pool_of = [&](const TargetSpec& target) -> Pool& {
+    return pools[cross_zone ? 0 : target.zone];
+  };
+  const uint32_t bits = row_bits_for(targets, zones, cross_zone);
+  const bool alike = previous != nullptr && previous->seed_ == seed &&
+                     previous->cross_zone_ == cross_zone && previous->row_bits_ == bits;
+  std::vector<const TargetSpec*> now(base::kTargetsMax, &kUnused);
+  for (const TargetSpec& target : targets) now[target.slot] = &target;
+  for (uint16_t slot = 0; slot < base::kTargetsMax; ++slot) {
+    const TargetSpec& is = *now[slot];
+    const TargetSpec& was = alike ? previous->target(slot) : kUnused;
+    const bool takes = (is.flags & kEligible) != 0;
+    const bool took = (was.flags & kEligible) != 0;
+    const bool same =
+        takes && took && is.identity == was.identity && (cross_zone || is.zone == was.zone);
+    if (took) pool_of(was).weight += was.weight;
+    if (took && !(same && is.weight >= was.weight)) pool_of(was).lost += was.weight;
+    if (takes) ++pool_of(is).eligible;
+    if (takes && !(same && is.weight <= was.weight)) ++pool_of(is).better;
+  }
+  uint64_t scores = 0;
+  for (const Pool& pool : pools) {
+    const uint64_t rows = uint64_t{1} << bits;
+    const uint64_t open = pool.weight == 0 ? rows : rows * pool.lost / pool.weight;
+    if (pool.eligible == 0) continue;
+    scores += open * pool.eligible;
+    if (pool.better != 0) scores += (rows - open) * (1 + pool.better);
+    if (pool.lost != 0 || pool.better != 0) scores += rows;  // each is copied
+  }
+  return scores;
 }
 
 void TargetTable::index_addresses() {

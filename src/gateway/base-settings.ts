@@ -2,24 +2,22 @@
 
 import { mismatch, outOfRange } from '../base/errors.js';
 import { fillOptions, readOptions } from '../base/option-table.js';
-import type { NativeGatewayConfig } from '../native/binding.js';
+import type { NativeGatewayConfig, NativeLiveConfig } from '../native/binding.js';
 import { parseMac } from '../packet/address.js';
+import type { GroupPolicy } from './data-plane.js';
 import type { Stickiness } from './group-options.js';
 import { GATEWAY_BASE, IDLE_TIMEOUT, LISTENER_TCP_RESET } from './option-tables.js';
 import type { IdleTimeout, SourcePorts } from './options.js';
 import type { TargetGroup } from './target-group.js';
 
 /** Idle timeouts in milliseconds, checked. */
-export interface IdleMs {
-  tcpMs: number;
-  otherMs: number;
-}
+export type IdleMs = Pick<NativeLiveConfig, 'tcpIdleMs' | 'otherIdleMs'>;
 
 /** Default of `idleTimeout.tcpSeconds`. */
 export const TCP_SECONDS = IDLE_TIMEOUT.tcpSeconds.preset;
 const MID_STREAM = ['auto', 'drop', 'pickup'] as const;
 /** Stickiness as native code says it. */
-export const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
+const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
 
 /** Flow events kept until somebody reads them. */
 const EVENTS = 16_384;
@@ -48,26 +46,26 @@ export function checkBase(
     config: {
       hashKey: options.hashKey,
       cookieKey: options.cookieKey,
-      stickiness: TUPLE[group.stickiness],
+      ...groupPolicy(group),
       scopeGateway: group.scope === 'gateway',
       strictCookies: options.cookieCheck === 'strict',
       midStream: MID_STREAM.indexOf(options.midStream) as 0 | 1 | 2,
-      learningMs: idle.tcpMs,
+      learningMs: idle.tcpIdleMs,
       flowsIpv4: limits.flows,
       flowsIpv6: limits.flowsIpv6,
-      tcpIdleMs: idle.tcpMs,
-      otherIdleMs: idle.otherMs,
+      ...idle,
       mtu: options.mtu,
       optionClass: group.optionClass,
       attachmentId: options.attachmentId,
       innerEthernet: group.inner === 'ethernet',
       sourceMac: parseMac(group.sourceMac) ?? noMac,
       destinationMac: parseMac(group.destinationMac) ?? noMac,
-      failOpen: group.failOpen,
       promoteOnIngress: options.promotion === 'ingress',
       pathMtuDiscovery: options.pathMtuDiscovery,
       clampMss: options.clampMss,
       resetOnIdle: options.sendTcpReset.onIdleTimeout,
+      pathMtu: 0,
+      reportMs: 0,
       flowCounters: options.flowCounters,
       outerHeaders: false,
       address,
@@ -77,6 +75,27 @@ export function checkBase(
       events: EVENTS,
     },
   };
+}
+
+/** What of it may change while the gateway runs. */
+export function liveOf(config: NativeGatewayConfig): NativeLiveConfig {
+  const { stickiness, failOpen, resetOnIdle, clampMss, pathMtu } = config;
+  const { tcpIdleMs, otherIdleMs, reportMs } = config;
+  return {
+    stickiness,
+    failOpen,
+    resetOnIdle,
+    clampMss,
+    pathMtu,
+    tcpIdleMs,
+    otherIdleMs,
+    reportMs,
+  };
+}
+
+/** What packets are decided by that is the group's. */
+export function groupPolicy({ failOpen, stickiness }: TargetGroup): GroupPolicy {
+  return { failOpen, stickiness: TUPLE[stickiness] };
 }
 
 /** Whether `onIdleTimeout` is on. */
@@ -91,7 +110,7 @@ export function checkIdleTimeout(
   group: TargetGroup,
   before: IdleMs,
 ): IdleMs {
-  const now = { tcpSeconds: before.tcpMs / 1000, otherSeconds: before.otherMs / 1000 };
+  const now = { tcpSeconds: before.tcpIdleMs / 1000, otherSeconds: before.otherIdleMs / 1000 };
   return idleMsOf(field, readOptions(IDLE_TIMEOUT, field, timeout, now), group.stickiness);
 }
 
@@ -108,7 +127,7 @@ function idleMsOf(
       String(tcpSeconds),
     );
   }
-  return { tcpMs: tcpSeconds * 1000, otherMs: otherSeconds * 1000 };
+  return { tcpIdleMs: tcpSeconds * 1000, otherIdleMs: otherSeconds * 1000 };
 }
 
 function checkSourcePorts(field: string, { base, count }: Required<SourcePorts>): void {

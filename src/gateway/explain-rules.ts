@@ -4,7 +4,8 @@
  */
 
 import type { FleetPolicy } from '../fleet/state.js';
-import { binding, type NativeExplanation, type NativeTargets } from '../native/binding.js';
+import type { FleetTable } from '../fleet/table.js';
+import { binding, type NativeExplanation } from '../native/binding.js';
 import { DROP_REASONS, type DropReason } from '../packet/names.js';
 import type { Target } from './target.js';
 
@@ -47,7 +48,7 @@ export interface WhatIf {
 export interface Facts {
   native: NativeExplanation;
   /** What the data plane decides by. */
-  snapshot: NativeTargets;
+  snapshot: FleetTable;
   targetOf: (slot: number) => Target | null;
   /** Where the next packet goes. */
   target: Target | null;

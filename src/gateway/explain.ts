@@ -1,7 +1,8 @@
 /** Why a flow goes where it goes, as an object and as text. */
 
+import type { FleetTable } from '../fleet/table.js';
 import type { TargetState } from '../health/thresholds.js';
-import type { NativeExplanation, NativeTargets } from '../native/binding.js';
+import type { NativeExplanation } from '../native/binding.js';
 import { formatIp, formatSocketAddress } from '../packet/address.js';
 import { type DropReason, protocolName } from '../packet/names.js';
 import type { Endpoint } from './endpoint.js';
@@ -61,7 +62,7 @@ export interface ExplainContext {
   crossZone: boolean;
   onIdleTimeout: boolean;
   /** What the data plane decides by. */
-  snapshot: NativeTargets;
+  snapshot: FleetTable;
   /** All targets that packets go to. */
   targets: readonly Target[];
   policyOf: Facts['policyOf'];

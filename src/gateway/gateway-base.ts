@@ -14,12 +14,13 @@ import type {
   NativeFlowEvent,
   NativeGatewayControl,
   NativeGatewayEngine,
-  NativeTargets,
+  NativeTargetTable,
 } from '../native/binding.js';
 import type { FlowTuple } from '../packet/tuple.js';
 import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
-import { type BaseSettings, TUPLE } from './base-settings.js';
+import { type BaseSettings, groupPolicy } from './base-settings.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
+import type { Wanted } from './data-plane.js';
 import {
   Endpoint,
   type EndpointSettings,
@@ -34,11 +35,11 @@ import type { ExplainOptions, Explanation } from './explain-types.js';
 import type { FleetHost } from './fleet-host.js';
 import { FlowEventPump, flowEventOf } from './flow-events.js';
 import { GatewaySettings } from './gateway-settings.js';
-import type { Stickiness } from './group-options.js';
 import { FLEET_LIMITS, LiveFleet } from './live-fleet.js';
 import { probeDatagram } from './probe.js';
 import { type Target, viewOf } from './target.js';
 import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from './target-group.js';
+import type { BuildTable } from './target-table.js';
 
 /** What a gateway has for life; a group that comes later must have the same. */
 const SAME = ['inner', 'sourceMac', 'destinationMac', 'optionClass', 'scope'] as const;
@@ -60,11 +61,7 @@ export abstract class GatewayBase extends GatewaySettings {
   readonly #bySlot = new Map<number, Target>();
   readonly #aws = new AwsAccount();
   readonly #pump: FlowEventPump;
-  /** What the data plane decides by. */
-  #snapshot: NativeTargets = { targets: [], zones: 1, crossZone: false, seed: 0n };
   #targetGroup: TargetGroup;
-  #failOpen: boolean;
-  #stickiness: Stickiness;
   readonly #counting: boolean;
   /** Of the flow events that were fetched last. */
   #offsetMs = 0;
@@ -78,15 +75,15 @@ export abstract class GatewayBase extends GatewaySettings {
     blocks: readonly BigUint64Array[],
     netns: string,
     sendDatagram: SendDatagram | null,
+    build: BuildTable,
+    table: NativeTargetTable | null,
   ) {
-    super(settings, native);
+    super(settings, native, build, table);
     const { targetGroup, crossZone, config } = settings;
     this.#targetGroup = targetGroup;
     this.mtu = config.mtu;
     this.#native = native;
     this.#counters = new CounterReader(blocks);
-    this.#failOpen = config.failOpen;
-    this.#stickiness = targetGroup.stickiness;
     this.#counting = config.flowCounters;
     this.#pump = new FlowEventPump(
       native,
@@ -103,6 +100,7 @@ export abstract class GatewayBase extends GatewaySettings {
       useGroup(this.#live, targetGroup);
     } catch (error) {
       this.#live.close();
+      this.dataPlane.close();
       throw error;
     }
   }
@@ -110,7 +108,7 @@ export abstract class GatewayBase extends GatewaySettings {
   #host(netns: string, attachmentId: bigint, sendDatagram: SendDatagram | null): FleetHost {
     return {
       netns,
-      publish: () => this.#publish(),
+      publish: () => this.dataPlane.change(),
       took: (target, anew) => this.#took(target, anew),
       flowsActive: (slot) => this.#counters.flowsActive(slot),
       targetOf: (slot) => this.#targetOf(slot),
@@ -166,7 +164,7 @@ export abstract class GatewayBase extends GatewaySettings {
 
   /** Whether flows may go to targets of other zones than their endpoint's. */
   get crossZone(): boolean {
-    return this.#snapshot.crossZone;
+    return this.#live.fleet.crossZone;
   }
 
   /**
@@ -228,7 +226,8 @@ export abstract class GatewayBase extends GatewaySettings {
    * now: a number up to 1, by target id. 0 for one that takes none.
    */
   shares(): Map<string, number> {
-    const { rows, counts } = this.#native.rowCounts();
+    this.dataPlane.settle();
+    const { rows, counts } = this.dataPlane.rowCounts();
     const targets = this.targetGroup.targets();
     return new Map(targets.map(({ id, slot }) => [id, rows === 0 ? 0 : counts[slot] / rows]));
   }
@@ -259,6 +258,9 @@ export abstract class GatewayBase extends GatewaySettings {
     const given = checkOptions('options', options, ['endpoint']);
     const endpoint = this.#endpointFor(given.endpoint);
     const asked = checkFlow(flow);
+    this.dataPlane.settle();
+    const { targets } = this.dataPlane;
+    const known = new Set(targets.targets.map(({ slot }) => slot));
     const ask: Ask = (packet, index) =>
       callNative(() => this.#native.explain(packet, index, this.nowMs()));
     const one = this.targetGroup.scope === 'gateway';
@@ -268,8 +270,8 @@ export abstract class GatewayBase extends GatewaySettings {
       targetGroup: this.targetGroup,
       crossZone: this.crossZone,
       onIdleTimeout: this.sendTcpReset.onIdleTimeout,
-      snapshot: this.#snapshot,
-      targets: this.targets(),
+      snapshot: targets,
+      targets: this.targets().filter(({ slot }) => known.has(slot)),
       policyOf: (target) => this.#lossPolicy(target),
       targetOf: (slot) => this.#targetOf(slot),
     });
@@ -383,6 +385,7 @@ export abstract class GatewayBase extends GatewaySettings {
   async #end(stop: () => void | Promise<void>): Promise<void> {
     this.#closed = true;
     this.#live.close();
+    this.dataPlane.close();
     const stopping = stop();
     if (stopping) await stopping;
     try {
@@ -394,14 +397,9 @@ export abstract class GatewayBase extends GatewaySettings {
     this.emit('close');
   }
 
-  #publish(): void {
-    this.#snapshot = tableOf(this.#live.fleet);
-    this.#native.setTargets(this.#snapshot);
-    const { failOpen, stickiness } = this.targetGroup;
-    if (this.#failOpen !== failOpen) this.#native.setFailOpen(failOpen);
-    this.#failOpen = failOpen;
-    if (this.#stickiness !== stickiness) this.#native.setStickiness(TUPLE[stickiness]);
-    this.#stickiness = stickiness;
+  /** @internal */
+  protected override wanted(): Wanted {
+    return { targets: tableOf(this.#live.fleet), policy: groupPolicy(this.#targetGroup) };
   }
 
   #took(target: Target, anew: boolean): void {

@@ -1,7 +1,7 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
 
 import { checkInteger, type GatewayError, invalidArgument, mismatch } from '../base/errors.js';
-import { binding, type NativeGatewayEngine } from '../native/binding.js';
+import { binding, type NativeGatewayEngine, type NativeTargetTable } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
 import { KeepAlive, onAbort, systemError, TaskQueue } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
@@ -26,6 +26,7 @@ import {
 import { type PathWatch, watchPaths } from './path-mtu.js';
 import { RECORDING_BYTES, Recording } from './recording.js';
 import { firstTable, type TargetGroup } from './target-group.js';
+import { buildTable } from './target-table.js';
 
 /** What the kernel granted a gateway. */
 export interface Offloads extends UdpOffloads {
@@ -112,14 +113,16 @@ export class GatewayLoadBalancer extends GatewayBase {
     engine: NativeGatewayEngine,
   ): Promise<GatewayLoadBalancer> {
     let gateway: GatewayLoadBalancer;
+    let table: NativeTargetTable | null = null;
     try {
       const { targetGroup, crossZone } = checked.base;
-      await engine.prepareTargets(firstTable(targetGroup, crossZone));
+      table = await buildTable(firstTable(targetGroup, crossZone), null);
       checked.signal?.throwIfAborted();
       // What was registered meanwhile.
       checkOwnAddress('options.address', checked.base, checked.udp.address);
-      gateway = new GatewayLoadBalancer(PRIVATE, checked, engine);
+      gateway = new GatewayLoadBalancer(PRIVATE, checked, engine, table);
     } catch (error) {
+      table?.release();
       await engine.release();
       throw error;
     }
@@ -134,7 +137,12 @@ export class GatewayLoadBalancer extends GatewayBase {
     return gateway;
   }
 
-  private constructor(key: symbol, checked: CheckedListen, engine: NativeGatewayEngine) {
+  private constructor(
+    key: symbol,
+    checked: CheckedListen,
+    engine: NativeGatewayEngine,
+    table: NativeTargetTable,
+  ) {
     if (key !== PRIVATE) {
       throw invalidArgument('GatewayLoadBalancer', 'a call of GatewayLoadBalancer.listen', key);
     }
@@ -144,6 +152,8 @@ export class GatewayLoadBalancer extends GatewayBase {
       engine.counters,
       checked.udp.netns,
       (address, port, source, bytes) => engine.sendDatagram(address, port, source, bytes),
+      buildTable,
+      table,
     );
     this.#engine = engine;
     this.#devices = new DeviceWatch(engine, {
@@ -157,7 +167,9 @@ export class GatewayLoadBalancer extends GatewayBase {
     this.netns = checked.udp.netns || null;
     this.workers = checked.workers;
     this.sourcePorts = engine.sourcePorts;
-    this.#paths = watchPaths({ ...checked.base.config, ...checked.udp }, engine);
+    this.#paths = watchPaths({ ...checked.base.config, ...checked.udp }, (pathMtu) => {
+      if (!this.closed) this.dataPlane.configure({ pathMtu });
+    });
     this.#paths?.look(this);
     this.#alive = new KeepAlive(() => this.#look(), LOOK_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
@@ -224,6 +236,17 @@ export class GatewayLoadBalancer extends GatewayBase {
     } finally {
       this.endpointRemoved(removed);
     }
+  }
+
+  /**
+   * Resolves when packets are decided by all that has changed up to now. Most changes of targets and
+   * options are in force when their calls return. A target table that takes longer than some milliseconds
+   * (many targets at a time, or the first ones) is built on another thread, 0.1 s with 300 targets and 0.6 s
+   * with 4,096, and packets are decided by the one before until it is there; `explain` and `shares` say
+   * what they are decided by.
+   */
+  settled(): Promise<void> {
+    return this.dataPlane.settled();
   }
 
   /**

@@ -2,14 +2,16 @@
 import { EventEmitter } from 'node:events';
 import { type GatewayError, mismatch } from '../base/errors.js';
 import { readOptions } from '../base/option-table.js';
-import type { NativeGatewayControl } from '../native/binding.js';
+import type { NativeGatewayControl, NativeTargetTable } from '../native/binding.js';
 import {
   type BaseSettings,
   checkIdleTimeout,
   checkListenerReset,
   type IdleMs,
+  liveOf,
   TCP_SECONDS,
 } from './base-settings.js';
+import { DataPlane, type Wanted } from './data-plane.js';
 import type { DeviceEvent } from './device.js';
 import type { FlowEvent } from './flow-events.js';
 import type { Stickiness } from './group-options.js';
@@ -21,6 +23,7 @@ import {
 import { COOKIE_KEY, FLOW_REPORTS } from './option-tables.js';
 import type { CookieKeyOptions, IdleTimeout, ListenerTcpReset } from './options.js';
 import type { TargetGroup } from './target-group.js';
+import type { BuildTable } from './target-table.js';
 
 /** Events of a gateway, each with the arguments of its listeners. */
 export interface GatewayEvents {
@@ -39,16 +42,23 @@ export interface GatewayEvents {
 
 export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
   readonly #native: NativeGatewayControl;
-  #idle: IdleMs;
-  #resetOnIdle: boolean;
-
   /** @internal */
-  protected constructor({ config }: BaseSettings, native: NativeGatewayControl) {
+  protected readonly dataPlane: DataPlane;
+
+  /** @internal `table`: one that differs little from the first one, or null. */
+  protected constructor(
+    { config }: BaseSettings,
+    native: NativeGatewayControl,
+    build: BuildTable,
+    table: NativeTargetTable | null,
+  ) {
     super();
     this.#native = native;
-    this.#idle = { tcpMs: config.tcpIdleMs, otherMs: config.otherIdleMs };
-    this.#resetOnIdle = config.resetOnIdle;
+    this.dataPlane = new DataPlane(native, liveOf(config), build, () => this.wanted(), table);
   }
+
+  /** @internal */
+  protected abstract wanted(): Wanted;
 
   /** Where new flows go. */
   abstract get targetGroup(): TargetGroup;
@@ -61,7 +71,7 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
 
   /** @internal Throws where the idle timeout excludes it. */
   protected checkStickiness(stickiness: Stickiness): void {
-    const seconds = this.#idle.tcpMs / 1000;
+    const seconds = this.dataPlane.live.tcpIdleMs / 1000;
     if (stickiness === '5-tuple' || seconds === TCP_SECONDS) return;
     throw mismatch(
       'ERR_GWLB_ATTRIBUTES',
@@ -73,10 +83,8 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
 
   /** Idle timeouts in force. */
   get idleTimeout(): Required<IdleTimeout> {
-    return {
-      tcpSeconds: this.#idle.tcpMs / 1000,
-      otherSeconds: this.#idle.otherMs / 1000,
-    };
+    const { tcpIdleMs, otherIdleMs } = this.dataPlane.live;
+    return { tcpSeconds: tcpIdleMs / 1000, otherSeconds: otherIdleMs / 1000 };
   }
 
   /**
@@ -85,27 +93,29 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
    */
   setIdleTimeout(idleTimeout: IdleTimeout): void {
     this.checkOpen();
-    this.#idle = checkIdleTimeout('idleTimeout', idleTimeout, this.targetGroup, this.#idle);
-    this.#native.setIdleTimeouts(this.#idle.tcpMs, this.#idle.otherMs);
+    this.dataPlane.configure(this.#idleMs(idleTimeout));
+  }
+
+  #idleMs(idleTimeout: IdleTimeout): IdleMs {
+    return checkIdleTimeout('idleTimeout', idleTimeout, this.targetGroup, this.dataPlane.live);
   }
 
   /** RST answers of the listener, as they are. */
   get sendTcpReset(): Required<ListenerTcpReset> {
-    return { onIdleTimeout: this.#resetOnIdle };
+    return { onIdleTimeout: this.dataPlane.live.resetOnIdle };
   }
 
   /** Changes them; an option that is not given gets its default. */
   setTcpReset(sendTcpReset: ListenerTcpReset): void {
     this.checkOpen();
-    this.#resetOnIdle = checkListenerReset('sendTcpReset', sendTcpReset);
-    this.#native.setResetOnIdle(this.#resetOnIdle);
+    this.dataPlane.configure({ resetOnIdle: checkListenerReset('sendTcpReset', sendTcpReset) });
   }
 
   /** Attributes of the listener under their AWS names. */
   get listenerAttributes(): ListenerAttributes {
     return readListenerAttributes({
       tcpSeconds: this.idleTimeout.tcpSeconds,
-      onIdleTimeout: this.#resetOnIdle,
+      onIdleTimeout: this.sendTcpReset.onIdleTimeout,
     });
   }
 
@@ -116,8 +126,10 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
   modifyListenerAttributes(changes: Partial<ListenerAttributes>): void {
     this.checkOpen();
     const { tcpSeconds, onIdleTimeout } = changeListenerAttributes(changes);
-    if (tcpSeconds !== undefined) this.setIdleTimeout({ tcpSeconds });
-    if (onIdleTimeout !== undefined) this.setTcpReset({ onIdleTimeout });
+    this.dataPlane.configure({
+      ...(tcpSeconds !== undefined && this.#idleMs({ tcpSeconds })),
+      ...(onIdleTimeout !== undefined && { resetOnIdle: onIdleTimeout }),
+    });
   }
 
   /**
@@ -128,7 +140,8 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
   rotateCookieKey(options: CookieKeyOptions = {}): void {
     this.checkOpen();
     const { key, overlapSeconds } = readOptions(COOKIE_KEY, 'options', options);
-    const overlapMs = overlapSeconds === null ? this.#idle.tcpMs : overlapSeconds * 1000;
+    const overlapMs =
+      overlapSeconds === null ? this.dataPlane.live.tcpIdleMs : overlapSeconds * 1000;
     this.#native.setCookieKey(key, this.nowMs(), overlapMs);
   }
 
@@ -140,6 +153,6 @@ export abstract class GatewaySettings extends EventEmitter<GatewayEvents> {
     this.checkOpen();
     const { kind } = FLOW_REPORTS.intervalSeconds;
     const seconds = kind.check('intervalSeconds', intervalSeconds);
-    this.#native.setReportInterval(seconds * 1000);
+    this.dataPlane.configure({ reportMs: seconds * 1000 });
   }
 }

@@ -10,6 +10,7 @@ import { type BatchEndpointOptions, checkBatchEndpoint } from './endpoint-option
 import { GatewayBase } from './gateway-base.js';
 import { checkGateway, type GatewayOptions } from './gateway-options.js';
 import type { SourcePorts } from './options.js';
+import { buildTableNow } from './target-table.js';
 
 /** Each packet's descriptor says its endpoint. */
 const NO_ENDPOINT = 0xffff;
@@ -38,7 +39,7 @@ export class Gateway extends GatewayBase {
     const settings = checkGateway(options);
     const { outerHeaders } = settings.config;
     const core = native(() => new binding.Gateway(settings.config), 'make the flow tables');
-    super(settings, core, [core.counters], '', null);
+    super(settings, core, [core.counters], '', null, buildTableNow, null);
     this.#native = core;
     this.outerHeaders = outerHeaders;
     const { sourcePortBase: base, sourcePortCount: count } = settings.config;
@@ -90,6 +91,7 @@ export class Gateway extends GatewayBase {
     checkBatch(batch);
     const index = endpoint === null ? NO_ENDPOINT : this.findEndpoint('endpoint', endpoint).index;
     const time = this.#checkTime(now);
+    this.dataPlane.settle();
     try {
       this.#native.toTargets(batch.native.id, batch.count, index, time);
     } catch (error) {
@@ -126,6 +128,7 @@ export class Gateway extends GatewayBase {
     this.checkOpen();
     checkBatch(batch);
     const time = this.#checkTime(now);
+    this.dataPlane.settle();
     try {
       this.#native.fromTargets(batch.native.id, batch.count, time);
     } catch (error) {

@@ -86,10 +86,10 @@ export class PathWatch {
 /** What `clampMss` needs of a gateway that listens: nothing unless it is `'auto'`. */
 export function watchPaths(
   { clampMss, address, netns }: { clampMss: number; address: number; netns: string },
-  engine: { setPathMtu(bytes: number): void },
+  tell: (bytes: number) => void,
 ): PathWatch | null {
   if (clampMss !== CLAMP_MSS_AUTO) return null;
-  return new PathWatch(address, netns, (bytes) => engine.setPathMtu(bytes));
+  return new PathWatch(address, netns, tell);
 }
 
 function waysOf(gateway: Pick<GatewayBase, 'endpoints' | 'targetGroup' | 'targets'>) {

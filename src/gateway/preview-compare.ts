@@ -86,6 +86,9 @@ export async function compareFlows(
   const counts = new Map<string, NativeFlowMove>();
   let cursor = 0;
   do {
+    if (hostNow() !== host) {
+      throw new GatewayError('ERR_GWLB_CLOSED', 'the load balancer was closed during the preview');
+    }
     const part = host.previewFlows(table, cursor, POSITIONS);
     for (const move of part.moves) {
       const key = `${move.from} ${move.to} ${move.fate}`;
@@ -95,9 +98,6 @@ export async function compareFlows(
     }
     cursor = part.cursor;
     await setImmediate();
-    if (hostNow() !== host) {
-      throw new GatewayError('ERR_GWLB_CLOSED', 'the load balancer was closed during the preview');
-    }
   } while (cursor !== 0);
   return flowPreview([...counts.values()], fleet, host);
 }

@@ -17,7 +17,7 @@ import type { FleetCommand } from '../fleet/commands.js';
 import { targetNamed } from '../fleet/find.js';
 import { everyTarget, type Fleet, membersOf } from '../fleet/state.js';
 import { tableOf } from '../fleet/table.js';
-import { binding, type NativeTargetTable } from '../native/binding.js';
+import type { NativeTargetTable } from '../native/binding.js';
 import type { FleetHost } from './fleet-host.js';
 import { fleetPolicy } from './fleet-policy.js';
 import {
@@ -32,6 +32,7 @@ import { compareFlows, compareZones, type FleetWithTable } from './preview-compa
 import { previewText } from './preview-text.js';
 import type { TargetGroupChange, TargetGroupPreview } from './preview-types.js';
 import { type TargetReference, targetName } from './target.js';
+import { buildTable } from './target-table.js';
 
 /** What a preview starts from. */
 export interface PreviewContext {
@@ -74,14 +75,14 @@ export class Preview {
   /** Compares. `hostNow` says who uses the group at that moment. */
   async result(hostNow: () => FleetHost | null): Promise<TargetGroupPreview> {
     const tables: NativeTargetTable[] = [];
-    const withTable = (fleet: Fleet): FleetWithTable => {
-      const table = new binding.TargetTable(tableOf(fleet), tables[0] ?? null);
+    const withTable = async (fleet: Fleet): Promise<FleetWithTable> => {
+      const table = await buildTable(tableOf(fleet), tables[0] ?? null);
       tables.push(table);
       return { fleet, table };
     };
     try {
-      const before = withTable(this.#before);
-      const after = withTable(this.#after);
+      const before = await withTable(this.#before);
+      const after = await withTable(this.#after);
       const zones = compareZones(before, after);
       const flows = await compareFlows(after, this.#host, hostNow);
       return { zones, flows, text: previewText(this.#told, zones, flows) };

@@ -33,11 +33,28 @@ export interface NativeUdpConfig extends NativeSocketConfig {
   sourcePortCount: number;
 }
 
-export interface NativeGatewayConfig {
+/** What may change while a gateway runs: one value, taken over as a whole. */
+export interface NativeLiveConfig {
+  /** Of how many fields a flow's key is a tuple. */
+  stickiness: 5 | 3 | 2;
+  /** With no target at all: forward uninspected. */
+  failOpen: boolean;
+  /** Answer TCP packets of no flow with a RST. */
+  resetOnIdle: boolean;
+  /** 0: off; 0xffff: as endpoints' and paths' MTUs say. */
+  clampMss: number;
+  /** The longest inner packet that the ways to targets and peers have room for; 0: not known. */
+  pathMtu: number;
+  tcpIdleMs: number;
+  otherIdleMs: number;
+  /** Every live flow is reported (`lives`) once in about this time; 0: never. */
+  reportMs: number;
+}
+
+export interface NativeGatewayConfig extends NativeLiveConfig {
   /** 16 bytes each. */
   hashKey: Uint8Array;
   cookieKey: Uint8Array;
-  stickiness: 5 | 3 | 2;
   scopeGateway: boolean;
   strictCookies: boolean;
   /** 0 automatic, 1 drop, 2 pick up */
@@ -45,8 +62,6 @@ export interface NativeGatewayConfig {
   learningMs: number;
   flowsIpv4: number;
   flowsIpv6: number;
-  tcpIdleMs: number;
-  otherIdleMs: number;
   mtu: number;
   optionClass: number;
   attachmentId: bigint;
@@ -54,15 +69,10 @@ export interface NativeGatewayConfig {
   /** 6 bytes each; used with innerEthernet. */
   sourceMac: Uint8Array;
   destinationMac: Uint8Array;
-  failOpen: boolean;
   /** A second packet promotes a flow, not only a returned one. */
   promoteOnIngress: boolean;
   /** Answer packets that are too long with ICMP errors. */
   pathMtuDiscovery: boolean;
-  /** 0: off; 0xffff: as endpoints' and paths' MTUs say (`setPathMtu`). */
-  clampMss: number;
-  /** Answer TCP packets of no flow with a RST. */
-  resetOnIdle: boolean;
   /** Count packets and bytes of each flow, 32 more bytes a flow. */
   flowCounters: boolean;
   outerHeaders: boolean;
@@ -73,37 +83,36 @@ export interface NativeGatewayConfig {
   events: number;
 }
 
-export interface NativeTarget {
-  slot: number;
-  zone: number;
-  address: number;
-  port: number;
-  /** Takes new flows. */
-  eligible: boolean;
-  /** TCP flows that are pinned to it are answered with a RST. */
-  reset: boolean;
-  /** Its deregistration delay is over. */
-  gone: boolean;
-  /** Neither failed nor gone, though it may take no new flows: its connections are safe there. */
-  keeps: boolean;
-  generation: number;
-  /** In units of 1 / limits.weightUnit. */
-  weight: number;
-  /** What the rendezvous scores are computed from. */
-  identity: bigint;
-}
-
+/** Targets by columns, each with one word a target: they are read in a moment, however many they are. */
 export interface NativeTargets {
-  targets: NativeTarget[];
   zones: number;
   crossZone: boolean;
   seed: bigint;
+  slot: Uint32Array;
+  zone: Uint32Array;
+  address: Uint32Array;
+  port: Uint32Array;
+  /** 1: takes new flows. */
+  eligible: Uint32Array;
+  /** 1: TCP flows that are pinned to it are answered with a RST. */
+  reset: Uint32Array;
+  /** 1: its deregistration delay is over. */
+  gone: Uint32Array;
+  /** 1: neither failed nor gone, though it may take no new flows: its connections are safe there. */
+  keeps: Uint32Array;
+  generation: Uint32Array;
+  /** In units of 1 / limits.weightUnit. */
+  weight: Uint32Array;
+  /** What the rendezvous scores are computed from. */
+  identity: BigUint64Array;
 }
 
-/** A target table by itself. */
+/** A target table: immutable, and of no gateway. */
 export interface NativeTargetTable {
   /** Slot of each row for one zone (0xffff: none). */
   rows(zone: number): Uint16Array;
+  /** How many rows each slot has, and how many its zone has in all. */
+  rowCounts(): { rows: number; counts: Uint32Array };
   /** Frees its memory; it cannot be used any more then. Idempotent. */
   release(): void;
 }
@@ -223,14 +232,8 @@ export interface NativeFlowMove {
 
 /** What an embedded gateway and an engine have in common. */
 export interface NativeGatewayControl {
-  setTargets(targets: NativeTargets): void;
-  setIdleTimeouts(tcpMs: number, otherMs: number): void;
-  setFailOpen(failOpen: boolean): void;
-  setResetOnIdle(resetOnIdle: boolean): void;
-  /** Flows are told apart by other fields from now on; 5, 3 or 2 of them. */
-  setStickiness(stickiness: 5 | 3 | 2): void;
-  /** The longest inner packet that the ways to targets and peers have room for; 0: not known. */
-  setPathMtu(bytes: number): void;
+  /** Both are taken over between two batches, at once; without a table the one in force stays. */
+  configure(live: NativeLiveConfig, targets: NativeTargetTable | null): void;
   /** The key before stays good for tags for `overlapMs` from now on. */
   setCookieKey(key: Uint8Array, nowMs: number, overlapMs: number): void;
   /**
@@ -242,10 +245,6 @@ export interface NativeGatewayControl {
     cursor: number,
     positions: number,
   ): { moves: NativeFlowMove[]; cursor: number };
-  /** How many rows of the table in force each slot has, and how many its zone has in all. */
-  rowCounts(): { rows: number; counts: Uint32Array };
-  /** Has every live flow reported (`lives`) once in about this time; 0: never. */
-  setReportInterval(intervalMs: number): void;
   /** `packet` starts at an IP header. */
   explain(packet: Uint8Array, endpoint: number, nowMs: number): NativeExplanation;
   drainEvents(max: number): NativeFlowEvent[];
@@ -310,8 +309,6 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
   offloads(): { udpGso: boolean; udpGro: boolean; tunTso: boolean; tunUso: boolean };
   /** Begins to read packets. Once. */
   run(): Promise<void>;
-  /** Builds on another thread what the first `setTargets` is going to say, which then takes little time. */
-  prepareTargets(targets: NativeTargets): Promise<void>;
   /** The device's name. */
   addTun(index: number, endpoint: NativeEndpoint, tun: NativeTun): Promise<string>;
   /** How each device is, and, in the counters, what the kernel lost. */
@@ -422,7 +419,15 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
   ) => NativeFlowTable;
   /** A target's rendezvous score for a row, in a table of either size; the lowest is chosen. */
   scoreOf(seed: bigint, identity: bigint, row: number, weight: number): bigint;
-  /** `previous` saves time, and changes nothing else, where it differs in few targets. */
+  /**
+   * `previous` saves time, and changes nothing else, where it differs in few targets. Where more than some
+   * milliseconds are needed a promise: it is built on another thread.
+   */
+  targetTable(
+    targets: NativeTargets,
+    previous: NativeTargetTable | null,
+  ): NativeTargetTable | Promise<NativeTargetTable>;
+  /** The same on this thread, however long it takes. */
   TargetTable: new (
     targets: NativeTargets,
     previous: NativeTargetTable | null,

@@ -143,6 +143,7 @@ const GATEWAY: Methods = {
   removeEndpoint: [is(ID)],
   restoreDevice: [is(ID)],
   deviceStatus: [is(ID)],
+  settled: [],
   record: [is(0)],
   recording: [],
   ref: [],

@@ -222,6 +222,42 @@ t.test('one group for two that are being opened', async (t) => {
 });
 
 /** What may come of a call that others cross. */
+t.test('a large table is built elsewhere, and the newest comes after it', async (t) => {
+  const gateway = await listen(t);
+  const { targetGroup } = gateway;
+  const [first] = targetGroup.targets();
+  const share = (id: string) => gateway.shares().get(id);
+  targetGroup.register({ address: '127.77.61.11', zone: 'a' });
+  t.equal((share(first.id) ?? 0) + (share('127.77.61.11:6081') ?? 0), 1, 'a small one is at once');
+  const free = await occupyPool();
+  const many = Array.from({ length: 150 }, (_, i) => `127.77.62.${i + 1}`);
+  targetGroup.register(...many.map((address) => ({ address, zone: 'a' })));
+  t.equal(targetGroup.targets().length, 152);
+  // Packets are decided by what there was.
+  t.equal(share('127.77.62.1:6081'), 0);
+  targetGroup.setWeight(first, 0);
+  await turn();
+  t.ok((share(first.id) ?? 0) > 0.4, 'a change after it waits for it');
+  const settled = gateway.settled();
+  await free();
+  await settled;
+  t.equal(share(first.id), 0);
+  t.ok((share('127.77.62.1:6081') ?? 0) > 0);
+  t.ok([...gateway.shares().values()].reduce((sum, one) => sum + one, 0) > 0.999);
+});
+
+t.test('closed while a large table is built', async (t) => {
+  const gateway = await listen(t);
+  const free = await occupyPool();
+  const many = Array.from({ length: 150 }, (_, i) => `127.77.62.${i + 1}`);
+  gateway.targetGroup.register(...many.map((address) => ({ address, zone: 'a' })));
+  const settled = gateway.settled();
+  const closing = gateway.close();
+  await free();
+  await Promise.all([settled, closing]);
+  t.notOk(gateway.targetGroup.inUse);
+});
+
 const CODES = [
   'ERR_GWLB_CLOSED',
   'ERR_GWLB_DUPLICATE_ENDPOINT',
@@ -252,6 +288,7 @@ t.test('any calls at once, in any order', async (t) => {
       () => gateway.rotateCookieKey(),
       () => gateway.record(random(2)),
       () => gateway.targetGroup.register({ address: `127.77.61.${20 + random(200)}` }),
+      () => gateway.settled(),
       () => turn(),
     ];
     for (let i = 0; i < 60; i += 1) {

@@ -6,6 +6,7 @@ import {
   applianceConfig,
   gatewayConfig,
   gatewayHeader,
+  liveConfig,
   peerEndpoint,
   plainEndpoint,
   socketsRefused,
@@ -33,29 +34,35 @@ const U32 = 0xffffffff;
 const NOW = integer(0, Number.MAX_SAFE_INTEGER);
 
 const STICKINESS = { accepts: (value: unknown) => [5, 3, 2].includes(value as number) };
+const LIVE_FIELDS = {
+  stickiness: STICKINESS,
+  failOpen: boolean,
+  resetOnIdle: boolean,
+  clampMss: integer(0, 0xffff),
+  pathMtu: integer(0, 0xffff),
+  tcpIdleMs: integer(1, 2 ** 31 - 1),
+  otherIdleMs: integer(1, 2 ** 31 - 1),
+  reportMs: integer(0, 2 ** 31 - 1),
+};
+
 const GATEWAY_FIELDS = {
+  ...LIVE_FIELDS,
   hashKey: bytes(16),
   cookieKey: bytes(16),
-  stickiness: STICKINESS,
   scopeGateway: boolean,
   strictCookies: boolean,
   midStream: integer(0, 2),
   learningMs: integer(0, U32),
   flowsIpv4: integer(1024, 2 ** 27),
   flowsIpv6: integer(1024, 2 ** 27),
-  tcpIdleMs: integer(1, 2 ** 31 - 1),
-  otherIdleMs: integer(1, 2 ** 31 - 1),
   mtu: integer(576, 8500),
   optionClass: integer(0, 0xffff),
   attachmentId: bigint,
   innerEthernet: boolean,
   sourceMac: bytes(6),
   destinationMac: bytes(6),
-  failOpen: boolean,
   promoteOnIngress: boolean,
   pathMtuDiscovery: boolean,
-  clampMss: integer(0, 0xffff),
-  resetOnIdle: boolean,
   flowCounters: boolean,
   outerHeaders: boolean,
   address: integer(0, U32),
@@ -99,26 +106,39 @@ const APPLIANCE = object({
   ),
 });
 
+const COLUMN = words(2, 2);
 const TARGETS = object({
   zones: integer(1, 64),
   crossZone: boolean,
   seed: bigint,
-  targets: list(
-    object({
-      slot: integer(0, 4095),
-      zone: integer(0, 0),
-      address: integer(0, U32),
-      port: integer(1, 65535),
-      eligible: boolean,
-      reset: boolean,
-      gone: boolean,
-      keeps: boolean,
-      generation: integer(0, 8191),
-      weight: integer(1, 10_000),
-      identity: bigint,
-    }),
-  ),
+  slot: COLUMN,
+  zone: COLUMN,
+  address: COLUMN,
+  port: COLUMN,
+  eligible: COLUMN,
+  reset: COLUMN,
+  gone: COLUMN,
+  keeps: COLUMN,
+  generation: COLUMN,
+  weight: COLUMN,
+  identity: {
+    accepts: (value) => value instanceof BigUint64Array && value.length === 2,
+  },
 });
+
+/** Words that a column must not have. */
+const WRONG_WORDS = [
+  ['slot', 4096],
+  ['zone', 1],
+  ['port', 0],
+  ['port', 65_536],
+  ['eligible', 2],
+  ['reset', 2],
+  ['gone', 2],
+  ['keeps', 2],
+  ['generation', 8192],
+  ['weight', 10_001],
+] as const;
 
 const MAC = bytes(6);
 const ENDPOINT_FIELDS = { id: bigint, zone: integer(0, 63), mtu: integer(0, 0) };
@@ -183,22 +203,16 @@ const CALLS: Call[] = [
   construction('PacketBatch', [4, 2240], [integer(1, 256), integer(192, 65536)]),
 
   construction('Gateway', [gatewayConfig()], [object(GATEWAY_FIELDS)]),
-  method(gateway, 'setTargets', [twoTargets()], [TARGETS]),
+  method(
+    gateway,
+    'configure',
+    [liveConfig(), targetTable],
+    [object(LIVE_FIELDS), { accepts: (value) => value === null }],
+  ),
   method(gateway, 'setEndpoint', [1, { ...plainEndpoint(), cuts: true }], [INDEX, BATCH_ENDPOINT]),
   method(gateway, 'setEndpoint', [1, { ...peerEndpoint(), cuts: true }], [INDEX, PEER]),
   method(gateway, 'removeEndpoint', [1], [INDEX]),
-  method(
-    gateway,
-    'setIdleTimeouts',
-    [1000, 1000],
-    [integer(1, 2 ** 31 - 1), integer(1, 2 ** 31 - 1)],
-  ),
-  method(gateway, 'setFailOpen', [false], [boolean]),
-  method(gateway, 'setResetOnIdle', [false], [boolean]),
-  method(gateway, 'setStickiness', [5], [STICKINESS]),
-  method(gateway, 'setPathMtu', [1432], [integer(0, 0xffff)]),
   method(gateway, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
-  method(gateway, 'setReportInterval', [0], [MS]),
   method(gateway, 'previewFlows', [targetTable, 0, 10], [native, integer(0, U32), integer(1, U32)]),
   method(gateway, 'takeHeld', [batch.id, 0], [BATCH, NOW]),
   method(gateway, 'toTargets', [batch.id, 0, 1, 0], [BATCH, integer(0, 4), INDEX, NOW]),
@@ -320,6 +334,11 @@ const CALLS: Call[] = [
     [twoTargets(), targetTable],
     [TARGETS, { accepts: (value) => value === null }],
   ),
+  plain(
+    'targetTable',
+    [twoTargets(), targetTable],
+    [TARGETS, { accepts: (value) => value === null }],
+  ),
   method(targetTable, 'rows', [0], [integer(0, 0)]),
 ];
 
@@ -380,22 +399,15 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
         [object({ ...GATEWAY_FIELDS, udp: object({ ...UDP, ...PORTS }), workers: integer(1, 64) })],
       ),
     ),
-    method(gatewayEngine, 'setTargets', [twoTargets()], [TARGETS]),
-    method(gatewayEngine, 'prepareTargets', [twoTargets()], [TARGETS]),
-    method(gatewayEngine, 'addEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
-    method(gatewayEngine, 'removeEndpoint', [1], [INDEX]),
     method(
       gatewayEngine,
-      'setIdleTimeouts',
-      [1000, 1000],
-      [integer(1, 2 ** 31 - 1), integer(1, 2 ** 31 - 1)],
+      'configure',
+      [liveConfig(), targetTable],
+      [object(LIVE_FIELDS), { accepts: (value) => value === null }],
     ),
-    method(gatewayEngine, 'setFailOpen', [false], [boolean]),
-    method(gatewayEngine, 'setResetOnIdle', [false], [boolean]),
-    method(gatewayEngine, 'setStickiness', [5], [STICKINESS]),
-    method(gatewayEngine, 'setPathMtu', [1432], [integer(0, 0xffff)]),
+    method(gatewayEngine, 'addEndpoint', [1, peerEndpoint()], [INDEX, PEER]),
+    method(gatewayEngine, 'removeEndpoint', [1], [INDEX]),
     method(gatewayEngine, 'setCookieKey', [new Uint8Array(16), 0, 0], [bytes(16), NOW, MS]),
-    method(gatewayEngine, 'setReportInterval', [0], [MS]),
     method(
       gatewayEngine,
       'setRecording',
@@ -489,10 +501,10 @@ t.test('messages name the place, what was expected and what was received', async
     message: 'config.mtu: expected an integer from 576 to 8500, received 70000',
   });
   const targets = twoTargets();
-  targets.targets[1].weight = '5' as never;
-  t.throws(() => gateway.setTargets(targets), {
-    name: 'TypeError',
-    message: "targets.targets[1].weight: expected an integer from 1 to 10000, received '5'",
+  targets.weight[1] = 0;
+  t.throws(() => new binding.TargetTable(targets, null), {
+    name: 'RangeError',
+    message: 'targets.weight[1]: expected an integer from 1 to 10000, received 0',
   });
   t.throws(() => gateway.toTargets(table as never, 0, 0, 0), {
     name: 'TypeError',
@@ -506,8 +518,13 @@ t.test('messages name the place, what was expected and what was received', async
 
 t.test('combinations that are wrong together', async (t) => {
   const twice = twoTargets();
-  twice.targets[1].slot = 0;
-  t.throws(() => gateway.setTargets(twice), RangeError, 'one slot for two targets');
+  twice.slot[1] = 0;
+  t.throws(() => new binding.TargetTable(twice, null), RangeError, 'one slot for two targets');
+  for (const [column, wrong] of WRONG_WORDS) {
+    const targets = twoTargets();
+    targets[column][1] = wrong;
+    t.throws(() => new binding.TargetTable(targets, null), { name: 'RangeError' }, column);
+  }
   const ports = { ...gatewayConfig(), sourcePortBase: 65535, sourcePortCount: 2 };
   t.throws(() => new binding.Gateway(ports), RangeError, 'source ports above 65535');
   t.throws(

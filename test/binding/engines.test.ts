@@ -11,6 +11,7 @@ import {
   applianceConfig,
   gatewayConfig,
   gatewayHeader,
+  liveConfig,
   peerEndpoint,
   runChild,
   socketsRefused,
@@ -270,16 +271,13 @@ for (const workers of [1, 2]) {
     peer.geneve = { ...peer.geneve!, port: endpoint.socket.address().port };
     await engine.addEndpoint(1, peer);
     const targets = twoTargets();
-    targets.targets = [
-      { ...targets.targets[0], address: 0x7f000003, port: target.socket.address().port },
-    ];
-    await engine.prepareTargets(targets);
-    const prepared = engine.rowCounts();
-    t.ok(prepared.rows > 0, 'the table is there');
-    engine.setTargets(targets);
-    t.strictSame(engine.rowCounts(), prepared);
-    await engine.prepareTargets(twoTargets());
-    t.strictSame(engine.rowCounts(), prepared, 'what is in force stays');
+    targets.address[0] = 0x7f000003;
+    targets.port[0] = target.socket.address().port;
+    targets.eligible[1] = 0;
+    const table = new binding.TargetTable(targets, null);
+    engine.configure(liveConfig(), table);
+    // Whoever decides by it has it, whatever becomes of the object.
+    table.release();
 
     const packet = udpPacket();
     const entering = Buffer.concat([
@@ -312,8 +310,7 @@ for (const workers of [1, 2]) {
     });
     t.match(engine.drainEvents(10), [{ type: 1, endpoint: 1, target: 0 }]);
     t.ok(engine.nowMs() > 0);
-    engine.setIdleTimeouts(1000, 1000);
-    engine.setFailOpen(true);
+    engine.configure({ ...liveConfig(), tcpIdleMs: 1000, failOpen: true }, null);
     await engine.removeEndpoint(1);
     t.strictSame(await engine.lookAtDevices(), [], 'no devices');
     t.match(engine.explain(packet, 1, 0), { error: 'unknown_endpoint', ranked: [] });
@@ -338,12 +335,9 @@ for (const workers of [1, 2]) {
     const stopping = [engine.stop(), engine.stop()];
     t.throws(() => engine.sendDatagram(0x7f000003, port, 0, beside), { code: 'ERR_STOPPED' });
     t.strictSame(engine.drainUnreachable(), []);
-    t.throws(() => engine.setTargets(targets), { code: 'ERR_STOPPED' });
-    t.throws(() => engine.prepareTargets(targets), { code: 'ERR_STOPPED' });
+    t.throws(() => engine.configure(liveConfig(), null), { code: 'ERR_STOPPED' });
     t.throws(() => engine.addEndpoint(1, peer), { code: 'ERR_STOPPED' });
     t.throws(() => engine.removeEndpoint(1), { code: 'ERR_STOPPED' });
-    t.throws(() => engine.setIdleTimeouts(1000, 1000), { code: 'ERR_STOPPED' });
-    t.throws(() => engine.setFailOpen(true), { code: 'ERR_STOPPED' });
     t.throws(() => engine.explain(packet, 1, 0), { code: 'ERR_STOPPED' });
     const tun = { name: 'x', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 as const };
     t.throws(() => engine.addTun(2, { id: 1n, zone: 0, mtu: 0 }, tun), { code: 'ERR_STOPPED' });

@@ -9,6 +9,7 @@ import type {
   NativeApplianceConfig,
   NativeEndpoint,
   NativeGatewayConfig,
+  NativeLiveConfig,
   NativeTargets,
   NativeUdpConfig,
 } from '../../src/native/binding.js';
@@ -20,30 +21,38 @@ export { gatewayHeader };
 /** The file that src/native/binding.ts loads. */
 export const addonPath: string = createRequire(import.meta.url)('node-gyp-build').path(ROOT);
 
+export function liveConfig(): NativeLiveConfig {
+  return {
+    stickiness: 5,
+    failOpen: false,
+    resetOnIdle: false,
+    clampMss: 0,
+    pathMtu: 0,
+    tcpIdleMs: 350_000,
+    otherIdleMs: 120_000,
+    reportMs: 0,
+  };
+}
+
 export function gatewayConfig(): NativeGatewayConfig {
   return {
     hashKey: new Uint8Array(16).fill(1),
     cookieKey: new Uint8Array(16).fill(2),
-    stickiness: 5,
+    ...liveConfig(),
     scopeGateway: false,
     strictCookies: false,
     midStream: 0,
     learningMs: 1000,
     flowsIpv4: 1024,
     flowsIpv6: 1024,
-    tcpIdleMs: 350_000,
-    otherIdleMs: 120_000,
     mtu: 1500,
     optionClass: 0x0108,
     attachmentId: 0n,
     innerEthernet: false,
     sourceMac: new Uint8Array(6),
     destinationMac: new Uint8Array(6),
-    failOpen: false,
     promoteOnIngress: false,
     pathMtuDiscovery: true,
-    clampMss: 0,
-    resetOnIdle: false,
     flowCounters: false,
     outerHeaders: false,
     address: 0x7f000001,
@@ -88,20 +97,23 @@ export function applianceConfig(): NativeApplianceConfig {
 
 /** 10.9.0.1 and 10.9.0.2, both eligible, in zone 0. */
 export function twoTargets(): NativeTargets {
-  const target = (slot: number) => ({
-    slot,
-    zone: 0,
-    address: 0x0a090001 + slot,
-    port: 6081,
-    eligible: true,
-    reset: false,
-    gone: false,
-    keeps: true,
-    generation: 0,
-    weight: 1,
-    identity: BigInt(slot + 1),
-  });
-  return { targets: [target(0), target(1)], zones: 1, crossZone: false, seed: 7n };
+  const both = (first: number, second: number) => Uint32Array.of(first, second);
+  return {
+    zones: 1,
+    crossZone: false,
+    seed: 7n,
+    slot: both(0, 1),
+    zone: both(0, 0),
+    address: both(0x0a090001, 0x0a090002),
+    port: both(6081, 6081),
+    eligible: both(1, 1),
+    reset: both(0, 0),
+    gone: both(0, 0),
+    keeps: both(1, 1),
+    generation: both(0, 0),
+    weight: both(1, 1),
+    identity: BigUint64Array.of(1n, 2n),
+  };
 }
 
 export function plainEndpoint(): NativeEndpoint {
@@ -141,6 +153,7 @@ const PRELUDE = `
 const addonPath = process.env.GWLB_TEST_ADDON;
 const addon = require(addonPath);
 ${[
+  liveConfig,
   gatewayConfig,
   udpConfig,
   applianceConfig,

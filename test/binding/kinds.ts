@@ -38,9 +38,10 @@ export function bytes(length?: number): Kind {
   };
 }
 
-export function words(length: number): Kind {
+export function words(min: number, max = Number.POSITIVE_INFINITY): Kind {
   return {
-    accepts: (value) => types.isUint32Array(value) && unshared(value) && value.length >= length,
+    accepts: (value) =>
+      types.isUint32Array(value) && unshared(value) && value.length >= min && value.length <= max,
   };
 }
 

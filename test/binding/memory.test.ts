@@ -2,7 +2,14 @@
 import t from 'tap';
 import { binding } from '../../src/native/binding.js';
 import type { BatchField, NativePacketBatch } from '../../src/native/binding-codec.js';
-import { gatewayConfig, plainEndpoint, runChild, twoTargets, udpPacket } from './fixtures.js';
+import {
+  gatewayConfig,
+  liveConfig,
+  plainEndpoint,
+  runChild,
+  twoTargets,
+  udpPacket,
+} from './fixtures.js';
 
 const FORWARD = 1;
 const DROP = 2;
@@ -31,7 +38,7 @@ function fields(batch: NativePacketBatch) {
 function newGateway() {
   const gateway = new binding.Gateway(gatewayConfig());
   gateway.setEndpoint(3, { ...plainEndpoint(), cuts: false });
-  gateway.setTargets(twoTargets());
+  gateway.configure(liveConfig(), new binding.TargetTable(twoTargets(), null));
   return gateway;
 }
 
@@ -151,7 +158,7 @@ t.test('packets go through a gateway and back in place', async (t) => {
   t.strictSame([...events[0].high], [203, 0, 113, 9]);
   t.strictSame(gateway.drainEvents(10), []);
 
-  gateway.setIdleTimeouts(1000, 1000);
+  gateway.configure({ ...liveConfig(), tcpIdleMs: 1000, otherIdleMs: 1000 }, null);
   t.equal(gateway.sweep(10_000, 100_000), 2);
   t.equal(gateway.flows(), 0);
 });

@@ -19,7 +19,7 @@ export const STAGES: Stage[] = [
     sockets: false,
     body: `
       const gateway = new addon.Gateway(gatewayConfig());
-      gateway.setTargets(twoTargets());
+      gateway.configure(liveConfig(), new addon.TargetTable(twoTargets(), null));
       hold.push(gateway, gateway.counters, new addon.FlowTable(4, 1024, 1000, new Uint8Array(16)));
       reached();
     `,
@@ -29,7 +29,7 @@ export const STAGES: Stage[] = [
     sockets: true,
     body: `(async () => {
       let engine = await openGateway(2);
-      engine.setTargets(twoTargets());
+      engine.configure(liveConfig(), new addon.TargetTable(twoTargets(), null));
       await engine.addEndpoint(1, peerEndpoint());
       hold.push(engine);
       ports.push(engine.port);

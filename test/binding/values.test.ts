@@ -3,7 +3,7 @@ import t from 'tap';
 import { binding } from '../../src/native/binding.js';
 import { readGeneve } from '../../src/packet/geneve-words.js';
 import { LINK_TYPES } from '../../src/packet/links.js';
-import { gatewayConfig, gatewayHeader, twoTargets, udpPacket } from './fixtures.js';
+import { gatewayConfig, gatewayHeader, liveConfig, twoTargets, udpPacket } from './fixtures.js';
 
 const NONE = 0xffffffff;
 const CLASS = 0x0108;
@@ -262,7 +262,7 @@ t.test('rows', async (t) => {
     'no target in this zone',
   );
   t.strictSame(new binding.TargetTable({ ...zones, crossZone: true }, null).rows(1), rows);
-  targets.targets[0].eligible = false;
+  targets.eligible[0] = 0;
   const changed = new binding.TargetTable(targets, new binding.TargetTable(zones, null));
   t.ok(
     changed.rows(0).every((slot) => slot === 1),
@@ -364,7 +364,7 @@ t.test('a capture in windows', async (t) => {
 
 t.test('what was released is not used', async (t) => {
   const gateway = new binding.Gateway(gatewayConfig());
-  gateway.setTargets(twoTargets());
+  gateway.configure(liveConfig(), new binding.TargetTable(twoTargets(), null));
   gateway.setEndpoint(0, { id: 1n, zone: 0, mtu: 0, cuts: false });
   t.ok(gateway.memoryBytes() > 0);
   gateway.release();
@@ -383,14 +383,9 @@ t.test('what was released is not used', async (t) => {
     () => gateway.explain(udpPacket(), 0, 0),
     () => gateway.describe(udpPacket(), 0, 0, new Uint8Array(104)),
     () => gateway.readEvents(new Uint8Array(104)),
-    () => gateway.setTargets(twoTargets()),
+    () => gateway.configure(liveConfig(), null),
     () => gateway.setEndpoint(0, { id: 1n, zone: 0, mtu: 0, cuts: false }),
     () => gateway.removeEndpoint(0),
-    () => gateway.setIdleTimeouts(1, 1),
-    () => gateway.setFailOpen(true),
-    () => gateway.setResetOnIdle(true),
-    () => gateway.setStickiness(3),
-    () => gateway.setReportInterval(1),
     () => gateway.setCookieKey(new Uint8Array(16), 0, 0),
   ]) {
     t.throws(use, stopped, String(use));
@@ -401,19 +396,21 @@ t.test('what was released is not used', async (t) => {
   table.release();
   table.release();
   t.throws(() => table.rows(0), stopped);
+  t.throws(() => table.rowCounts(), stopped);
+  t.throws(() => binding.targetTable(twoTargets(), table), stopped);
   t.throws(() => new binding.TargetTable(twoTargets(), table), stopped);
   t.equal(other.rows(0).length, 65_536, 'tables that were built from it stay');
   const third = new binding.Gateway(gatewayConfig());
   t.throws(() => third.previewFlows(table, 0, 1), stopped);
+  t.throws(() => third.configure(liveConfig(), table), stopped);
 
   // A getter releases it in the middle of a call.
   const again = new binding.Gateway(gatewayConfig());
-  again.setTargets(twoTargets());
-  const targets = Object.defineProperty({ ...twoTargets() }, 'seed', {
+  const live = Object.defineProperty({ ...liveConfig() }, 'reportMs', {
     get: () => {
       again.release();
-      return 0n;
+      return 0;
     },
   });
-  t.throws(() => again.setTargets(targets), stopped);
+  t.throws(() => again.configure(live, null), stopped);
 });

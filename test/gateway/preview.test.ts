@@ -7,7 +7,7 @@ import { zoneNumber } from '../../src/fleet/zones.js';
 import type { LiveFleet } from '../../src/gateway/live-fleet.js';
 import type { TargetGroupChange, TargetGroupPreview } from '../../src/gateway/preview-types.js';
 import { groupWithRuntime, type TargetGroup } from '../../src/gateway/target-group.js';
-import { binding } from '../../src/native/binding.js';
+import { buildTableNow } from '../../src/gateway/target-table.js';
 import { type Flow, Rig } from '../rules/rig.js';
 import { attach, setup, World } from './group-rig.js';
 
@@ -35,7 +35,7 @@ class Rows {
 
   of(zone: string): (string | null)[] {
     const { fleet } = this.#live;
-    const rows = new binding.TargetTable(tableOf(fleet), null).rows(zoneNumber(fleet, zone));
+    const rows = buildTableNow(tableOf(fleet), null).rows(zoneNumber(fleet, zone));
     const names = new Map(this.#group.targets().map(({ slot, id }) => [slot, id]));
     return [...rows].map((slot) => (slot === NONE ? null : (names.get(slot) ?? `slot ${slot}`)));
   }

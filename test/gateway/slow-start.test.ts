@@ -5,7 +5,7 @@ import { nextInstant } from '../../src/fleet/instants.js';
 import { LAST_STEP, stepAfter, weightIn } from '../../src/fleet/slow-start.js';
 import type { WeightEvent } from '../../src/gateway/group-events.js';
 import { groupWithRuntime } from '../../src/gateway/target-group.js';
-import { binding } from '../../src/native/binding.js';
+import { buildTableNow } from '../../src/gateway/target-table.js';
 import { BAD, OK, spec, started } from '../fleet/rig.js';
 import { attach, HEALTH, setup, table, World } from './group-rig.js';
 
@@ -127,7 +127,7 @@ t.test('property: each step only moves rows to the target that warms up', async 
     const group = groupWithRuntime({ healthCheck: false, slowStartSeconds: 4 }, world);
     group.register(...weights.map((weight, i) => ({ address: `10.0.0.${i + 1}`, weight })));
     attach(group);
-    const rows = () => new binding.TargetTable(table(group), null).rows(0);
+    const rows = () => buildTableNow(table(group), null).rows(0);
     const whole = rows();
     group.setHealth('10.0.0.1', 'unhealthy');
     let before = rows();

@@ -1,7 +1,9 @@
 /** The model's formats against vectors of other programs, and against the addon. */
 import fc from 'fast-check';
 import t from 'tap';
-import { binding, type NativeTarget } from '../../src/native/binding.js';
+import type { TableTarget } from '../../src/fleet/table.js';
+import { buildTableNow } from '../../src/gateway/target-table.js';
+import { binding } from '../../src/native/binding.js';
 import { type Ends, keyOf } from './key.js';
 import { bytesOf, packet } from './packets.js';
 import { bestOf, negLog2, ROWS, score, targetIdentity } from './score.js';
@@ -50,7 +52,7 @@ t.test('logarithms and scores', async (t) => {
 });
 
 t.test('rows are those of the addon', async (t) => {
-  const targets: NativeTarget[] = [1, 7, 1000, 3, 1].map((weight, slot) => ({
+  const targets: TableTarget[] = [1, 7, 1000, 3, 1].map((weight, slot) => ({
     slot,
     zone: 0,
     address: 0x0a000001 + slot,
@@ -63,10 +65,7 @@ t.test('rows are those of the addon', async (t) => {
     weight,
     identity: targetIdentity(`10.0.0.${slot + 1}:6081`),
   }));
-  const rows = new binding.TargetTable(
-    { targets, zones: 1, crossZone: false, seed: 0n },
-    null,
-  ).rows(0);
+  const rows = buildTableNow({ targets, zones: 1, crossZone: false, seed: 0n }, null).rows(0);
   t.equal(rows.length, ROWS);
   const eligible = targets.filter((target) => target.eligible);
   const step = 61;

@@ -32,19 +32,24 @@ void change(engine::GatewayEngine& engine, std::mt19937& random) {
   }
 }
 
+gateway::LiveConfig live_config(std::mt19937& random) {
+  gateway::LiveConfig live;
+  live.fail_open = random() % 2 == 0;
+  live.tcp_idle_ms = 1000 + random() % 1000;
+  return live;
+}
+
 void set(engine::GatewayEngine& engine, std::mt19937& random) {
-  switch (random() % 5) {
+  switch (random() % 4) {
     case 0:
-      return engine.set_targets(one_target(static_cast<uint16_t>(6000 + random() % 100)));
+      return engine.configure(live_config(random),
+                              one_target(static_cast<uint16_t>(6000 + random() % 100)));
     case 1:
-      return engine.set_idle_timeouts(1000 + random() % 1000, 1000);
+      return engine.configure(live_config(random));
     case 2:
       return engine.set_cookie_key({random(), random()}, 1000);
-    case 3:
-      CHECK(engine.set_recording((random() % 2) << 20, 1000));
-      return;
     default:
-      return engine.set_fail_open(random() % 2 == 0);
+      CHECK(engine.set_recording((random() % 2) << 20, 1000));
   }
 }
 

@@ -17,7 +17,7 @@ void all_comes_back(uint32_t workers) {
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(nullptr, engine->port());
   PlainUdp peer(kPeer);
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   engine->add_endpoint(3, peer_endpoint(peer.port()));
   constexpr uint32_t kWindow = 50;
   constexpr uint32_t kWindows = 40;
@@ -66,7 +66,7 @@ void fragments_come_back(bool offload) {
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(nullptr, engine->port());
   PlainUdp peer(kPeer);
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   gateway::EndpointSpec endpoint = peer_endpoint(peer.port());
   endpoint.mtu = 1000;
   engine->add_endpoint(3, endpoint);
@@ -107,7 +107,7 @@ void all_is_counted(uint32_t workers) {
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(nullptr, engine->port());
   PlainUdp peer(kPeer);
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   engine->add_endpoint(3, peer_endpoint(peer.port()));
   const Account account{*engine};
   uint64_t sent = 0;
@@ -170,7 +170,7 @@ TEST(explain_and_events_come_from_the_owner) {
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(nullptr, engine->port());
   PlainUdp peer(kPeer);
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   engine->add_endpoint(3, peer_endpoint(peer.port()));
   constexpr uint32_t kFlows = 20;
   for (uint32_t flow = 0; flow < kFlows; ++flow) {
@@ -198,7 +198,7 @@ TEST(idle_flows_end_without_traffic_and_idle_costs_nothing) {
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(nullptr, engine->port());
   PlainUdp peer(kPeer);
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   engine->add_endpoint(3, peer_endpoint(peer.port()));
   for (uint32_t flow = 0; flow < 50; ++flow) {
     REQUIRE(peer.send(geneve(numbered(flow, 1)), kGateway, engine->port()));
@@ -217,7 +217,9 @@ TEST(idle_flows_end_without_traffic_and_idle_costs_nothing) {
       (after.tv_sec - before.tv_sec) * 1'000'000 + (after.tv_nsec - before.tv_nsec) / 1000;
   CHECK(used_us < 60'000);
   CHECK_EQ(active(), 50u);
-  engine->set_idle_timeouts(100, 100);
+  gateway::LiveConfig live;
+  live.tcp_idle_ms = live.other_idle_ms = 100;
+  engine->configure(live);
   CHECK(eventually([&] { return active() == 0; }));
 }
 
@@ -237,11 +239,12 @@ TEST(control_changes_and_stop_while_busy) {
     });
     CHECK(eventually([&] { return sent > 100; }));
     for (int round = 0; round < 30; ++round) {
-      engine->set_targets(one_target(appliance.port()));
+      gateway::LiveConfig live;
+      live.fail_open = round % 2 == 0;
+      engine->configure(live, one_target(appliance.port()));
       engine->add_endpoint(3, peer_endpoint(peer.port()));
       const Bytes packet = numbered(1, 1);
       engine->explain(packet.data(), static_cast<uint32_t>(packet.size()), 3);
-      engine->set_fail_open(round % 2 == 0);
       gateway::FlowEvent events[64];
       engine->drain_events(events, 64);
       if (round % 5 == 4) engine->remove_endpoint(3);
@@ -253,6 +256,40 @@ TEST(control_changes_and_stop_while_busy) {
     const Account account{*engine};
     CHECK(account.count(GatewayCounter::packets_in) + account.all_drops() > 0);
   }
+}
+
+// Without a target packets are forwarded uninspected, and with one they are not: no packet is
+// decided by one half of a change.
+TEST(a_table_and_its_configuration_change_at_one_boundary) {
+  auto engine = started(config_for(2));
+  REQUIRE(engine != nullptr);
+  PlainUdp peer(kPeer);
+  engine->add_endpoint(3, peer_endpoint(peer.port()));
+  const auto none = select::TargetTable::build({}, 1, false, 9);
+  const auto one = one_target(peer.port());
+  gateway::LiveConfig open;
+  open.fail_open = true;
+  engine->configure(open, none);
+  std::atomic<bool> done{false};
+  const uint16_t port = engine->port();
+  std::thread flood([&] {
+    for (uint32_t number = 0; !done; ++number) {
+      peer.send(geneve(numbered(number % 500, number)), kGateway, port);
+    }
+  });
+  const Account account{*engine};
+  const auto read = [&] { return account.count(GatewayCounter::packets_in); };
+  CHECK(eventually([&] { return read() > 0; }));
+  for (int round = 0; round < 300; ++round) {
+    const uint64_t before = read();
+    engine->configure({}, one);
+    engine->configure(open, none);
+    if (round % 10 == 0) CHECK(eventually([&] { return read() > before; }));
+  }
+  done = true;
+  flood.join();
+  CHECK_EQ(account.drops(DropReason::no_targets), 0u);
+  CHECK(account.count(GatewayCounter::packets_bypassed) > 0);
 }
 
 TEST(a_start_that_fails_leaves_nothing) {

@@ -13,7 +13,7 @@ void tun_carries(const PrivateNetns& netns, uint32_t workers) {
   auto engine = started(config_for(workers, netns.path()));
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(&netns, engine->port());
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   std::string name;
   const io::OsError error = engine->add_tun(0, tun_endpoint(), tun_in(netns), &name);
   CHECK_EQ(io::sentence(error), "");
@@ -70,7 +70,7 @@ TEST(a_lost_device_takes_only_its_endpoint_along) {
     appliance = std::make_unique<PlainUdp>(kTarget);
     peer = std::make_unique<PlainUdp>(kPeer);
   });
-  engine->set_targets(one_target(appliance->port()));
+  engine->configure({}, one_target(appliance->port()));
   std::string name;
   CHECK(engine->add_tun(0, tun_endpoint(), tun_in(netns), &name).ok());
   gateway::EndpointSpec other = peer_endpoint(peer->port());
@@ -107,7 +107,7 @@ void restored(uint32_t workers, io::TunLifetime lifetime, bool deleted) {
   auto engine = started(config_for(workers, netns.path()));
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(&netns, engine->port());
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   io::TunConfig config = tun_in(netns);
   config.lifetime = lifetime;
   std::string name;

@@ -225,7 +225,7 @@ TEST(a_syn_tells_no_more_than_the_path_has_room_for) {
         config.clamp_mss = gateway::kClampMssAuto;
         config.mid_stream = gateway::MidStream::pickup;
       });
-      rig.gateway->set_path_mtu(path);
+      rig.configure([path](gateway::LiveConfig& live) { live.path_mtu = path; });
       const uint32_t room = (path == 100 ? base::kInnerBytesMin : kMtu) - (v6 ? 60 : 40);
       const size_t at = 40 + (v6 ? 60 : 40) + 2;
       for (const uint8_t flags : {uint8_t{2}, uint8_t{0x12}}) {

@@ -239,7 +239,7 @@ TEST(every_flow_is_reported_once_an_interval) {
   Rig rig(3, [](gateway::GatewayConfig& c) { c.flow_counters = true; });
   for (uint16_t port = 1; port <= 200; ++port) rig.trip(query(port));
   events_of(rig);
-  rig.gateway->set_report_interval(10'000);
+  rig.configure([](gateway::LiveConfig& live) { live.report_interval_ms = 10'000; });
   for (int round = 1; round <= 3; ++round) {
     std::map<uint16_t, int> reports;
     for (int tick = 0; tick < 100; ++tick) {
@@ -256,7 +256,7 @@ TEST(every_flow_is_reported_once_an_interval) {
     CHECK_EQ(reports.size(), 200);
     for (const auto& [port, count] : reports) CHECK_EQ(count, 1);
   }
-  rig.gateway->set_report_interval(0);
+  rig.configure([](gateway::LiveConfig& live) { live.report_interval_ms = 0; });
   rig.now_ms += 100'000;
   rig.gateway->sweep(rig.now_ms, 1);
   CHECK(events_of(rig).empty());

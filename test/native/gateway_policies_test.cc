@@ -151,6 +151,46 @@ TEST(three_and_two_tuple_stickiness) {
   CHECK_EQ(two.trip(ipv4(kClient, kServer, 1, icmp_echo(false, 7))).cookie, cookie);
 }
 
+TEST(a_live_configuration_is_one_value) {
+  Rig rig(3);
+  CHECK(rig.enter(client_tcp(kAck)) == Verdict::drop);
+  CHECK(rig.trip(ipv4(kClient, kServer, 17, udp(1, 2))).done);
+  gateway::LiveConfig live;
+  live.stickiness = flow::Stickiness::two_tuple;
+  live.fail_open = live.reset_on_idle = true;
+  live.clamp_mss = 1300;
+  live.path_mtu = 1400;
+  live.tcp_idle_ms = 5000;
+  live.other_idle_ms = 3000;
+  live.report_interval_ms = 1000;
+  rig.gateway->configure(live);
+  // Two ends are one flow now; that of before is found no more, and ends by the new timeout.
+  const uint32_t cookie = rig.trip(ipv4(kClient, kServer, 17, udp(1, 2))).cookie;
+  CHECK_EQ(rig.trip(ipv4(kServer, kClient, 17, udp(3, 4))).cookie, cookie);
+  CHECK_EQ(rig.gateway->flows(), 2);
+  for (int second = 0; second < 2; ++second) rig.age(1000);
+  CHECK_EQ(rig.gateway->flows(), 2);
+  gateway::FlowEvent events[64];
+  bool reported = false;
+  for (uint32_t n = rig.gateway->drain_events(events, 64); n > 0; --n) {
+    reported |= events[n - 1].type == static_cast<uint8_t>(gateway::FlowEventType::lives);
+  }
+  CHECK(reported);
+  rig.age(1000);
+  CHECK_EQ(rig.gateway->flows(), 0);
+  // What it does not name is as its default says: the same once more, but for the stickiness.
+  live.stickiness = flow::Stickiness::five_tuple;
+  rig.gateway->configure(live);
+  rig.age(6000);
+  CHECK(rig.enter(client_tcp(kAck)) == Verdict::reply);
+  rig.targets.clear();
+  rig.publish();
+  CHECK(rig.enter(client_tcp(kSyn)) == Verdict::bypass);
+  rig.gateway->configure({});
+  CHECK(rig.enter(client_tcp(kSyn, 9)) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::no_targets);
+}
+
 TEST(fail_open_carries_whole_tcp_connections_also_later) {
   Rig rig(0, [](gateway::GatewayConfig& c) { c.fail_open = true; });
   CHECK(rig.enter(client_tcp(kSyn)) == Verdict::bypass);

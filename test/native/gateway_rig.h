@@ -50,6 +50,13 @@ struct Rig {
     publish();
   }
 
+  // Changes what `change(live)` does.
+  template <class Change>
+  void configure(Change change) {
+    gateway::LiveConfig live = gateway->config();
+    change(live);
+    gateway->configure(live);
+  }
   void publish() { gateway->set_targets(select::TargetTable::build(targets, 1, false, 9)); }
 
   void load(uint32_t i, const Bytes& bytes) {

@@ -222,6 +222,43 @@ TEST(zones_without_a_change_share_their_rows) {
   CHECK(build(specs, after.get(), 2)->row_data(0) == after->row_data(0));
 }
 
+TEST(what_a_change_takes_is_known_before) {
+  const auto scores = [](const std::vector<TargetSpec>& specs, const TargetTable* previous,
+                         uint32_t zones = 1, bool cross_zone = false) {
+    return TargetTable::scores_for(specs, zones, cross_zone, 7, previous);
+  };
+  auto specs = targets(300);
+  const auto table = build(specs);
+  const uint64_t rows = table->rows();
+  CHECK_EQ(scores(specs, nullptr), 301 * rows);
+  CHECK_EQ(scores(specs, table.get()), 0u);
+  // Another kind of table is no help.
+  CHECK_EQ(TargetTable::scores_for(specs, 1, false, 8, table.get()), 301 * rows);
+  CHECK_EQ(scores(specs, table.get(), 1, true), 301 * rows);
+  // One that leaves: its rows, for all others, and every row is copied.
+  auto fewer = specs;
+  fewer.pop_back();
+  CHECK_EQ(scores(fewer, table.get()), rows / 300 * 299 + rows);
+  // One that comes: every row, against the best of before.
+  CHECK_EQ(scores(specs, build(fewer).get()), 3 * rows);
+  // A mass failure takes longer than the table of those that are left.
+  const std::vector<TargetSpec> half(specs.begin(), specs.begin() + 150);
+  CHECK(scores(half, table.get()) >= 75 * rows);
+  // What rows do not depend on.
+  for (TargetSpec& spec : specs) ++spec.generation, ++spec.port;
+  CHECK_EQ(scores(specs, table.get()), 0u);
+  // Nothing is to do exactly where the rows stay, or there are none.
+  Group group(5, 1);
+  auto before = build(group.specs());
+  for (uint32_t step = 0; step < 200; ++step) {
+    group.change();
+    const auto after = build(group.specs(), before.get());
+    const bool stays = after->row_data(0) == before->row_data(0);
+    CHECK_EQ(scores(group.specs(), before.get()) == 0, stays || after->row_data(0) == nullptr);
+    before = after;
+  }
+}
+
 // Near ties on purpose: many targets of one weight and a few rows, so that bounds overlap; and
 // weights a thousand times apart.
 TEST(contests_say_what_the_scores_say) {

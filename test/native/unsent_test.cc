@@ -47,8 +47,9 @@ void unreachable_targets(uint32_t workers) {
   EchoAppliance appliance(&netns, engine->port());
   std::unique_ptr<PlainUdp> peer;
   netns.run([&] { peer = std::make_unique<PlainUdp>(kPeer); });
-  engine->set_targets(select::TargetTable::build(
-      {target_at(kTarget, 0, appliance.port()), target_at(kNowhere, 1, 6081)}, 1, false, 9));
+  engine->configure({}, select::TargetTable::build(
+                            {target_at(kTarget, 0, appliance.port()), target_at(kNowhere, 1, 6081)},
+                            1, false, 9));
   engine->add_endpoint(3, peer_endpoint(peer->port()));
   constexpr uint32_t kPackets = 400;
   for (uint32_t number = 0; number < kPackets; ++number) {
@@ -84,7 +85,7 @@ TEST(what_a_device_refuses_has_not_left) {
   auto engine = started(config_for(1, netns.path()));
   REQUIRE(engine != nullptr);
   EchoAppliance appliance(&netns, engine->port());
-  engine->set_targets(one_target(appliance.port()));
+  engine->configure({}, one_target(appliance.port()));
   std::string name;
   REQUIRE(engine->add_tun(0, tun_endpoint(), tun_in(netns), &name).ok());
   TunSide side(netns, name.c_str());

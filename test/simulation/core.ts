@@ -1,10 +1,16 @@
 /** The real data plane, driven batch by batch, and an account of its packets that is kept beside it. */
 
 import type { FleetTable } from '../../src/fleet/table.js';
-import { checkBase } from '../../src/gateway/base-settings.js';
+import { checkBase, liveOf } from '../../src/gateway/base-settings.js';
 import { CounterReader } from '../../src/gateway/counters.js';
+import { buildTableNow } from '../../src/gateway/target-table.js';
 import { PacketBatch, REASON_NAMES, TargetGroup } from '../../src/index.js';
-import { binding, type NativeGateway } from '../../src/native/binding.js';
+import {
+  binding,
+  type NativeGateway,
+  type NativeLiveConfig,
+  type NativeTargetTable,
+} from '../../src/native/binding.js';
 import { VERDICTS } from '../../src/packet/names.js';
 import { LIMITS, type Setting } from './steps.js';
 
@@ -45,6 +51,8 @@ interface Account {
 
 export class Core {
   readonly #native: NativeGateway;
+  readonly #live: NativeLiveConfig;
+  #built: NativeTargetTable | null = null;
   readonly #counters: CounterReader;
   readonly #account: Account = {
     ...{ in: 0, toTargets: 0, bypassed: 0, replied: 0, held: 0, fromTargets: 0 },
@@ -71,12 +79,16 @@ export class Core {
       0,
       6081,
     );
+    this.#live = liveOf(config);
     this.#native = new binding.Gateway(config);
     this.#counters = new CounterReader([this.#native.counters]);
   }
 
   publish(table: FleetTable): void {
-    this.#native.setTargets(table);
+    const built = buildTableNow(table, this.#built);
+    this.#native.configure(this.#live, built);
+    this.#built?.release();
+    this.#built = built;
     this.table = table;
   }
 
