@@ -128,6 +128,7 @@ const INTERNAL = [
   'nowMs',
   'samplePeaks',
   'unreachable',
+  'wanted',
   'close',
 ];
 

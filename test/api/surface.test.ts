@@ -117,6 +117,7 @@ const INTERNAL = new Set([
   'samplePeaks',
   'countLosses',
   'unreachable',
+  'wanted',
 ]);
 
 /** What a gateway does with an endpoint beside its native part. */
