@@ -33,7 +33,7 @@ const mac: Kind<Uint8Array, string> = special('MAC address', { type: 'string' },
 });
 const frames = {
   kind: mac,
-  preset: () => new Uint8Array(6),
+  preset: new Uint8Array(6),
   presetText: 'as in the last frame of the peer',
   only: {
     key: 'inner',

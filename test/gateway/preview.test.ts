@@ -139,6 +139,10 @@ t.test('every wrong change has its sentence', async (t) => {
       'changes[0].update.failOpen: expected true or false, received 1',
     ],
     [
+      [{ update: { stickiness: '3-tuple' } }],
+      'changes[0].update.stickiness: expected "5-tuple", the stickiness it has (with another one all flows choose anew), received "3-tuple"',
+    ],
+    [
       [{ update: { failover: 'rebalance', sendTcpReset: { onUnhealthy: true } } }],
       'changes[0].update.sendTcpReset.onUnhealthy: expected false unless failover is "no_rebalance", received true with "rebalance"',
     ],

@@ -1,22 +1,24 @@
 /** The configuration file: read, checked as a whole, every mistake with its place. */
 
 import { readFileSync } from 'node:fs';
-import { FLOWS_MIN, GatewayError, type HealthCheckOptions } from 'gwlb';
+import { completeOptions, GatewayError, type TargetSpec } from 'gwlb';
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
-import type { z } from 'zod';
 import { detailOf } from '../errors.js';
 import { keyFileWarning, readKey } from './keys.js';
 import { configWarnings, relationProblems } from './relations.js';
-import { checkMetricsListen, FAST_SCHEMA, SCHEMA } from './schema.js';
+import { checkMetricsListen, groupOf, NOT_IN_FILES, shapeProblems } from './schema.js';
+import { mappingOf } from './shapes.js';
 import {
   type Config,
   type EndpointConfig,
   type FlowLogConfig,
   type Found,
+  type GatewayConfig,
   type LogLevel,
   type Path,
   type Problem,
   pathText,
+  type TargetGroupConfig,
 } from './types.js';
 
 export { type Config, type Problem, pathText } from './types.js';
@@ -116,83 +118,8 @@ export function problemLine(file: string, problem: Problem): string {
   return `${place}: ${path && `${path}: `}${problem.message}`;
 }
 
-/** What is wrong with single keys and values. */
-function shapeProblems(given: unknown): Found[] {
-  const fast = valueAt(given, ['targetGroup', 'healthCheck', 'profile']) === 'fast';
-  const result = (fast ? FAST_SCHEMA : SCHEMA).safeParse(withChecksOn(given));
-  if (result.success) return [];
-  return result.error.issues.flatMap((issue) => problemsOf(issue, given));
-}
-
-/** `healthCheck: false` is the one value that may stand where the schema has a mapping. */
-function withChecksOn(given: unknown): unknown {
-  const group = (given as Given | null)?.targetGroup as Given | null | undefined;
-  if (group?.healthCheck !== false) return given;
-  return { ...(given as Given), targetGroup: { ...group, healthCheck: undefined } };
-}
-
-function problemsOf(issue: z.core.$ZodIssue, given: unknown): Found[] {
-  const path = issue.path as Path;
-  if (issue.code === 'unrecognized_keys') {
-    const known = knownKeys(path);
-    return issue.keys.map((key) => ({ path: [...path, key], message: unknownKey(key, known) }));
-  }
-  if (issue.code === 'invalid_type') {
-    const expected = issue.expected === 'array' ? 'a list' : 'a mapping of keys';
-    return [
-      { path, message: detailOf(GatewayError.invalidArgument('', expected, valueAt(given, path))) },
-    ];
-  }
-  return [{ path, message: issue.message }];
-}
-
 function valueAt(value: unknown, path: Path): unknown {
   return path.reduce<unknown>((at, part) => (at as Given | null | undefined)?.[part], value);
-}
-
-interface Shape {
-  shape?: Record<string, Shape>;
-  element?: Shape;
-  unwrap?: () => Shape;
-}
-
-/** The keys that the schema has at a path. */
-function knownKeys(path: Path): string[] {
-  let at = inside(SCHEMA as unknown as Shape);
-  for (const part of path) {
-    const next = typeof part === 'number' ? at?.element : at?.shape?.[part];
-    at = inside(next);
-  }
-  return Object.keys(at?.shape ?? {});
-}
-
-function inside(schema: Shape | undefined): Shape | undefined {
-  let at = schema;
-  while (at && !at.shape && !at.element && at.unwrap) at = at.unwrap();
-  return at;
-}
-
-function unknownKey(key: string, known: readonly string[]): string {
-  const nearest = known
-    .map((name) => ({ name, distance: distance(key.toLowerCase(), name.toLowerCase()) }))
-    .sort((a, b) => a.distance - b.distance)[0];
-  const close = nearest && nearest.distance <= Math.max(1, Math.floor(key.length / 3));
-  const hint = close ? ` (did you mean ${nearest.name}?)` : '';
-  return `expected one of the keys ${known.join(', ')}, received an unknown key${hint}`;
-}
-
-/** Insertions, deletions and replacements between two words (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const replaced = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next[j] = Math.min(row[j] + 1, next[j - 1] + 1, replaced);
-    }
-    row = next;
-  }
-  return row[b.length];
 }
 
 /** Where the key of a path stands, or the nearest thing around it that exists. */
@@ -236,72 +163,31 @@ function pathAt(document: Document, offset: number): Path {
 
 /** What a faultless file says, with every default. */
 function configOf(given: Given): Config {
-  const gateway = given.gateway as Config['gateway'];
-  const group = (given.targetGroup ?? {}) as Partial<Config['targetGroup']>;
-  const metrics = given.metrics as { listen: string } | null | undefined;
-  const control = given.control as Config['control'] | undefined;
-  const flowLog = given.flowLog as (Partial<FlowLogConfig> & { path: string }) | null | undefined;
-  const log = (given.log ?? {}) as { level?: LogLevel };
-  const healthCheck: HealthCheckOptions | false = group.healthCheck ?? {};
-  const flows = gateway.limits?.flows ?? 1_048_576;
-  const quarter = Math.max(FLOWS_MIN, Math.floor(flows / 4));
+  const { hashKey, cookieKey, ...options } = mappingOf(given.gateway);
+  const { targets, ...groupOptions } = mappingOf(given.targetGroup);
+  const targetGroup = groupOf(groupOptions);
+  const gateway = completeOptions('listen', { ...options, targetGroup });
+  for (const key of NOT_IN_FILES) delete gateway[key];
+  const group = completeOptions('targetGroup', groupOptions);
+  const endpoints = (given.endpoints ?? []) as EndpointConfig[];
+  const { listen } = mappingOf(given.metrics);
+  const { path, ...reports } = mappingOf(given.flowLog);
   return {
-    gateway: {
-      name: gateway.name ?? 'gateway',
-      address: gateway.address,
-      port: gateway.port ?? 6081,
-      netns: gateway.netns ?? null,
-      mtu: gateway.mtu ?? 8500,
-      workers: gateway.workers ?? 1,
-      offloads: gateway.offloads ?? true,
-      udpChecksum: gateway.udpChecksum ?? true,
-      crossZone: gateway.crossZone ?? false,
-      idleTimeout: {
-        tcpSeconds: gateway.idleTimeout?.tcpSeconds ?? 350,
-        otherSeconds: gateway.idleTimeout?.otherSeconds ?? 120,
-      },
-      limits: {
-        flows,
-        flowsIpv6: gateway.limits?.flowsIpv6 ?? quarter,
-      },
-      midStream: gateway.midStream ?? 'auto',
-      sourcePorts: {
-        base: gateway.sourcePorts?.base ?? 32_768,
-        count: gateway.sourcePorts?.count ?? 256,
-      },
-      cookieCheck: gateway.cookieCheck ?? 'lenient',
-      promotion: gateway.promotion ?? 'return',
-      pathMtuDiscovery: gateway.pathMtuDiscovery ?? true,
-      clampMss: gateway.clampMss ?? 'off',
-      sendTcpReset: { onIdleTimeout: gateway.sendTcpReset?.onIdleTimeout ?? false },
-      ...keysOf(gateway),
-    },
+    gateway: { ...gateway, ...keysOf({ hashKey, cookieKey }) } as unknown as GatewayConfig,
     targetGroup: {
       ...group,
-      name: group.name ?? 'targets',
-      port: group.port ?? 6081,
-      inner: group.inner ?? 'ip',
-      optionClass: group.optionClass ?? 0x0108,
-      stickiness: group.stickiness ?? '5-tuple',
-      scope: group.scope ?? 'endpoint',
-      failover: group.failover ?? 'no_rebalance',
-      sendTcpReset: {
-        onUnhealthy: group.sendTcpReset?.onUnhealthy ?? false,
-        onDeregistration: group.sendTcpReset?.onDeregistration ?? false,
-      },
-      deregistrationDelaySeconds: group.deregistrationDelaySeconds ?? 300,
-      slowStartSeconds: group.slowStartSeconds ?? 0,
-      failOpen: group.failOpen ?? false,
-      healthCheck,
-      targets: group.targets ?? [],
-    },
-    endpoints: ((given.endpoints ?? []) as EndpointConfig[]).map((endpoint) =>
-      endpointOf(endpoint, gateway.netns ?? null),
-    ),
-    metrics: metrics ? checkMetricsListen(metrics.listen) : null,
-    control: control ?? null,
-    flowLog: flowLog ? { path: flowLog.path, intervalSeconds: flowLog.intervalSeconds ?? 0 } : null,
-    log: { level: log.level ?? 'info' },
+      targets: ((targets ?? []) as TargetSpec[]).map((target) =>
+        completeOptions('target', { ...target, port: target.port ?? group.port }),
+      ),
+    } as unknown as TargetGroupConfig,
+    endpoints: endpoints.map((endpoint) => endpointOf(endpoint, gateway.netns as string | null)),
+    metrics: listen === undefined ? null : checkMetricsListen(listen),
+    control: (given.control ?? null) as Config['control'],
+    flowLog:
+      path === undefined
+        ? null
+        : ({ path, ...completeOptions('flowReports', reports) } as unknown as FlowLogConfig),
+    log: { level: 'info', ...(given.log as { level?: LogLevel } | undefined) },
   };
 }
 
@@ -314,25 +200,11 @@ function keysOf({ hashKey, cookieKey }: { hashKey?: unknown; cookieKey?: unknown
 }
 
 /** Without a namespace of its own a device is made in the gateway's. */
-function endpointOf(given: EndpointConfig, netns: string | null): EndpointConfig {
-  const common = { ...given, zone: given.zone ?? 'default' };
-  if (common.tun !== undefined) {
-    const tun = typeof common.tun === 'string' ? { name: common.tun } : common.tun;
-    return {
-      ...common,
-      // Over a restart the routes into it stay, so that nothing goes around the gateway meanwhile.
-      tun: { ...tun, persistent: tun.persistent ?? true },
-      netns: common.netns === undefined ? netns : common.netns,
-    };
-  }
-  const geneve = { ...common.geneve };
-  return {
-    ...common,
-    geneve: {
-      ...geneve,
-      port: geneve.port ?? 6081,
-      vni: geneve.vni ?? 0,
-      inner: geneve.inner ?? 'ip',
-    },
-  };
+function endpointOf(given: EndpointConfig, gatewayNetns: string | null): EndpointConfig {
+  const complete = completeOptions('endpoint', given) as unknown as EndpointConfig;
+  const { tun, netns = gatewayNetns } = complete;
+  if (tun === undefined) return complete;
+  // Over a restart the routes into it stay, so that nothing goes around the gateway meanwhile.
+  const device = { persistent: true, ...(typeof tun === 'string' ? { name: tun } : tun) };
+  return { ...complete, tun: device, netns };
 }

@@ -2,77 +2,27 @@
  * What is wrong between keys that are each correct: limits that depend on another key, things given
  * twice. Everything here tolerates a file whose single values are wrong; those are told elsewhere.
  */
-import {
-  checkOptionsOf,
-  GatewayError,
-  type OptionsKind,
-  parseEndpointId,
-  TARGETS_MAX,
-  TargetGroup,
-  ZONES_MAX,
-} from 'gwlb';
-import { detailOf } from '../errors.js';
+import { parseEndpointId, TARGETS_MAX, ZONES_MAX } from 'gwlb';
 import { zoneObstacle } from '../obstacles/readiness.js';
+import { mappingOf } from './shapes.js';
 import type { Config, Found, Path } from './types.js';
 
-type Given = Record<string, unknown>;
+type Given = Readonly<Record<string, unknown>>;
 
-function mapping(value: unknown): Given {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? (value as Given)
-    : {};
-}
-
-function list(value: unknown): Given[] {
-  return Array.isArray(value) ? value.map(mapping) : [];
-}
-
-/** What the library says to whole objects; `path` is the object's. */
-function told(kind: OptionsKind, options: unknown, path: Path): Found[] {
-  try {
-    checkOptionsOf(kind, options);
-    return [];
-  } catch (error) {
-    if (!(error instanceof GatewayError)) throw error;
-    // Unknown keys have their own message, with a hint.
-    if (error.received === 'an unknown option') return [];
-    return [{ path: [...path, ...error.path.slice(1)], message: detailOf(error) }];
-  }
+function listOf(value: unknown): Given[] {
+  return Array.isArray(value) ? value.map(mappingOf) : [];
 }
 
 export function relationProblems(given: unknown): Found[] {
-  const root = mapping(given);
-  const gateway = mapping(root.gateway);
-  const { targets, ...group } = mapping(root.targetGroup);
-  const endpoints = list(root.endpoints);
-  const groupProblems = told('targetGroup', group, ['targetGroup']);
+  const root = mappingOf(given);
+  const gateway = mappingOf(root.gateway);
+  const { targets, ...group } = mappingOf(root.targetGroup);
+  const endpoints = listOf(root.endpoints);
   return [
-    ...groupProblems,
-    ...gatewayProblems(gateway, group),
-    ...targetProblems(list(targets), group, gateway.address),
-    ...endpointProblems(endpoints, list(targets), gateway),
-    ...zoneProblems(list(targets), endpoints),
+    ...targetProblems(listOf(targets), group, gateway.address),
+    ...endpointProblems(endpoints, listOf(targets), gateway),
+    ...zoneProblems(listOf(targets), endpoints),
   ];
-}
-
-/** Such as `tcpSeconds`, which depends on the group's stickiness. */
-function gatewayProblems(gateway: Given, group: Given): Found[] {
-  const targetGroup = groupOf(group);
-  // A missing address is told by the schema, what is wrong with the group by others.
-  if (gateway.address === undefined || !targetGroup) return [];
-  // Keys are no bytes yet; what is wrong with them the schema tells.
-  const { hashKey: _, cookieKey: __, ...options } = gateway;
-  return told('listen', { ...options, targetGroup }, ['gateway']);
-}
-
-/** null where its options are wrong. */
-function groupOf(options: Given): TargetGroup | null {
-  try {
-    return new TargetGroup(options);
-  } catch (error) {
-    if (!(error instanceof GatewayError)) throw error;
-    return null;
-  }
 }
 
 /** Calls `twice` with every item that has the key of an earlier one. */
@@ -128,7 +78,7 @@ function endpointProblems(
     (i, first) => add(i, ['id'], `expected an id of its own, received that of endpoints[${first}]`),
   );
   const deviceOf = ({ tun, netns }: Given) => {
-    const name = typeof tun === 'string' ? tun : mapping(tun).name;
+    const name = typeof tun === 'string' ? tun : mappingOf(tun).name;
     return typeof name === 'string'
       ? JSON.stringify([name, (netns === undefined ? gateway.netns : netns) ?? ''])
       : null;
@@ -137,7 +87,7 @@ function endpointProblems(
     add(i, ['tun'], `expected a device of its own, received that of endpoints[${first}]`),
   );
   const peerOf = ({ geneve }: Given) => {
-    const { peer, vni } = mapping(geneve);
+    const { peer, vni } = mappingOf(geneve);
     return typeof peer === 'string' ? JSON.stringify([peer, vni ?? 0]) : null;
   };
   repeats(endpoints, peerOf, (i, first) =>
@@ -145,22 +95,13 @@ function endpointProblems(
   );
   const addresses = targets.map(({ address }) => address);
   endpoints.forEach((endpoint, i) => {
-    const { tun, geneve, netns, mtu } = endpoint;
-    if ((tun === undefined) === (geneve === undefined)) {
-      const received = tun === undefined ? 'none of them' : 'both';
-      add(i, [], `expected either tun or geneve, received ${received}`);
-    }
-    if (geneve !== undefined && netns !== undefined) {
-      add(i, ['netns'], 'expected nothing with geneve, which uses the sockets of the gateway');
-    }
+    const { geneve, mtu } = endpoint;
     const max = gateway.mtu ?? 8500;
     if (typeof mtu === 'number' && typeof max === 'number' && mtu > max) {
       add(i, ['mtu'], `expected at most gateway.mtu (${max}), received ${mtu}`);
     }
-    const peer = mapping(geneve).peer;
+    const peer = mappingOf(geneve).peer;
     if (typeof peer !== 'string') return;
-    const whole = told('geneve', geneve, ['geneve']);
-    for (const { path, message } of whole) add(i, path, message);
     const target = addresses.indexOf(peer);
     if (target >= 0) {
       const message = `expected an address that is not a target's, received "${peer}", that of targetGroup.targets[${target}]`;
@@ -186,13 +127,13 @@ export function configWarnings({ gateway, targetGroup, endpoints }: Config): Fou
   if (endpoints.length === 0) {
     return [{ path: ['endpoints'], message: 'there is none, so no packet can enter' }];
   }
-  const targets = targetGroup.targets.map(({ zone = 'default', weight = 1 }) => ({
+  const targets = targetGroup.targets.map(({ zone, weight }) => ({
     zone,
     weight,
     state: 'healthy' as const,
   }));
   const policy = { crossZone: gateway.crossZone, failOpen: targetGroup.failOpen };
-  return endpoints.flatMap(({ zone = 'default' }, i) => {
+  return endpoints.flatMap(({ zone }, i) => {
     const obstacle = zoneObstacle(zone, targets, policy);
     return obstacle ? [{ path: ['endpoints', i, 'zone'], message: obstacle.text }] : [];
   });

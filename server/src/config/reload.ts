@@ -1,11 +1,11 @@
 /** What may change while a gateway runs, and what of two configurations needs a restart. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { describeOptions, TargetGroup, type TargetGroupPolicy } from 'gwlb';
+import { describeOptions, type TargetGroupPolicy } from 'gwlb';
 import { type Config, type EndpointConfig, STANDARD_OUTPUT } from './types.js';
 
 /** The options of an object that the library can change while it is in use. */
-function liveOf(kind: 'listen' | 'targetGroup'): string[] {
+function liveOf(kind: 'listen' | 'targetGroup' | 'flowReports'): string[] {
   return Object.entries(describeOptions(kind)).flatMap(([key, { live }]) => (live ? [key] : []));
 }
 
@@ -16,7 +16,7 @@ const LIVE = [
   ...liveOf('listen').map((key) => `gateway.${key}`),
   ...LIVE_POLICY.map((key) => `targetGroup.${key}`),
   'targetGroup.targets',
-  'flowLog.intervalSeconds',
+  ...liveOf('flowReports').map((key) => `flowLog.${key}`),
   'log',
 ];
 
@@ -57,17 +57,13 @@ export function changesBetween(before: Config, after: Config): Change[] {
 /** The configuration with its lists by id, so that one that is added changes no other. */
 function keyed(config: Config): object {
   const { targetGroup, endpoints, metrics, ...rest } = config;
-  const { targets: _, ...options } = targetGroup;
-  // With the defaults of its profile and protocol.
-  const { healthCheck } = new TargetGroup(options);
-  const targets = targetGroup.targets.map((target) => {
-    const { address, port = targetGroup.port } = target;
-    return [`[${address}:${port}]`, { zone: 'default', weight: 1, ...target, port }] as const;
-  });
+  const targets = targetGroup.targets.map(
+    (target) => [`[${target.address}:${target.port}]`, target] as const,
+  );
   return {
     ...rest,
     metrics: metrics && { listen: `${metrics.address}:${metrics.port}` },
-    targetGroup: { ...targetGroup, healthCheck, targets: Object.fromEntries(targets) },
+    targetGroup: { ...targetGroup, targets: Object.fromEntries(targets) },
     endpoints: Object.fromEntries(endpoints.map((endpoint) => [`[${endpoint.id}]`, endpoint])),
   };
 }

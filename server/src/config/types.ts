@@ -1,60 +1,42 @@
 /** A configuration as the service uses it: checked, with every default filled in. */
 import type {
-  ClampMss,
   EndpointOptions,
   GatewayLimits,
-  HealthCheckOptions,
   IdleTimeout,
   ListenerTcpReset,
-  MidStream,
+  ListenOptions,
   SourcePorts,
   TargetGroupOptions,
   TargetSpec,
-  TargetTcpReset,
 } from 'gwlb';
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-export interface GatewayConfig {
-  name: string;
-  address: string;
-  port: number;
-  netns: string | null;
-  mtu: number;
-  workers: number;
-  offloads: boolean;
-  udpChecksum: boolean;
-  crossZone: boolean;
+/** Options that only programs can give, or that other keys decide. */
+type NotInFiles = 'targetGroup' | 'signal' | 'flowCounters' | 'attachmentId';
+type Secrets = 'hashKey' | 'cookieKey';
+
+export interface GatewayConfig
+  extends Required<Omit<ListenOptions, NotInFiles | Secrets>>,
+    Pick<ListenOptions, Secrets> {
   idleTimeout: Required<IdleTimeout>;
-  limits: GatewayLimits;
-  midStream: MidStream;
+  limits: Required<GatewayLimits>;
   sourcePorts: Required<SourcePorts>;
-  cookieCheck: 'lenient' | 'strict';
-  promotion: 'return' | 'ingress';
-  pathMtuDiscovery: boolean;
-  clampMss: ClampMss;
   sendTcpReset: Required<ListenerTcpReset>;
-  /** Absent: random for each start. */
-  hashKey?: Uint8Array;
-  cookieKey?: Uint8Array;
 }
 
-export interface TargetGroupConfig extends TargetGroupOptions {
-  name: string;
-  stickiness: NonNullable<TargetGroupOptions['stickiness']>;
-  scope: NonNullable<TargetGroupOptions['scope']>;
-  failover: NonNullable<TargetGroupOptions['failover']>;
-  sendTcpReset: Required<TargetTcpReset>;
-  deregistrationDelaySeconds: number;
-  slowStartSeconds: number;
-  failOpen: boolean;
-  healthCheck: HealthCheckOptions | false;
-  targets: TargetSpec[];
+/** Options of inner frames only where there are such. */
+type OfFrames = 'sourceMac' | 'destinationMac';
+
+export interface TargetGroupConfig
+  extends Required<Omit<TargetGroupOptions, OfFrames>>,
+    Pick<TargetGroupOptions, OfFrames> {
+  targets: Required<TargetSpec>[];
 }
 
-export type EndpointConfig = EndpointOptions & { id: string };
+export type EndpointConfig = EndpointOptions & { id: string; zone: string };
 
 /** The path of a flow log that stands for standard output. */
 export const STANDARD_OUTPUT = '-';

@@ -97,7 +97,8 @@ control: { socket: ${socket} }
     [['register', ONE], /^.*expected a target that is not registered/],
     [['register', '10.0.0.300'], /^address: expected a unicast IPv4 address/],
     [['update', 'failover=never'], /^failover: expected "no_rebalance" or "rebalance"/],
-    [['update', 'weight=1'], /^weight: expected one of the options failover, /],
+    [['update', 'weight=1'], /^weight: expected one of the options stickiness, /],
+    [['update', 'stickiness=2-tuple'], /^stickiness: expected "5-tuple", the stickiness it has/],
   ];
   for (const [args, message] of wrong) {
     t.match((await ask('preview', ...args)).error?.message, message, args.join(' '));

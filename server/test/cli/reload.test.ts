@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { describeOptions } from 'gwlb';
 import t from 'tap';
 import { type Config, loadConfig, parseConfig, problemLine } from '../../src/config/config.js';
 import { changesBetween, changeText, restartNeeded } from '../../src/config/reload.js';
@@ -42,7 +43,7 @@ t.test('what changed, key by key', async (t) => {
       [
         'targetGroup.targets[10.0.0.2:6081]: removed',
         'targetGroup.targets[10.0.0.3:6081].weight: 5 → 6',
-        'targetGroup.targets[10.0.0.4:6081]: added {"zone":"b","weight":1,"address":"10.0.0.4","port":6081}',
+        'targetGroup.targets[10.0.0.4:6081]: added {"address":"10.0.0.4","port":6081,"zone":"b","weight":1}',
       ],
       [],
     ],
@@ -121,3 +122,91 @@ control: { socket: ${socket} }
   const json = await reload('--json');
   t.match([json.status, JSON.parse(json.stdout)], [1, { applied: false, changes: [] }]);
 });
+
+/** Each option that the library changes in use, with another value than its default. */
+const LIVE: Record<string, Record<string, unknown>> = {
+  gateway: {
+    crossZone: true,
+    idleTimeout: { tcpSeconds: 600, otherSeconds: 60 },
+    sendTcpReset: { onIdleTimeout: true },
+    cookieKey: '1'.repeat(32),
+  },
+  targetGroup: {
+    stickiness: '2-tuple',
+    failover: 'rebalance',
+    sendTcpReset: { onUnhealthy: true, onDeregistration: true },
+    deregistrationDelaySeconds: 30,
+    slowStartSeconds: 30,
+    failOpen: true,
+    healthCheck: false,
+  },
+};
+
+t.test('what the library changes in use, a reload changes', async (t) => {
+  // Another group needs a configuration of its own.
+  const live = (kind: 'listen' | 'targetGroup') =>
+    Object.entries(describeOptions(kind)).flatMap(([key, { live }]) => (live ? [key] : []));
+  t.strictSame(
+    live('listen')
+      .filter((key) => key !== 'targetGroup')
+      .sort(),
+    keysOf('gateway'),
+  );
+  t.strictSame(live('targetGroup').sort(), keysOf('targetGroup'));
+
+  const text = (change: Record<string, Record<string, unknown>>) =>
+    JSON.stringify({
+      gateway: { address: '127.87.0.3', limits: { flows: 4096 }, ...change.gateway },
+      targetGroup: { ...change.targetGroup },
+    });
+  const { log } = logged();
+  const service = await Service.start(configOf(text({})), log, '1.2.3');
+  t.teardown(() => service.stop('test'));
+  const inForce = (section: string, key: string) => {
+    const { gateway } = service;
+    const of = section === 'gateway' ? gateway : gateway.targetGroup;
+    return (of as unknown as Record<string, unknown>)[key];
+  };
+  for (const [section, options] of Object.entries(LIVE)) {
+    for (const [key, value] of Object.entries(options)) {
+      const name = `${section}.${key}`;
+      const before = inForce(section, key);
+      const { applied, changes } = await service.reload(
+        configOf(text({ [section]: { [key]: value } })),
+      );
+      t.ok(applied, name);
+      t.ok(changes.every((change) => change.key.startsWith(name)) && changes.length > 0, name);
+      // What a key is, nobody is told.
+      if (key !== 'cookieKey') t.strictSame(inForce(section, key), value, `${name} is in force`);
+      t.ok((await service.reload(configOf(text({})))).applied, `${name} back`);
+      t.strictSame(inForce(section, key), before, `${name} is as before`);
+    }
+  }
+});
+
+function keysOf(section: string): string[] {
+  return Object.keys(LIVE[section] ?? {}).sort();
+}
+
+t.test(
+  'a reload that takes stickiness and the idle timeout that excludes it, either way',
+  async (t) => {
+    const text = (stickiness: string, tcpSeconds: number) =>
+      `gateway: { address: 127.87.0.4, limits: { flows: 4096 }, idleTimeout: { tcpSeconds: ${tcpSeconds} } }
+targetGroup: { stickiness: ${stickiness} }
+`;
+    const { log } = logged();
+    const service = await Service.start(configOf(text('5-tuple', 600)), log, '1.2.3');
+    t.teardown(() => service.stop('test'));
+    for (const [stickiness, tcpSeconds] of [
+      ['2-tuple', 350],
+      ['5-tuple', 60],
+      ['3-tuple', 350],
+    ] as const) {
+      const { problems } = await service.reload(configOf(text(stickiness, tcpSeconds)));
+      t.strictSame(problems, []);
+      const { targetGroup, idleTimeout } = service.gateway;
+      t.strictSame([targetGroup.stickiness, idleTimeout.tcpSeconds], [stickiness, tcpSeconds]);
+    }
+  },
+);

@@ -68,7 +68,7 @@ async function tests(): Promise<void> {
   t.test('what is needed while it runs', async (t) => {
     const gateway = { netns: null } as never;
     t.strictSame(toGoOn({ gateway, endpoints: [] }), []);
-    const tun = { id: 'vpce-00000000000000001', tun: 'a', netns: null };
+    const tun = { id: 'vpce-00000000000000001', zone: 'a', tun: 'a', netns: null };
     t.strictSame(toGoOn({ gateway, endpoints: [tun] }), ['CAP_NET_ADMIN']);
     t.strictSame(toGoOn({ gateway, endpoints: [{ ...tun, netns: 'a' }] }), [
       'CAP_NET_ADMIN',
