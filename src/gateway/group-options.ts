@@ -299,7 +299,6 @@ export const TARGET = {
     kind: portNumber,
     preset: 6081,
     presetText: "the group's",
-    live: true,
   },
   zone: { says: 'name of its zone', kind: zoneName, preset: 'default', live: true },
   weight: {

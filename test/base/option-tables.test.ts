@@ -1,6 +1,4 @@
 /** What describes options says the same as what checks them. */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import t from 'tap';
 import {
   checkOptionsOf,
@@ -12,7 +10,6 @@ import {
   optionsSchema,
   TargetGroup,
 } from '../../src/index.js';
-import { ROOT } from '../support/places.js';
 
 const KINDS = [
   'listen',
@@ -269,53 +266,3 @@ t.test('completeOptions: what is given, and the defaults in the form of options'
   t.strictSame(completeOptions('endpoint', { tun: 'gwlb0' }), { zone: 'default', tun: 'gwlb0' });
   t.throws(() => completeOptions('target', {}), { name: 'GatewayError', field: 'target.address' });
 });
-
-const CONFIGURATION = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8');
-
-/** `| key | meaning | range | default | change |` by key. */
-const rows = new Map(
-  [...CONFIGURATION.matchAll(/^\| `(?:….)?([\w.[\]]+)`(?:, `\.?(\w+)`)? \|(.*)\|$/gm)].map(
-    (match) => [
-      match[1],
-      { also: match[2], cells: (match[3] ?? '').split('|').map((cell) => cell.trim()) },
-    ],
-  ),
-);
-
-t.test('docs/configuration.md says the range, default and change of every option', async (t) => {
-  const roots = { gateway: 'listen', targetGroup: 'targetGroup' } as const;
-  // Only the library has these.
-  const without = new Set(['targetGroup', 'signal', 'flowCounters', 'attachmentId']);
-  for (const [root, kind] of Object.entries(roots)) {
-    const all = leaves(describeOptions(kind), optionsSchema(kind) as Schema);
-    for (const { path, option } of all) {
-      if (kind === 'listen' && without.has(path[0])) continue;
-      const [last] = path.slice(-1);
-      const key = path[0] === 'healthCheck' ? path.join('.') : [root, ...path].join('.');
-      const before = [...key.split('.').slice(0, -1)].join('.');
-      const shared = [...rows].find(
-        ([name, { also }]) => also === last && name.startsWith(`${before}.`),
-      );
-      const row = rows.get(key) ?? shared?.[1];
-      if (!row) {
-        t.fail(`${key} has no row`);
-        continue;
-      }
-      const [, range = '', preset = '', change] = row.cells;
-      t.equal(change, option.live ? 'reload' : 'restart', `${key}: change`);
-      if (/^\d+–\d+$/.test(option.range)) t.ok(range.includes(option.range), `${key}: ${range}`);
-      if (option.range.startsWith('`')) t.equal(words(range), words(option.range), key);
-      const shown = preset.replaceAll('`', '');
-      const isSame =
-        Number(shown) === option.default || shown.includes(option.defaultText.replaceAll('`', ''));
-      t.ok(isSame, `${key}: default ${shown}`);
-      const { variant } = option;
-      if (variant?.when[0] === 'profile') {
-        t.ok(shown.includes(`[${variant.defaultText}]`), `${key}: [${variant.defaultText}]`);
-        if (variant.range !== option.range) t.ok(range.includes(`[${variant.range}]`), key);
-      }
-    }
-  }
-});
-
-const words = (cell: string): string => cell.replaceAll('`', '').replace(/ \([^)]*\)/g, '');
