@@ -168,15 +168,12 @@ export {
   readCapture,
 } from './packet/capture.js';
 export { updateChecksums } from './packet/checksums.js';
-export {
-  type DecodedFrame,
-  type DecodeFrameOptions,
-  type DecodeGeneveOptions,
-  decodeFrame,
-  decodeGeneve,
-  type EncodeGeneveHeader,
-  encodeGeneve,
-} from './packet/codec.js';
+export { type DecodedFrame, decodeFrame, decodeGeneve, encodeGeneve } from './packet/codec.js';
+export type {
+  DecodeFrameOptions,
+  DecodeGeneveOptions,
+  EncodeGeneveHeader,
+} from './packet/codec-options.js';
 export {
   FlowTable,
   type FlowTableOptions,

@@ -52,7 +52,7 @@ export const flag: Kind<boolean> = {
   schema: { type: 'boolean' },
 };
 
-export function oneOf<const T extends string>(...choices: T[]): Kind<T> {
+export function oneOf<const T extends string | number>(...choices: T[]): Kind<T> {
   return {
     check: (field, value) => checkOneOf(field, value, choices),
     range: choices.map((choice) => `\`${choice}\``).join(', '),

@@ -1,8 +1,10 @@
 /** Batches of packets: native memory, seen from JavaScript through typed arrays. */
 
 import { checkBytesToCopy, native } from '../base/checks.js';
-import { checkBoolean, checkInteger, checkOptions, mismatch, outOfRange } from '../base/errors.js';
+import { checkInteger, mismatch, outOfRange } from '../base/errors.js';
 import { BATCH_PACKETS_MAX, SLOT_STRIDE_JUMBO, SLOT_STRIDE_STANDARD } from '../base/limits.js';
+import { flag, integer } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import { binding } from '../native/binding.js';
 import type { BatchField, NativeBatch, NativePacketBatch } from '../native/binding-codec.js';
 import { checkIpv4 } from './address.js';
@@ -172,6 +174,16 @@ export interface PacketBatchOptions {
   jumbo?: boolean;
 }
 
+/** The options of a `PacketBatch`. */
+export const PACKET_BATCH = {
+  packets: {
+    says: 'packets the batch has room for',
+    kind: integer(1, BATCH_PACKETS_MAX),
+    preset: BATCH_PACKETS_MAX,
+  },
+  jumbo: { says: 'whether packets up to 8,500 bytes fit', kind: flag, preset: true },
+} as const satisfies TableOf<PacketBatchOptions>;
+
 /**
  * A batch for embedders: fill it from your own source, hand it to a `Gateway`, send what the
  * descriptors say. Encapsulation and decapsulation happen in place: they move `offset` and `length`.
@@ -184,13 +196,9 @@ export class PacketBatch extends Batch<Packet> {
   #count = 0;
 
   constructor(options: PacketBatchOptions = {}) {
-    const { packets = BATCH_PACKETS_MAX, jumbo = true } = checkOptions('options', options, [
-      'packets',
-      'jumbo',
-    ]);
-    const capacity = checkInteger('options.packets', packets, 1, BATCH_PACKETS_MAX);
-    const stride = checkBoolean('options.jumbo', jumbo) ? SLOT_STRIDE_JUMBO : SLOT_STRIDE_STANDARD;
-    super(native(() => new binding.PacketBatch(capacity, stride), 'make a batch'));
+    const { packets, jumbo } = readOptions(PACKET_BATCH, 'options', options);
+    const stride = jumbo ? SLOT_STRIDE_JUMBO : SLOT_STRIDE_STANDARD;
+    super(native(() => new binding.PacketBatch(packets, stride), 'make a batch'));
     this.packetBytesMax = stride - this.native.headroom;
   }
 

@@ -2,14 +2,9 @@
 import { closeSync, constants, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { native as callNative, checkBytes } from '../base/checks.js';
-import {
-  checkInteger,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-  outOfRange,
-  show,
-} from '../base/errors.js';
+import { checkInteger, GatewayError, invalidArgument, outOfRange, show } from '../base/errors.js';
+import { integer } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import { binding } from '../native/binding.js';
 import type { NativeCaptureReader } from '../native/binding-codec.js';
 import { CaptureFile } from './capture-file.js';
@@ -160,6 +155,15 @@ export interface PcapWriterOptions {
   link?: number;
 }
 
+/** The options of a `PcapWriter`. */
+export const PCAP_WRITER = {
+  link: {
+    says: 'link type of every frame (LINKTYPE_), by default raw IP',
+    kind: integer(0, 0xffff),
+    preset: 101,
+  },
+} as const satisfies TableOf<PcapWriterOptions>;
+
 /** Writes a pcap file with nanosecond times. */
 export class PcapWriter {
   /** Link type of the file. */
@@ -179,8 +183,7 @@ export class PcapWriter {
     target: string | URL | ((bytes: Uint8Array) => void),
     options: PcapWriterOptions = {},
   ) {
-    const { link = 101 } = checkOptions('options', options, ['link']);
-    this.link = checkInteger('options.link', link, 0, 0xffff);
+    this.link = readOptions(PCAP_WRITER, 'options', options).link;
     if (typeof target === 'function') {
       this.#target = 'the capture';
       this.#write = target;

@@ -1,29 +1,25 @@
 /** GENEVE headers (RFC 8926) and captured frames, one at a time: for tests, tools and people. */
 
-import { checkArray, checkBytes, native } from '../base/checks.js';
-import { checkBoolean, checkInteger, checkOptions, outOfRange } from '../base/errors.js';
+import { checkBytes, native } from '../base/checks.js';
+import { outOfRange } from '../base/errors.js';
+import { readOptions } from '../base/option-table.js';
 import { binding } from '../native/binding.js';
 import type { NativeDecodedFrame } from '../native/binding-codec.js';
 import { formatEndpointId, formatIp, formatMac } from './address.js';
+import {
+  type CheckedGatewayPart,
+  DECODE_FRAME,
+  DECODE_GENEVE,
+  type DecodeFrameOptions,
+  type DecodeGeneveOptions,
+  type EncodeGeneveHeader,
+  GENEVE_HEADER,
+  OPTIONS_BYTES_MAX,
+  UINT32_MAX,
+} from './codec-options.js';
 import type { DecodedGeneve, DecodeError, GeneveOption } from './geneve-types.js';
 import { readGeneve } from './geneve-words.js';
 import type { DropReason } from './names.js';
-import { attachmentId, endpointId } from './option-kinds.js';
-
-/** Option class of AWS; others use the same layout under another class (Tencent: 0x0167). */
-export const OPTION_CLASS_AWS = 0x0108;
-
-/** UDP port of GENEVE. */
-export const GENEVE_PORT = 6081;
-
-const OPTIONS_BYTES_MAX = 252;
-const OPTION_BYTES_MAX = 124;
-
-/** Options of `decodeGeneve`. */
-export interface DecodeGeneveOptions {
-  /** Class of the gateway options. Default 0x0108. */
-  optionClass?: number;
-}
 
 function decodeError(error: NativeDecodedFrame['error']): DecodeError | null {
   return error === null ? null : { ...error, reason: error.reason as DropReason };
@@ -37,39 +33,9 @@ export function decodeGeneve(
   payload: Uint8Array,
   options: DecodeGeneveOptions = {},
 ): DecodedGeneve {
-  const { optionClass = OPTION_CLASS_AWS } = checkOptions('options', options, ['optionClass']);
+  const checked = readOptions(DECODE_GENEVE, 'options', options);
   checkBytes('payload', payload);
-  const checked = checkInteger('options.optionClass', optionClass, 0, 0xffff);
-  return native(() => readGeneve(payload, checked));
-}
-
-/** What `encodeGeneve` writes. */
-export interface EncodeGeneveHeader {
-  /** EtherType of the payload: 0x0800, 0x86dd or 0x6558. Default 0x0800. */
-  protocolType?: number;
-  /** 0–0xffffff. Default 0. */
-  vni?: number;
-  /** O bit. Default false. */
-  oam?: boolean;
-  /** C bit. Default: whether an option is critical. */
-  critical?: boolean;
-  /** Written first, as options 1, 2 and 3 in this order. Default none. */
-  gateway?: {
-    /** `vpce-`, 0 and 16 hex digits. */
-    endpointId: string;
-    /** 64 bits. Default 0. */
-    attachmentId?: bigint;
-    /** Flow cookie, 32 bits. */
-    cookie: number;
-  };
-  /** Class of the options of `gateway`. Default 0x0108. */
-  optionClass?: number;
-  /** Written behind those of `gateway`. Default none. Together at most 252 bytes. */
-  options?: readonly GeneveOption[];
-  /** Ignored, so that what `decodeGeneve` returned can be given back. */
-  version?: number;
-  /** Ignored likewise. */
-  headerLength?: number;
+  return native(() => readGeneve(payload, checked.optionClass));
 }
 
 /**
@@ -77,71 +43,25 @@ export interface EncodeGeneveHeader {
  * `ERR_GWLB_OUT_OF_RANGE`, naming the field.
  */
 export function encodeGeneve(header: EncodeGeneveHeader): Uint8Array {
-  const given = checkOptions('header', header, [
-    'protocolType',
-    'vni',
-    'oam',
-    'critical',
-    'gateway',
-    'optionClass',
-    'options',
-    'version',
-    'headerLength',
-  ]);
-  const options: GeneveOption[] = [
-    ...gatewayOptions(given.gateway, given.optionClass ?? OPTION_CLASS_AWS),
-    ...checkGeneveOptions(given.options ?? []),
-  ];
+  const given = readOptions(GENEVE_HEADER, 'header', header);
+  const options = [...gatewayOptions(given.gateway, given.optionClass), ...given.options];
   const bytes = options.reduce((total, option) => total + 4 + option.data.length, 0);
   if (bytes > OPTIONS_BYTES_MAX) {
     throw outOfRange('header.options', `at most ${OPTIONS_BYTES_MAX} bytes in all`, bytes);
   }
+  const { protocolType, vni, oam } = given;
   const critical = given.critical ?? options.some((option) => (option.type & 0x80) !== 0);
-  const checked = {
-    protocolType: checkInteger('header.protocolType', given.protocolType ?? 0x0800, 0, 0xffff),
-    vni: checkInteger('header.vni', given.vni ?? 0, 0, 0xffffff),
-    oam: checkBoolean('header.oam', given.oam ?? false),
-    critical: checkBoolean('header.critical', critical),
-    options,
-  };
-  return native(() => binding.encodeGeneve(checked));
+  return native(() => binding.encodeGeneve({ protocolType, vni, oam, critical, options }));
 }
 
-function checkGeneveOptions(options: unknown): GeneveOption[] {
-  const given = checkArray('header.options', options, 'an array', OPTIONS_BYTES_MAX / 4);
-  return given.map((option, i) => {
-    const field = `header.options[${i}]`;
-    const given = checkOptions(field, option, ['class', 'type', 'data', 'critical']);
-    const data = new Uint8Array(checkBytes(`${field}.data`, given.data));
-    if (data.length % 4 !== 0 || data.length > OPTION_BYTES_MAX) {
-      throw outOfRange(
-        `${field}.data`,
-        `a multiple of 4 bytes, at most ${OPTION_BYTES_MAX}`,
-        data.length,
-      );
-    }
-    return {
-      class: checkInteger(`${field}.class`, given.class, 0, 0xffff),
-      type: checkInteger(`${field}.type`, given.type, 0, 0xff),
-      data,
-    };
-  });
-}
-
-function gatewayOptions(gateway: unknown, optionClass: unknown): GeneveOption[] {
-  const type = checkInteger('header.optionClass', optionClass, 0, 0xffff);
-  if (gateway === undefined) return [];
-  const keys = ['endpointId', 'attachmentId', 'cookie'] as const;
-  const given = checkOptions('header.gateway', gateway, keys);
-  const id = endpointId.check('header.gateway.endpointId', given.endpointId);
-  const attachment = attachmentId.check('header.gateway.attachmentId', given.attachmentId ?? 0n);
-  const cookie = checkInteger('header.gateway.cookie', given.cookie, 0, 0xffffffff);
+function gatewayOptions(gateway: CheckedGatewayPart | null, optionClass: number): GeneveOption[] {
+  if (gateway === null) return [];
   const word = new Uint8Array(4);
-  new DataView(word.buffer).setUint32(0, cookie);
+  new DataView(word.buffer).setUint32(0, gateway.cookie);
   return [
-    { class: type, type: 1, data: bigEndian64(id) },
-    { class: type, type: 2, data: bigEndian64(attachment) },
-    { class: type, type: 3, data: word },
+    { class: optionClass, type: 1, data: bigEndian64(gateway.endpointId) },
+    { class: optionClass, type: 2, data: bigEndian64(gateway.attachmentId) },
+    { class: optionClass, type: 3, data: word },
   ];
 }
 
@@ -233,18 +153,6 @@ export interface DecodedFrame {
   error: DecodeError | null;
 }
 
-/** Options of `decodeFrame`. */
-export interface DecodeFrameOptions {
-  /** Link type of the capture (LINKTYPE_), one of `LINK_TYPES` if it is to be read. Default 1, Ethernet. */
-  link?: number;
-  /** Bytes the frame had on the wire. Default: as many as are given. */
-  wireLength?: number;
-  /** Class of the gateway options. Default 0x0108. */
-  optionClass?: number;
-  /** UDP port that means GENEVE. Default 6081. */
-  port?: number;
-}
-
 /**
  * Reads a captured frame: link, outer IP and UDP, GENEVE, inner packet. Returns null where it is no
  * GENEVE packet, or its link type is none of `LINK_TYPES`. Never throws for what the bytes are: `error` says what is wrong with them.
@@ -253,16 +161,13 @@ export function decodeFrame(
   frame: Uint8Array,
   options: DecodeFrameOptions = {},
 ): DecodedFrame | null {
-  const keys = ['link', 'wireLength', 'optionClass', 'port'] as const;
-  const given = checkOptions('options', options, keys);
+  const { link, optionClass, port, ...given } = readOptions(DECODE_FRAME, 'options', options);
   const { length } = checkBytes('frame', frame);
-  const numbers = [
-    checkInteger('options.wireLength', given.wireLength ?? length, length, 0xffffffff),
-    checkInteger('options.link', given.link ?? 1, 0, 0xffffffff),
-    checkInteger('options.optionClass', given.optionClass ?? OPTION_CLASS_AWS, 0, 0xffff),
-    checkInteger('options.port', given.port ?? GENEVE_PORT, 1, 0xffff),
-  ] as const;
-  const decoded = native(() => binding.decodeFrame(frame, ...numbers));
+  const wireLength = given.wireLength ?? length;
+  if (wireLength < length) {
+    throw outOfRange('options.wireLength', `${length}–${UINT32_MAX}`, wireLength);
+  }
+  const decoded = native(() => binding.decodeFrame(frame, wireLength, link, optionClass, port));
   if (!decoded.isGeneve) return null;
   return {
     outer: outerText(decoded.outer),

@@ -1,15 +1,10 @@
 /** The flow table by itself, for embedders who keep their own state per flow. */
 import { randomBytes } from 'node:crypto';
 import { checkBytes, checkBytesOf, checkWords, native, nativeError } from '../base/checks.js';
-import {
-  checkInteger,
-  checkOneOf,
-  checkOptions,
-  mismatch,
-  outOfRange,
-  show,
-} from '../base/errors.js';
+import { checkInteger, checkOneOf, mismatch, outOfRange, show } from '../base/errors.js';
 import { FLOWS_MAX, FLOWS_MIN } from '../base/limits.js';
+import { integer, oneOf } from '../base/option-kinds.js';
+import { readOptions, type TableOf } from '../base/option-table.js';
 import { binding } from '../native/binding.js';
 import type { NativeFlowTable } from '../native/binding-codec.js';
 import { secretKey } from './option-kinds.js';
@@ -53,6 +48,26 @@ export interface FlowTableOptions {
   hashKey?: Uint8Array;
 }
 
+/** The options of a `FlowTable`. */
+export const FLOW_TABLE = {
+  capacity: {
+    says: 'flows the table has room for, taken at once',
+    kind: integer(FLOWS_MIN, FLOWS_MAX),
+  },
+  family: { says: 'IP version of its keys', kind: oneOf(4, 6), preset: 4 },
+  idleMs: {
+    says: 'after so many milliseconds without a lookup a flow may be swept',
+    kind: integer(1, 0x7fffffff),
+    preset: 350_000,
+  },
+  hashKey: {
+    says: 'secret that the hash depends on',
+    kind: secretKey,
+    fresh: () => randomBytes(16),
+    presetText: 'random',
+  },
+} as const satisfies TableOf<FlowTableOptions>;
+
 /**
  * A bounded map from flow keys to 32-bit values, with bulk lookup and idle expiry. It never reads a
  * clock: `now` is an argument, in milliseconds from any fixed point.
@@ -66,15 +81,11 @@ export class FlowTable {
   readonly #one = new Uint32Array(1);
 
   constructor(options: FlowTableOptions) {
-    const keys = ['capacity', 'family', 'idleMs', 'hashKey'] as const;
-    const given = checkOptions('options', options, keys);
-    this.family = checkOneOf('options.family', given.family ?? 4, [4, 6]);
-    this.keyBytes = this.family === 4 ? 16 : 40;
-    const capacity = checkInteger('options.capacity', given.capacity, FLOWS_MIN, FLOWS_MAX);
-    const idleMs = checkInteger('options.idleMs', given.idleMs ?? 350_000, 1, 0x7fffffff);
-    const hashKey = secretKey.check('options.hashKey', given.hashKey ?? randomBytes(16));
+    const { family, capacity, idleMs, hashKey } = readOptions(FLOW_TABLE, 'options', options);
+    this.family = family;
+    this.keyBytes = family === 4 ? 16 : 40;
     this.#native = native(
-      () => new binding.FlowTable(this.family, capacity, idleMs, hashKey),
+      () => new binding.FlowTable(family, capacity, idleMs, hashKey),
       'make a flow table',
     );
   }
