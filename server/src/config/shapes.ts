@@ -117,15 +117,15 @@ function foundOf(
 ): Found {
   const [, ...keys] = error.path;
   const place = [...path, ...keys];
-  if (error.received !== UNKNOWN) return { path: place, message: detailOf(error) };
-  const around = keys.slice(0, -1).reduce<typeof described>((options, key) => {
-    return options[key]?.options ?? {};
-  }, described);
-  return unknownKey(place, Object.keys(around));
+  let around: typeof described | null = described;
+  for (const key of keys) {
+    // Below an option that is none of options the place is the error's.
+    if (around === null) break;
+    if (!Object.hasOwn(around, key)) return unknownKey(place, Object.keys(around));
+    around = around[key].options;
+  }
+  return { path: place, message: detailOf(error) };
 }
-
-/** What the library received where an option is none that it has. */
-const UNKNOWN = 'an unknown option';
 
 function unknownKey(path: Path, known: readonly string[]): Found {
   const key = String(path.at(-1));

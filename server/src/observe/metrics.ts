@@ -114,30 +114,30 @@ export class GatewayMetrics {
   }
 
   #counter(name: string, help: string, labelNames: string[], read: Read): void {
-    const counters = () => this.#counters;
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers: [this.#registry],
-      // The native counters only grow, so that writing them anew at each scrape does too.
-      collect() {
-        this.reset();
-        for (const { labels, value } of read(counters())) this.inc(labels, value);
-      },
-    });
+    this.#add(Counter, name, help, labelNames, read);
   }
 
   #gauge(name: string, help: string, labelNames: string[], read: Read): void {
-    const counters = () => this.#counters;
-    new Gauge({
+    this.#add(Gauge, name, help, labelNames, read);
+  }
+
+  /** Read anew at each scrape: native counters only grow, so that what is written of them does too. */
+  #add(
+    Metric: typeof Counter | typeof Gauge,
+    name: string,
+    help: string,
+    labelNames: string[],
+    read: Read,
+  ): void {
+    const samples = () => read(this.#counters);
+    new Metric({
       name,
       help,
       labelNames,
       registers: [this.#registry],
       collect() {
         this.reset();
-        for (const { labels, value } of read(counters())) this.set(labels, value);
+        for (const { labels, value } of samples()) this.inc(labels, value);
       },
     });
   }

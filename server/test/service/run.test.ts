@@ -228,6 +228,52 @@ const WRONG: [string, string, string | RegExp][] = [
     'targetGroup.scope',
     /^expected "endpoint" or "gateway"|^expected one of/,
   ],
+  [
+    `${GATEWAY}targetGroup: { healthCheck: { constructor: 5 } }`,
+    'targetGroup.healthCheck.constructor',
+    /^expected one of the keys profile, .*, received an unknown key/,
+  ],
+  [
+    'gateway: { address: 10.0.0.1, __proto__: { port: 5 } }',
+    'gateway.__proto__',
+    /received an unknown key/,
+  ],
+  ['gateway: { address: 10.0.0.1, signal: 5 }', 'gateway.signal', /received an unknown key/],
+  [
+    'gateway: { address: 10.0.0.1, mtu: .nan }',
+    'gateway.mtu',
+    'expected an integer 576–8500, received NaN',
+  ],
+  [
+    `${GATEWAY}targetGroup: { targets: { address: 10.0.0.2 } }`,
+    'targetGroup.targets',
+    'expected a list, received an object',
+  ],
+  [
+    `${GATEWAY}targetGroup: { targets: [10.0.0.2] }`,
+    'targetGroup.targets[0]',
+    'expected a mapping of keys, received "10.0.0.2"',
+  ],
+  [
+    `${GATEWAY}endpoints: [{ tun: a }]`,
+    'endpoints[0].id',
+    /^expected an id such as .*, received nothing$/,
+  ],
+  [
+    `${GATEWAY}endpoints: [{ id: vpce-00000000000000001, geneve: { peer: 10.0.0.9 }, netns: a }]`,
+    'endpoints[0].netns',
+    /^expected nothing with geneve, which uses the sockets of the gateway, received "a"/,
+  ],
+  [
+    `${GATEWAY}flowLog: { path: a, intervalSecond: 5 }`,
+    'flowLog.intervalSecond',
+    /did you mean intervalSeconds/,
+  ],
+  [
+    `${GATEWAY}flowLog: { path: a, intervalSeconds: 86401 }`,
+    'flowLog.intervalSeconds',
+    'expected 0–86400, received 86401',
+  ],
   [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
 ];
 
