@@ -75,6 +75,12 @@ export {
   optionsSchema,
 } from './check-options.js';
 export type { HealthCause, WeightCause } from './fleet/commands.js';
+export type {
+  GatewayState,
+  SavedFreeSlot,
+  SavedGroup,
+  SavedTarget,
+} from './fleet/saved.js';
 export type { AwsMetrics, AwsZoneMetrics } from './gateway/aws-metrics.js';
 export type {
   EndpointCounters,
@@ -126,6 +132,7 @@ export type {
 } from './gateway/group-options.js';
 export type { ListenOptions } from './gateway/listen-options.js';
 export type { ListenerAttributes } from './gateway/listener-attributes.js';
+export type { SaveState } from './gateway/live-fleet.js';
 export type {
   ClampMss,
   CookieKeyOptions,

@@ -2,7 +2,7 @@
 import { GatewayError, mismatch } from '../base/errors.js';
 import type { Plan } from './change.js';
 import type { CommandOf } from './commands.js';
-import { available, giveBack, take } from './numbers.js';
+import { available, giveBack, isKept, takeFor } from './numbers.js';
 import type { Fleet } from './state.js';
 import { checkZones, holdZone, releaseZone, zoneNumber } from './zones.js';
 
@@ -19,7 +19,7 @@ export function planEndpoint(
       `"${id}"`,
     );
   }
-  if (available(fleet.indices, now) === 0) {
+  if (available(fleet.indices, now) === 0 && !isKept(fleet.indices, id)) {
     const count = Object.keys(fleet.endpoints).length;
     throw new GatewayError(
       'ERR_GWLB_ENDPOINT_LIMIT',
@@ -32,7 +32,7 @@ export function planEndpoint(
     // The data plane knows no endpoint in a zone that it has not heard of.
     if (zoneNumber(fleet, zone) < 0) change.revised = true;
     holdZone(fleet, zone);
-    fleet.endpoints[id] = { index: take(fleet.indices, now), zone };
+    fleet.endpoints[id] = { index: takeFor(fleet.indices, id, now), zone };
   };
 }
 

@@ -33,8 +33,8 @@ import {
 export const FLOWS_POLL_MS = 1_000;
 
 const NOT_IN_USE = 'No load balancer uses the target group.';
-const DRAINING = 'Deregistered; keeps its flows until the deregistration delay is over.';
-const NOT_REGISTERED = 'The target is not registered.';
+export const DRAINING = 'Deregistered; keeps its flows until the deregistration delay is over.';
+export const NOT_REGISTERED = 'The target is not registered.';
 
 /** A target of the group in use that has none of this id: in a slot of its own, not active yet. */
 export function enlist(change: Change, spec: RegisteredTarget, said: Health | null): FleetTarget {

@@ -11,6 +11,13 @@ export const SLOT_QUARANTINE_MS = 600_000;
 /** Longer than the longest idle timeout: an index is used again when no flow of it is left. */
 export const INDEX_QUARANTINE_MS = 6_060_000;
 
+/** A number that was given back. */
+export interface FreeNumber {
+  readonly number: number;
+  /** When, in milliseconds since 1970; null where it never carried traffic. */
+  readonly since: number | null;
+}
+
 export interface Numbers {
   /** There are the numbers from 0 to this less 1. */
   readonly capacity: number;
@@ -19,8 +26,8 @@ export interface Numbers {
   next: number;
   /** Given back without having carried traffic. */
   clean: number[];
-  /** Given back otherwise, oldest first. */
-  waiting: { readonly number: number; readonly since: number }[];
+  /** Given back otherwise, oldest first; `keptFor`: who had it in a former process, and gets it again. */
+  waiting: { readonly number: number; readonly since: number; readonly keptFor?: string }[];
 }
 
 /** None is lent. */
@@ -43,6 +50,17 @@ export function take(numbers: Numbers, now: number): number {
   if (numbers.next < numbers.capacity) return numbers.next++;
   if (isOver(numbers, 0, now)) return numbers.waiting.shift()?.number ?? -1;
   return -1;
+}
+
+/** Whether one is kept for this owner. */
+export function isKept({ waiting }: Numbers, owner: string): boolean {
+  return waiting.some(({ keptFor }) => keptFor === owner);
+}
+
+/** The number that is kept for this owner, or another; -1 where none is available. */
+export function takeFor(numbers: Numbers, owner: string, now: number): number {
+  const at = numbers.waiting.findIndex(({ keptFor }) => keptFor === owner);
+  return at < 0 ? take(numbers, now) : numbers.waiting.splice(at, 1)[0].number;
 }
 
 /** `clean`: no flow ever had to do with it, so that it needs no quarantine. */

@@ -2,6 +2,7 @@
 
 import { mismatch, outOfRange } from '../base/errors.js';
 import { fillOptions, readOptions } from '../base/option-table.js';
+import type { GatewayState } from '../fleet/saved.js';
 import type { NativeGatewayConfig, NativeLiveConfig } from '../native/binding.js';
 import { parseMac } from '../packet/address.js';
 import type { GroupPolicy } from './data-plane.js';
@@ -25,6 +26,8 @@ const EVENTS = 16_384;
 export interface BaseSettings {
   targetGroup: TargetGroup;
   crossZone: boolean;
+  /** What another one left, to go on from. */
+  state: GatewayState | null;
   config: NativeGatewayConfig;
 }
 
@@ -43,6 +46,7 @@ export function checkBase(
   return {
     targetGroup: group,
     crossZone: options.crossZone,
+    state: null,
     config: {
       hashKey: options.hashKey,
       cookieKey: options.cookieKey,

@@ -7,8 +7,8 @@ import {
   mismatch,
   show,
 } from '../base/errors.js';
-import { emptyFleet, everyTarget } from '../fleet/state.js';
-import { tableOf } from '../fleet/table.js';
+import { type GatewayState, savedOf } from '../fleet/saved.js';
+import { everyTarget } from '../fleet/state.js';
 import { zoneNumber } from '../fleet/zones.js';
 import type {
   NativeFlowEvent,
@@ -35,7 +35,7 @@ import type { ExplainOptions, Explanation } from './explain-types.js';
 import type { FleetHost } from './fleet-host.js';
 import { FlowEventPump, flowEventOf } from './flow-events.js';
 import { GatewaySettings } from './gateway-settings.js';
-import { FLEET_LIMITS, LiveFleet } from './live-fleet.js';
+import { fleetFrom, LiveFleet, type SaveState } from './live-fleet.js';
 import { probeDatagram } from './probe.js';
 import { type Target, viewOf } from './target.js';
 import { isTargetGroup, runtimeOf, type TargetGroup, useGroup } from './target-group.js';
@@ -79,7 +79,7 @@ export abstract class GatewayBase extends GatewaySettings {
     table: NativeTargetTable | null,
   ) {
     super(settings, native, build, table);
-    const { targetGroup, crossZone, config } = settings;
+    const { targetGroup, crossZone, state, config } = settings;
     this.#targetGroup = targetGroup;
     this.mtu = config.mtu;
     this.#native = native;
@@ -93,9 +93,10 @@ export abstract class GatewayBase extends GatewaySettings {
       (event) => this.#emitFlow(event),
     );
     this.#pump.follow(this, () => this.#closed);
-    const fleet = emptyFleet(FLEET_LIMITS, true, crossZone);
+    const runtime = runtimeOf(targetGroup);
+    const fleet = fleetFrom(state, crossZone, runtime.now());
     const host = this.#host(netns, config.attachmentId, sendDatagram);
-    this.#live = new LiveFleet(runtimeOf(targetGroup), host, fleet);
+    this.#live = new LiveFleet(runtime, host, fleet);
     try {
       useGroup(this.#live, targetGroup);
     } catch (error) {
@@ -344,6 +345,23 @@ export abstract class GatewayBase extends GatewaySettings {
     if (this.#closed) return;
     const unused = this.#counters.endpoint(index).packetsIn === 0;
     this.#live.apply({ type: 'removeEndpoint', id, unused });
+    // Who saves it knows why it failed.
+    this.#live.saved().catch(() => {});
+  }
+
+  /** @internal What another one needs to go on from here. */
+  protected savedState(): GatewayState {
+    return savedOf(this.#live.fleet);
+  }
+
+  /** @internal Has that saved from now on; rejects where it is not saved now. */
+  protected saveBy(save: SaveState): Promise<void> {
+    return this.#live.saveBy(save);
+  }
+
+  /** @internal Resolves when it is saved as it is, where it is saved at all. */
+  protected saved(): Promise<void> {
+    return this.#live.saved();
   }
 
   /** @internal Milliseconds since 1970 less those of that clock. */
@@ -399,7 +417,7 @@ export abstract class GatewayBase extends GatewaySettings {
 
   /** @internal */
   protected override wanted(): Wanted {
-    return { targets: tableOf(this.#live.fleet), policy: groupPolicy(this.#targetGroup) };
+    return { targets: this.#live.table, policy: groupPolicy(this.#targetGroup) };
   }
 
   #took(target: Target, anew: boolean): void {

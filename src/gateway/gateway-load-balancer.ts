@@ -1,6 +1,7 @@
 /** The gateway as a running service: sockets, devices and worker threads around the core. */
 
 import { checkInteger, type GatewayError, invalidArgument, mismatch } from '../base/errors.js';
+import type { GatewayState } from '../fleet/saved.js';
 import { binding, type NativeGatewayEngine, type NativeTargetTable } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
 import { KeepAlive, onAbort, systemError, TaskQueue } from '../packet/lifecycle.js';
@@ -115,8 +116,8 @@ export class GatewayLoadBalancer extends GatewayBase {
     let gateway: GatewayLoadBalancer;
     let table: NativeTargetTable | null = null;
     try {
-      const { targetGroup, crossZone } = checked.base;
-      table = await buildTable(firstTable(targetGroup, crossZone), null);
+      const { targetGroup, crossZone, state } = checked.base;
+      table = await buildTable(firstTable(targetGroup, crossZone, state), null);
       checked.signal?.throwIfAborted();
       // What was registered meanwhile.
       checkOwnAddress('options.address', checked.base, checked.udp.address);
@@ -127,6 +128,8 @@ export class GatewayLoadBalancer extends GatewayBase {
       throw error;
     }
     try {
+      if (checked.saveState) await gateway.saveBy(checked.saveState);
+      checked.signal?.throwIfAborted();
       await gateway.#changes.run(() => engine.run());
       checked.signal?.throwIfAborted();
     } catch (error) {
@@ -269,6 +272,15 @@ export class GatewayLoadBalancer extends GatewayBase {
     return new Recording(this.#engine.readRecording(), offsetMs, (index) => this.endpointAt(index));
   }
 
+  /**
+   * What another load balancer, in this process or the next, needs to go on from here: with it, and equal keys,
+   * targets keep slots and health, endpoints their numbers, and cookies of this one are good. Plain data, no secret.
+   */
+  state(): GatewayState {
+    this.checkOpen();
+    return this.savedState();
+  }
+
   /** Keeps the process alive while it is open; so it is from the beginning. */
   ref(): this {
     this.#alive.ref();
@@ -337,6 +349,8 @@ export class GatewayLoadBalancer extends GatewayBase {
   ): Promise<Endpoint> {
     const opening = this.beginEndpoint(settings);
     try {
+      // A packet with its index may come back to the next process.
+      await this.saved();
       const fields = await this.#changes.run(() => {
         this.checkOpen();
         return make(opening);

@@ -4,6 +4,7 @@ import { checkOptions, invalidArgument } from '../base/errors.js';
 import { WORKERS_MAX } from '../base/limits.js';
 import { flag, integer, nameForLogs } from '../base/option-kinds.js';
 import { fillOptions, type TableOf } from '../base/option-table.js';
+import type { GatewayState } from '../fleet/saved.js';
 import type { NativeUdpConfig } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
 import {
@@ -13,6 +14,8 @@ import {
   portNumber,
 } from '../packet/option-kinds.js';
 import { type BaseSettings, checkBase } from './base-settings.js';
+import { gatewayState, saveState } from './check-state.js';
+import type { SaveState } from './live-fleet.js';
 import { GATEWAY_BASE } from './option-tables.js';
 import type { GatewayBaseOptions } from './options.js';
 
@@ -45,6 +48,19 @@ export interface ListenOptions extends GatewayBaseOptions {
   udpChecksum?: boolean;
   /** Closes the load balancer when it is aborted. */
   signal?: AbortSignal;
+  /**
+   * What a former load balancer left (`state()`, or what `saveState` was given): this one goes on from there.
+   * Targets are made those of the group; one that is there already keeps slot, flows and health. An endpoint with
+   * an id of before gets its number of before. Needs the same `hashKey` and `cookieKey` to be of use. Default: none.
+   */
+  state?: GatewayState | undefined;
+  /**
+   * Keeps the state where it outlives the process: called before `listen` resolves, and with every change of
+   * it; packets are decided by a change when the promise resolves. One call at a time. Where it rejects, `listen` and
+   * `createEndpoint` reject with the same; for other changes, or where it takes longer than a second, packets are decided
+   * by them all the same. Default: none.
+   */
+  saveState?: SaveState | undefined;
 }
 
 const OWN = {
@@ -82,6 +98,18 @@ const OWN = {
     preset: undefined,
     presetText: 'none',
   },
+  state: {
+    says: 'what a former one left, to go on from',
+    kind: gatewayState,
+    preset: null,
+    presetText: 'none',
+  },
+  saveState: {
+    says: 'keeps the state; packets are decided by a change when it is kept',
+    kind: saveState,
+    preset: undefined,
+    presetText: 'none',
+  },
 } as const satisfies TableOf<Omit<ListenOptions, keyof GatewayBaseOptions>>;
 
 /** The options of `listen`. */
@@ -93,6 +121,7 @@ export interface CheckedListen {
   name: string;
   workers: number;
   signal: AbortSignal | undefined;
+  saveState: SaveState | undefined;
 }
 
 /** Room for about 1,000 jumbo packets, or some 10 ms of 10 Gbit/s. */
@@ -101,8 +130,12 @@ const SOCKET_BUFFER_BYTES = 8 << 20;
 /** The options of `listen`, checked. */
 export function checkListen(options: unknown, field = 'options'): CheckedListen {
   const given = checkOptions(field, options, Object.keys(LISTEN));
-  const { address, port, name, workers, signal, ...own } = fillOptions(OWN, field, given);
-  const base = checkBase(field, given, address, port);
+  const { address, port, name, workers, signal, state, saveState, ...own } = fillOptions(
+    OWN,
+    field,
+    given,
+  );
+  const base = { ...checkBase(field, given, address, port), state };
   checkOwnAddress(`${field}.address`, base, address);
   return {
     base,
@@ -119,6 +152,7 @@ export function checkListen(options: unknown, field = 'options'): CheckedListen 
     name,
     workers,
     signal,
+    saveState,
   };
 }
 

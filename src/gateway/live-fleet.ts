@@ -8,10 +8,12 @@ import { apply, used } from '../fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../fleet/commands.js';
 import { memberWithId } from '../fleet/find.js';
 import { nextInstant, slotsAwaited } from '../fleet/instants.js';
+import { type GatewayState, restored, resume, savedOf } from '../fleet/saved.js';
 import {
   emptyFleet,
   everyTarget,
   type Fleet,
+  type FleetTarget,
   type GroupMembers,
   groupOf,
   membersOf,
@@ -23,10 +25,20 @@ import type { Runtime } from '../health/runtime.js';
 import type { ProbeResult } from '../health/thresholds.js';
 import type { FleetHost } from './fleet-host.js';
 import type { TargetGroupEvents } from './group-events.js';
+import { SaveGate } from './save-gate.js';
 import { followTo, type Target, viewOf } from './target.js';
 
 /** What a load balancer has room for. */
 export const FLEET_LIMITS = { targets: TARGETS_MAX, zones: ZONES_MAX, endpoints: ENDPOINTS_MAX };
+
+/** The fleet of a load balancer before it uses a group: one that was saved, or an empty one. */
+export function fleetFrom(state: GatewayState | null, crossZone: boolean, now: number): Fleet {
+  if (state === null) return emptyFleet(FLEET_LIMITS, true, crossZone);
+  return restored(state, FLEET_LIMITS, crossZone, now);
+}
+
+/** Keeps the state of a load balancer where it outlives the process. */
+export type SaveState = (state: GatewayState) => void | Promise<void>;
 
 /** The group whose targets take new flows, as a fleet knows it. */
 export interface FleetMember {
@@ -50,6 +62,12 @@ export class LiveFleet {
   /** Who has a slot, or had it last. */
   readonly #views = new Map<number, Target>();
   readonly #pending: (() => void)[] = [];
+  /** What happened that packets do not know of yet. */
+  readonly #held: (() => void)[] = [];
+  #heldChange = false;
+  #gate: SaveGate | null = null;
+  /** The last table that is saved, where it is. */
+  #passed: FleetTable | null = null;
   #emitting = false;
 
   /** Of a load balancer, or, without one, of a group by itself. */
@@ -66,6 +84,11 @@ export class LiveFleet {
   /** The load balancer that has it; null where there is none any more. */
   get host(): FleetHost | null {
     return this.#host;
+  }
+
+  /** What packets may be decided by: where it is saved, what is. */
+  get table(): FleetTable {
+    return this.#passed ?? tableOf(this.fleet);
   }
 
   /** The target that has this slot, or had it last. */
@@ -88,29 +111,38 @@ export class LiveFleet {
     const { revision } = this.fleet;
     const events = apply(this.fleet, command, this.runtime.now());
     done?.();
-    for (const { type, target } of events) if (type === 'register') this.#take(target, true);
+    for (const { type, target } of events) {
+      const record = type === 'register' ? memberWithId(this.fleet, target) : null;
+      if (record) this.#take(record, true);
+    }
     const isNew = isNews || this.fleet.revision !== revision;
     const { type } = command;
     this.#follow(events, isNew, type !== 'addEndpoint' && type !== 'removeEndpoint');
   }
 
   /**
-   * New flows go to another group's targets, which was by itself (`alone`) so far. Throws, and changes
-   * nothing, where there is no room for it. `done` is called when it has begun.
+   * New flows go to another group's targets, which was by itself (`alone`) so far; a fleet that was restored
+   * goes on with it. Throws, and changes nothing, where there is no room for it. `done` is called when it
+   * has begun.
    */
   use(member: FleetMember, alone: LiveFleet, done?: () => void): void {
     const { fleet, runtime } = this;
     const former = this.#member;
-    const known = new Set(everyTarget(fleet).map(({ slot }) => slot));
+    const resumes = former === null && fleet.group !== 0;
+    const known = new Set(resumes ? [] : everyTarget(fleet).map(({ slot }) => slot));
     const copy = former && structuredClone(fleet);
     const group = groupOf(alone.fleet);
-    const events = apply(fleet, { type: 'useGroup', group }, runtime.now());
+    const events = resumes
+      ? resume(fleet, group, runtime.now())
+      : apply(fleet, { type: 'useGroup', group }, runtime.now());
     const left = copy && new LiveFleet(runtime, null, copy);
     if (left && former) this.#part(left, former);
     this.#member = member;
-    for (const record of membersOf(fleet)) {
-      followTo(viewOf(alone.fleet.targets[record.id]), record);
-      this.#take(record.id, !known.has(record.slot));
+    const members = new Set(membersOf(fleet));
+    for (const record of resumes ? everyTarget(fleet) : members) {
+      const own = members.has(record) ? memberWithId(alone.fleet, record.id) : null;
+      if (own) followTo(viewOf(own), record);
+      this.#take(record, !known.has(record.slot));
     }
     member.moved(this);
     done?.();
@@ -123,14 +155,54 @@ export class LiveFleet {
   }
 
   /** Of a group by itself: what the first load balancer that uses it will decide by. */
-  firstTable(crossZone: boolean): FleetTable {
-    return tableOf(used(this.fleet, crossZone, this.runtime.now()));
+  firstTable(crossZone: boolean, state: GatewayState | null): FleetTable {
+    const now = this.runtime.now();
+    if (state === null) return tableOf(used(this.fleet, crossZone, now));
+    const fleet = fleetFrom(state, crossZone, now);
+    resume(fleet, groupOf(this.fleet), now);
+    return tableOf(fleet);
+  }
+
+  /**
+   * Has it saved, now and with every change before packets are decided by that. Rejects where that fails now: then
+   * nothing is saved.
+   */
+  async saveBy(save: SaveState): Promise<void> {
+    const { fleet } = this;
+    let revision: number;
+    do {
+      ({ revision } = fleet);
+      await save(savedOf(fleet));
+    } while (fleet.revision !== revision);
+    if (this.#host === null) return;
+    this.#passed = tableOf(fleet);
+    this.#gate = new SaveGate(() => {
+      const table = tableOf(fleet);
+      const count = this.#held.length;
+      const isChange = this.#heldChange;
+      this.#heldChange = false;
+      const pass = () => {
+        this.#pending.push(...this.#held.splice(0, count));
+        this.#passed = table;
+        this.#tell(true, isChange);
+      };
+      return { saved: Promise.resolve(savedOf(fleet)).then(save), pass };
+    }, this.runtime);
+  }
+
+  /** Resolves when it is saved as it is, where it is saved at all; rejects where that fails. */
+  async saved(): Promise<void> {
+    await this.#gate?.request();
   }
 
   /** The load balancer is gone: ends checks and timers; the group goes on by itself. Idempotent. */
   close(): void {
     if (this.#host === null) return;
     this.#host = null;
+    this.#gate?.close();
+    this.#gate = null;
+    this.#passed = null;
+    this.#pending.push(...this.#held.splice(0));
     this.#stopChecks();
     this.runtime.clearTimer(this.#timer);
     const events = apply(this.fleet, { type: 'release' }, this.runtime.now());
@@ -153,10 +225,8 @@ export class LiveFleet {
     member.moved(left);
   }
 
-  /** A target of the group in use has its slot from now on. */
-  #take(id: string, anew: boolean): void {
-    const record = memberWithId(this.fleet, id);
-    if (record === null) return;
+  /** A target has its slot from now on. */
+  #take(record: FleetTarget, anew: boolean): void {
     const view = viewOf(record);
     this.#views.set(record.slot, view);
     this.#host?.took(view, anew);
@@ -169,6 +239,19 @@ export class LiveFleet {
       this.#syncChecks();
       this.#armTimer();
     }
+    if (this.#gate === null) {
+      this.#pending.push(...this.#held.splice(0));
+      this.#tell(isNews, isChange);
+    } else if (isNews) {
+      this.#heldChange ||= isChange;
+      // Who saves it knows why it failed; packets go on.
+      this.#gate.request().catch(() => {});
+    } else {
+      this.#flush();
+    }
+  }
+
+  #tell(isNews: boolean, isChange: boolean): void {
     try {
       if (isNews) {
         this.#host?.publish();
@@ -252,7 +335,7 @@ export class LiveFleet {
     const member = this.#member;
     const target = this.#views.get(event.slot);
     if (!member || !target || event.group !== this.fleet.group) return;
-    this.#pending.push(() => tell(member, target, event));
+    this.#held.push(() => tell(member, target, event));
   }
 
   /** In order, also where a listener causes further events; a listener that throws stops no other. */

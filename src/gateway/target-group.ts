@@ -2,6 +2,7 @@
 import { checkArray } from '../base/checks.js';
 import { checkOneOf, checkString, GatewayError, invalidArgument } from '../base/errors.js';
 import { findTarget, targetNamed } from '../fleet/find.js';
+import type { GatewayState } from '../fleet/saved.js';
 import { everyTarget, membersOf, type RegisteredTarget } from '../fleet/state.js';
 import type { FleetTable } from '../fleet/table.js';
 import { checkProbes, sameCheck } from '../health/options.js';
@@ -31,8 +32,12 @@ const SPECS_MAX = 65_536;
 /** Whether it is a group of this copy of the package, whatever a proxy says. */
 export let isTargetGroup: (value: unknown) => value is TargetGroup;
 
-/** What a new load balancer with this group will decide by at first. */
-export let firstTable: (group: TargetGroup, crossZone: boolean) => FleetTable;
+/** What a new load balancer with this group, or one that goes on from `state`, will decide by at first. */
+export let firstTable: (
+  group: TargetGroup,
+  crossZone: boolean,
+  state: GatewayState | null,
+) => FleetTable;
 
 /**
  * A load balancer begins to send new flows to the group's targets. Throws `ERR_GWLB_IN_USE`,
@@ -68,7 +73,7 @@ export class TargetGroup extends GroupSettings {
       typeof value === 'object' && value !== null && #home in value;
     useGroup = (fleet, group, done) => group.#enter(fleet, done);
     runtimeOf = (group) => group.#home.runtime;
-    firstTable = (group, crossZone) => group.#home.firstTable(crossZone);
+    firstTable = (group, crossZone, state) => group.#home.firstTable(crossZone, state);
     groupWithRuntime = (options, runtime) => {
       const group = new TargetGroup(options);
       group.#found(runtime);

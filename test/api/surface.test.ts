@@ -118,6 +118,9 @@ const INTERNAL = new Set([
   'countLosses',
   'unreachable',
   'wanted',
+  'saveBy',
+  'saved',
+  'savedState',
 ]);
 
 /** What a gateway does with an endpoint beside its native part. */

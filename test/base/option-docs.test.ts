@@ -115,7 +115,16 @@ for (const [page, line, options] of PAGES) {
 
 t.test('a Gateway has the options of listen besides its own, as its page says', async (t) => {
   const named = new Set(of('gateway').map(([key]) => key));
-  const without = ['name', 'netns', 'workers', 'udpChecksum', 'offloads', 'signal'];
+  const without = [
+    'name',
+    'netns',
+    'workers',
+    'udpChecksum',
+    'offloads',
+    'signal',
+    'state',
+    'saveState',
+  ];
   const missing = listen.map(([key]) => key).filter((key) => !named.has(key));
   t.strictSame(missing, without);
   const text = readFileSync(join(ROOT, 'docs/api/gateway.md'), 'utf8');
@@ -133,7 +142,14 @@ const OWN_KEYS = [
 ];
 
 /** Options of `listen` that a file has not. */
-const NOT_IN_FILES = new Set(['targetGroup', 'signal', 'flowCounters', 'attachmentId']);
+const NOT_IN_FILES = new Set([
+  'targetGroup',
+  'signal',
+  'state',
+  'saveState',
+  'flowCounters',
+  'attachmentId',
+]);
 const SECRET = { range: '32 hex digits, or file: with them' };
 
 t.test('docs/configuration.md', async (t) => {

@@ -5,9 +5,11 @@ import type { GatewayError } from '../../src/base/errors.js';
 import { apply } from '../../src/fleet/apply.js';
 import type { FleetCommand, FleetEvent } from '../../src/fleet/commands.js';
 import { nextInstant, slotsAwaited } from '../../src/fleet/instants.js';
+import { restored, savedOf } from '../../src/fleet/saved.js';
 import type { Fleet, FleetPolicy, FleetTarget, RegisteredTarget } from '../../src/fleet/state.js';
 import { emptyFleet, GENERATIONS } from '../../src/fleet/state.js';
 import { tableOf } from '../../src/fleet/table.js';
+import { checkState } from '../../src/gateway/check-state.js';
 import { brokenInvariant } from './invariants.js';
 import { BAD, group, LIMITS, OK, POLICY, spec } from './rig.js';
 
@@ -23,6 +25,7 @@ const target: fc.Arbitrary<RegisteredTarget> = fc
   .map(({ n, ...options }) => spec(n, options));
 const targets = fc.array(target, { maxLength: 4 });
 const names = fc.array(name, { maxLength: 2 });
+const endpoint = fc.constantFrom(...[1, 2, 3].map((n) => `vpce-0000000000000000${n}`));
 const policy: fc.Arbitrary<FleetPolicy> = fc
   .record({
     onLoss: fc.constantFrom('rebalance', 'no_rebalance', 'reset'),
@@ -65,12 +68,12 @@ const command: fc.Arbitrary<FleetCommand> = fc.oneof(
     .map(({ targets, policy }) => ({ type: 'useGroup' as const, group: group(targets, policy) })),
   fc.record({
     type: fc.constant('addEndpoint' as const),
-    id: fc.constantFrom('e', 'f', 'g'),
+    id: endpoint,
     zone,
   }),
   fc.record({
     type: fc.constant('removeEndpoint' as const),
-    id: fc.constantFrom('e', 'f', 'g'),
+    id: endpoint,
     unused: fc.boolean(),
   }),
 );
@@ -124,18 +127,24 @@ class World {
       this.wrongEligibility() ??
       this.wrongGenerations(generations) ??
       this.wrongResets() ??
+      this.wrongRestored() ??
       this.pin()
     );
   }
 
   perform(command: FleetCommand): string | null {
     const before = JSON.stringify(this.fleet);
+    const there = this.every;
     this.twin = JSON.parse(JSON.stringify(this.twin));
     const events = outcome(() => apply(this.fleet, command, this.now));
     const same = outcome(() => apply(this.twin, command, this.now));
     if (JSON.stringify(events) !== JSON.stringify(same)) return 'the copy tells something else';
     if (JSON.stringify(this.fleet) !== JSON.stringify(this.twin)) return 'the copy is different';
     if (show(tableOf(this.fleet)) !== show(tableOf(this.twin))) return 'the copy decides otherwise';
+    if (this.fleet.inUse) {
+      const now = new Set(this.every);
+      for (const target of there) if (!now.has(target)) this.freedAt.set(target.slot, this.now);
+    }
     if (command.type === 'release') {
       this.flows = [];
       this.freedAt.clear();
@@ -144,6 +153,30 @@ class World {
       return JSON.stringify(this.fleet) === before ? null : `it threw ${events}, and changed`;
     }
     return this.follow(events);
+  }
+
+  /** Another process goes on from what is saved: it decides alike, and lends no number twice. */
+  wrongRestored(): string | null {
+    const { inUse, limits, crossZone } = this.fleet;
+    if (!inUse) return null;
+    const read = JSON.parse(JSON.stringify(savedOf(this.fleet)));
+    const saved = checkState('state', read, limits);
+    const next = restored(saved, limits, crossZone, this.now);
+    const decided = (fleet: Fleet) =>
+      tableOf(fleet)
+        .targets.map(({ zone: _, weight: __, identity, ...rest }) => `${identity} ${show(rest)}`)
+        .sort();
+    if (show(decided(next)) !== show(decided(this.fleet))) return 'restored, it decides otherwise';
+    const nextOwners = ({ slots, generations }: Fleet) =>
+      [...slots.clean, ...slots.waiting.map(({ number }) => number)].map(
+        (slot) => `${slot}: ${generations[slot] ?? 0}`,
+      );
+    if (show(nextOwners(next)) !== show(nextOwners(this.fleet))) return 'a generation is lost';
+    for (const [id, { index, zone }] of Object.entries(this.fleet.endpoints)) {
+      apply(next, { type: 'addEndpoint', id, zone }, this.now);
+      if (next.endpoints[id].index !== index) return `${id} has another index`;
+    }
+    return brokenInvariant(next);
   }
 
   /** Time passes; what is due is done when it is due. */
@@ -188,9 +221,7 @@ class World {
     const now = new Set(this.every);
     const known = new Set(before);
     for (const target of before) {
-      if (now.has(target)) continue;
-      this.states.delete(target.slot);
-      if (this.fleet.inUse) this.freedAt.set(target.slot, this.now);
+      if (!now.has(target)) this.states.delete(target.slot);
     }
     for (const { slot } of this.every.filter((target) => !known.has(target))) {
       const freed = this.freedAt.get(slot) ?? Number.NEGATIVE_INFINITY;
