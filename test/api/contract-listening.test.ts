@@ -158,7 +158,6 @@ const GATEWAY: Methods = {
   targets: [],
   counters: [],
   shares: [],
-  state: [],
   awsMetrics: [],
   explain: [options(TUPLE), options({ endpoint: ID })],
   setTargetGroup: [is(null)],
@@ -168,6 +167,7 @@ const GATEWAY: Methods = {
   modifyListenerAttributes: [options({ 'tcp.idle_timeout.seconds': '60' })],
   rotateCookieKey: [options({ key: new Uint8Array(16), overlapSeconds: 5 })],
   setFlowReports: [is(5)],
+  state: [],
 };
 
 t.test('a gateway that listens', async (t) => {
