@@ -77,6 +77,7 @@ export {
 export type { HealthCause, WeightCause } from './fleet/commands.js';
 export type {
   GatewayState,
+  SavedEndpoint,
   SavedFreeSlot,
   SavedGroup,
   SavedTarget,

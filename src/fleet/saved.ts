@@ -85,6 +85,14 @@ export interface SavedFreeSlot extends FreeNumber {
   readonly generation: number;
 }
 
+/** An endpoint's place in the data plane. */
+export interface SavedEndpoint {
+  /** `vpce-` and 17 hex digits. */
+  readonly id: string;
+  /** Its number there, part of its flows' keys. */
+  readonly index: number;
+}
+
 /** What a load balancer has to know of its past to go on where another process stopped. */
 export interface GatewayState {
   /** Of its form. */
@@ -100,7 +108,7 @@ export interface GatewayState {
   /** Slots that were given back. */
   readonly freeSlots: readonly SavedFreeSlot[];
   /** Which endpoint has which number. */
-  readonly endpoints: readonly { readonly id: string; readonly index: number }[];
+  readonly endpoints: readonly SavedEndpoint[];
   /** Numbers of endpoints that were given back. */
   readonly freeIndices: readonly FreeNumber[];
 }

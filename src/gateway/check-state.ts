@@ -16,6 +16,7 @@ import { readOptions, type TableOf } from '../base/option-table.js';
 import type { FreeNumber } from '../fleet/numbers.js';
 import {
   type GatewayState,
+  type SavedEndpoint,
   type SavedFreeSlot,
   type SavedGroup,
   type SavedTarget,
@@ -164,7 +165,7 @@ export function checkState(field: string, value: unknown, limits: FleetLimits): 
     zones: of(list(limits.zones, nullable(zoneName).check)),
     targets: of(listOf<SavedTarget>(limits.targets, TARGET)),
     freeSlots: of(listOf<SavedFreeSlot>(limits.targets, FREE_SLOT)),
-    endpoints: of(listOf<GatewayState['endpoints'][number]>(limits.endpoints, ENDPOINT)),
+    endpoints: of(listOf<SavedEndpoint>(limits.endpoints, ENDPOINT)),
     freeIndices: of(listOf<FreeNumber>(limits.endpoints, FREE)),
   } as const satisfies TableOf<GatewayState>;
   const state: GatewayState = readOptions(table, field, value);
