@@ -26,7 +26,7 @@ export interface Numbers {
   next: number;
   /** Given back without having carried traffic. */
   clean: number[];
-  /** Given back otherwise, oldest first; `keptFor`: who had it in a former process, and gets it again. */
+  /** Given back otherwise, oldest first; `keptFor`: who had it before a restart, and gets it again. */
   waiting: { readonly number: number; readonly since: number; readonly keptFor?: string }[];
 }
 

@@ -1,10 +1,9 @@
 /**
- * What of a load balancer's fleet has to outlive its process, as plain data: who has which slot, under which
+ * What of a load balancer's fleet has to outlive a restart, as plain data: who has which slot, under which
  * generation, which endpoint has which index, and how targets were. A fleet that is restored from it decides about
  * cookies and flow keys of before as the one that was saved.
  */
 import { type Health, recount, type TargetReason, type TargetState } from '../health/thresholds.js';
-import { parseIpv4 } from '../packet/address.js';
 import { apply } from './apply.js';
 import { LATE_RETURNS_MS } from './change.js';
 import type { FleetEvent } from './commands.js';
@@ -93,7 +92,7 @@ export interface SavedEndpoint {
   readonly index: number;
 }
 
-/** What a load balancer has to know of its past to go on where another process stopped. */
+/** What a load balancer has to know of its past to go on where another one stopped. */
 export interface GatewayState {
   /** Of its form. */
   readonly version: typeof STATE_VERSION;
@@ -204,7 +203,7 @@ function restoredTarget(saved: SavedTarget, { policy }: FleetGroup, now: number)
   return {
     ...saved,
     id: `${saved.address}:${saved.port}`,
-    number: parseIpv4(saved.address) as number,
+    number: saved.address.split('.').reduce((number, part) => number * 256 + Number(part), 0),
     ...shown(phase, health),
     health: recount(health),
     since: Math.min(saved.since, now),
