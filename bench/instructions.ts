@@ -1,9 +1,10 @@
 // Instructions per packet of the hot loops, counted by callgrind and held against a record. They do
 // not depend on what else the machine does, so that a slow-down shows in CI.
-import { spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { make } from './programs.js';
 import { aligned } from './table.js';
 
 /** More than this above the record fails. */
@@ -46,7 +47,14 @@ export function sameCompiler(a: string, b: string): boolean {
 }
 
 function run(command: string, ...args: string[]): string {
-  const { status, error, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' });
+  return outputOf(spawnSync(command, args, { encoding: 'utf8' }), command, ...args);
+}
+
+function outputOf(
+  { status, error, stdout, stderr }: SpawnSyncReturns<string>,
+  command: string,
+  ...args: string[]
+): string {
   if (status === 0) return stdout;
   const missing = (error as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
   throw new Error(
@@ -60,7 +68,7 @@ function run(command: string, ...args: string[]): string {
 function measure(root: string): InstructionRecord {
   const compiler = run(process.env.CXX || 'g++', '--version').split('\n')[0];
   run('valgrind', '--version');
-  run('make', '-s', '-j2', '-C', join(root, 'native'), 'instructions');
+  outputOf(make(root, 'instructions'), 'make', 'instructions');
   const folder = mkdtempSync(join(tmpdir(), 'gwlb-instructions-'));
   try {
     const printed = run(

@@ -17,6 +17,7 @@ import {
 } from './cases.js';
 import { instructions } from './instructions.js';
 import { type Options, readOptions, USAGE, UsageError } from './options.js';
+import { make } from './programs.js';
 import { type ListedCase, type Row, rowProblem } from './row.js';
 import { LIMIT_SUITES, programsOf, SUITES, type Suite } from './suites.js';
 import { limitsText, linesOf, tableText } from './table.js';
@@ -63,11 +64,7 @@ function buildPrograms(suites: readonly Suite[]): boolean {
   const started = performance.now();
   say(`building ${programs.join(', ')}`);
   const targets = programs.map((name) => `../build-native/bench/${name}`);
-  const { status, stdout, stderr } = spawnSync(
-    'make',
-    ['-s', `-j${availableParallelism()}`, '-C', 'native', ...targets],
-    { cwd: root, encoding: 'utf8' },
-  );
+  const { status, stdout, stderr } = make(root, ...targets);
   if (status !== 0) {
     process.stderr.write(
       `${stdout ?? ''}${stderr ?? ''}bench: the native programs were not built\n`,

@@ -4,18 +4,14 @@
 #include <cstring>
 
 #include "base/bytes.h"
+#include "wire/ip.h"
 #include "wire/segment.h"
 
 namespace gwlb::wire {
 namespace {
 
-constexpr uint32_t kIpv4HeaderBytes = 20;
-constexpr uint32_t kIpv6HeaderBytes = 40;
 constexpr uint32_t kJumboBytes = 8;  // a hop-by-hop header with nothing but the jumbo option
-constexpr uint8_t kHopByHop = 0;
 constexpr uint8_t kJumboOption = 0xc2;
-constexpr uint8_t kNoNextHeader = 59;
-constexpr uint8_t kCwr = 0x80;
 
 // Up to the payload; 0 where the packet cannot be cut.
 uint32_t header_bytes(const uint8_t* packet, const InnerPacket& inner) {

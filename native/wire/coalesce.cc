@@ -4,18 +4,13 @@
 #include "base/bytes.h"
 #include "wire/checksum.h"
 #include "wire/inner.h"
+#include "wire/ip.h"
 #include "wire/ipv6_chain.h"
 
 namespace gwlb::wire {
 namespace {
 
-constexpr uint32_t kIpv4HeaderBytes = 20;
-constexpr uint32_t kIpv6HeaderBytes = 40;
-constexpr uint32_t kTcpHeaderBytes = 20;
-constexpr uint32_t kUdpHeaderBytes = 8;
-
 constexpr uint8_t kUrg = 0x20;
-constexpr uint8_t kCwr = 0x80;
 
 constexpr uint16_t kEnd = 0xffff;
 static_assert(base::kBatchPacketsMax < kEnd);

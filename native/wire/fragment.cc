@@ -5,6 +5,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "wire/checksum.h"
+#include "wire/ip.h"
 
 namespace gwlb::wire {
 namespace {
@@ -15,8 +16,6 @@ constexpr uint16_t kMore = 0x2000;
 constexpr uint16_t kOffsetMask = 0x1fff;
 constexpr uint8_t kDontFragment = 0x40;
 
-constexpr uint8_t kEndOfOptions = 0;
-constexpr uint8_t kNoOperation = 1;
 constexpr uint8_t kCopied = 0x80;
 
 uint32_t header_bytes(const uint8_t* packet) { return (packet[0] & 0xfu) * 4; }

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "wire/checksum.h"
+#include "wire/ip.h"
 
 namespace gwlb::wire {
 
@@ -11,7 +12,6 @@ using base::DropReason;
 
 namespace {
 
-constexpr uint32_t kUdpHeaderBytes = 8;
 constexpr uint32_t kAnyIpLength = 40 + 65535 + 1;  // more than a length field can say
 
 struct Walk {

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "wire/ip.h"
 #include "wire/ipv6_chain.h"
 
 namespace gwlb::wire {
@@ -11,11 +12,6 @@ namespace gwlb::wire {
 using base::DropReason;
 
 namespace {
-
-constexpr uint32_t kIpv4HeaderBytes = 20;
-constexpr uint32_t kIpv6HeaderBytes = 40;
-constexpr uint8_t kHopByHop = 0;
-constexpr uint8_t kNoNextHeader = 59;
 
 // Bytes of a packet: those that are there, and those it has by the link's word. Of a captured one a
 // total length of 0 means all of these.

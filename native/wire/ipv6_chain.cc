@@ -2,11 +2,11 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "wire/ip.h"
 
 namespace gwlb::wire {
 namespace {
 
-constexpr uint32_t kIpv6HeaderBytes = 40;
 constexpr uint8_t kFragmentHeader = 44;
 constexpr uint8_t kAuthenticationHeader = 51;
 

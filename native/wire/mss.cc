@@ -4,14 +4,12 @@
 
 #include "base/bytes.h"
 #include "wire/checksum.h"
+#include "wire/ip.h"
 
 namespace gwlb::wire {
 namespace {
 
-constexpr uint32_t kTcpHeaderBytes = 20;
 constexpr uint32_t kChecksumAt = 16;
-constexpr uint8_t kEndOfOptions = 0;
-constexpr uint8_t kNoOperation = 1;
 constexpr uint8_t kMaximumSegmentSize = 2;
 constexpr uint32_t kMssBytes = 4;
 

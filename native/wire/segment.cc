@@ -7,18 +7,11 @@
 #include "base/limits.h"
 #include "wire/checksum.h"
 #include "wire/inner.h"
+#include "wire/ip.h"
 
 namespace gwlb::wire {
 namespace {
 
-constexpr uint32_t kIpv4HeaderBytes = 20;
-constexpr uint32_t kIpv6HeaderBytes = 40;
-constexpr uint32_t kTcpHeaderBytes = 20;
-constexpr uint32_t kUdpHeaderBytes = 8;
-
-constexpr uint8_t kCwr = 0x80;
-
-constexpr uint8_t kHopByHop = 0;
 constexpr uint8_t kRouting = 43;
 constexpr uint8_t kDestinationOptions = 60;
 

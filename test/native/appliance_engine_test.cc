@@ -2,17 +2,12 @@
 // waits for the inspector; nothing else.
 #include <time.h>
 
-#include <deque>
-
 #include "test/native/appliance_rig.h"
 
 namespace gwlb {
 namespace {
 
-using batch::Verdict;
 using namespace test;
-
-size_t small(uint32_t) { return 40; }
 
 TEST(passes_thousands_of_packets_through) {
   GatewaySide gateway;
@@ -85,36 +80,17 @@ TEST(rules_and_malformed_datagrams_are_counted_drops) {
   CHECK_EQ(drops(*engine, DropReason::geneve_control), 1u);
 }
 
-void drop(ApplianceEngine& engine, int number, uint32_t i) {
-  engine.batch(number).verdict[i] = static_cast<uint8_t>(Verdict::drop);
-}
-
 TEST(inspector_decides_and_every_packet_is_accounted_for) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   config.batches = 4;
-  uint32_t random = 1;
   uint32_t dropped = 0;
   uint32_t rewritten = 0;
-  std::deque<int> held;
-  const auto next = [&random](uint32_t below) {
-    random = random * 1664525 + 1013904223;
-    return (random >> 16) % below;
-  };
-  // Holds up to two batches and gives them back in any order, now and then late.
-  const auto give_back = [&](ApplianceEngine& engine) {
-    if (held.empty()) return;
-    const uint32_t which = next(static_cast<uint32_t>(held.size()));
-    if (next(8) == 0) pause_ms(1);
-    CHECK(engine.release(held[which]));
-    CHECK(!engine.release(held[which]));
-    held.erase(held.begin() + which);
-  };
+  HeldBatches held(1);
   const auto look = [&](ApplianceEngine& engine, int number) {
     batch::PacketBatch& batch = engine.batch(number);
     for (uint32_t i = 0; i < batch.count; ++i) {
-      const uint32_t fate = next(10);
+      const uint32_t fate = held.next(10);
       if (fate == 0) {
         drop(engine, number, i);
         ++dropped;
@@ -124,10 +100,9 @@ TEST(inspector_decides_and_every_packet_is_accounted_for) {
         ++rewritten;
       }
     }
-    held.push_back(number);
-    if (held.size() > 2) give_back(engine);
+    held.keep(engine, number, 2);
   };
-  Inspected inspected(config, look, give_back);
+  Inspected inspected(config, look, [&](ApplianceEngine& engine) { held.give_back(engine); });
   ApplianceEngine* engine = inspected.engine();
   REQUIRE(engine);
   constexpr uint32_t kPackets = 4000;
@@ -146,8 +121,7 @@ TEST(inspector_decides_and_every_packet_is_accounted_for) {
 
 TEST(rewritten_packets_go_out_as_rewritten) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const Bytes answer = ipv6(1, 2, 17, udp(53, 1000, 8000));
   Inspected inspected(config, [&](ApplianceEngine& engine, int number) {
     for (uint32_t i = 0; i < engine.batch(number).count; ++i) {
@@ -173,8 +147,7 @@ TEST(rewritten_packets_go_out_as_rewritten) {
 
 TEST(inspector_is_told_once_until_it_has_looked) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   std::atomic<uint32_t> told{0};
   const auto engine = start(config, [&] { ++told; });
   REQUIRE(engine);
@@ -197,8 +170,7 @@ TEST(inspector_is_told_once_until_it_has_looked) {
 
 TEST(batches_given_back_out_of_order_are_returned_in_order) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const auto engine = start(config);
   REQUIRE(engine);
   std::vector<int> held;
@@ -225,8 +197,7 @@ TEST(batches_given_back_out_of_order_are_returned_in_order) {
 
 TEST(slow_inspector_makes_the_kernel_drop_and_that_is_counted) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   config.batches = 2;
   config.udp.receive_buffer_bytes = 64 << 10;
   const auto engine = start(config);
@@ -256,8 +227,7 @@ TEST(slow_inspector_makes_the_kernel_drop_and_that_is_counted) {
 
 TEST(kernel_drops_are_counted_while_the_inspector_holds_everything) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   config.batches = 1;
   config.udp.receive_buffer_bytes = 64 << 10;
   const auto engine = start(config);
@@ -303,8 +273,7 @@ TEST(inspection_is_switched_while_traffic_runs) {
 
 TEST(switching_off_returns_what_nobody_looked_at) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const auto engine = start(config);
   REQUIRE(engine);
   int held = -1;
@@ -327,8 +296,7 @@ TEST(switching_off_returns_what_nobody_looked_at) {
 
 TEST(stops_at_every_stage) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   config.batches = 3;
   for (uint32_t stage = 0; stage < 8; ++stage) {
     auto engine = start(config);
@@ -381,8 +349,7 @@ TEST(stops_under_fire) {
 
 TEST(idle_costs_no_processor_time) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   config.batches = 1;
   const auto engine = start(config);
   REQUIRE(engine);

@@ -1,7 +1,5 @@
 // Verdicts on flows and filters in the appliance's engine, over real sockets: what an inspector has
 // decided about never reaches it again, and no flow ever loses its order.
-#include <deque>
-#include <random>
 #include <set>
 
 #include "test/native/appliance_rig.h"
@@ -13,10 +11,7 @@ using appliance::After;
 using appliance::Filter;
 using appliance::FlowVerdict;
 using appliance::kAtOnce;
-using batch::Verdict;
 using namespace test;
-
-size_t small(uint32_t) { return 40; }
 
 // The flow (as numbered() makes them) of packet i of a batch, from its inner UDP source port.
 uint16_t flow_at(ApplianceEngine& engine, int number, uint32_t i) {
@@ -25,8 +20,7 @@ uint16_t flow_at(ApplianceEngine& engine, int number, uint32_t i) {
 
 TEST(a_flow_that_was_passed_stays_away) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   std::set<uint16_t> decided;
   std::atomic<uint32_t> shown{0};
   Inspected inspected(config, [&](ApplianceEngine& engine, int number) {
@@ -56,25 +50,16 @@ TEST(a_flow_that_was_passed_stays_away) {
 // Inspectors that hold batches, let them go in any order, and decide at random.
 void random_verdicts(uint32_t seed) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   config.batches = 4;
   config.jumbo = false;
-  std::mt19937 random(seed);
+  HeldBatches held(seed);
   struct Flow {
     bool decided = false;
     bool passes = false;
     uint32_t may_see = 0;
   };
   std::map<uint16_t, Flow> flows;
-  std::deque<int> held;
-  const auto give_back = [&](ApplianceEngine& engine) {
-    if (held.empty()) return;
-    const size_t which = random() % held.size();
-    if (random() % 8 == 0) pause_ms(1);
-    CHECK(engine.release(held[which]));
-    held.erase(held.begin() + static_cast<std::ptrdiff_t>(which));
-  };
   uint32_t own_drops = 0;
   const auto look = [&](ApplianceEngine& engine, int number) {
     const engine::ApplianceLoad& load = engine.load(number);
@@ -87,21 +72,20 @@ void random_verdicts(uint32_t seed) {
         --flow.may_see;
         continue;
       }
-      if (random() % 16 == 0) {
+      if (held.next(16) == 0) {
         flow.decided = true;
-        flow.passes = random() % 2 == 0;
-        flow.may_see = random() % 2 == 0 ? 0 : random() % 40;
+        flow.passes = held.next(2) == 0;
+        flow.may_see = held.next(2) == 0 ? 0 : held.next(40);
         const After after = {flow.may_see, UINT64_MAX};
         CHECK(engine.decide(number, i, flow.passes ? FlowVerdict::pass : FlowVerdict::drop, after));
-      } else if (random() % 16 == 0) {
-        engine.batch(number).verdict[i] = static_cast<uint8_t>(Verdict::drop);
+      } else if (held.next(16) == 0) {
+        drop(engine, number, i);
         ++own_drops;
       }
     }
-    held.push_back(number);
-    if (held.size() > random() % 4) give_back(engine);
+    held.keep(engine, number, held.next(4));
   };
-  Inspected inspected(config, look, give_back);
+  Inspected inspected(config, look, [&](ApplianceEngine& engine) { held.give_back(engine); });
   ApplianceEngine* engine = inspected.engine();
   REQUIRE(engine);
   const uint32_t back = exchange(gateway, *engine, 3000, small);  // which checks the order
@@ -133,8 +117,7 @@ TEST(random_verdicts_hold_and_keep_the_order) {
 
 TEST(a_passed_flow_does_not_overtake_what_is_held) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const auto engine = start(config);
   REQUIRE(engine);
   std::vector<int> held;
@@ -179,8 +162,7 @@ TEST(a_passed_flow_does_not_overtake_what_is_held) {
 
 TEST(passed_flows_go_on_while_others_are_held) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const auto engine = start(config);
   REQUIRE(engine);
   int number = -1;
@@ -205,8 +187,7 @@ TEST(passed_flows_go_on_while_others_are_held) {
 
 TEST(switching_off_or_forgetting_ends_verdicts) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const auto engine = start(config);
   REQUIRE(engine);
   Bytes bytes;
@@ -278,8 +259,7 @@ TEST(a_filter_shows_what_matches_and_passes_the_rest) {
 
 TEST(a_verdict_goes_before_the_filter) {
   GatewaySide gateway;
-  ApplianceEngineConfig config = config_for(gateway);
-  config.inspect = true;
+  ApplianceEngineConfig config = inspected_for(gateway);
   const auto engine = start(config);
   REQUIRE(engine);
   int number = -1;

@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -110,6 +111,13 @@ inline ApplianceEngineConfig config_for(const GatewaySide& gateway) {
   return config;
 }
 
+// With an inspector.
+inline ApplianceEngineConfig inspected_for(const GatewaySide& gateway) {
+  ApplianceEngineConfig config = config_for(gateway);
+  config.inspect = true;
+  return config;
+}
+
 inline std::unique_ptr<ApplianceEngine> start(const ApplianceEngineConfig& config,
                                               std::function<void()> ready = {}) {
   std::unique_ptr<ApplianceEngine> engine;
@@ -149,6 +157,37 @@ inline bool eventually(const std::function<bool()>& what, uint32_t ms = 5000) {
   }
   return what();
 }
+
+// For exchange().
+inline size_t small(uint32_t) { return 40; }
+
+inline void drop(ApplianceEngine& engine, int number, uint32_t i) {
+  engine.batch(number).verdict[i] = static_cast<uint8_t>(batch::Verdict::drop);
+}
+
+// Batches that an inspector keeps, and gives back in any order, now and then late.
+class HeldBatches {
+ public:
+  explicit HeldBatches(uint32_t seed) : random_(seed) {}
+  uint32_t next(uint32_t below) { return static_cast<uint32_t>(random_() % below); }
+
+  void keep(ApplianceEngine& engine, int number, size_t at_most) {
+    numbers_.push_back(number);
+    if (numbers_.size() > at_most) give_back(engine);
+  }
+  void give_back(ApplianceEngine& engine) {
+    if (numbers_.empty()) return;
+    const uint32_t which = next(static_cast<uint32_t>(numbers_.size()));
+    if (next(8) == 0) pause_ms(1);
+    CHECK(engine.release(numbers_[which]));
+    CHECK(!engine.release(numbers_[which]));
+    numbers_.erase(numbers_.begin() + which);
+  }
+
+ private:
+  std::mt19937 random_;
+  std::vector<int> numbers_;
+};
 
 // Flow f's packet number n; the inner UDP source port names the flow, the payload the number.
 inline Bytes numbered(uint16_t flow, uint32_t n, size_t payload = 40) {

@@ -98,9 +98,7 @@ std::string show_address(const void* value) {
   return text;
 }
 
-std::string show_size(size_t bytes) {
-  return "(a value of " + std::to_string(bytes) + " bytes)";
-}
+std::string show_size(size_t bytes) { return "(a value of " + std::to_string(bytes) + " bytes)"; }
 
 void report_skip(const char* reason) {
   skipped = true;

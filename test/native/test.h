@@ -29,8 +29,8 @@ struct Registration {
 void report_failure(const char* file, int line, std::string_view message);
 void report_skip(const char* reason);
 
-// What is compared is handed to functions that are compiled once: tests have thousands of checks, and
-// what stands in each of them is most of what a sanitizer's build takes.
+// What is compared is handed to functions that are compiled once: tests have thousands of checks,
+// and what stands in each of them is most of what a sanitizer's build takes.
 
 // As mathematics has it: a negative number equals no unsigned one.
 struct Number {
