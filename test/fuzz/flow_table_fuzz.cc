@@ -18,19 +18,6 @@ namespace {
 
 constexpr base::HashKey kKey{0x5851f42d4c957f2d, 0x14057b7ef767814f};
 
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  bool more() const { return at_ < size_; }
-  uint8_t byte() { return more() ? data_[at_++] : 0; }
-  uint32_t number() { return static_cast<uint32_t>(byte()) << 8 | byte(); }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-  size_t at_ = 0;
-};
-
 template <class Key>
 class Run {
  public:

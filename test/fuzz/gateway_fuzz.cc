@@ -21,21 +21,6 @@ using gateway::GatewayCounter;
 
 namespace {
 
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  bool more() const { return at_ < size_; }
-  uint8_t byte() { return at_ < size_ ? data_[at_++] : 0; }
-  const uint8_t* rest() const { return data_ + at_; }
-  size_t left() const { return size_ - at_; }
-  void skip(size_t n) { at_ += n < left() ? n : left(); }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-  size_t at_ = 0;
-};
-
 struct World {
   std::unique_ptr<gateway::Gateway> gateway;
   std::unique_ptr<batch::PacketBatch> batch;

@@ -14,23 +14,6 @@ namespace {
 
 constexpr uint32_t kWorkers = 2;
 
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-  bool more() const { return at_ < size_; }
-  uint8_t byte() { return at_ < size_ ? data_[at_++] : 0; }
-  Bytes bytes(size_t n) {
-    Bytes out;
-    for (; n > 0 && more(); --n) out.push_back(byte());
-    return out;
-  }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-  size_t at_ = 0;
-};
-
 int refusal_of(uint8_t byte) {
   constexpr int kErrors[] = {0, 0, 0, EAGAIN, ENOBUFS, EMSGSIZE, EPERM, ENETUNREACH};
   return kErrors[byte % std::size(kErrors)];
