@@ -4,9 +4,9 @@
 
 export {
   Appliance,
-  type ApplianceCounters,
   type ApplianceEvents,
 } from './appliance/appliance.js';
+export type { ApplianceCounters } from './appliance/counters.js';
 export { type DropRule, parseDropRule } from './appliance/drop-rule.js';
 export { CaptureFilter } from './appliance/filter.js';
 export {
@@ -30,6 +30,7 @@ export type {
   ApplianceOptions,
   InspectOptions,
 } from './appliance/options.js';
+export { ApplianceTun } from './appliance/tun.js';
 export type {
   ApplianceTunIdleTimeout,
   ApplianceTunLimits,
@@ -89,7 +90,7 @@ export type {
   GatewayTotals,
   TargetCounters,
 } from './gateway/counters.js';
-export type { DeviceEvent, DeviceState, DeviceStatus, TunOptions } from './gateway/device.js';
+export type { DeviceEvent, TunOptions } from './gateway/device.js';
 export { Endpoint, type EndpointKind, type EndpointPeer } from './gateway/endpoint.js';
 export type {
   BatchEndpointOptions,
@@ -182,6 +183,7 @@ export type {
   DecodeGeneveOptions,
   EncodeGeneveHeader,
 } from './packet/codec-options.js';
+export type { DeviceState, DeviceStatus } from './packet/device-watch.js';
 export {
   FlowTable,
   type FlowTableOptions,

@@ -91,7 +91,7 @@ void Appliance::open(PacketBatch& batch) {
       drop(batch, i, static_cast<DropReason>(batch.reason[i]));
       continue;
     }
-    opened.rewritten = opened.rejected = false;
+    opened.rewritten = opened.rejected = opened.direct = false;
     opened.reason = DropReason::none;
     opened.port = batch.port[i];
     const DropReason reason =

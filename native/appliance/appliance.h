@@ -37,6 +37,7 @@ struct Opened {
   base::DropReason reason = base::DropReason::none;  // final; close() does not undo it
   bool rewritten = false;
   bool rejected = false;
+  bool direct = false;  // goes back past the kernel, where there is a device
   bool is_open() const { return header_bytes != 0; }
 };
 

@@ -2,8 +2,8 @@
 
 #include <new>
 
+#include "appliance/flow_part.h"
 #include "base/assert.h"
-#include "wire/ipv6_chain.h"
 
 namespace gwlb::appliance {
 namespace {
@@ -11,7 +11,6 @@ namespace {
 using flow::FlowState;
 using flow::kNoFlow;
 
-constexpr uint32_t kTrainLifetimeMs = 30'000;
 static_assert(kTrainLifetimeMs <= Scopes::kQuietMs);
 
 // FlowState::tcp.
@@ -32,11 +31,6 @@ uint8_t idle_class(const FlowState& state, bool is_tcp) {
   if (!is_tcp) return kOther;
   if ((state.tcp & kReset) != 0) return kAfterReset;
   return (state.tcp & (kFinUp | kFinDown)) == (kFinUp | kFinDown) ? kClosed : kTcpOpen;
-}
-
-bool has_ports(uint8_t protocol) {
-  return protocol == wire::kTcp || protocol == wire::kUdp || protocol == wire::kUdpLite ||
-         protocol == wire::kSctp;
 }
 
 }  // namespace
@@ -85,36 +79,24 @@ void FlowVerdicts::Family<Key>::add_key(const wire::InnerPacket& part, const bas
 
 // False where the packet is of no flow that could be known.
 bool FlowVerdicts::make_key(const uint8_t* packet, const Opened& opened, Keyed* keyed) {
-  using Found = flow::FragmentTable::Found;
-  constexpr auto kEntering = flow::FragmentTable::Pass::entering;
-  wire::InnerPacket part = opened.inner;
-  keyed->quoted = (part.flags & wire::kIcmpError) != 0;
-  if (keyed->quoted && !wire::parse_icmp_quote(packet, opened.inner, &part).ok()) return false;
   const uint16_t scope = scopes_.find(opened.options.endpoint_id, opened.vni, now_ms_);
   if (scope == Scopes::kNone) return false;
-  keyed->scope = scope;
-
-  constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
-  const bool later = (part.flags & wire::kLaterFragment) != 0;
-  if (later &&
-      (has_ports(part.protocol) || (part.version == 6 && wire::is_ipv6_extension(part.protocol)))) {
-    // One of a datagram whose all has come begins another, of a flow that is not known yet.
-    const flow::FragmentKey train(part, part.fragment_id, scope);
-    const auto name = fragments_->name(train);
-    const Found found = keyed->quoted ? fragments_->find_quoted(&part, name, now_ms_)
-                                      : fragments_->come(&part, name, kEntering, now_ms_);
-    if (found != Found::ports) return false;
-  } else if (!keyed->quoted && (part.flags & kFirstWithPorts) == kFirstWithPorts) {
-    const flow::FragmentKey train(part, part.fragment_id, scope);
-    fragments_->bind(part, fragments_->name(train), kEntering, now_ms_);
+  FlowPart part;
+  if (!find_flow_part(packet, opened.inner, scope, *fragments_, flow::FragmentTable::Pass::entering,
+                      now_ms_, &part)) {
+    return false;
   }
-  keyed->version = part.version;
-  keyed->is_tcp = part.protocol == wire::kTcp;
-  keyed->tcp_flags = later || keyed->quoted ? 0 : part.tcp_flags;
-  if (part.version == 4) {
-    families_.ipv4.add_key(part, key_, keyed);
+  // One of a datagram whose all has come begins another, of a flow that is not known yet.
+  if (part.train != FlowPart::Train::none && part.train != FlowPart::Train::known) return false;
+  keyed->scope = scope;
+  keyed->quoted = part.quoted;
+  keyed->version = part.packet.version;
+  keyed->is_tcp = part.packet.protocol == wire::kTcp;
+  keyed->tcp_flags = part.tcp_flags();
+  if (part.packet.version == 4) {
+    families_.ipv4.add_key(part.packet, key_, keyed);
   } else {
-    families_.ipv6.add_key(part, key_, keyed);
+    families_.ipv6.add_key(part.packet, key_, keyed);
   }
   return true;
 }

@@ -75,6 +75,9 @@ inline constexpr uint32_t kIpv6ExtensionHeadersMax = 8;
 // RFC 8926: six bits of four-byte words.
 inline constexpr uint32_t kGeneveOptionBytesMax = 252;
 
+// In front of an inner packet: GENEVE with as many options, and Ethernet with two tags.
+inline constexpr uint32_t kGeneveHeaderBytesMax = 8 + kGeneveOptionBytesMax + 14 + 8;
+
 inline constexpr uint32_t kWorkersMax = 64;
 
 // Bound sockets that give flows different outer source ports.

@@ -301,12 +301,15 @@ void ApplianceEngine::count_losses() {
   appliance::Counters& counters = worker_->counters();
   counters.set_drops(DropReason::receive_overflow, losses_.overflow());
   counters.set_drops(DropReason::outer_bad_checksum, losses_.bad_checksum());
+  counters.set_drops(DropReason::device_overflow, tun_drops_.load(std::memory_order_relaxed));
   counters.set(appliance::ApplianceCounter::packets_other_port, now.other_port);
 }
 
 void ApplianceEngine::stop() {
-  const std::lock_guard<std::mutex> lock(stop_mutex_);
+  const std::lock_guard<std::mutex> slow(slow_);
+  stopped_ = true;
   worker_->stop();
+  detach();
   if (offline_ != nullptr || port_ == nullptr) return;
   count_losses();
   port_.reset();

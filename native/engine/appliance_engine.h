@@ -16,17 +16,21 @@
 // order. An idle worker sleeps; a busy one is never woken.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "appliance/appliance.h"
 #include "appliance/filter.h"
 #include "appliance/flow_verdicts.h"
+#include "engine/appliance_devices.h"
 #include "engine/appliance_load.h"
 #include "engine/offline.h"
+#include "io/tun.h"
 #include "io/udp.h"
 
 namespace gwlb::engine {
@@ -117,6 +121,44 @@ class ApplianceEngine {
   // What has left since this was asked last, in the order it left.
   std::vector<Offline::Outcome> take_outcomes();
 
+  // Devices: packets that no rule, verdict or inspector takes enter the kernel by them, and return
+  // when they come out again (appliance_devices.h). Slow calls, one at a time: not the inspector's
+  // thread. After stop() they are ESHUTDOWN.
+  //
+  // From now on; the devices are then added one by one, and packets of one that is not there are
+  // dropped, device_unavailable. EEXIST where there are some.
+  io::OsError attach_devices(const ApplianceDevicesConfig& config);
+  // Packets go back past the kernel again, and the devices away. Nothing where there are none.
+  void detach_devices();
+  // Makes device `number`, a pair where there is an `out`. Errors: those of io::Tun::open, EEXIST
+  // where it is there, EINVAL for another number than there may be. Nothing is left of it then.
+  struct DeviceNames {
+    std::string in, out;
+    uint32_t in_ifindex = 0, out_ifindex = 0;
+  };
+  io::OsError add_device(uint32_t number, const io::TunConfig& in, const io::TunConfig* out,
+                         DeviceNames* made);
+  // The same over ports of the caller's, whose state nobody looks at.
+  io::OsError add_device_on(uint32_t number, std::shared_ptr<io::Port> in,
+                            std::shared_ptr<io::Port> out);
+  // Makes device `number` work again, both of a pair: sets it up, or makes it anew.
+  io::OsError restore_device(uint32_t number, DeviceNames* made);
+  struct DeviceState {
+    uint32_t number;
+    io::LinkState state;  // of a pair, what is worse
+  };
+  // Also asks the kernel what devices have lost, for the counters.
+  std::vector<DeviceState> look_at_devices();
+
+  // Any thread, and quick: the endpoints that have come, in the order of their numbers, from this
+  // one on. `ready` is called when there is a new one.
+  std::vector<uint64_t> endpoints_from(uint32_t number);
+  // appliance::DeviceCounters' block of one device, or of packets without one; null where there is
+  // none.
+  std::shared_ptr<uint64_t[]> device_counters(uint32_t number);
+  std::shared_ptr<uint64_t[]> deviceless_counters();
+  appliance::ReturnHeaders::Flows device_flows();
+
   // Any thread: joins the worker and closes the sockets; idempotent, at any stage, and returns when
   // it is done, whoever began. What is with the inspector then counts as appliance_stopped;
   // release() has no effect any more, but batches stay readable until the engine is destroyed.
@@ -138,8 +180,38 @@ class ApplianceEngine {
   io::PortOffloads offloads_;
   uint16_t port_number_ = 0;
   io::UdpLosses losses_;
-  std::mutex stop_mutex_;
+  // A device, or a pair, as it was made.
+  struct Tun {
+    io::TunConfig config;
+    std::shared_ptr<io::Tun> tun;
+    uint64_t former_drops = 0;  // of those before it
+    uint64_t drops() const { return former_drops + (tun != nullptr ? tun->drops() : 0); }
+  };
+  struct Pair {
+    Tun in, out;
+  };
+  io::OsError open_tun(const io::TunConfig& config, Tun* out);
+  io::OsError restore_tun(Tun* tun, bool* renewed);
+  io::OsError hand_over(uint32_t number);
+  io::OsError hand_over(uint32_t number, std::shared_ptr<io::Port> in,
+                        std::shared_ptr<io::Port> out);
+  void detach();
+  void ask_devices();
+  std::shared_ptr<ApplianceDevices> devices() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return devices_;
+  }
+
+  std::mutex slow_;   // of the calls about devices, all the time that they take
+  std::mutex mutex_;  // of devices_, for moments
+  bool stopped_ = false;
+  bool offloads_devices_ = false;
+  std::vector<Pair> pairs_;             // by number
+  std::atomic<uint64_t> tun_drops_{0};  // of all devices, as they were asked last
+  uint64_t former_tun_drops_ = 0;       // of devices that were taken away
   std::unique_ptr<Worker> worker_;
+  // Ends after the worker has let go of it.
+  std::shared_ptr<ApplianceDevices> devices_;
 };
 
 }  // namespace gwlb::engine

@@ -40,6 +40,7 @@ void ApplianceEngine::Worker::run() {
     bool worked = take_back();
     if (settings_changed()) apply_settings();
     if (may_read()) worked |= read_once();
+    if (reads_devices()) worked |= devices_->read(*port_, counters_, now_ms());
     if (!worked) sleep();
   }
   take_back();
@@ -203,6 +204,7 @@ void ApplianceEngine::Worker::hand_over() {
 // Sends what is left of a batch, and counts what became of its packets.
 void ApplianceEngine::Worker::finish(PacketBatch& batch, Appliance& appliance,
                                      const ApplianceLoad* load) {
+  if (devices_ != nullptr) devices_->enter(batch, appliance, counters_, now_ms());
   appliance.close(batch, config_.gateway_port);
   uint16_t leaving[base::kBatchPacketsMax];
   uint32_t n = 0;
@@ -323,12 +325,18 @@ void ApplianceEngine::Worker::sleep() {
   const bool settings = settings_changed() && order_count_ == 0;
   const bool packets = rest_ != io::Rest::none && may_read();
   if (!thread_.asked() && returned_.empty() && !settings && !packets) {
-    pollfd waits[2] = {{thread_.wake_fd(), POLLIN, 0}, {may_read() ? port_->fd() : -1, POLLIN, 0}};
-    poll(waits, 2, -1);
+    pollfd waits[3] = {{thread_.wake_fd(), POLLIN, 0},
+                       {may_read() ? port_->fd() : -1, POLLIN, 0},
+                       {reads_devices() ? devices_->fd() : -1, POLLIN, 0}};
+    poll(waits, 3, reads_devices() ? devices_->tick_ms() : -1);
     // A wake-up that comes too late for this poll ends the next one.
     if (waits[0].revents != 0) thread_.clear_wake();
   }
   thread_.is_awake();
+}
+
+void ApplianceEngine::Worker::set_devices(ApplianceDevices* devices) {
+  between_batches([this, devices] { devices_ = devices; });
 }
 
 void ApplianceEngine::Worker::fail(const io::OsError& error) {

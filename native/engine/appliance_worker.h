@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "appliance/counters.h"
+#include "engine/appliance_devices.h"
 #include "engine/appliance_engine.h"
 #include "engine/number_ring.h"
 #include "engine/worker_thread.h"
@@ -38,6 +39,19 @@ class ApplianceEngine::Worker {
   bool set_inspect(bool inspect, const appliance::Filter& filter);
   void forget_flows();
   void pump();
+
+  // Any one thread but the inspector's. From when this returns packets go through the kernel, or
+  // not any more (null). `devices` outlives that.
+  void set_devices(ApplianceDevices* devices);
+  // Runs between two batches, and returns when it has.
+  void between_batches(const std::function<void()>& what) {
+    thread_.post(what);
+    thread_.wait();
+  }
+  // What the inspector is told of arrivals by, too.
+  void notify() {
+    if (tell_ && !told_.exchange(true)) tell_();
+  }
   ApplianceLoad& load(int number) {
     GWLB_ASSERT(number >= 0 && static_cast<size_t>(number) < config_.batches && !loads_.empty());
     return loads_[static_cast<size_t>(number)];
@@ -67,6 +81,7 @@ class ApplianceEngine::Worker {
   void run();
   bool settings_changed() const { return changed_; }
   bool may_read() const;
+  bool reads_devices() const { return devices_ != nullptr && !thread_.has_failed(); }
   bool read_once();
   uint32_t receive();
   uint64_t now_ms() const;
@@ -86,9 +101,6 @@ class ApplianceEngine::Worker {
   void sleep();
   void abandon();
   void fail(const io::OsError& error);
-  void notify() {
-    if (tell_ && !told_.exchange(true)) tell_();
-  }
   bool create_loads();
   void change(const Settings& wanted);
   void look(ApplianceLoad& load);
@@ -103,6 +115,7 @@ class ApplianceEngine::Worker {
   Offline* offline_ = nullptr;
 
   // The worker's own.
+  ApplianceDevices* devices_ = nullptr;
   io::Rest rest_ = io::Rest::none;
   std::unique_ptr<batch::PacketBatch> direct_;
   std::unique_ptr<appliance::Appliance> opener_;  // of direct_

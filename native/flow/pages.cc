@@ -52,6 +52,15 @@ Pages Pages::map(size_t bytes) {
   return pages;
 }
 
+Pages Pages::reserve(size_t bytes) {
+  Pages pages;
+  const size_t rounded = round_up(bytes > 0 ? bytes : 1, kPage);
+  if (rounded < bytes) return pages;
+  pages.data_ = map_aligned(rounded, kPage);
+  if (pages.data_ != nullptr) pages.bytes_ = rounded;
+  return pages;
+}
+
 Pages::~Pages() {
   if (data_ != nullptr) munmap(data_, bytes_);
 }

@@ -20,6 +20,9 @@ class Pages {
   // Zeroed memory of at least `bytes`, aligned to a page (to 2 MiB from 2 MiB on) and prefaulted.
   // data() is null where the kernel refuses.
   static Pages map(size_t bytes);
+  // The same, not prefaulted: for what is needed by few. The system gives each page when it is
+  // first written.
+  static Pages reserve(size_t bytes);
 
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }  // what is mapped: whole pages of 4 KiB

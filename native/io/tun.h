@@ -115,6 +115,8 @@ class Tun {
 
   // Of the moment; any thread may ask.
   LinkState state() const;
+  // Its number in its namespace; 0 where it is gone.
+  uint32_t ifindex() const;
   // Sets it up again. Errors: EPERM (needs CAP_NET_ADMIN), ENODEV.
   OsError set_up();
   // A queue met a lasting error: from now on it is gone.

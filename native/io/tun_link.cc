@@ -22,6 +22,13 @@ LinkState Tun::state() const {
   return (request.ifr_flags & IFF_UP) != 0 ? LinkState::up : LinkState::down;
 }
 
+uint32_t Tun::ifindex() const {
+  ifreq request{};
+  if (ioctl(queues_[0]->fd(), TUNGETIFF, &request) != 0) return 0;
+  if (ioctl(control_, SIOCGIFINDEX, &request) != 0) return 0;
+  return static_cast<uint32_t>(request.ifr_ifindex);
+}
+
 OsError Tun::set_up() {
   ifreq request{};
   if (ioctl(queues_[0]->fd(), TUNGETIFF, &request) != 0)

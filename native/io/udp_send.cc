@@ -233,7 +233,7 @@ class UdpSender::Sending {
   // Cuts packet i: headers are written beside, payloads stay where they are.
   void add_cut(uint16_t i) {
     const uint32_t prefix = batch_.inner[i] - batch_.offset[i];
-    GWLB_ASSERT(prefix <= base::kHeadroom);
+    GWLB_ASSERT(prefix <= base::kGeneveHeaderBytesMax);
     const uint8_t* inner = batch_.packet(i) + prefix;
     const uint32_t length = batch_.length[i] - prefix;
     if (!batch_.is_super(i)) return add_fragments(i, prefix, inner, length, 0);

@@ -23,7 +23,7 @@ inline constexpr uint32_t kMessages = base::kBatchPacketsMax;
 // A message of a super-packet takes two for each segment.
 inline constexpr uint32_t kVectors = 1024;
 inline constexpr uint32_t kHeaderBytes = 64 << 10;
-inline constexpr uint32_t kHeaderBytesMax = base::kHeadroom + wire::kSegmentHeadersMax;
+inline constexpr uint32_t kHeaderBytesMax = base::kGeneveHeaderBytesMax + wire::kSegmentHeadersMax;
 static_assert(kVectors >= 2 * kTrainSegmentsMax && kVectors >= kMessages);
 static_assert(kHeaderBytes >= kTrainSegmentsMax * kHeaderBytesMax);
 

@@ -2,6 +2,7 @@
 #include "node/appliance_engine_wrap.h"
 
 #include "node/addon.h"
+#include "node/appliance_devices_wrap.h"
 #include "node/configs.h"
 #include "node/gateway_control.h"
 #include "node/off_thread.h"
@@ -241,19 +242,20 @@ napi_value stop(const Napi::CallbackInfo& info, ApplianceEngine& self) {
 }  // namespace
 
 napi_value appliance_engine_class(napi_env env) {
-  return define_class<ApplianceEngine, construct>(
-      env, {
-               method<ApplianceEngine, next>("next"),
-               method<ApplianceEngine, release>("release"),
-               method<ApplianceEngine, set_inspect>("setInspect"),
-               method<ApplianceEngine, forget_flows>("forgetFlows"),
-               method<ApplianceEngine, count_losses>("countLosses"),
-               method<ApplianceEngine, failure>("failure"),
-               method<ApplianceEngine, put>("put"),
-               method<ApplianceEngine, pump>("pump"),
-               method<ApplianceEngine, take_outcomes>("takeOutcomes"),
-               method<ApplianceEngine, stop>("stop"),
-           });
+  std::vector<napi_property_descriptor> methods = {
+      method<ApplianceEngine, next>("next"),
+      method<ApplianceEngine, release>("release"),
+      method<ApplianceEngine, set_inspect>("setInspect"),
+      method<ApplianceEngine, forget_flows>("forgetFlows"),
+      method<ApplianceEngine, count_losses>("countLosses"),
+      method<ApplianceEngine, failure>("failure"),
+      method<ApplianceEngine, put>("put"),
+      method<ApplianceEngine, pump>("pump"),
+      method<ApplianceEngine, take_outcomes>("takeOutcomes"),
+      method<ApplianceEngine, stop>("stop"),
+  };
+  for (const napi_property_descriptor& one : appliance_device_methods()) methods.push_back(one);
+  return define_class<ApplianceEngine, construct>(env, methods);
 }
 
 void add_appliance_engine_function(napi_env env, ObjectBuilder& exports) {

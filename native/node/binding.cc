@@ -53,17 +53,20 @@ napi_value counter_layout_value(napi_env env) {
   const napi_value target = array_value(env, {GWLB_TARGET_COUNTERS(GWLB_X)});
   const napi_value endpoint = array_value(env, {GWLB_ENDPOINT_COUNTERS(GWLB_X)});
   const napi_value appliance = array_value(env, {GWLB_APPLIANCE_COUNTERS(GWLB_X)});
+  const napi_value device = array_value(env, {GWLB_DEVICE_COUNTERS(GWLB_X)});
 #undef GWLB_X
   ObjectBuilder out(env);
   return out.value("gateway", gateway)
       .value("target", target)
       .value("endpoint", endpoint)
       .value("appliance", appliance)
+      .value("device", device)
       .number("dropsAt", gateway::Counters::kDropsAt)
       .number("targetsAt", gateway::Counters::kTargetsAt)
       .number("endpointsAt", gateway::Counters::kEndpointsAt)
       .number("probesAt", gateway::Counters::kProbesAt)
       .number("applianceDropsAt", appliance::Counters::kDropsAt)
+      .number("deviceDropsAt", appliance::DeviceCounters::kDropsAt)
       .finish();
 }
 

@@ -333,6 +333,11 @@ bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
   return true;
 }
 
+const char* link_state_name(io::LinkState state) {
+  constexpr const char* kNames[] = {"up", "down", "gone"};
+  return kNames[static_cast<size_t>(state)];
+}
+
 bool read_target_specs(napi_env env, napi_value value, TargetSpecs* out) {
   using select::TargetSpec;
   Fields fields;

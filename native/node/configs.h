@@ -34,6 +34,7 @@ bool read_endpoint(napi_env env, napi_value value, gateway::EndpointKind kind,
                    gateway::EndpointSpec* out);
 bool read_endpoint_index(napi_env env, napi_value value, uint16_t* out);
 bool read_tun(napi_env env, napi_value value, io::TunConfig* out);
+const char* link_state_name(io::LinkState state);
 bool read_stickiness(napi_env env, napi_value value, const Path& path, flow::Stickiness* out);
 
 // What a table is built of.

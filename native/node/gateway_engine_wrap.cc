@@ -134,12 +134,10 @@ napi_value look_at_devices(const Napi::CallbackInfo& info, GatewayEngine& self) 
         return io::OsError{};
       },
       [states](napi_env env, const io::OsError&) {
-        constexpr const char* kNames[] = {"up", "down", "gone"};
         std::vector<napi_value> out;
         for (const auto& device : *states) {
           ObjectBuilder object(env);
-          object.number("index", device.index)
-              .text("state", kNames[static_cast<size_t>(device.state)]);
+          object.number("index", device.index).text("state", link_state_name(device.state));
           out.push_back(object.finish());
         }
         return array_value(env, out);

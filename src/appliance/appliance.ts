@@ -1,13 +1,12 @@
 /** The appliance's side of the tunnel: receive, look at, pass, drop or rewrite, return. */
 import { EventEmitter } from 'node:events';
 import { native } from '../base/checks.js';
-import { GatewayError, invalidArgument } from '../base/errors.js';
+import { GatewayError, invalidArgument, mismatch } from '../base/errors.js';
 import { binding, type NativeApplianceEngine } from '../native/binding.js';
-import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { KeepAlive, onAbort, systemError } from '../packet/lifecycle.js';
-import type { DropReason } from '../packet/names.js';
 import type { UdpOffloads } from '../packet/offloads.js';
 import { hostText } from '../packet/own-address.js';
+import { type ApplianceCounters, readCounters } from './counters.js';
 import {
   type ApplianceHealthState,
   checkHealthState,
@@ -23,49 +22,9 @@ import {
   checkInspect,
   type InspectOptions,
 } from './options.js';
-
-/** Numbers above 2^53 lose their last digits. */
-export interface ApplianceCounters {
-  /** Datagrams received from gateways. */
-  packetsReceived: number;
-  /** Bytes of them, inner packet. */
-  bytesReceived: number;
-  /** Packets returned to the gateway. */
-  packetsReturned: number;
-  /** Bytes of them, inner packet. */
-  bytesReturned: number;
-  /** Packets returned with changed contents. */
-  packetsRewritten: number;
-  /** Packets returned as an answer to their sender that refuses them (`packet.reject()`). */
-  packetsRejected: number;
-  /**
-   * Packets returned from the own port, since the one that they came from is not to be had: another program
-   * has it, or it needs a privilege (`CAP_NET_BIND_SERVICE`, below 1024).
-   */
-  packetsOtherPort: number;
-  /** Packets shown to the inspector. */
-  packetsInspected: number;
-  /** Packets that the inspector's filter is not about. */
-  packetsUnmatched: number;
-  /** Packets shown to it whose flow found no room: no verdict on it lasts. */
-  packetsUntracked: number;
-  /** Verdicts to pass a flow that took effect. */
-  flowsPassed: number;
-  /** Verdicts to drop a flow that took effect. */
-  flowsDropped: number;
-  /** Verdicts on flows that ended: idle, closed, opened anew, or all of them. */
-  flowsEnded: number;
-  /** Packets returned by their flow's verdict. */
-  flowPacketsPassed: number;
-  /** Bytes of them, inner packet. */
-  flowBytesPassed: number;
-  /** Packets dropped by their flow's verdict (among `drops.appliance_verdict`). */
-  flowPacketsDropped: number;
-  /** Bytes of them, inner packet. */
-  flowBytesDropped: number;
-  /** Every reason, also those that never occurred. */
-  drops: Record<DropReason, number>;
-}
+import { ApplianceTun } from './tun.js';
+import type { AttachedDevices } from './tun-devices.js';
+import { type ApplianceTunOptions, checkApplianceTun } from './tun-options.js';
 
 /** Events of an `Appliance`, each with the arguments of its listeners. */
 export interface ApplianceEvents {
@@ -102,6 +61,8 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
   readonly #alive: KeepAlive;
   readonly #inspection: Inspection;
   readonly #offAbort: () => void;
+  #devices: AttachedDevices | null = null;
+  #attaching = false;
   #closing: Promise<void> | null = null;
 
   /**
@@ -150,7 +111,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     const tell = (error: unknown) => process.nextTick(() => this.emit('error', error));
     this.#inspection = new Inspection(engine, checked.failOpen, tell);
     this.#health = health;
-    this.#alive = new KeepAlive(() => this.#checkFailure(), FAILURE_POLL_MS);
+    this.#alive = new KeepAlive(() => this.#look(), FAILURE_POLL_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
   }
 
@@ -212,6 +173,38 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     await this.#health?.tell(told);
   }
 
+  /**
+   * Gives the appliance the kernel's side: packets that no drop rule, verdict or inspector takes enter the kernel by a
+   * TUN device, and what the kernel sends back into it returns to the gateway, each with the header of its flow
+   * and direction. Once at a time. Rejects, and nothing is left behind, with what the system says to a device
+   * (privilege, namespace, name in use), `ERR_GWLB_CLOSED`, or `ERR_GWLB_INVALID_ARGUMENT`, also where devices are
+   * attached already. See docs/api/appliance-tun.md.
+   *
+   * ```ts
+   * const tun = await appliance.attachTun({ name: 'gwlb0' });
+   * ```
+   */
+  async attachTun(options: ApplianceTunOptions = {}): Promise<ApplianceTun> {
+    const settings = checkApplianceTun(options);
+    if (this.closed) throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
+    if (this.#attaching || this.#devices?.attached) {
+      const expected = 'a call while no devices are attached (detach them first)';
+      throw mismatch('ERR_GWLB_INVALID_ARGUMENT', 'attachTun', expected, 'a second one');
+    }
+    this.#attaching = true;
+    try {
+      const { tun, attached } = await ApplianceTun.open(this.#engine, settings);
+      this.#devices = attached;
+      if (this.closed) {
+        await tun.detach();
+        throw new GatewayError('ERR_GWLB_CLOSED', 'the appliance was closed');
+      }
+      return tun;
+    } finally {
+      this.#attaching = false;
+    }
+  }
+
   /** All counters, now. They stay readable after `close`. */
   counters(): ApplianceCounters {
     this.#engine.countLosses();
@@ -235,6 +228,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.#offAbort();
     this.#alive.stop();
     this.#inspection.stop();
+    await this.#devices?.detach();
     await this.#engine.stop();
     await this.#health?.close();
     this.emit('close');
@@ -246,6 +240,12 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     for (let native = this.#engine.next(); native !== null; native = this.#engine.next()) {
       this.#inspection.show(native);
     }
+    this.#devices?.lookForEndpoints();
+  }
+
+  #look(): void {
+    this.#checkFailure();
+    this.#devices?.look();
   }
 
   #checkFailure(): void {
@@ -255,16 +255,6 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     void this.close();
     process.nextTick(() => this.emit('error', systemError(error, 'go on receiving', 'options')));
   }
-}
-
-/** An engine's counters under their names. */
-export function readCounters({ counters }: NativeApplianceEngine): ApplianceCounters {
-  const named = COUNTER_NAMES.appliance.map((name, i) => [name, Number(counters[i])]);
-  const at = binding.counterLayout.applianceDropsAt;
-  return {
-    ...(Object.fromEntries(named) as Omit<ApplianceCounters, 'drops'>),
-    drops: readDrops((code) => counters[at + code]),
-  };
 }
 
 async function openEngine(

@@ -17,7 +17,7 @@ import { encodeGeneve } from '../packet/codec.js';
 import { flowKey } from '../packet/flow-table.js';
 import { type DropReason, REASON_NAMES } from '../packet/names.js';
 import { attachmentId, endpointId } from '../packet/option-kinds.js';
-import { type ApplianceCounters, readCounters } from './appliance.js';
+import { type ApplianceCounters, readCounters } from './counters.js';
 import type { DropRule } from './drop-rule.js';
 import type { CaptureFilter } from './filter.js';
 import { Inspection, type Inspector } from './inspection.js';

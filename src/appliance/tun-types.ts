@@ -1,5 +1,6 @@
 /** What is told of the devices of an appliance: how they are, what passed, what happened to them. */
 import type { GatewayError } from '../base/errors.js';
+import type { DeviceState } from '../packet/device-watch.js';
 import type { DropReason } from '../packet/names.js';
 
 /** What passed by the devices of an appliance, or by one of them. Numbers above 2^53 lose their last digits. */
@@ -35,10 +36,10 @@ export interface ApplianceTunDevice {
   /** That of `out`; null where there is none. */
   readonly outIfindex: number | null;
   /**
-   * `down`: somebody set it down. `gone`: it was deleted, or moved to another network namespace; it is made again
-   * as soon as that can be. Of a pair, what is worse. Its packets are dropped meanwhile.
+   * How it is; of a pair, what is worse. Its packets are dropped while it is not up. One that is gone is made again
+   * as soon as that can be.
    */
-  readonly state: 'up' | 'down' | 'gone';
+  readonly state: DeviceState;
   /** What is wrong and what to do; null while it is up. */
   readonly error: GatewayError | null;
   /** What passed by it. */

@@ -4,6 +4,7 @@ import { GatewayError } from '../base/errors.js';
 import { flag, integer, type Kind, text } from '../base/option-kinds.js';
 import { readOptions, type TableOf } from '../base/option-table.js';
 import type { NativeGatewayEngine, NativeTun } from '../native/binding.js';
+import { type DeviceState, DeviceWatch, devicePlace, lossText } from '../packet/device-watch.js';
 import { systemError } from '../packet/lifecycle.js';
 import type { Endpoint } from './endpoint.js';
 
@@ -24,22 +25,6 @@ export interface TunOptions {
    * is.
    */
   txqueuelen?: number;
-}
-
-/**
- * How the device of an endpoint is. `down`: somebody set it down. `gone`: it was deleted, or moved to
- * another network namespace. Packets neither enter nor leave by either.
- */
-export type DeviceState = 'up' | 'down' | 'gone';
-
-/** How the TUN device of an endpoint is, and since when. */
-export interface DeviceStatus {
-  /** How it is now. */
-  readonly state: DeviceState;
-  /** Since when it has been so, milliseconds since 1970; of the moment it was noticed. */
-  readonly since: number;
-  /** What is wrong and what to do; null while it is up. */
-  readonly error: GatewayError | null;
 }
 
 /** A device was lost, set down, or is back. */
@@ -107,118 +92,26 @@ export interface DeviceListener {
   failed(error: GatewayError): void;
 }
 
-/** Between two tries to make a device again. */
-const RETRY_MS = 2_000;
-
-interface Watched {
-  status: DeviceStatus;
-  retryAt: number;
-  told: boolean;
-}
-
-/** Looks after the devices of a gateway's endpoints: tells what becomes of them, makes lost ones again. */
-export class DeviceWatch {
-  readonly #engine: Devices;
-  readonly #listener: DeviceListener;
-  readonly #watched = new Map<Endpoint, Watched>();
-
-  constructor(engine: Devices, listener: DeviceListener) {
-    this.#engine = engine;
-    this.#listener = listener;
-  }
-
-  /** Null for an endpoint without a device. */
-  status(endpoint: Endpoint): DeviceStatus | null {
-    return endpoint.kind === 'tun' ? this.#of(endpoint).status : null;
-  }
-
-  /** What is wrong with the first device that is not up; null while all are. */
-  get error(): GatewayError | null {
-    for (const { status } of this.#watched.values()) if (status.error) return status.error;
-    return null;
-  }
-
-  /** Asks how they are, and makes again what is gone. One call of this and `restore` at a time. */
-  async look(endpoints: readonly Endpoint[]): Promise<void> {
-    const known = new Set(endpoints);
-    for (const endpoint of this.#watched.keys()) {
-      if (!known.has(endpoint)) this.#watched.delete(endpoint);
-    }
-    const states = new Map(
-      (await this.#engine.lookAtDevices()).map(({ index, state }) => [index, state]),
-    );
-    for (const endpoint of endpoints) {
-      const state = states.get(endpoint.index);
-      // Meanwhile it may have been removed; also by whoever was told of another one.
-      if (state !== undefined && this.#listener.has(endpoint)) await this.#found(endpoint, state);
-    }
-  }
-
-  /** Makes it again, or sets it up. Rejects with what the system says. */
-  async restore(endpoint: Endpoint): Promise<void> {
-    try {
-      await this.#engine.restoreTun(endpoint.index);
-    } catch (error) {
-      const what = `make TUN device ${placeOf(endpoint)} work again`;
-      throw systemError(error, what, 'endpoint');
-    }
-    if (this.#listener.has(endpoint)) this.#note(endpoint, 'up');
-  }
-
-  #of(endpoint: Endpoint): Watched {
-    let watched = this.#watched.get(endpoint);
-    if (!watched) {
-      const status = { state: 'up', since: Date.now(), error: null } as const;
-      watched = { status, retryAt: 0, told: false };
-      this.#watched.set(endpoint, watched);
-    }
-    return watched;
-  }
-
-  async #found(endpoint: Endpoint, state: DeviceState): Promise<void> {
-    this.#note(endpoint, state);
-    // Setting a device down is somebody's decision, losing one nobody's.
-    const watched = this.#of(endpoint);
-    const now = performance.now();
-    if (state !== 'gone' || now < watched.retryAt) return;
-    // Whoever was told may have closed the gateway or removed the endpoint.
-    if (!this.#listener.has(endpoint)) return;
-    watched.retryAt = now + RETRY_MS;
-    try {
-      await this.restore(endpoint);
-    } catch (error) {
-      if (!this.#listener.has(endpoint)) return;
-      watched.status = { ...watched.status, error: error as GatewayError };
-      if (watched.told) return;
-      watched.told = true;
-      this.#listener.failed(error as GatewayError);
-    }
-  }
-
-  #note(endpoint: Endpoint, state: DeviceState): void {
-    const watched = this.#of(endpoint);
-    const { state: previous } = watched.status;
-    if (state === previous) return;
-    const at = Date.now();
-    const error = state === 'up' ? null : lossOf(endpoint, state);
-    watched.status = { state, since: at, error };
-    watched.retryAt = 0;
-    watched.told = false;
-    this.#listener.changed({ endpoint, previous, state, error, at });
-  }
-}
-
-function placeOf({ device, netns }: Endpoint): string {
-  return netns === null ? `${device}` : `${device} in network namespace ${netns}`;
-}
-
-function lossOf(endpoint: Endpoint, state: 'down' | 'gone'): GatewayError {
-  const what =
-    state === 'gone'
-      ? 'is gone (deleted, or moved to another network namespace)'
-      : `is set down: set it up again (ip link set ${endpoint.device} up)`;
-  return new GatewayError(
-    'ERR_GWLB_DEVICE',
-    `TUN device ${placeOf(endpoint)} ${what}; packets neither enter nor leave by ${endpoint.id}`,
-  );
+/** Looks after the devices of a gateway's endpoints. */
+export function watchEndpoints(engine: Devices, listener: DeviceListener): DeviceWatch<Endpoint> {
+  return new DeviceWatch<Endpoint>({
+    lookAtDevices: () => engine.lookAtDevices(),
+    async restore(endpoint) {
+      try {
+        await engine.restoreTun(endpoint.index);
+      } catch (error) {
+        const what = `make TUN device ${devicePlace(endpoint.device, endpoint.netns)} work again`;
+        throw systemError(error, what, 'endpoint');
+      }
+    },
+    has: (endpoint) => listener.has(endpoint),
+    loss: (endpoint, state) =>
+      new GatewayError(
+        'ERR_GWLB_DEVICE',
+        `${lossText(endpoint, state)}; packets neither enter nor leave by ${endpoint.id}`,
+      ),
+    changed: (endpoint, previous, { state, error, since: at }) =>
+      listener.changed({ endpoint, previous, state, error, at }),
+    failed: (error) => listener.failed(error),
+  });
 }

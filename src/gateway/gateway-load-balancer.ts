@@ -4,9 +4,10 @@ import { checkInteger, type GatewayError, invalidArgument, mismatch } from '../b
 import type { GatewayState } from '../fleet/saved.js';
 import { binding, type NativeGatewayEngine, type NativeTargetTable } from '../native/binding.js';
 import { formatIpv4 } from '../packet/address.js';
+import type { DeviceStatus, DeviceWatch } from '../packet/device-watch.js';
 import { KeepAlive, onAbort, systemError, TaskQueue } from '../packet/lifecycle.js';
 import type { UdpOffloads } from '../packet/offloads.js';
-import { type CheckedTun, type DeviceStatus, DeviceWatch } from './device.js';
+import { type CheckedTun, watchEndpoints } from './device.js';
 import {
   type Endpoint,
   type EndpointSettings,
@@ -76,7 +77,7 @@ export class GatewayLoadBalancer extends GatewayBase {
   readonly #engine: NativeGatewayEngine;
   readonly #alive: KeepAlive;
   readonly #offAbort: () => void;
-  readonly #devices: DeviceWatch;
+  readonly #devices: DeviceWatch<Endpoint>;
   /** What takes long in the engine: one at a time. */
   readonly #changes = new TaskQueue();
   /** Those of endpoints that are being made. */
@@ -159,7 +160,7 @@ export class GatewayLoadBalancer extends GatewayBase {
       table,
     );
     this.#engine = engine;
-    this.#devices = new DeviceWatch(engine, {
+    this.#devices = watchEndpoints(engine, {
       has: (endpoint) => !this.closed && this.endpoint(endpoint.id) === endpoint,
       changed: (event) => this.emit('device', event),
       failed: (error) => this.emit('error', error),
@@ -198,7 +199,8 @@ export class GatewayLoadBalancer extends GatewayBase {
 
   /** How the device of an endpoint is; null for one of another kind. Throws `ERR_GWLB_UNKNOWN_ENDPOINT`. */
   deviceStatus(endpoint: Endpoint | string): DeviceStatus | null {
-    return this.#devices.status(this.findEndpoint('endpoint', endpoint));
+    const known = this.findEndpoint('endpoint', endpoint);
+    return known.kind === 'tun' ? this.#devices.status(known) : null;
   }
 
   /**

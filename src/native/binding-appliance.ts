@@ -1,5 +1,6 @@
 /** Types of the appliance in the addon, whose engine hands batches to an inspector. See binding.ts. */
 import type { NativeBatch } from './binding-codec.js';
+import type { NativeDeviceState, NativeTun } from './binding-system.js';
 
 /** The receiving socket. */
 export interface NativeSocketConfig {
@@ -48,8 +49,54 @@ export interface NativeApplianceEngine {
   pump(nowMs: number): void;
   /** Offline: what has left since this was asked last, in the order it left. */
   takeOutcomes(): NativeOutcome[];
+  /**
+   * From now on packets that go on enter the kernel by devices, and those that have none are dropped.
+   * Rejects with EEXIST where there are devices already. Its promise, and those of the next four, are for
+   * one call at a time; ESHUTDOWN after `stop`.
+   */
+  attachDevices(devices: NativeDevices): Promise<void>;
+  /** Takes them away, if there are any. */
+  detachDevices(): Promise<void>;
+  /** Makes device `number`, or a pair. */
+  addDevice(number: number, tun: NativeTun, out: NativeTun | null): Promise<NativeDeviceNames>;
+  /** Makes it again where it is gone, sets it up where it is down; flows live on. */
+  restoreDevice(number: number): Promise<NativeDeviceNames>;
+  /** How each device is (`index` is its number), and, in the counters, what the kernel lost. */
+  lookAtDevices(): Promise<{ index: number; state: NativeDeviceState }[]>;
+  /**
+   * Ids of the endpoints that have a number, from this one on: they wait for `addDevice`. `ready` is called
+   * when there is another one.
+   */
+  endpointsFrom(number: number): bigint[];
+  /** Counters of `counterLayout.device`, then drops by reason; without a number, those of no device. */
+  deviceCounters(number?: number): BigUint64Array | null;
+  /** Flows whose way back is known. */
+  deviceFlows(): { ipv4: number; ipv6: number };
   /** Idempotent; joins the worker. `ready` finds nothing any more, and is not called afterwards. */
   stop(): Promise<void>;
+}
+
+/** native/engine/appliance_devices.h. */
+export interface NativeDevices {
+  /** 1–256; 1 without `perEndpoint`, number 0. */
+  devices: number;
+  perEndpoint: boolean;
+  anyEndpoint: boolean;
+  /** Endpoints that get one, unless any does. */
+  endpoints: readonly bigint[];
+  offloads: boolean;
+  flowsIpv4: number;
+  flowsIpv6: number;
+  tcpIdleMs: number;
+  otherIdleMs: number;
+}
+
+/** As the kernel named them. */
+export interface NativeDeviceNames {
+  name: string;
+  ifindex: number;
+  out: string | null;
+  outIfindex: number | null;
 }
 
 /**

@@ -53,3 +53,16 @@ export interface NativeSystem {
   /** The routes and rules of a network namespace ('': the current one). Throws system errors. */
   readRoutes(netns: string): NativeRoutingTables;
 }
+
+export interface NativeTun {
+  name: string;
+  netns: string;
+  mtu: number;
+  /** 0: a new device has the default, another one stays as it is. */
+  queuePackets: number;
+  /** When nobody holds it any more: 0 as it was found (a new one goes), 1 it stays, 2 it goes. */
+  lifetime: 0 | 1 | 2;
+}
+
+/** `gone`: deleted, or moved to another network namespace. */
+export type NativeDeviceState = 'up' | 'down' | 'gone';

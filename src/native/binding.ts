@@ -23,9 +23,10 @@ import type {
   NativeFlowTable,
   NativePacketBatch,
 } from './binding-codec.js';
-import type { NativeSystem } from './binding-system.js';
+import type { NativeDeviceState, NativeSystem, NativeTun } from './binding-system.js';
 
 export type * from './binding-appliance.js';
+export type { NativeDeviceState, NativeTun } from './binding-system.js';
 
 export interface NativeUdpConfig extends NativeSocketConfig {
   sourcePortBase: number;
@@ -132,19 +133,6 @@ export interface NativeEndpoint {
     destinationMac: Uint8Array;
   };
 }
-
-export interface NativeTun {
-  name: string;
-  netns: string;
-  mtu: number;
-  /** 0: a new device has the default, another one stays as it is. */
-  queuePackets: number;
-  /** When nobody holds it any more: 0 as it was found (a new one goes), 1 it stays, 2 it goes. */
-  lifetime: 0 | 1 | 2;
-}
-
-/** `gone`: deleted, or moved to another network namespace. */
-export type NativeDeviceState = 'up' | 'down' | 'gone';
 
 export interface NativeExplanation {
   /** A drop reason's name, or "none". */
@@ -384,12 +372,14 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
     target: NamedText[];
     endpoint: NamedText[];
     appliance: NamedText[];
+    device: NamedText[];
     dropsAt: number;
     targetsAt: number;
     endpointsAt: number;
     /** One word for each target slot: the nonce of the last probe that it returned. */
     probesAt: number;
     applianceDropsAt: number;
+    deviceDropsAt: number;
   };
   /** Whether a packet, from its IP header on, matches a compiled filter (native/appliance/filter.h). */
   matchFilter(filter: Uint32Array, packet: Uint8Array): boolean;

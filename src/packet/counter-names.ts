@@ -16,6 +16,7 @@ export const COUNTER_NAMES = Object.freeze({
   target: names(binding.counterLayout.target),
   endpoint: names(binding.counterLayout.endpoint),
   appliance: names(binding.counterLayout.appliance),
+  device: names(binding.counterLayout.device),
 });
 
 /** Drop counters by name, every reason; `read` gives the word of a reason's code. */

@@ -204,6 +204,21 @@ const APPLIANCE: Methods = {
   inspect: [options({ filter: 'tcp' }), is(() => {})],
   setHealth: [is('unhealthy'), is('draining')],
   forgetFlows: [],
+  attachTun: [
+    // No device is made before a packet comes; one that is, in a namespace that is not there.
+    options({
+      name: 'gwi%d',
+      out: 'gwo%d',
+      perEndpoint: { endpoints: [ID], max: 2 },
+      netns: 'gwlb-nowhere-%d',
+      mtu: 1500,
+      txqueuelen: 10,
+      persistent: false,
+      offloads: false,
+      limits: { flows: 1024, flowsIpv6: 1024 },
+      idleTimeout: { tcpSeconds: 5, otherSeconds: 5 },
+    }),
+  ],
   counters: [],
 };
 

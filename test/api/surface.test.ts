@@ -21,6 +21,7 @@ const classes = Object.entries(api as unknown as Record<string, Class>).filter(
 t.test('exports', async (t) => {
   t.strictSame(Object.keys(api).sort(), [
     'Appliance',
+    'ApplianceTun',
     'BATCH_PACKETS_MAX',
     'CaptureFilter',
     'CaptureReader',

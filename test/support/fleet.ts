@@ -7,6 +7,8 @@ import { Lab } from '../../server/src/lab/lab.js';
 import { kill, run } from '../../server/src/lab/processes.js';
 import {
   Appliance,
+  type ApplianceTun,
+  type ApplianceTunOptions,
   type Endpoint,
   GatewayLoadBalancer,
   type InspectedPacket,
@@ -36,6 +38,8 @@ export interface FleetOptions {
   outerMtu?: number;
   /** Run the appliances as processes of their own, with health checks answered; see `processes`. */
   apart?: boolean;
+  /** Have the appliances' kernels forward what their inspectors have seen. */
+  kernel?: ApplianceTunOptions;
   /** Make the endpoint's device beforehand, so that it and the routes outlive the gateway. */
   keepDevice?: boolean;
 }
@@ -105,6 +109,33 @@ export async function leadThrough(lab: Lab, device: string): Promise<void> {
   }
 }
 
+/** The kernel of a namespace sends what an appliance gives it back by the device that it came by. */
+export async function leadThroughKernel(
+  lab: Lab,
+  appliance: Appliance,
+  netns: string,
+  options: ApplianceTunOptions,
+): Promise<ApplianceTun> {
+  await lab.sysctl(netns, [
+    'net.ipv4.ip_forward=1',
+    'net.ipv4.conf.all.rp_filter=0',
+    'net.ipv4.conf.default.rp_filter=0',
+    'net.ipv4.conf.all.send_redirects=0',
+    'net.ipv4.conf.default.send_redirects=0',
+    'net.ipv6.conf.all.disable_ipv6=0',
+    'net.ipv6.conf.default.disable_ipv6=0',
+    'net.ipv6.conf.all.forwarding=1',
+  ]);
+  const tun = await appliance.attachTun({ netns, ...options });
+  const [{ name, out }] = tun.devices;
+  const device = out ?? name;
+  await lab.ip(netns, [
+    `route add 10.50.0.0/16 dev ${device}`,
+    `route add fd50::/16 dev ${device}`,
+  ]);
+  return tun;
+}
+
 /** A bridge that carries GENEVE between new namespaces; null: the address is not the link's. */
 export async function buildFabric(
   lab: Lab,
@@ -130,6 +161,8 @@ export class Fleet {
   endpoint!: Endpoint;
   /** In this process, unless they are `apart`. */
   appliances: Appliance[] = [];
+  /** Their devices, with `kernel`. */
+  readonly tuns: ApplianceTun[] = [];
   readonly processes: ChildProcess[] = [];
   /** Sees every packet that an appliance sees, and may drop it. */
   watch: ((packet: InspectedPacket, appliance: string) => void) | null = null;
@@ -171,6 +204,8 @@ export class Fleet {
       appliance.inspect((packets) => {
         for (const packet of packets) this.#look(packet, address);
       });
+      const { kernel } = this.#options;
+      if (kernel) this.tuns.push(await leadThroughKernel(lab, appliance, netns, kernel));
     }
     this.targetGroup.register(...APPLIANCES.map((address) => ({ address })));
     await this.#listen();
