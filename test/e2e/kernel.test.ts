@@ -6,13 +6,12 @@ import { CLIENT, Fleet, INNER_MTU, SERVER, setMtu } from '../support/fleet.js';
 import { runPrivately } from '../support/privately.js';
 import { startServers, traffic } from '../support/processes.js';
 import type { Questions, Transfer } from '../support/traffic.js';
-import { allowSeconds, cannotRun, WIDE, whyMissing } from '../support/wide.js';
+import { cannotRun, WIDE, whyMissing } from '../support/wide.js';
 
 const reason = await runPrivately(import.meta.url);
 const { default: t } = await import('tap');
 
 const MEGABYTE = 1_000_000;
-const PATIENCE_SECONDS = 90;
 /** What the kernel loses where it has no room; TCP sends it again. */
 const NO_ROOM = ['receive_overflow', 'send_would_block', 'worker_ring_full', 'device_overflow'];
 
@@ -26,7 +25,7 @@ async function story(t: Test, kernel: ApplianceTunOptions): Promise<void> {
     t.test(`a TCP transfer to ${host} arrives as it was sent`, async (t) => {
       const total = (WIDE ? 100 : 20) * MEGABYTE;
       const args = ['send', host, String(total)];
-      const { sent, received } = await traffic<Transfer>('client', args, PATIENCE_SECONDS);
+      const { sent, received } = await traffic<Transfer>('client', args);
       t.strictSame(received, sent);
       t.equal(received.bytes, total);
     });
@@ -34,7 +33,7 @@ async function story(t: Test, kernel: ApplianceTunOptions): Promise<void> {
     for (const bytes of ['0', '3000']) {
       t.test(`questions of ${bytes} bytes to ${host} over UDP have answers`, async (t) => {
         const args = ['ask', host, '20', '5', bytes];
-        const told = await traffic<Questions>('client', args, PATIENCE_SECONDS);
+        const told = await traffic<Questions>('client', args);
         t.strictSame(told, { asked: 100, answered: 100 });
       });
     }
@@ -44,13 +43,13 @@ async function story(t: Test, kernel: ApplianceTunOptions): Promise<void> {
     for (const host of [SERVER.v4, SERVER.v6]) {
       for (const size of ['56', '3000']) {
         const args = ['-q', '-c', '5', '-i', '0.05', '-W', '15', '-s', size, host];
-        const { out } = await runIn('client', 'ping', args, PATIENCE_SECONDS);
+        const { out } = await runIn('client', 'ping', args);
         t.match(out, /5 packets transmitted, 5 received/, `${host} ${size}`);
       }
     }
     await setMtu(fleet.lab, INNER_MTU);
     const args = ['-q', '-c', '3', '-i', '0.05', '-W', '15', '-M', 'do', '-s', '8472', SERVER.v4];
-    const { out } = await runIn('client', 'ping', args, PATIENCE_SECONDS);
+    const { out } = await runIn('client', 'ping', args);
     t.match(out, /3 packets transmitted, 3 received/, 'as large as AWS carries');
   });
 
@@ -59,7 +58,7 @@ async function story(t: Test, kernel: ApplianceTunOptions): Promise<void> {
       await fleet.lab.ip(`appliance${i}`, [`route add unreachable ${SERVER.v4}/32`]);
     }
     const args = ['-q', '-c', '1', '-W', '15', SERVER.v4];
-    const { out } = await runIn('client', 'ping', args, PATIENCE_SECONDS);
+    const { out } = await runIn('client', 'ping', args);
     t.match(out, /\+1 errors/);
     for (const [i] of fleet.appliances.entries()) {
       await fleet.lab.ip(`appliance${i}`, [`route del unreachable ${SERVER.v4}/32`]);
@@ -93,7 +92,7 @@ async function story(t: Test, kernel: ApplianceTunOptions): Promise<void> {
     const before = fleet.appliances.map((appliance) => appliance.counters());
     await Promise.all(fleet.tuns.map((tun) => tun.detach()));
     const args = ['ask', SERVER.v4, '5', '4', '0'];
-    const told = await traffic<Questions>('client', args, PATIENCE_SECONDS);
+    const told = await traffic<Questions>('client', args);
     t.strictSame(told, { asked: 20, answered: 20 });
     for (const [i, appliance] of fleet.appliances.entries()) {
       t.equal(appliance.counters().packetsToKernel, before[i].packetsToKernel);
@@ -108,7 +107,6 @@ function pingMissing(): string | false {
 }
 
 async function tests(): Promise<void> {
-  allowSeconds(t, 600);
   t.comment(`between ${CLIENT.v4} and ${SERVER.v4}`);
   await t.test('one device', async (t) => story(t, { name: 'gwk0' }));
   if (!WIDE) return;
