@@ -8,6 +8,7 @@ import './cli/hold-signals.js';
 import { readFileSync, realpathSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { declareAppliance } from './cli/declare-appliance.js';
 import { declareAsking } from './cli/declare-asking.js';
 import { IS_SERVICE } from './cli/hold-signals.js';
 import { leaveSoon } from './service/signals.js';
@@ -19,6 +20,8 @@ Examples:
   gwlb run gateway.yaml                    the gateway as a foreground service
   gwlb device remove gwlbe0                take away a device that a stopped gateway left
   gwlb appliance --listen 10.0.1.10        an appliance that passes everything, to test a gateway with
+  gwlb appliance --listen 10.0.1.10 --tun gwlb0
+                                           the kernel as an appliance: its routes and rules decide
   gwlb decode capture.pcap                 the GENEVE packets of a capture, one line each
   gwlb explain tcp 203.0.113.9:52144 10.0.2.10:443
                                            where this flow goes in the running gateway, and why
@@ -32,10 +35,6 @@ Exit codes: 0 done or stopped, 1 failed while running, 2 wrong arguments or conf
 function packageVersion(): string {
   const text = readFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
-}
-
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
 }
 
 /** Gets the exit code of the command that ran. */
@@ -54,7 +53,7 @@ function declare(program: Command, done: Done): void {
   declareDemo(program, done);
   declareService(program, done);
   declareDevice(program, done);
-  declareAppliance(program, done);
+  declareAppliance(program, packageVersion(), done);
   declareDecode(program, done);
   declareAsking(program, done);
   declareReplay(program, done);
@@ -121,32 +120,6 @@ function declareDevice(program: Command, done: Done): void {
     .action(async (name: string, options) => {
       const { removeDevice } = await import('./cli/device.js');
       done(removeDevice(name, options));
-    });
-}
-
-function declareAppliance(program: Command, done: Done): void {
-  program
-    .command('appliance')
-    .description('run an appliance that passes packets, to test a gateway with')
-    .option('--listen <address>', 'own address; 0.0.0.0 or :: for all', '127.0.0.1')
-    .option('--port <port>', 'UDP port that GENEVE is received on', '6081')
-    .option('--health-port <port>', 'TCP port that answers health checks, or off', '80')
-    .option(
-      '--drop <rule>',
-      "drop what matches, such as 'tcp port 23'; may be repeated",
-      collect,
-      [],
-    )
-    .option('--option-class <class>', "class of the gateway's GENEVE options", '0x0108')
-    .option('--netns <name>', 'network namespace of its sockets (then --health-port off)')
-    .addHelpText(
-      'after',
-      '\nA rule has any of PROTOCOL, port NUMBER and host ADDRESS[/PREFIX].\n' +
-        'SIGUSR1 prints its counters, SIGTERM and SIGINT end it.',
-    )
-    .action(async (options) => {
-      const { appliance } = await import('./cli/appliance.js');
-      done(await appliance(options));
     });
 }
 

@@ -21,3 +21,13 @@ export function onlyKeys<K extends string>(
   const code = 'ERR_GWLB_INVALID_ARGUMENT';
   throw GatewayError.mismatch(code, [field, unknown], expected, 'an unknown option');
 }
+
+/** A number as people type it, `6081` or `0x0108`, in min..max. */
+export function numberArgument(field: string, text: string, min: number, max: number): number {
+  const form = `a number ${min}–${max}`;
+  if (!/^(?:0x[0-9a-f]+|[0-9]+)$/i.test(text))
+    throw GatewayError.invalidArgument(field, form, text);
+  const number = Number(text);
+  if (number >= min && number <= max) return number;
+  throw GatewayError.mismatch('ERR_GWLB_OUT_OF_RANGE', field, `${min}–${max}`, String(number));
+}

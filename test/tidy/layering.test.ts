@@ -47,6 +47,7 @@ const SERVER_LAYERS: readonly (readonly string[])[] = [
   ['observe'],
   ['api'],
   ['service'],
+  ['appliance'],
   ['demo'],
   ['cli'],
 ];

@@ -1,4 +1,4 @@
-/** The other end of the control socket: asks the gateway that runs. */
+/** The other end of the control socket: asks the gateway or the appliance that runs. */
 
 import { request } from 'node:http';
 import { GatewayError } from 'gwlb';
@@ -6,25 +6,49 @@ import type { ErrorBody } from './server.js';
 
 const TIMEOUT_MS = 10_000;
 
-/** The argument that is wrong where no gateway answers; `gwlb` ends with 2 for it, as for every other. */
+/** The argument that is wrong where nobody answers; `gwlb` ends with 2 for it, as for every other. */
 const SOCKET_ARGUMENT = '--socket';
 
+/** Who answers, and how one is started that does. */
+const STARTED = {
+  gateway:
+    'start one whose configuration has control.socket set to it (gwlb run), or name the socket of one ' +
+    'that runs (--socket, --config)',
+  appliance:
+    'start one with --socket (gwlb appliance), or name the socket of one that runs (--socket)',
+} as const;
+
+type Asked = keyof typeof STARTED;
+
+/** `ask` of a gateway. */
+export function askGateway(
+  socketPath: string,
+  path: string,
+  body?: Readonly<Record<string, unknown>>,
+  timeoutMs?: number,
+): Promise<unknown> {
+  return ask('gateway', socketPath, path, body, timeoutMs);
+}
+
 /**
- * The answer to a GET, or with a body to a POST. Rejects with the GatewayError that the gateway
- * answered, or with one that says why there is no answer.
+ * The answer to a GET, or with a body to a POST. Rejects with the GatewayError that was answered, or with
+ * one that says why there is no answer.
  */
-export async function askGateway(
+export async function ask(
+  who: Asked,
   socketPath: string,
   path: string,
   body?: Readonly<Record<string, unknown>>,
   timeoutMs = TIMEOUT_MS,
 ): Promise<unknown> {
-  const { status, text } = await exchange(socketPath, path, body, timeoutMs);
+  const { status, text } = await exchange(socketPath, path, body, timeoutMs).catch((error) => {
+    throw noAnswer(who, socketPath, error);
+  });
   let answer: unknown;
   try {
     answer = JSON.parse(text);
   } catch (error) {
-    const message = `${socketPath}: expected a gateway's answer, received no JSON (status ${status})`;
+    const message = `${socketPath}: expected the answer of a gwlb ${who}, received no JSON (status ${status})`;
     throw new GatewayError('ERR_GWLB_SYSTEM', message, { cause: error });
   }
   if (status === 200) return answer;
@@ -60,30 +84,28 @@ function exchange(
     asked.on('response', (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', (error) => reject(noAnswer(socketPath, error)));
+      response.on('error', reject);
       response.on('end', () => {
         const text = Buffer.concat(chunks).toString('utf8');
         resolve({ status: response.statusCode ?? 0, text });
       });
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer within ${timeoutMs / 1000} s`)));
-    asked.on('error', (error) => reject(noAnswer(socketPath, error)));
+    asked.on('error', reject);
     asked.end(payload);
   });
 }
 
-function noAnswer(socketPath: string, error: NodeJS.ErrnoException): GatewayError {
+function noAnswer(who: Asked, socketPath: string, error: NodeJS.ErrnoException): GatewayError {
   if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
-    const message =
-      `no gateway answers on ${socketPath}: start one whose configuration has control.socket ` +
-      'set to it (gwlb run), or name the socket of one that runs (--socket, --config)';
+    const message = `no ${who} answers on ${socketPath}: ${STARTED[who]}`;
     return new GatewayError('ERR_GWLB_SYSTEM', message, { field: SOCKET_ARGUMENT, cause: error });
   }
   if (error.code === 'EACCES') {
     const message =
-      `cannot ask the gateway on ${socketPath}: the socket is for the user that the gateway runs ` +
+      `cannot ask the ${who} on ${socketPath}: the socket is for the user that the ${who} runs ` +
       'as: be that user, or root (EACCES)';
     return new GatewayError('ERR_GWLB_PERMISSION', message, { cause: error });
   }
-  return GatewayError.fromSystemError(error, `ask the gateway on ${socketPath}`);
+  return GatewayError.fromSystemError(error, `ask the ${who} on ${socketPath}`);
 }

@@ -25,11 +25,12 @@ export class ApiServer {
   readonly path: string;
   readonly #http: HttpServer;
 
-  /** Rejects with a GatewayError, field `control.socket`. */
+  /** Rejects with a GatewayError about `field`, the name of `path`. */
   static async listen(
     path: string,
     resources: ApiResources,
     connections = API_CONNECTIONS_MAX,
+    field = 'control.socket',
   ): Promise<ApiServer> {
     const asked = askedOnce(resources);
     const http = new HttpServer(
@@ -45,7 +46,7 @@ export class ApiServer {
       },
       { connections, bodyBytes: BODY_BYTES_MAX },
     );
-    await listenPrivately(http.server, path, 'control.socket');
+    await listenPrivately(http.server, path, field);
     return new ApiServer(http, path);
   }
 

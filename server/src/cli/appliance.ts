@@ -1,79 +1,66 @@
-/** `gwlb appliance`: passes packets, drops what rules say; for testing gateways. */
-import { Appliance, type DropRule, GatewayError, limitPrivileges, parseDropRule } from 'gwlb';
+/** `gwlb appliance`: the other side of the tunnel, alone or in front of the kernel, until a signal ends it. */
+import { type Appliance, type Capability, GatewayError, limitPrivileges } from 'gwlb';
+import {
+  type ApplianceArguments,
+  type ApplianceSettings,
+  applianceSettings,
+} from '../appliance/options.js';
+import { printedSetup } from '../appliance/print-setup.js';
+import { ApplianceService } from '../appliance/service.js';
+import { makeLogger } from '../observe/log.js';
 import { TO_RETURN, TO_START } from '../service/privileges.js';
 import { onSignal, untilStopped } from '../service/signals.js';
-import { numberArgument } from './decode.js';
-
-export interface ApplianceArguments {
-  listen: string;
-  port: string;
-  healthPort: string;
-  drop: string[];
-  optionClass: string;
-  netns?: string;
-}
-
-/** The argument that sets an option of the library. */
-const ARGUMENT_OF: Readonly<Record<string, string>> = {
-  'options.address': '--listen',
-  'options.netns': '--netns',
-};
-
-/** The same error about the argument; others as they are. */
-function aboutArgument(error: unknown): unknown {
-  if (!(error instanceof GatewayError) || error.field === undefined) return error;
-  const field = ARGUMENT_OF[error.field];
-  return field === undefined ? error : error.at(field);
-}
-
-function dropArgument(rule: string): DropRule {
-  try {
-    return parseDropRule(rule);
-  } catch (error) {
-    if (!(error instanceof GatewayError)) throw error;
-    throw error.at('--drop');
-  }
-}
 
 /** Resolves with the exit code, when it was stopped. */
-export async function appliance(given: ApplianceArguments): Promise<number> {
-  const { listen: address, netns = null } = given;
-  if (netns !== null && given.healthPort !== 'off') {
-    const expected = 'off together with --netns (health checks are answered outside of it only)';
-    throw GatewayError.invalidArgument('--health-port', expected, given.healthPort);
+export async function appliance(given: ApplianceArguments, version: string): Promise<number> {
+  const settings = applianceSettings(given);
+  if (settings.printSetup) {
+    for (const line of await printedSetup(settings)) console.log(line);
+    return 0;
   }
-  const healthCheck =
-    given.healthPort === 'off'
-      ? (false as const)
-      : { port: numberArgument('--health-port', given.healthPort, 1, 65_535) };
-  const options = {
-    address,
-    port: numberArgument('--port', given.port, 1, 65_535),
-    optionClass: numberArgument('--option-class', given.optionClass, 0, 0xffff),
-    drop: given.drop.map(dropArgument),
-    netns,
-    healthCheck,
-  };
   const stopped = untilStopped();
-  limitPrivileges(TO_START);
-  const running = await Appliance.listen(options).catch((error) => {
-    throw aboutArgument(error);
-  });
-  limitPrivileges(TO_RETURN);
-  const failed = new Promise<unknown>((resolve) => {
-    running.once('error', resolve);
-  });
-  const tell = (): void => console.log(countersText(running));
+  if (settings.dropPrivileges) becomeUser(settings);
+  const log = makeLogger(settings.logLevel);
+  const service = await ApplianceService.start(settings, log, version);
+  if (settings.dropPrivileges) limitPrivileges(toGoOn(settings), undefined, inherited(settings));
+  const tell = (): void => console.log(countersText(service.appliance));
   const offSignal = onSignal('SIGUSR1', tell);
-  const host = running.address.includes(':') ? `[${running.address}]` : running.address;
-  const health = healthCheck ? `health checks on port ${healthCheck.port}` : 'no health checks';
-  console.log(`gwlb appliance ready on ${host}:${running.port}, ${health}`);
-  const failure = await Promise.race([stopped.then(() => null), failed]);
-  await running.close();
-  tell();
+  // Without devices it is for tests, whose readers want a line and not a log.
+  if (settings.tun === null) console.log(readyText(service.appliance));
+  const failure = await Promise.race([stopped.then(() => null), service.failed]);
+  const again = failure === null ? untilStopped() : Promise.resolve();
+  if (failure === null) await service.drain(again);
+  await service.stop(again);
+  if (settings.tun === null) tell();
   offSignal();
   if (failure !== null) throw failure;
   return 0;
+}
+
+/** What programs that it runs may do: set the host up, and whatever the operator's do for a device. */
+function inherited({ tun }: ApplianceSettings): Capability[] {
+  if (tun === null) return [];
+  return tun.netns ? ['CAP_NET_ADMIN', 'CAP_SYS_ADMIN'] : ['CAP_NET_ADMIN'];
+}
+
+/** For as long as it runs: devices may be lost and made again, and the host is set up for each. */
+function toGoOn(settings: ApplianceSettings): Capability[] {
+  return [...TO_RETURN, ...inherited(settings)];
+}
+
+/** Keeps what a start needs, as this user where one is named. */
+function becomeUser(settings: ApplianceSettings): void {
+  try {
+    limitPrivileges(TO_START, settings.user, inherited(settings));
+  } catch (error) {
+    throw error instanceof GatewayError && error.field === 'user' ? error.at('--user') : error;
+  }
+}
+
+function readyText({ address, port, healthCheck }: Appliance): string {
+  const host = address.includes(':') ? `[${address}]` : address;
+  const health = healthCheck ? `health checks on port ${healthCheck.port}` : 'no health checks';
+  return `gwlb appliance ready on ${host}:${port}, ${health}`;
 }
 
 /** What there is to count without an inspector. */

@@ -8,22 +8,13 @@ import {
   protocolName,
   readCapture,
 } from 'gwlb';
+import { numberArgument } from '../errors.js';
 import { Output } from './output.js';
 
 export interface DecodeArguments {
   json: boolean;
   port: string;
   optionClass: string;
-}
-
-/** A number as people type it, `6081` or `0x0108`, in min..max. */
-export function numberArgument(field: string, text: string, min: number, max: number): number {
-  const form = `a number ${min}–${max}`;
-  if (!/^(?:0x[0-9a-f]+|[0-9]+)$/i.test(text))
-    throw GatewayError.invalidArgument(field, form, text);
-  const number = Number(text);
-  if (number >= min && number <= max) return number;
-  throw GatewayError.mismatch('ERR_GWLB_OUT_OF_RANGE', field, `${min}–${max}`, String(number));
 }
 
 /** The line of one packet as `--json` prints it: keys and their order are a promise. */

@@ -1,7 +1,7 @@
 /** `gwlb preview`: what a change would do, asked of the running gateway. */
 import { GatewayError, WEIGHT_MAX } from 'gwlb';
 import { askGateway } from '../api/client.js';
-import { numberArgument } from './decode.js';
+import { numberArgument } from '../errors.js';
 import { type AskArguments, socketOf } from './socket-of.js';
 
 /** Prints the answer; resolves with the exit code. */

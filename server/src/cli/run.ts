@@ -5,13 +5,13 @@ import { accessSync, constants } from 'node:fs';
 import { GatewayError, limitPrivileges } from 'gwlb';
 import { type Config, loadConfig, problemLine } from '../config/config.js';
 import type { ReloadResult } from '../config/reload.js';
+import { numberArgument } from '../errors.js';
 import { type Logger, makeLogger } from '../observe/log.js';
 import { Recorder } from '../observe/recorder.js';
 import type { RecordingLimits } from '../observe/recordings.js';
 import { TO_START, toGoOn } from '../service/privileges.js';
 import { Service } from '../service/service.js';
 import { onSignal, untilStopped } from '../service/signals.js';
-import { numberArgument } from './decode.js';
 
 export interface RunArguments {
   /** Seconds to keep for a replay. */

@@ -1,10 +1,7 @@
 /** `gwlb status`: the running gateway at a glance. */
-import { createRequire } from 'node:module';
-import type Table from 'cli-table3';
 import { askGateway } from '../api/client.js';
 import { type AskArguments, socketOf } from './socket-of.js';
-
-const require = createRequire(import.meta.url);
+import { age, table } from './table.js';
 
 type Counts = Record<string, number>;
 
@@ -127,44 +124,4 @@ function endpointTable({ endpoints }: Status): string {
     ...['packetsIn', 'packetsOut'].map((key) => String(counters?.[key] ?? 0)),
   ]);
   return table(['ENDPOINT', 'ZONE', 'KIND', 'READY', 'IN', 'OUT'], rows, 4);
-}
-
-const BORDERS = [
-  'top',
-  'top-mid',
-  'top-left',
-  'top-right',
-  'bottom',
-  'bottom-mid',
-  'bottom-left',
-  'bottom-right',
-  'left',
-  'left-mid',
-  'mid',
-  'mid-mid',
-  'right',
-  'right-mid',
-] as const;
-
-/** Columns without borders; those from `numbers` on are numbers. */
-function table(head: string[], rows: string[][], numbers: number): string {
-  const CliTable = require('cli-table3') as typeof Table;
-  const plain = new CliTable({
-    head,
-    chars: { ...Object.fromEntries(BORDERS.map((border) => [border, ''])), middle: '  ' },
-    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
-    colAligns: head.map((_, i) => (i < numbers ? 'left' : 'right')),
-  });
-  plain.push(...rows);
-  return plain.toString();
-}
-
-/** `12 s`, `5 min`, `3 h`, `2 d` */
-function age(since: number, now: number): string {
-  const seconds = Math.max(0, Math.floor((now - since) / 1000));
-  if (seconds < 120) return `${seconds} s`;
-  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
-  return seconds < 172_800
-    ? `${Math.floor(seconds / 3600)} h`
-    : `${Math.floor(seconds / 86_400)} d`;
 }

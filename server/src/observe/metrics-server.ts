@@ -10,8 +10,8 @@ export interface MetricsSource {
   text(): Promise<string>;
   /** Why forwarding failed; null while it works. */
   failure(): Error | null;
-  /** Whether each endpoint can forward. */
-  readiness(): Readiness;
+  /** Whether traffic should go there, and a line for each thing that says so. */
+  readiness(): Pick<Readiness, 'ready' | 'lines'>;
 }
 
 const PROMETHEUS_TEXT = 'text/plain; version=0.0.4; charset=utf-8';
@@ -29,11 +29,12 @@ const plain = (status: number, text: string): HttpAnswer => ({
 export class MetricsServer {
   readonly #http: HttpServer;
 
-  /** Rejects with a GatewayError, field `metrics.listen`. */
+  /** Rejects with a GatewayError about `field`, the name of `where`. */
   static async listen(
     where: { address: string; port: number },
     source: MetricsSource,
     connections = METRICS_CONNECTIONS_MAX,
+    field = 'metrics.listen',
   ): Promise<MetricsServer> {
     const text = shared(async () => Buffer.from(await source.text()));
     const http = new HttpServer(
@@ -48,7 +49,7 @@ export class MetricsServer {
       await listening(http.server, { host, port });
     } catch (error) {
       const told = GatewayError.fromSystemError(error, `listen on ${host}:${port}`);
-      throw told.at('metrics.listen');
+      throw told.at(field);
     }
     return new MetricsServer(http);
   }

@@ -6,9 +6,10 @@ import type {
   ProbeEvent,
   TargetState,
 } from 'gwlb';
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Histogram, Registry } from 'prom-client';
 import type { Readiness } from '../obstacles/readiness.js';
 import type { FlowLogTotals } from './flow-log.js';
+import { buildInfo, type Sample, sampledCounter, sampledGauge } from './sampled.js';
 
 const STATES: readonly TargetState[] = [
   'initial',
@@ -22,11 +23,6 @@ const STATES: readonly TargetState[] = [
 const CHECK_SECONDS = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120,
 ];
-
-interface Sample {
-  labels: Record<string, string>;
-  value: number;
-}
 
 type Read = (counters: GatewayCounters) => Sample[];
 
@@ -57,12 +53,7 @@ export class GatewayMetrics {
     this.#gateway = gateway;
     this.#counters = gateway.counters();
     const registers = [this.#registry];
-    new Gauge({
-      name: 'gwlb_build_info',
-      help: 'Version of gwlb and of Node; always 1.',
-      labelNames: ['version', 'node'],
-      registers,
-    }).set({ version, node: process.versions.node }, 1);
+    buildInfo(this.#registry, version);
     this.#addTotals();
     this.#addPeaks();
     this.#addByTarget();
@@ -113,33 +104,12 @@ export class GatewayMetrics {
     this.#checks.observe(labels, durationMs / 1000);
   }
 
-  #counter(name: string, help: string, labelNames: string[], read: Read): void {
-    this.#add(Counter, name, help, labelNames, read);
+  #counter(name: string, help: string, labels: string[], read: Read): void {
+    sampledCounter(this.#registry, { name, help, labels, read: () => read(this.#counters) });
   }
 
-  #gauge(name: string, help: string, labelNames: string[], read: Read): void {
-    this.#add(Gauge, name, help, labelNames, read);
-  }
-
-  /** Read anew at each scrape: native counters only grow, so that what is written of them does too. */
-  #add(
-    Metric: typeof Counter | typeof Gauge,
-    name: string,
-    help: string,
-    labelNames: string[],
-    read: Read,
-  ): void {
-    const samples = () => read(this.#counters);
-    new Metric({
-      name,
-      help,
-      labelNames,
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        for (const { labels, value } of samples()) this.inc(labels, value);
-      },
-    });
+  #gauge(name: string, help: string, labels: string[], read: Read): void {
+    sampledGauge(this.#registry, { name, help, labels, read: () => read(this.#counters) });
   }
 
   #addTotals(): void {

@@ -26,12 +26,17 @@ export function onSignal(signal: HeldSignal, handler: () => void): () => void {
   return () => handlers.delete(signal);
 }
 
-/** Resolves with the name of the first signal that asks the program to stop. */
-export function untilStopped(): Promise<'SIGTERM' | 'SIGINT'> {
+export type StopSignal = 'SIGTERM' | 'SIGINT';
+
+/** Resolves with the name of the next signal that asks the program to stop; the one after it ends the process. */
+export function untilStopped(): Promise<StopSignal> {
   return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => resolve(signal));
-    }
+    const signals = ['SIGTERM', 'SIGINT'] as const;
+    const heard = (signal: StopSignal) => {
+      for (const one of signals) process.off(one, heard);
+      resolve(signal);
+    };
+    for (const signal of signals) process.on(signal, heard);
   });
 }
 

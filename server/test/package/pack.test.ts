@@ -33,11 +33,21 @@ function needsOf(
 
 t.test('the package holds the command and nothing else', async (t) => {
   const { files, tarball } = pack(place);
-  for (const path of ['LICENSE', 'README.md', 'dist/cli.js', 'dist/demo/role.js', 'src/cli.ts']) {
+  const unit = 'systemd/gwlb-appliance.service';
+  for (const path of [
+    'LICENSE',
+    'README.md',
+    'dist/cli.js',
+    'dist/demo/role.js',
+    'src/cli.ts',
+    unit,
+  ]) {
     t.ok(files.includes(path), path);
   }
   t.strictSame(
-    files.filter((path) => !/^(dist|src)\/|^(LICENSE|README\.md|package\.json)$/.test(path)),
+    files.filter(
+      (path) => !/^(dist|src|systemd)\/|^(LICENSE|README\.md|package\.json)$/.test(path),
+    ),
     [],
   );
   t.strictSame(
