@@ -1,15 +1,7 @@
 import { native as callNative, wrongObject } from '../base/checks.js';
-import {
-  checkBoolean,
-  checkOptions,
-  GatewayError,
-  invalidArgument,
-  mismatch,
-  show,
-} from '../base/errors.js';
+import { checkBoolean, checkOptions, GatewayError, invalidArgument, show } from '../base/errors.js';
 import { type GatewayState, savedOf } from '../fleet/saved.js';
 import { everyTarget } from '../fleet/state.js';
-import { zoneNumber } from '../fleet/zones.js';
 import type {
   NativeFlowEvent,
   NativeGatewayControl,
@@ -21,13 +13,8 @@ import { AwsAccount, type AwsMetrics, type AwsSource } from './aws-metrics.js';
 import { type BaseSettings, groupPolicy } from './base-settings.js';
 import { CounterReader, type GatewayCounters } from './counters.js';
 import type { Wanted } from './data-plane.js';
-import {
-  Endpoint,
-  type EndpointSettings,
-  endpointIdText,
-  type OpeningEndpoint,
-  type OtherFields,
-} from './endpoint.js';
+import type { Endpoint, EndpointSettings, OpeningEndpoint, OtherFields } from './endpoint.js';
+import { EndpointRegistry } from './endpoint-registry.js';
 import { explanationOf } from './explain.js';
 import { type Ask, askElsewhere, askFlow, checkFlow } from './explain-ask.js';
 import type { LossPolicy } from './explain-rules.js';
@@ -54,9 +41,7 @@ export abstract class GatewayBase extends GatewaySettings {
   readonly #native: NativeGatewayControl;
   readonly #counters: CounterReader;
   readonly #live: LiveFleet;
-  readonly #endpoints = new Map<string, Endpoint>();
-  /** Who had an index last, alive or not: for events that are still on their way. */
-  readonly #byIndex = new Map<number, Endpoint>();
+  readonly #endpoints: EndpointRegistry;
   /** Who had a slot last, registered or not: for flows that are still pinned to it. */
   readonly #bySlot = new Map<number, Target>();
   readonly #aws = new AwsAccount();
@@ -97,6 +82,7 @@ export abstract class GatewayBase extends GatewaySettings {
     const fleet = fleetFrom(state, crossZone, runtime.now());
     const host = this.#host(netns, config.attachmentId, sendDatagram);
     this.#live = new LiveFleet(runtime, host, fleet);
+    this.#endpoints = new EndpointRegistry(this.#live, this.#counters);
     try {
       useGroup(this.#live, targetGroup);
     } catch (error) {
@@ -192,7 +178,7 @@ export abstract class GatewayBase extends GatewaySettings {
 
   /** The endpoints, in the order they were made. */
   endpoints(): Endpoint[] {
-    return [...this.#endpoints.values()];
+    return this.#endpoints.all();
   }
 
   /** The endpoint with this id; undefined where there is none. */
@@ -202,8 +188,7 @@ export abstract class GatewayBase extends GatewaySettings {
 
   /** The endpoint with this index (`batch.endpoint[i]`); undefined where there is none. */
   endpointAt(index: number): Endpoint | undefined {
-    const endpoint = this.#byIndex.get(index);
-    return endpoint && this.#endpoints.has(endpoint.id) ? endpoint : undefined;
+    return this.#endpoints.at(index);
   }
 
   /** @internal Has what was lost before anybody read it in the counters; an embedder reads by itself. */
@@ -257,7 +242,7 @@ export abstract class GatewayBase extends GatewaySettings {
   explain(flow: FlowTuple | Uint8Array, options: ExplainOptions = {}): Explanation {
     this.checkOpen();
     const given = checkOptions('options', options, ['endpoint']);
-    const endpoint = this.#endpointFor(given.endpoint);
+    const endpoint = this.#endpoints.findOrOnly('options.endpoint', given.endpoint);
     const asked = checkFlow(flow);
     this.dataPlane.settle();
     const { targets } = this.dataPlane;
@@ -278,26 +263,9 @@ export abstract class GatewayBase extends GatewaySettings {
     });
   }
 
-  #endpointFor(reference: unknown): Endpoint {
-    if (reference !== undefined) return this.findEndpoint('options.endpoint', reference);
-    const [only] = this.#endpoints.values();
-    if (this.#endpoints.size === 1) return only;
-    const expected =
-      this.#endpoints.size === 0
-        ? 'an endpoint (there is none yet)'
-        : `the id of one of the ${this.#endpoints.size} endpoints`;
-    throw invalidArgument('options.endpoint', expected, reference);
-  }
-
   /** @internal The endpoint that is meant; throws `ERR_GWLB_UNKNOWN_ENDPOINT`. */
   protected findEndpoint(field: string, reference: unknown): Endpoint {
-    const id = Endpoint.is(reference) ? reference.id : reference;
-    if (typeof id !== 'string') {
-      throw wrongObject(field, 'Endpoint', reference, 'an Endpoint or its id');
-    }
-    const endpoint = this.#endpoints.get(id);
-    if (endpoint && (typeof reference === 'string' || endpoint === reference)) return endpoint;
-    throw mismatch('ERR_GWLB_UNKNOWN_ENDPOINT', field, 'an endpoint of this gateway', id);
+    return this.#endpoints.find(field, reference);
   }
 
   /**
@@ -306,27 +274,17 @@ export abstract class GatewayBase extends GatewaySettings {
    */
   protected beginEndpoint(settings: EndpointSettings): OpeningEndpoint {
     this.checkOpen();
-    const id = endpointIdText(settings);
-    const { fleet } = this.#live;
-    this.#live.apply({ type: 'addEndpoint', id, zone: settings.zone });
-    const { index } = fleet.endpoints[id];
-    this.#counters.startEndpoint(index);
-    return { id, settings, index, zone: zoneNumber(fleet, settings.zone) };
+    return this.#endpoints.begin(settings);
   }
 
   /** @internal Native code has it. */
   protected keepEndpoint(opening: OpeningEndpoint, fields: OtherFields): Endpoint {
-    const { id, index, settings } = opening;
-    const { mtu, zone } = settings;
-    const endpoint = Endpoint.make({ id, zone, mtu: mtu || this.mtu, index, ...fields });
-    this.#endpoints.set(id, endpoint);
-    this.#byIndex.set(index, endpoint);
-    return endpoint;
+    return this.#endpoints.keep(opening, fields, this.mtu);
   }
 
   /** @internal Native code has refused it. */
-  protected giveUpEndpoint({ id }: OpeningEndpoint): void {
-    if (!this.#closed) this.#live.apply({ type: 'removeEndpoint', id, unused: true });
+  protected giveUpEndpoint(opening: OpeningEndpoint): void {
+    if (!this.#closed) this.#endpoints.giveUp(opening);
   }
 
   /**
@@ -335,16 +293,13 @@ export abstract class GatewayBase extends GatewaySettings {
    */
   protected beginRemoval(reference: Endpoint | string): Endpoint {
     this.checkOpen();
-    const endpoint = this.findEndpoint('endpoint', reference);
-    this.#endpoints.delete(endpoint.id);
-    return endpoint;
+    return this.#endpoints.beginRemoval(reference);
   }
 
   /** @internal Native code has let go of it. */
-  protected endpointRemoved({ id, index }: Endpoint): void {
+  protected endpointRemoved(endpoint: Endpoint): void {
     if (this.#closed) return;
-    const unused = this.#counters.endpoint(index).packetsIn === 0;
-    this.#live.apply({ type: 'removeEndpoint', id, unused });
+    this.#endpoints.removed(endpoint);
     // Who saves it knows why it failed.
     this.#live.saved().catch(() => {});
   }
@@ -439,7 +394,7 @@ export abstract class GatewayBase extends GatewaySettings {
 
   #emitFlow(event: NativeFlowEvent): void {
     const context = {
-      endpointOf: (index: number) => this.#byIndex.get(index) ?? null,
+      endpointOf: (index: number) => this.#endpoints.lastAt(index),
       targetOf: (slot: number) => this.#targetOf(slot),
       counting: this.#counting,
       offsetMs: this.#offsetMs,
