@@ -6,7 +6,7 @@ import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocume
 import { detailOf } from '../errors.js';
 import { keyFileWarning, readKey } from './keys.js';
 import { configWarnings, relationProblems } from './relations.js';
-import { checkMetricsListen, groupOf, NOT_IN_FILES, shapeProblems } from './schema.js';
+import { checkMetricsListen, groupOf, shapeProblems } from './schema.js';
 import { mappingOf } from './shapes.js';
 import {
   type Config,
@@ -15,6 +15,7 @@ import {
   type Found,
   type GatewayConfig,
   type LogLevel,
+  NOT_IN_FILES,
   type Path,
   type Problem,
   pathText,

@@ -18,10 +18,7 @@ import {
   value,
 } from './shapes.js';
 import { checkSocketPath } from './socket-path.js';
-import { type Found, LOG_LEVELS } from './types.js';
-
-/** Options of `listen` that only programs can give, or that other keys decide. */
-export const NOT_IN_FILES = ['targetGroup', 'signal', 'flowCounters', 'attachmentId'];
+import { type Found, LOG_LEVELS, NOT_IN_FILES } from './types.js';
 
 /** Of PATH_MAX, without its NUL. */
 const PATH_BYTES_MAX = 4095;

@@ -14,8 +14,16 @@ export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', '
 
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** Options that only programs can give, or that other keys decide. */
-type NotInFiles = 'targetGroup' | 'signal' | 'flowCounters' | 'attachmentId';
+/** Options of `listen` that only programs can give, or that other keys decide. */
+export const NOT_IN_FILES = [
+  'targetGroup',
+  'signal',
+  'state',
+  'saveState',
+  'flowCounters',
+  'attachmentId',
+] as const satisfies (keyof ListenOptions)[];
+type NotInFiles = (typeof NOT_IN_FILES)[number];
 type Secrets = 'hashKey' | 'cookieKey';
 
 export interface GatewayConfig

@@ -113,6 +113,7 @@ t.test('the example is correct, and check says what is wrong where', async (t) =
 });
 
 const GATEWAY = 'gateway: { address: 10.0.0.1 }\n';
+const CONFIGURATION = readFileSync(join(ROOT, 'docs/configuration.md'), 'utf8');
 const WRONG: [string, string, string | RegExp][] = [
   ['{}', 'gateway', 'expected a mapping of keys, received nothing'],
   ['gateway: { adress: 10.0.0.1, address: 10.0.0.1 }', 'gateway.adress', /did you mean address\?/],
@@ -280,6 +281,25 @@ const WRONG: [string, string, string | RegExp][] = [
   ],
   [`${GATEWAY}metrics: { listen: 9464 }`, 'metrics.listen', /^expected an address and port/],
 ];
+
+t.test(
+  'a file has the keys that docs/configuration.md has, and no other option of the library',
+  async (t) => {
+    const documented = (section: string) => {
+      const keys = CONFIGURATION.matchAll(new RegExp(`^\\| \`${section}\\.(\\w+)`, 'gm'));
+      return [...new Set([...keys].map(([, key]) => key))].sort();
+    };
+    const known = (text: string) => {
+      const loaded = parseConfig(text);
+      const [, keys = ''] =
+        (!loaded.ok && /one of the keys (.*), received/.exec(loaded.problems[0].message)) || [];
+      return keys.split(', ').sort();
+    };
+    t.strictSame(known('gateway: { address: 10.0.0.1, x: 5 }'), documented('gateway'));
+    t.strictSame(known(`${GATEWAY}targetGroup: { x: 5 }`), documented('targetGroup'));
+    t.strictSame(known(`${GATEWAY}flowLog: { path: a, x: 5 }`), documented('flowLog'));
+  },
+);
 
 t.test('the scope of flows and the ports to send from, as a file has them', async (t) => {
   const of = (text: string) => {
