@@ -14,7 +14,7 @@ export {
   FlowContexts,
   type FlowContextsOptions,
 } from './appliance/flow-contexts.js';
-export type { FlowVerdictOptions } from './appliance/flow-verdict.js';
+export type { FlowVerdictOptions, PassFlowOptions } from './appliance/flow-verdict.js';
 export type { ApplianceHealthCheck, ApplianceHealthState } from './appliance/health-check.js';
 export { InspectedBatch, InspectedPacket } from './appliance/inspected-batch.js';
 export type { Inspector } from './appliance/inspection.js';

@@ -71,6 +71,9 @@ class Appliance {
   // Drops packet i for good: unlike the verdict, which the inspector may still change.
   void drop(batch::PacketBatch& batch, uint32_t i, base::DropReason why);
 
+  // Packet i, an open one, goes back past the kernel.
+  void set_direct(uint32_t i) { opened_[i].direct = true; }
+
   // Copies packet i of another batch, which `from` has opened, header and all, behind the last one
   // of `batch`, into a slot of its own; `batch` and this Appliance then know it as opened. There,
   // its verdict becomes `moved`. False, and nothing happens, where `batch` is full or the packet

@@ -136,8 +136,8 @@ void FlowVerdicts::observe(const Keyed& keyed, FlowState* state) const {
 // The verdict of the flow at this place, if it had one, does not count any more.
 void FlowVerdicts::forget(Note* note) {
   const uint32_t before = note->word.load(std::memory_order_relaxed);
-  if ((before & 3) >= kPass) ++ended_;
-  note->word.store(((before >> 2) + 1) << 2, std::memory_order_release);
+  if (decision_of(before) >= kPass) ++ended_;
+  note->word.store((generation_of(before) + 1) << kDecisionBits, std::memory_order_release);
 }
 
 template <class Key>
@@ -152,7 +152,7 @@ FlowVerdicts::Way FlowVerdicts::way_in(Family<Key>& family, const Keyed& keyed) 
   const uint32_t index = family.index[keyed.at];
   if (index == kNoFlow) return Way::inspect;
   Note& note = family.notes[index];
-  const uint32_t decision = note.word.load(std::memory_order_acquire) & 3;
+  const Decision decision = decision_of(note.word.load(std::memory_order_acquire));
   FlowState& state = family.table->at(index).state;
   if (decision < kPass) return Way::inspect;
   const uint32_t idle_ms = static_cast<uint32_t>(now_ms_) - state.last_seen_ms;
@@ -169,7 +169,7 @@ FlowVerdicts::Way FlowVerdicts::way_in(Family<Key>& family, const Keyed& keyed) 
   }
   observe(keyed, &state);
   if (state.idle != kUndecided) state.idle = idle_class(state, keyed.is_tcp);
-  return decision == kPass ? Way::pass : Way::drop;
+  return decision == kPass ? Way::pass : decision == kDrop ? Way::drop : Way::direct;
 }
 
 FlowVerdicts::Way FlowVerdicts::way_of(uint32_t i) {
@@ -208,8 +208,8 @@ FlowRef FlowVerdicts::enter_in(Family<Key>& family, const Keyed& keyed, uint32_t
   last_load(state) = sequence;
   observe(keyed, &state);
   const uint32_t word = family.notes[index].word.load(std::memory_order_acquire);
-  counting_ = (word & 3) == kCounting;
-  return {index | bit, word >> 2};
+  counting_ = decision_of(word) == kCounting;
+  return {index | bit, generation_of(word)};
 }
 
 FlowRef FlowVerdicts::enter(uint32_t i, uint32_t sequence) {
@@ -226,7 +226,7 @@ void FlowVerdicts::settle_in(Family<Key>& family, uint32_t index, uint32_t seque
   if (!family.table->occupied(index)) return;
   auto& record = family.table->at(index);
   if (last_load(record.state) != sequence) return;
-  if ((family.notes[index].word.load(std::memory_order_acquire) & 3) == kNone) {
+  if (decision_of(family.notes[index].word.load(std::memory_order_acquire)) == kNone) {
     end_in(family, index);
   } else {
     record.state.idle = idle_class(record.state, record.key.protocol == wire::kTcp);
@@ -274,13 +274,13 @@ bool FlowVerdicts::decide(FlowRef ref, FlowVerdict verdict, After after) {
   if (!ref.known()) return false;
   Note& note = note_of(ref);
   uint32_t before = note.word.load(std::memory_order_relaxed);
-  if (before >> 2 != ref.generation) return false;
+  if (generation_of(before) != ref.generation) return false;
   note.verdict = static_cast<uint32_t>(verdict);
   note.after = after;
   const uint32_t state = after.reached() ? note.verdict : uint32_t{kCounting};
   do {
-    if (before >> 2 != ref.generation) return false;
-  } while (!note.word.compare_exchange_weak(before, ref.generation << 2 | state,
+    if (generation_of(before) != ref.generation) return false;
+  } while (!note.word.compare_exchange_weak(before, ref.generation << kDecisionBits | state,
                                             std::memory_order_release, std::memory_order_relaxed));
   return true;
 }
@@ -288,8 +288,17 @@ bool FlowVerdicts::decide(FlowRef ref, FlowVerdict verdict, After after) {
 FlowVerdicts::Sight FlowVerdicts::standing(FlowRef ref) const {
   if (!ref.known()) return Sight::show;
   const uint32_t word = note_of(ref).word.load(std::memory_order_relaxed);
-  if (word >> 2 != ref.generation || (word & 3) < kPass) return Sight::show;
-  return (word & 3) == kPass ? Sight::pass : Sight::drop;
+  if (generation_of(word) != ref.generation) return Sight::show;
+  switch (decision_of(word)) {
+    case kPass:
+      return Sight::pass;
+    case kDrop:
+      return Sight::drop;
+    case kDirect:
+      return Sight::direct;
+    default:
+      return Sight::show;
+  }
 }
 
 FlowVerdicts::Sight FlowVerdicts::sight_of(FlowRef ref, uint64_t bytes, bool* effective) {
@@ -297,8 +306,8 @@ FlowVerdicts::Sight FlowVerdicts::sight_of(FlowRef ref, uint64_t bytes, bool* ef
   if (!ref.known()) return Sight::show;
   Note& note = note_of(ref);
   const uint32_t word = note.word.load(std::memory_order_relaxed);
-  if (word >> 2 != ref.generation) return Sight::show;
-  if ((word & 3) != kCounting) return standing(ref);
+  if (generation_of(word) != ref.generation) return Sight::show;
+  if (decision_of(word) != kCounting) return standing(ref);
   After& after = note.after;
   if (after.packets != UINT64_MAX) --after.packets;
   if (after.bytes != UINT64_MAX) after.bytes -= bytes < after.bytes ? bytes : after.bytes;

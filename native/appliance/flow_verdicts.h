@@ -4,7 +4,7 @@
 // Two threads: the worker, which looks flows up and keeps the tables, and the inspector's, which
 // gives verdicts on packets that it holds. They share one word for each place of a table:
 //
-//   generation of the place, 30 bits | none, counting, pass or drop
+//   generation of the place, 29 bits | none, counting, pass, drop or direct
 //
 // Packets that wait for the inspector carry place and generation. A verdict is a compare-and-swap
 // of that word, so one that comes too late (the flow has ended, its place may be another's) does
@@ -32,7 +32,8 @@
 
 namespace gwlb::appliance {
 
-enum class FlowVerdict : uint8_t { pass = 2, drop = 3 };
+// `direct` passes, past the kernel where there is a device.
+enum class FlowVerdict : uint8_t { pass = 2, drop = 3, direct = 4 };
 
 // How much of the flow the inspector wants to see before its verdict takes effect; whichever is
 // reached first.
@@ -75,11 +76,11 @@ class FlowVerdicts {
 
   // What becomes of packet i, an open one; to be asked in the order of the packets. A TCP SYN on a
   // flow that was past its handshake is a new connection, on which there is no verdict.
-  enum class Way : uint8_t { inspect, pass, drop };
+  enum class Way : uint8_t { inspect, pass, drop, direct };
   Way way_of(uint32_t i);
 
   // Whether packets of packet i's flow may still be on their way in a load that is not finished;
-  // `finished` is the last one that is. To be asked where way_of() said pass.
+  // `finished` is the last one that is. To be asked where way_of() said pass or direct.
   bool under_way(uint32_t i, uint32_t finished);
 
   // Packet i goes into the load of this sequence. An unknown ref where its flow has no room, or it
@@ -112,14 +113,19 @@ class FlowVerdicts {
 
   // What a packet of the flow, of so many bytes, meets now: it is to be shown, or the flow has its
   // verdict. Counts it. `*effective`: with it the verdict took effect for the packets that follow.
-  enum class Sight : uint8_t { show, pass, drop };
+  enum class Sight : uint8_t { show, pass, drop, direct };
   Sight sight_of(FlowRef ref, uint64_t bytes, bool* effective);
   // The same without counting.
   Sight standing(FlowRef ref) const;
 
  private:
   // State of a place's word.
-  enum Decision : uint32_t { kNone = 0, kCounting = 1, kPass = 2, kDrop = 3 };
+  enum Decision : uint32_t { kNone = 0, kCounting = 1, kPass = 2, kDrop = 3, kDirect = 4 };
+  static constexpr uint32_t kDecisionBits = 3;
+  static Decision decision_of(uint32_t word) {
+    return static_cast<Decision>(word & ((1u << kDecisionBits) - 1));
+  }
+  static uint32_t generation_of(uint32_t word) { return word >> kDecisionBits; }
   static constexpr uint32_t kIpv6 = 1u << 31;  // in FlowRef::place
 
   struct Note {

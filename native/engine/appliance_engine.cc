@@ -105,10 +105,11 @@ void ApplianceEngine::Worker::forget_flows() {
 void ApplianceEngine::Worker::hide(ApplianceLoad& load, uint32_t i, FlowVerdicts::Sight sight) {
   load.hidden[i] = true;
   if (sight == FlowVerdicts::Sight::drop) load.batch->drop(i, DropReason::appliance_verdict);
+  if (sight == FlowVerdicts::Sight::direct) load.appliance->set_direct(i);
 }
 
 void ApplianceEngine::Worker::took_effect(ApplianceLoad& load, FlowVerdict verdict) {
-  ++(verdict == FlowVerdict::pass ? load.flows_passed : load.flows_dropped);
+  ++(verdict == FlowVerdict::drop ? load.flows_dropped : load.flows_passed);
 }
 
 // Which packets of a load the inspector is still to be shown. Where no verdict has been given since
@@ -127,8 +128,8 @@ void ApplianceEngine::Worker::look(ApplianceLoad& load) {
     }
     load.shown[load.shown_count++] = static_cast<uint16_t>(i);
     if (!effective) continue;
-    const bool pass = flows_->standing(load.flow[i]) == Sight::pass;
-    took_effect(load, pass ? FlowVerdict::pass : FlowVerdict::drop);
+    const bool drop = flows_->standing(load.flow[i]) == Sight::drop;
+    took_effect(load, drop ? FlowVerdict::drop : FlowVerdict::pass);
   }
   if (load.shown_count == load.batch->count) return;
   load.shadow->show(load.shown, load.shown_count);
@@ -164,7 +165,10 @@ bool ApplianceEngine::Worker::decide(int number, uint32_t i, FlowVerdict verdict
   const appliance::FlowRef flow = from.flow[i];
   if (!flows_->decide(flow, verdict, after)) return false;
   decisions_.store(decisions_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
-  if (after.reached()) took_effect(from, verdict);
+  if (after.reached()) {
+    took_effect(from, verdict);
+    if (verdict == FlowVerdict::direct) from.appliance->set_direct(i);
+  }
   for (uint32_t k = i + 1; k < from.batch->count; ++k) {
     if (!(from.flow[k] == flow) || from.hidden[k]) continue;
     bool effective = false;

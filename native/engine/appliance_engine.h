@@ -87,6 +87,7 @@ class ApplianceEngine {
   ApplianceLoad& load(int number);
   // A verdict on the flow of packet i, which takes effect `after` so much more of it: no later
   // packet of it is shown any more, and later ones in batches that the inspector holds are hidden.
+  // A direct one at once is about packet i too.
   // False where the flow is not known: it had no room, or the packet is a fragment of an unknown
   // train or an ICMP error about an unknown flow.
   bool decide(int number, uint32_t i, appliance::FlowVerdict verdict, appliance::After after);

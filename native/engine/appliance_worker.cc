@@ -134,7 +134,8 @@ void ApplianceEngine::Worker::divert() {
       ++dropped.packets;
       dropped.bytes += opened.length;
       opener_->drop(batch, i, DropReason::appliance_verdict);
-    } else if (way == FlowVerdicts::Way::pass) {
+    } else if (way != FlowVerdicts::Way::inspect) {
+      if (way == FlowVerdicts::Way::direct) opener_->set_direct(i);
       ++passed.packets;
       passed.bytes += opened.length;
       if (flows.under_way(i, finished_)) put(&waiting_, true, i);

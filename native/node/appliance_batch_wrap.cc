@@ -93,19 +93,21 @@ bool read_after(napi_env env, napi_value value, const char* name, uint64_t* out)
 napi_value decide_flow(const Napi::CallbackInfo& info, ApplianceBatch& self) {
   const napi_env env = info.Env();
   if (!check_lent(env, self)) return nullptr;
+  using Verdict = appliance::FlowVerdict;
   const engine::ApplianceLoad& load = self.load();
   uint32_t v;
-  bool drop;
+  uint8_t verdict;
   appliance::After after;
   if (!read_number(env, info[0], "i", 0, load.shown_count - 1, &v) ||
-      !read_boolean(env, info[1], "drop", &drop) ||
+      !read_number(env, info[1], "verdict", static_cast<uint8_t>(Verdict::pass),
+                   static_cast<uint8_t>(Verdict::direct), &verdict) ||
       !read_after(env, info[2], "packets", &after.packets) ||
       !read_after(env, info[3], "bytes", &after.bytes)) {
     return nullptr;
   }
   if (self.memory->stopped) return boolean_value(env, false);
-  const auto verdict = drop ? appliance::FlowVerdict::drop : appliance::FlowVerdict::pass;
-  const bool known = self.memory->engine->decide(self.number, load.shown[v], verdict, after);
+  const bool known =
+      self.memory->engine->decide(self.number, load.shown[v], static_cast<Verdict>(verdict), after);
   if (known) {
     for (ApplianceBatch* batch : self.memory->lent) batch->hide_details();
   }

@@ -7,12 +7,20 @@ import { formatEndpointId, formatIpv4, formatIpv6 } from '../packet/address.js';
 import { Batch } from '../packet/batch.js';
 import { reasonCode, Verdict } from '../packet/names.js';
 import { type BatchView, Packet } from '../packet/packet.js';
-import { checkFlowVerdict, type FlowVerdictOptions } from './flow-verdict.js';
+import {
+  type CheckedVerdict,
+  checkDropFlow,
+  checkPassFlow,
+  type FlowVerdictOptions,
+  type PassFlowOptions,
+} from './flow-verdict.js';
 
 const DETAIL_WORDS = 16;
 const APPLIANCE_VERDICT = reasonCode('appliance_verdict');
 const SOURCE_WORD = 8;
 const DESTINATION_WORD = 12;
+const PASS_AT_ONCE = checkPassFlow();
+const DROP_AT_ONCE = checkDropFlow();
 const FIRST_FRAGMENT = 2;
 const LATER_FRAGMENT = 4;
 const ICMP_ERROR = 8;
@@ -201,8 +209,8 @@ export class InspectedPacket extends Packet {
    * `packetsUntracked`), or this is an ICMP error about an unknown flow, or a later fragment whose
    * first one was not seen; then its packets go on to be shown.
    */
-  passFlow(options?: FlowVerdictOptions): boolean {
-    return this.#decide(false, options);
+  passFlow(options?: PassFlowOptions): boolean {
+    return this.#decide(options === undefined ? PASS_AT_ONCE : checkPassFlow(options));
   }
 
   /**
@@ -211,7 +219,7 @@ export class InspectedPacket extends Packet {
    */
   dropFlow(options?: FlowVerdictOptions): boolean {
     if (options === undefined && this.view.verdict[this.index] !== Verdict.reply) this.drop();
-    return this.#decide(true, options);
+    return this.#decide(options === undefined ? DROP_AT_ONCE : checkDropFlow(options));
   }
 
   /**
@@ -257,10 +265,9 @@ export class InspectedPacket extends Packet {
     if (this.#lease !== this.view.lease) throw givenBack();
   }
 
-  #decide(drop: boolean, options: FlowVerdictOptions | undefined): boolean {
+  #decide({ verdict, packets, bytes }: CheckedVerdict): boolean {
     this.#checkLease();
-    const { packets, bytes } = checkFlowVerdict(options);
-    return this.view.native.decideFlow(this.index, drop, packets, bytes);
+    return this.view.native.decideFlow(this.index, verdict, packets, bytes);
   }
 
   #addressText(ipv4: number, at6: number): string {

@@ -114,10 +114,10 @@ export interface NativeApplianceBatch extends NativeBatch {
    */
   readonly details: Uint32Array;
   /**
-   * A verdict on the flow of packet i after so many more packets or bytes of it, 2^53 - 1 for neither.
+   * A verdict on the flow of packet i (2 pass, 3 drop, 4 pass past the kernel) after so many more packets or bytes of it, 2^53 - 1 for neither.
    * False where the flow is not known.
    */
-  decideFlow(i: number, drop: boolean, packets: number, bytes: number): boolean;
+  decideFlow(i: number, verdict: 2 | 3 | 4, packets: number, bytes: number): boolean;
   /** Replaces packet i by an answer that refuses it, as `rewrite` does; false where none may be given. */
   reject(i: number): boolean;
   /** False where the bytes are no IP packet or do not fit. Updates descriptors and details. */

@@ -318,5 +318,43 @@ TEST(verdicts_of_the_inspector_come_before_the_kernel) {
   CHECK(run.balanced());
 }
 
+TEST(a_flow_that_is_passed_past_the_kernel_stays_away_from_it) {
+  ThroughPorts run(small());
+  run.add(0);
+  CHECK(run.engine->set_inspect(true));
+  const auto returned = [&] { return run.count(ApplianceCounter::packets_returned); };
+  const auto judge = [&](appliance::After after) {
+    CHECK(eventually([&] {
+      const int number = run.engine->next_batch();
+      if (number < 0) return false;
+      CHECK(run.engine->decide(number, 0, appliance::FlowVerdict::direct, after));
+      return run.engine->release(number);
+    }));
+  };
+  run.send(datagram(packet(1, true), 1));
+  judge(appliance::kAtOnce);
+  CHECK(eventually([&] { return returned() == 1; }));
+  run.send(datagram(packet(1, true), 2));
+  run.send(datagram(packet(1, false), 3));
+  CHECK(eventually([&] { return returned() == 3; }));
+  CHECK_EQ(run.count(ApplianceCounter::packets_to_kernel), 0u);
+  CHECK_EQ(run.count(ApplianceCounter::flow_packets_passed), 2u);
+  // Later: what comes before the verdict goes through the kernel.
+  run.send(datagram(packet(2, true), 4));
+  judge({1, UINT64_MAX});
+  CHECK(eventually([&] { return returned() == 4; }));
+  run.send(datagram(packet(2, true), 5));
+  CHECK(eventually([&] {
+    const int number = run.engine->next_batch();
+    return number >= 0 && run.engine->release(number);
+  }));
+  CHECK(eventually([&] { return returned() == 5; }));
+  CHECK_EQ(run.count(ApplianceCounter::packets_to_kernel), 2u);
+  run.send(datagram(packet(2, true), 6));
+  CHECK(eventually([&] { return returned() == 6; }));
+  CHECK_EQ(run.count(ApplianceCounter::packets_to_kernel), 2u);
+  CHECK(run.balanced());
+}
+
 }  // namespace
 }  // namespace gwlb::test
