@@ -17,7 +17,9 @@ import sys
 IP_MTU_DISCOVER, IP_MTU, IP_RECVERR = 10, 14, 11
 IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR = 23, 24, 25
 WANT, DO = 1, 2
-PATIENCE_SECONDS = 15
+PATIENCE_SECONDS = 60
+# Of what may have been lost on purpose.
+AGAIN_SECONDS = 4
 
 
 def levels(host):
@@ -75,10 +77,10 @@ def pmtu(host, port, size, patience=PATIENCE_SECONDS):
 
 def again(host, port, size):
     client = connected(host, port, WANT)
-    client.settimeout(1)
+    client.settimeout(AGAIN_SECONDS)
     told = []
     while not told or told[-1] != size:
-        if len(told) >= PATIENCE_SECONDS:
+        if len(told) * AGAIN_SECONDS >= PATIENCE_SECONDS:
             break
         told.append(answered(client, size))
     print(json.dumps(told))

@@ -97,7 +97,7 @@ async function send(host: string, total: number): Promise<Transfer> {
   };
 }
 
-const ASK_SECONDS = 15;
+const ASK_SECONDS = 60;
 
 /** One question and its answer; false where that does not come or is another one. */
 async function exchange(socket: Socket, host: string, id: number, size: number): Promise<boolean> {
