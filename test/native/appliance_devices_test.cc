@@ -9,6 +9,7 @@
 
 #include "engine/appliance_engine.h"
 #include "test/native/datagrams.h"
+#include "test/native/eventually.h"
 #include "test/native/fake_port.h"
 #include "test/native/faulty_port.h"
 #include "test/native/test.h"
@@ -24,14 +25,6 @@ using engine::ApplianceEngine;
 
 constexpr uint32_t kClient = 0x0a000001;
 constexpr uint32_t kServer = 0x0a000002;
-
-bool eventually(const std::function<bool()>& what) {
-  for (uint32_t waited = 0; waited < 5000; ++waited) {
-    if (what()) return true;
-    usleep(1000);
-  }
-  return what();
-}
 
 Bytes packet(uint16_t flow, bool client, size_t payload = 40) {
   const auto port = static_cast<uint16_t>(1000 + flow);

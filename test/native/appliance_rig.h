@@ -19,6 +19,7 @@
 
 #include "engine/appliance_engine.h"
 #include "test/native/datagrams.h"
+#include "test/native/eventually.h"
 #include "test/native/test.h"
 
 namespace gwlb::test {
@@ -82,7 +83,7 @@ class GatewaySide {
   }
 
   // False where nothing comes in time.
-  bool receive(Bytes* out, uint16_t* from_port, int timeout_ms = 2000) const {
+  bool receive(Bytes* out, uint16_t* from_port, int timeout_ms = kPatienceMs) const {
     pollfd wait{receiver_, POLLIN, 0};
     if (poll(&wait, 1, timeout_ms) <= 0) return false;
     out->resize(16384);
@@ -149,14 +150,6 @@ inline uint64_t all_drops(const ApplianceEngine& engine) {
 }
 
 inline void pause_ms(uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
-
-inline bool eventually(const std::function<bool()>& what, uint32_t ms = 5000) {
-  for (uint32_t waited = 0; waited < ms; ++waited) {
-    if (what()) return true;
-    pause_ms(1);
-  }
-  return what();
-}
 
 // For exchange().
 inline size_t small(uint32_t) { return 40; }

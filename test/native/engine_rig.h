@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "engine/gateway_engine.h"
+#include "test/native/eventually.h"
 #include "test/native/io_rig.h"
 #include "test/native/test.h"
 
@@ -84,15 +85,6 @@ struct Account {
            drops(DropReason::worker_ring_full);
   }
 };
-
-template <class Condition>
-bool eventually(Condition condition, int timeout_ms = 20'000) {
-  for (int waited = 0; !condition(); waited += 2) {
-    if (waited > timeout_ms) return false;
-    usleep(2000);
-  }
-  return true;
-}
 
 // Returns every datagram to the gateway's port, whatever port it came from.
 class EchoAppliance {
@@ -176,7 +168,7 @@ class TunSide {
       address_.sll_family = AF_PACKET;
       address_.sll_protocol = htons(ETH_P_IP);
       address_.sll_ifindex = static_cast<int>(if_nametoindex(device));
-      const timeval timeout{10, 0};
+      const timeval timeout{kPatienceMs / 1000, 0};
       setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
       const int room = 8 << 20;
       setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);

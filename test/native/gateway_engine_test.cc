@@ -121,12 +121,10 @@ void all_is_counted(uint32_t workers) {
            account.count(GatewayCounter::packets_from_targets) + account.input_drops();
   };
   // Until the appliance has returned all it was sent, and the gateway has seen that.
-  CHECK(eventually(
-      [&] {
-        const uint64_t to_targets = account.count(GatewayCounter::packets_to_targets);
-        return appliance.returned() == to_targets && seen() == sent + to_targets;
-      },
-      60'000));
+  CHECK(eventually([&] {
+    const uint64_t to_targets = account.count(GatewayCounter::packets_to_targets);
+    return appliance.returned() == to_targets && seen() == sent + to_targets;
+  }));
   CHECK_EQ(seen(), sent + appliance.returned());
   engine->stop();
   CHECK_EQ(seen(), sent + appliance.returned());

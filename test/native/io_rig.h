@@ -23,6 +23,7 @@
 
 #include "batch/packet_batch.h"
 #include "io/netns.h"
+#include "test/native/eventually.h"
 #include "test/native/packets.h"
 
 namespace gwlb::test {
@@ -72,7 +73,7 @@ inline sockaddr_in address_of(uint32_t address, uint16_t port) {
 // A plain UDP socket whose reads give up after `timeout_ms`.
 class PlainUdp {
  public:
-  explicit PlainUdp(uint32_t address, uint16_t port = 0, int timeout_ms = 10'000) {
+  explicit PlainUdp(uint32_t address, uint16_t port = 0, int timeout_ms = kPatienceMs) {
     fd_ = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     const timeval timeout{timeout_ms / 1000, (timeout_ms % 1000) * 1000};
     setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);

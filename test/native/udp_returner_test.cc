@@ -213,7 +213,7 @@ TEST(every_address_answers_as_itself) {
 
 int udp6(uint16_t* port) {
   const int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  const timeval timeout{10, 0};
+  const timeval timeout{kPatienceMs / 1000, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   sockaddr_in6 local{};
   local.sin6_family = AF_INET6;
