@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "engine/worker_thread.h"
 
 namespace gwlb::engine {
 
@@ -22,9 +23,6 @@ using batch::PacketBatch;
 using batch::Verdict;
 
 namespace {
-
-constexpr int kEventsMax = 64;
-constexpr int kTickMs = 250;
 
 bool has(const PacketBatch& batch, uint32_t i, Verdict verdict) {
   return batch.verdict[i] == static_cast<uint8_t>(verdict);

@@ -18,10 +18,6 @@ using batch::Verdict;
 
 namespace {
 
-constexpr int kEventsMax = 64;
-
-// While there are flows an idle worker wakes this often to end those that are over.
-constexpr int kTickMs = 250;
 // With fragments held, this often.
 constexpr int kHeldTickMs = 10;
 // How much of the walk over the flow tables is one round's, for the packets' sake, in positions of

@@ -16,6 +16,12 @@
 
 namespace gwlb::engine {
 
+// Of one epoll_wait.
+inline constexpr int kEventsMax = 64;
+
+// While there are flows an idle worker wakes this often to end those that are over.
+inline constexpr int kTickMs = 250;
+
 // CLOCK_MONOTONIC.
 uint64_t monotonic_ms();
 

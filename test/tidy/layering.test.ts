@@ -52,6 +52,27 @@ const SERVER_LAYERS: readonly (readonly string[])[] = [
   ['cli'],
 ];
 
+/** What a source of the core defines for itself: constants, and functions with their parameters. */
+function ownNames(path: string): string[] {
+  const names: string[] = [];
+  // Braces of namespaces are not indented, and what is in them neither.
+  for (const [, body] of textOf(path).matchAll(
+    /^namespace \{\n([\s\S]*?)^\} {2}\/\/ namespace$/gm,
+  )) {
+    for (const [, name] of body.matchAll(/^(?:static )?constexpr [\w:<>* ]+? (k\w+)\b/gm)) {
+      names.push(name);
+    }
+    for (const [, name, parameters] of body.matchAll(
+      /^\w[\w:<>*& ]* (\w+)(\([^;{]*?\))[^;{)]*\{/gm,
+    )) {
+      names.push(`${name}${parameters.replace(/\s+/g, ' ')}`);
+    }
+    for (const [, name] of body.matchAll(/^(?:struct|class|enum class|enum) (\w+)/gm))
+      names.push(name);
+  }
+  return names;
+}
+
 const PACKAGES = [
   { source: 'src', layers: TYPESCRIPT_LAYERS },
   { source: 'server/src', layers: SERVER_LAYERS },
@@ -93,6 +114,21 @@ function sourceFile(from: string, specifier: string): string | undefined {
 function layerOf(path: string, source: string): string {
   return (path.slice(source.length + 1).split('/')[0] ?? '').replace(/\.ts$/, '');
 }
+
+t.test('a layer is one: no two of its files have a name of their own alike', async (t) => {
+  const seen = new Map<string, string>();
+  for (const path of nativeFiles.filter(
+    (file) => file.endsWith('.cc') && !/^native\/node/.test(file),
+  )) {
+    for (const name of ownNames(path)) {
+      const key = `${posix.dirname(path)} ${name}`;
+      const other = seen.get(key);
+      if (other !== undefined) t.fail(`${name} is defined in ${other} and in ${path}`);
+      seen.set(key, path);
+    }
+  }
+  t.ok(seen.size > 100, `${seen.size} names`);
+});
 
 t.test('native files include only from their own and lower layers', async (t) => {
   t.ok(nativeFiles.length > 20, 'there are native files to judge');
