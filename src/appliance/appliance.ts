@@ -78,13 +78,14 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     let engine: NativeApplianceEngine | null = null;
     try {
       checked.signal?.throwIfAborted();
-      // Nobody is called before there is an inspector, unless it fails: then it is looked at soon.
+      // What is told before there is an appliance waits for it.
       let appliance: Appliance | null = null;
       engine = await openEngine(checked, () => {
         if (appliance) appliance.#work();
       });
       checked.signal?.throwIfAborted();
       appliance = new Appliance(PRIVATE, checked, engine, health);
+      appliance.#work();
       return appliance;
     } catch (error) {
       await engine?.stop();
@@ -110,6 +111,7 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     // Not from within the packet loop: without a listener this ends the process.
     const tell = (error: unknown) => process.nextTick(() => this.emit('error', error));
     this.#inspection = new Inspection(engine, checked.failOpen, tell);
+    this.#inspection.inspector = checked.inspector;
     this.#health = health;
     this.#alive = new KeepAlive(() => this.#look(), FAILURE_POLL_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
@@ -228,8 +230,9 @@ export class Appliance extends EventEmitter<ApplianceEvents> {
     this.#offAbort();
     this.#alive.stop();
     this.#inspection.stop();
-    await this.#devices?.detach();
-    await this.#engine.stop();
+    const stop = () => this.#engine.stop();
+    // Together: without its devices it would return packets past the kernel.
+    await (this.#devices?.attached ? this.#devices.detach(stop) : stop());
     await this.#health?.close();
     this.emit('close');
   }

@@ -15,6 +15,7 @@ import {
   type HealthCheckAnswers,
   healthAnswers,
 } from './health-check.js';
+import type { Inspector } from './inspection.js';
 
 /** How much an appliance has room for. */
 export interface ApplianceLimits {
@@ -92,6 +93,11 @@ export interface ApplianceOptions {
   limits?: ApplianceLimits;
   /** After how long without packets a verdict on a flow ends. */
   idleTimeout?: ApplianceIdleTimeout;
+  /**
+   * Sees every packet from the first one on; `inspect` sets another one, or none. Without it packets that come
+   * before a call of `inspect` or `attachTun` are returned as they are. Default none.
+   */
+  inspector?: Inspector;
   /** Closes the appliance when it is aborted. */
   signal?: AbortSignal;
 }
@@ -156,6 +162,11 @@ const captureFilter: Kind<CaptureFilter, string | CaptureFilter> = special(
     throw wrongObject(field, 'CaptureFilter', value, 'an expression or a CaptureFilter');
   },
 );
+
+const inspector: Kind<Inspector | null, Inspector> = special('a function', {}, (field, value) => {
+  if (typeof value === 'function') return value as Inspector;
+  throw invalidArgument(field, 'a function', value);
+});
 
 /** The options of an inspector. */
 export const INSPECT = {
@@ -224,6 +235,12 @@ export const APPLIANCE = {
     preset: () => readOptions(LIMITS, 'limits', {}),
   },
   idleTimeout,
+  inspector: {
+    says: 'sees every packet from the first one on, until `inspect` sets another one',
+    kind: inspector,
+    preset: null,
+    presetText: 'none',
+  },
   signal: {
     says: 'closes it when aborted',
     kind: abortSignal,
@@ -241,6 +258,7 @@ export interface CheckedAppliance {
   readonly address: string;
   readonly health: HealthCheckAnswers | null;
   readonly failOpen: boolean;
+  readonly inspector: Inspector | null;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -271,7 +289,7 @@ export function checkAppliance(value: unknown, field = 'options'): CheckedApplia
       optionClass,
       gatewayPort,
       batches: BATCHES,
-      inspect: false,
+      inspect: options.inspector !== null,
       offline: false,
       drop,
       ...roomOf(options.limits),
@@ -280,6 +298,7 @@ export function checkAppliance(value: unknown, field = 'options'): CheckedApplia
     address: address.text,
     health: options.healthCheck || null,
     failOpen: options.failOpen,
+    inspector: options.inspector,
     signal: options.signal,
   };
 }

@@ -89,14 +89,15 @@ export class AttachedDevices {
     return sum;
   }
 
-  detach(): Promise<void> {
-    this.#detaching ??= this.#detach();
+  /** `action` takes them away: by themselves, or all that the engine has. */
+  detach(action = () => this.#engine.detachDevices()): Promise<void> {
+    this.#detaching ??= this.#detach(action);
     return this.#detaching;
   }
 
-  async #detach(): Promise<void> {
+  async #detach(action: () => Promise<void>): Promise<void> {
     this.#flows = this.#engine.deviceFlows();
-    await this.#tasks.run(() => this.#engine.detachDevices());
+    await this.#tasks.run(action);
     this.#listener.detach();
   }
 

@@ -90,6 +90,29 @@ t.test('an asynchronous inspector keeps its batches, and packets their order', a
   t.equal(appliance.counters().drops.appliance_verdict, 1);
 });
 
+t.test('an inspector that is there from the first packet on', async (t) => {
+  const { answers, send } = await gatewayFor(t);
+  const packet = tuplePacket(TCP);
+  // Before anybody listens, and all the while.
+  let sent = 0;
+  const flood = setInterval(() => {
+    for (let i = 0; i < 20; i += 1) send(packet);
+    sent += 20;
+  }, 1);
+  t.teardown(() => clearInterval(flood));
+  for (let i = 0; i < 4; i += 1) {
+    const appliance = await listen(t, { inspector: (packets) => packets.dropAll() });
+    const seen = sent;
+    await until(() => sent > seen + 200, 'more packets');
+    await until(() => appliance.counters().packetsInspected > 100, 'it sees them');
+    await appliance.close();
+  }
+  t.equal(answers.length, 0, 'not one was returned unseen');
+  const appliance = await listen(t, { inspector: (packets) => packets.dropAll() });
+  appliance.inspect(null);
+  await until(() => answers.length > 0, 'nobody sees packets any more');
+});
+
 t.test('an inspector that fails', async (t) => {
   const { answers, send } = await gatewayFor(t);
   for (const failOpen of [false, true]) {
@@ -192,7 +215,8 @@ t.test('what is wrong is named, and nothing is left behind', async (t) => {
   await wrong({ drop: [{ protocol: 'icmp', port: 5 }] }, named('options.drop[0].port'));
   await wrong({ drop: [{ host: 'x' }] }, named('options.drop[0].host'));
   await wrong({ drop: 'tcp' }, named('options.drop'));
-  await wrong({ inspector: () => {} }, named('options.inspector'));
+  await wrong({ inspector: {} }, named('options.inspector'));
+  await wrong({ inspectors: () => {} }, named('options.inspectors'));
   await wrong({ failOpen: 1 }, named('options.failOpen'));
   await wrong(
     { netns: 'gwlb-no-such-namespace' },

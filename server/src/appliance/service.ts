@@ -1,5 +1,5 @@
 /** A running appliance with all that belongs to it: devices, host, health, metrics, status, capture. */
-import { Appliance, type ApplianceTunOptions, GatewayError } from 'gwlb';
+import { Appliance, type ApplianceTunOptions, GatewayError, type Inspector } from 'gwlb';
 import { API_CONNECTIONS_MAX, ApiServer } from '../api/server.js';
 import type { Logger } from '../observe/log.js';
 import { METRICS_CONNECTIONS_MAX, MetricsServer } from '../observe/metrics-server.js';
@@ -41,6 +41,9 @@ function about(error: unknown, argumentOf: (field: string) => string | undefined
   return argument === undefined ? error : error.at(argument);
 }
 
+/** As long as there are no devices, packets do not go past the kernel. They are there until it is closed. */
+const dropAll: Inspector = (packets) => packets.dropAll();
+
 export class ApplianceService {
   readonly appliance: Appliance;
   readonly #settings: ApplianceSettings;
@@ -62,9 +65,12 @@ export class ApplianceService {
     log: Logger,
     version: string,
   ): Promise<ApplianceService> {
-    const appliance = await Appliance.listen(settings.listen).catch((error) => {
-      throw about(error, (field) => ARGUMENT_OF[field]);
-    });
+    const inspector = settings.tun ? { inspector: dropAll } : {};
+    const appliance = await Appliance.listen({ ...settings.listen, ...inspector }).catch(
+      (error) => {
+        throw about(error, (field) => ARGUMENT_OF[field]);
+      },
+    );
     const service = new ApplianceService(settings, log, appliance);
     try {
       await service.#begin(version);
@@ -120,7 +126,6 @@ export class ApplianceService {
   async #begin(version: string): Promise<void> {
     const { tun, metrics, socket, drainMs } = this.#settings;
     this.#ends.push(() => this.appliance.close());
-    if (tun) this.#dropAll();
     await this.#tellHealth(this.#health.now);
     await this.#openCapture();
     if (tun) await this.#attach(tun);
@@ -133,11 +138,6 @@ export class ApplianceService {
     const asked = { address, port, healthCheck, offloads, metrics, socket, drainSeconds };
     const devices = this.#tun?.devices.map(({ name, out }) => (out === null ? name : [name, out]));
     this.#log.info({ event: 'started', ...asked, ...(devices && { devices }) }, 'started');
-  }
-
-  /** As long as there are no devices, packets do not go past the kernel: not before it, nor at the end. */
-  #dropAll(): void {
-    if (!this.appliance.closed) this.appliance.inspect((packets) => packets.dropAll());
   }
 
   async #openCapture(): Promise<void> {
@@ -170,8 +170,6 @@ export class ApplianceService {
       throw about(error, (field) => TUN_ARGUMENT_OF[field] ?? argument);
     });
     this.#tun = tun;
-    this.#ends.push(() => tun.detach());
-    this.#ends.push(() => this.#dropAll());
     const host = new Host();
     const { path, timeoutMs } = deviceProgram ?? {};
     if (path !== undefined && timeoutMs !== undefined) {

@@ -207,6 +207,36 @@ async function tests(gateway: GatewayLoadBalancer): Promise<void> {
     },
   );
 
+  t.test('nothing goes past the kernel, also while it starts and stops', async (t) => {
+    const drop =
+      'add chain inet fw through { type filter hook forward priority 0 ; policy drop ; }';
+    await nft(NETNS, 'add table inet fw', drop);
+    const count = 'add chain inet seen in { type filter hook input priority 0 ; }';
+    await nft(
+      'server',
+      'add table inet seen',
+      count,
+      'add rule inet seen in udp dport 4054 counter',
+    );
+    const script = `exec 3<>/dev/udp/${SERVER.v4}/4054; while :; do for i in 1 2 3 4 5 6 7 8; do echo x >&3; done; sleep 0.005; done`;
+    const flood = lab.begin('client', 'bash', '-c', script);
+    for (let i = 0; i < 2; i += 1) {
+      const run = start(t, '--tun', 'gwlb0', '--remove-devices');
+      await run.event('started');
+      await until(
+        async () => (await status()).devices[0]?.counters.packetsToKernel ?? 0,
+        (packets) => packets > 100,
+        'packets enter the kernel',
+      );
+      t.equal(await run.end(), 0);
+    }
+    await kill(flood);
+    const seen = await lab.run('server', 'nft', 'list', 'table', 'inet', 'seen');
+    t.match(seen, /udp dport 4054 counter packets 0 bytes 0/);
+    await nft('server', 'delete table inet seen');
+    await nft(NETNS, 'delete table inet fw');
+  });
+
   t.test('what cannot be is a sentence, and leaves nothing', async (t) => {
     const before = await look();
     const refused = async (...args: string[]) => {
