@@ -7,12 +7,6 @@ namespace {
 
 using flow::FragmentTable;
 
-bool may_have_ports(const wire::InnerPacket& packet) {
-  const uint8_t protocol = packet.protocol;
-  return protocol == wire::kTcp || protocol == wire::kUdp || protocol == wire::kUdpLite ||
-         protocol == wire::kSctp || (packet.version == 6 && wire::is_ipv6_extension(protocol));
-}
-
 FlowPart::Train train_of(FragmentTable::Found found) {
   switch (found) {
     case FragmentTable::Found::ports:
@@ -37,7 +31,7 @@ bool find_flow_part(const uint8_t* packet, const wire::InnerPacket& inner, uint1
 
   constexpr uint8_t kFirstWithPorts = wire::kFirstFragment | wire::kHasPorts;
   if ((part.flags & wire::kLaterFragment) != 0) {
-    if (!may_have_ports(part)) return true;
+    if (!wire::may_have_ports(part.version, part.protocol)) return true;
     const flow::FragmentKey key(part, part.fragment_id, scope);
     const auto name = trains.name(key);
     out->train = train_of(out->quoted ? trains.find_quoted(&part, name, now_ms)

@@ -8,6 +8,10 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace gwlb::flow {
 
 std::unique_ptr<FragmentTable> FragmentTable::create(uint32_t trains, uint32_t lifetime_ms,
@@ -21,7 +25,8 @@ std::unique_ptr<FragmentTable> FragmentTable::create(uint32_t trains, uint32_t l
 }
 
 FragmentTable::FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey key, Pages pages)
-    : set_(static_cast<Set*>(pages.data())),
+    : places_(places_version(base::simd_of_machine())),
+      set_(static_cast<Set*>(pages.data())),
       trains_(reinterpret_cast<Train*>(set_ + sets)),
       sets_(sets),
       lifetime_ms_(lifetime_ms),
@@ -30,7 +35,8 @@ FragmentTable::FragmentTable(uint32_t sets, uint32_t lifetime_ms, base::HashKey 
 
 // A fragment of this train has come. Anything but the last one's length is a multiple of 8; of
 // another one the rest is not counted, as nobody can use it (RFC 791 section 3.2).
-void FragmentTable::Train::add(const wire::InnerPacket& fragment) {
+__attribute__((always_inline)) inline void FragmentTable::Train::add(
+    const wire::InnerPacket& fragment) {
   if ((state & (kComplete | kUncertain)) != 0) return;
   const uint32_t last_byte = fragment.fragment_offset + fragment.fragment_length;
   Stretch came{static_cast<uint16_t>(fragment.fragment_offset / 8),
@@ -81,12 +87,11 @@ uint32_t FragmentTable::Set::oldest() const {
   return least & (kWays - 1);
 }
 
-// Null where it is not known or not alive.
-FragmentTable::Train* FragmentTable::train_of(Name name, Pass pass, uint64_t now_ms) const {
+FragmentTable::Train* FragmentTable::search_set(const Name& name, Pass pass,
+                                                uint64_t now_ms) const {
   const uint32_t number = set_of(name.hash);
   const uint16_t tag = tag_of(name.hash);
   const Set& set = set_[number];
-  if (is_still_unknown(name, now_ms)) return nullptr;
   Train* trains = trains_of(number);
   for (uint32_t left = set.ways_of(tag); left != 0; left &= left - 1) {
     const auto way = static_cast<uint32_t>(__builtin_ctz(left));
@@ -99,13 +104,69 @@ FragmentTable::Train* FragmentTable::train_of(Name name, Pass pass, uint64_t now
   return nullptr;
 }
 
-uint32_t FragmentTable::prefetch_train(uint64_t hash) const {
-  const uint32_t number = set_of(hash);
-  const Set& set = set_[number];
-  const uint32_t ways = set.ways_of(tag_of(hash));
-  const uint32_t way = ways != 0 ? static_cast<uint32_t>(__builtin_ctz(ways)) : set.oldest();
-  base::prefetch_to_write(trains_of(number) + way);
-  return ways != 0 ? kWays : way;
+// Whether a set has a tag is as good as random in a flood: no branch.
+void FragmentTable::places_portable(const uint64_t* hash, uint32_t n, uint32_t* oldest) const {
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t number = set_of(hash[i]);
+    const Set& set = set_[number];
+    const uint32_t ways = set.ways_of(tag_of(hash[i]));
+    const uint32_t way = set.oldest();
+    const uint32_t found = static_cast<uint32_t>(__builtin_ctz(ways | 1u << kWays));
+    base::prefetch_to_write(trains_of(number) + (ways != 0 ? found : way));
+    oldest[i] = ways != 0 ? kWays : way;
+  }
+}
+
+#if defined(__x86_64__)
+
+#define GWLB_AVX2 __attribute__((target("avx2")))
+
+namespace {
+
+GWLB_AVX2 __attribute__((always_inline)) inline __m128i load16(const void* at) {
+  return _mm_loadu_si128(static_cast<const __m128i*>(at));
+}
+GWLB_AVX2 __attribute__((always_inline)) inline __m256i least(__m256i a, __m256i b) {
+  return _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b));
+}
+
+}  // namespace
+
+// The clocks of a set in the lanes of two vectors, as Set::began_at() has them; below 2^47 ms they
+// are no negative numbers.
+GWLB_AVX2 void FragmentTable::places_avx2(const uint64_t* hash, uint32_t n,
+                                          uint32_t* oldest) const {
+  const __m128i two = _mm_setr_epi8(-1, -1, 0, 1, 2, 3, 4, 5, -1, -1, 6, 7, 8, 9, 10, 11);
+  const __m256i four = _mm256_broadcastsi128_si256(two);
+  const __m256i low = _mm256_setr_epi64x(0, 1, 2, 3), high = _mm256_setr_epi64x(4, 5, 6, 7);
+  for (uint32_t i = 0; i < n; ++i) {
+    const uint32_t number = set_of(hash[i]);
+    const Set& set = set_[number];
+    const uint8_t* began = set.began;
+    const __m256i first = _mm256_set_m128i(load16(began + 12), load16(began));
+    const __m256i second = _mm256_set_m128i(load16(began + 36), load16(began + 24));
+    __m256i best = least(_mm256_or_si256(_mm256_shuffle_epi8(first, four), low),
+                         _mm256_or_si256(_mm256_shuffle_epi8(second, four), high));
+    best = least(best, _mm256_permute4x64_epi64(best, 0x4e));
+    best = least(best, _mm256_shuffle_epi32(best, 0x4e));
+    const auto way = static_cast<uint32_t>(_mm256_extract_epi32(best, 0)) & (kWays - 1);
+    const __m128i same =
+        _mm_cmpeq_epi16(load16(set.tag), _mm_set1_epi16(static_cast<short>(tag_of(hash[i]))));
+    const auto ways = static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(same, same))) & 0xff;
+    const auto found = static_cast<uint32_t>(__builtin_ctz(ways | 1u << kWays));
+    base::prefetch_to_write(trains_of(number) + (ways != 0 ? found : way));
+    oldest[i] = ways != 0 ? kWays : way;
+  }
+}
+
+#undef GWLB_AVX2
+#endif
+
+FragmentTable::Places FragmentTable::places_version(base::Simd simd) {
+#if defined(__x86_64__)
+  if (simd == base::Simd::avx2) return &FragmentTable::places_avx2;
+#endif
+  return simd == base::Simd::portable ? &FragmentTable::places_portable : nullptr;
 }
 
 void FragmentTable::Train::begin(const FragmentKey& of, Pass which) {
@@ -117,7 +178,10 @@ void FragmentTable::Train::begin(const FragmentKey& of, Pass which) {
 }
 
 // An empty train, in place of the one that has its name or of the one that gives way.
-FragmentTable::Train* FragmentTable::begin(Name name, Train* known, Pass pass, uint64_t now_ms) {
+__attribute__((always_inline)) inline FragmentTable::Train* FragmentTable::begin(const Name& name,
+                                                                                 Train* known,
+                                                                                 Pass pass,
+                                                                                 uint64_t now_ms) {
   const uint32_t number = set_of(name.hash);
   Set& set = set_[number];
   Train* train = known;
@@ -148,7 +212,8 @@ void take_ports(const Train& train, wire::InnerPacket* later) {
 
 }  // namespace
 
-void FragmentTable::bind(const wire::InnerPacket& first, Name name, Pass pass, uint64_t now_ms) {
+void FragmentTable::bind(const wire::InnerPacket& first, const Name& name, Pass pass,
+                         uint64_t now_ms) {
   if ((first.flags & wire::kHasPorts) == 0) return;
   Train* train = train_of(name, pass, now_ms);
   if (train == nullptr || (train->state & (kGivenUp | kComplete)) != kGivenUp) {
@@ -158,14 +223,14 @@ void FragmentTable::bind(const wire::InnerPacket& first, Name name, Pass pass, u
   train->add(first);
 }
 
-void FragmentTable::bind_whole(const wire::InnerPacket& packet, Name name, uint64_t now_ms) {
+void FragmentTable::bind_whole(const wire::InnerPacket& packet, const Name& name, uint64_t now_ms) {
   if ((packet.flags & wire::kHasPorts) == 0) return;
   Train* train = begin(name, train_of(name, Pass::entering, now_ms), Pass::entering, now_ms);
   give_ports(packet, train);
   train->state = kComplete;
 }
 
-void FragmentTable::give_up(const wire::InnerPacket& later, Name name, uint64_t now_ms) {
+void FragmentTable::give_up(const wire::InnerPacket& later, const Name& name, uint64_t now_ms) {
   Train* train = begin(name, nullptr, Pass::entering, now_ms);
   train->protocol = later.protocol;
   train->state = kGivenUp;
@@ -173,7 +238,7 @@ void FragmentTable::give_up(const wire::InnerPacket& later, Name name, uint64_t 
 }
 
 // `*own`: the train that the fragment is part of, or null.
-FragmentTable::Found FragmentTable::search(wire::InnerPacket* later, Name name, Pass pass,
+FragmentTable::Found FragmentTable::search(wire::InnerPacket* later, const Name& name, Pass pass,
                                            uint64_t now_ms, Train** own) const {
   *own = train_of(name, pass, now_ms);
   const Train* train = *own;
@@ -190,7 +255,7 @@ FragmentTable::Found FragmentTable::search(wire::InnerPacket* later, Name name, 
   return has_ports ? Found::ports : Found::no_ports;
 }
 
-FragmentTable::Found FragmentTable::come(wire::InnerPacket* later, Name name, Pass pass,
+FragmentTable::Found FragmentTable::come(wire::InnerPacket* later, const Name& name, Pass pass,
                                          uint64_t now_ms) {
   Train* own;
   const Found found = search(later, name, pass, now_ms, &own);
@@ -198,13 +263,13 @@ FragmentTable::Found FragmentTable::come(wire::InnerPacket* later, Name name, Pa
   return found;
 }
 
-FragmentTable::Found FragmentTable::find(wire::InnerPacket* later, Name name, Pass pass,
+FragmentTable::Found FragmentTable::find(wire::InnerPacket* later, const Name& name, Pass pass,
                                          uint64_t now_ms) const {
   Train* own;
   return search(later, name, pass, now_ms, &own);
 }
 
-FragmentTable::Found FragmentTable::find_quoted(wire::InnerPacket* later, Name name,
+FragmentTable::Found FragmentTable::find_quoted(wire::InnerPacket* later, const Name& name,
                                                 uint64_t now_ms) const {
   const Train* train = train_of(name, Pass::entering, now_ms);
   if (train == nullptr) train = train_of(name, Pass::returned, now_ms);

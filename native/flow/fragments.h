@@ -20,6 +20,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "base/cpu.h"
 #include "base/prefetch.h"
 #include "base/siphash.h"
 #include "flow/pages.h"
@@ -38,11 +39,13 @@ struct FragmentKey {
 
   // `id`: the packet's own, or that which its fragments will have.
   FragmentKey(const wire::InnerPacket& packet, uint32_t of_id, uint16_t of_scope)
-      : source{}, destination{}, id(of_id), scope(of_scope), protocol(0), version(packet.version) {
+      : id(of_id), scope(of_scope), protocol(0), version(packet.version) {
     if (version == 6) {
       std::memcpy(source, packet.source, sizeof source);
       std::memcpy(destination, packet.destination, sizeof destination);
     } else {
+      std::memset(source, 0, sizeof source);
+      std::memset(destination, 0, sizeof destination);
       std::memcpy(source, packet.source, 4);
       std::memcpy(destination, packet.destination, 4);
       protocol = packet.protocol;
@@ -74,29 +77,37 @@ class FragmentTable {
   struct Name {
     const FragmentKey& key;
     uint64_t hash;
-    uint32_t oldest = kWays;  // what prefetch_train() said
+    uint32_t oldest = kWays;  // what prefetch_trains() said
   };
   Name name(const FragmentKey& key) const { return {key, hash_key(key_, key)}; }
   void hash(const FragmentKey* keys, uint32_t n, uint64_t* out) const {
     hash_keys(key_, keys, n, out);
   }
   // Asks for what a search of the train, or its beginning, will read; once more, when that may have
-  // come, for what it will read then. Returns the place that gives way if the train begins soon.
+  // come and for `n` trains, for what it will read then. oldest[i] is the place that gives way if
+  // the train begins soon.
   void prefetch(uint64_t hash) const { base::prefetch_to_write(set_ + set_of(hash)); }
-  uint32_t prefetch_train(uint64_t hash) const;
+  void prefetch_trains(const uint64_t* hash, uint32_t n, uint32_t* oldest) const {
+    (this->*places_)(hash, n, oldest);
+  }
+  // The same as a machine of this level does it, for tests; this one has to have it.
+  void prefetch_trains_with(base::Simd simd, const uint64_t* hash, uint32_t n,
+                            uint32_t* oldest) const {
+    (this->*places_version(simd))(hash, n, oldest);
+  }
 
   // A first fragment comes: remembers its ports, and begins the train anew where it was known.
   // Without kHasPorts there is nothing to remember. An entering train that was given up stays so.
-  void bind(const wire::InnerPacket& first, Name name, Pass pass, uint64_t now_ms);
+  void bind(const wire::InnerPacket& first, const Name& name, Pass pass, uint64_t now_ms);
 
   // A whole packet is going to be cut into fragments behind this point: where they come back, all
   // of them find its ports.
-  void bind_whole(const wire::InnerPacket& packet, Name name, uint64_t now_ms);
+  void bind_whole(const wire::InnerPacket& packet, const Name& name, uint64_t now_ms);
 
   // Says that the later fragments of an entering train that is not known go without ports, as this
   // one is about to, which comes with it: nothing binds it to ports any more until it is complete,
   // or for its lifetime.
-  void give_up(const wire::InnerPacket& later, Name name, uint64_t now_ms);
+  void give_up(const wire::InnerPacket& later, const Name& name, uint64_t now_ms);
 
   // `ports`: filled packet->source_port, destination_port and protocol, and set kHasPorts.
   // `no_ports`: the train was given up. `unknown`: not known or too old. `over`: all of the
@@ -106,11 +117,11 @@ class FragmentTable {
 
   // A later fragment comes, and is noted as part of its train. Where a returned one knows no train
   // that is not over, it has the ports of the one that entered, over or not; it is never `over`.
-  Found come(wire::InnerPacket* later, Name name, Pass pass, uint64_t now_ms);
+  Found come(wire::InnerPacket* later, const Name& name, Pass pass, uint64_t now_ms);
   // The same without noting it.
-  Found find(wire::InnerPacket* later, Name name, Pass pass, uint64_t now_ms) const;
+  Found find(wire::InnerPacket* later, const Name& name, Pass pass, uint64_t now_ms) const;
   // Of a fragment that an ICMP error quotes: it may be over, and have passed either way.
-  Found find_quoted(wire::InnerPacket* later, Name name, uint64_t now_ms) const;
+  Found find_quoted(wire::InnerPacket* later, const Name& name, uint64_t now_ms) const;
 
   // Trains that are alive, complete ones among them; walks the table.
   uint32_t size(uint64_t now_ms) const;
@@ -188,16 +199,27 @@ class FragmentTable {
     return tag == 0 ? uint16_t{1} : tag;
   }
   uint32_t set_of(uint64_t hash) const { return static_cast<uint32_t>((hash >> 32) * sets_ >> 32); }
-  // Its set had no such tag when prefetch_train() looked; who has begun there since took the place
+  // Its set had no such tag when prefetch_trains() looked; who has begun there since took the place
   // that was the oldest.
-  bool is_still_unknown(Name name, uint64_t now_ms) const {
+  bool is_still_unknown(const Name& name, uint64_t now_ms) const {
     return name.oldest < kWays && !set_[set_of(name.hash)].has_begun(name.oldest, now_ms);
   }
   Train* trains_of(uint32_t set) const { return trains_ + size_t{set} * kWays; }
-  Train* train_of(Name name, Pass pass, uint64_t now_ms) const;
-  Train* begin(Name name, Train* known, Pass pass, uint64_t now_ms);
-  Found search(wire::InnerPacket* later, Name name, Pass pass, uint64_t now_ms, Train** own) const;
+  // Of prefetch_trains().
+  using Places = void (FragmentTable::*)(const uint64_t*, uint32_t, uint32_t*) const;
+  static Places places_version(base::Simd simd);
+  void places_portable(const uint64_t* hash, uint32_t n, uint32_t* oldest) const;
+  void places_avx2(const uint64_t* hash, uint32_t n, uint32_t* oldest) const;
+  // Null where it is not known or not alive.
+  Train* train_of(const Name& name, Pass pass, uint64_t now_ms) const {
+    return is_still_unknown(name, now_ms) ? nullptr : search_set(name, pass, now_ms);
+  }
+  Train* search_set(const Name& name, Pass pass, uint64_t now_ms) const;
+  Train* begin(const Name& name, Train* known, Pass pass, uint64_t now_ms);
+  Found search(wire::InnerPacket* later, const Name& name, Pass pass, uint64_t now_ms,
+               Train** own) const;
 
+  Places places_;
   Set* set_;
   Train* trains_;
   uint32_t sets_;

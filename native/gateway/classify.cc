@@ -101,7 +101,8 @@ GWLB_HOT DropReason classify_inner(Gateway::State& state, PacketBatch& batch, ui
     return enters && wire::may_stay_on_link_ipv6(packet) ? check_scope(packet) : DropReason::none;
   }
   const DropReason reason = classify_other(state, batch, i, state.run.scope);
-  return enters && reason == DropReason::none ? check_scope(packet) : reason;
+  const bool may_stay = enters && reason == DropReason::none && wire::may_stay_on_link(packet);
+  return may_stay ? check_scope(packet) : reason;
 }
 
 GWLB_HOT DropReason classify_ingress(Gateway::State& state, PacketBatch& batch, uint32_t i) {

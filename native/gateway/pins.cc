@@ -51,10 +51,10 @@ void pin(Gateway::State& state, PacketBatch& batch, uint32_t i, const Key& key, 
   const bool shakes = key.kind == static_cast<uint8_t>(flow::Stickiness::five_tuple) &&
                       (cause == FlowCause::reopened || opens_tcp(state.scratch.seen[i]));
   flow.cookie = cookie;
+  flow.idle = key.protocol == wire::kTcp ? kIdleTcp : kIdleOther;
   flow.generation = state.table->target(slot).generation;
   flow.tcp = shakes ? kHandshake : 0;
   flow.flags = 0;
-  flow.idle = key.protocol == wire::kTcp ? kIdleTcp : kIdleOther;
   put_on_probation<Key>(state, index, flow);
   if (FlowCounters* counted = Family<Key>::of(state).counters(index); counted != nullptr) {
     counted->open(state.now_ms);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <new>
 
 #include "base/limits.h"
 #include "flow/flow_key.h"
@@ -83,7 +84,7 @@ struct Fragments {
     of[count].trains = trains;
     of[count].part = part;
     binding += of[count].binds();
-    key[count] = flow::FragmentKey(of[count].keyed, id, scope);
+    new (key + count) flow::FragmentKey(of[count].keyed, id, scope);
     ++count;
   }
 };

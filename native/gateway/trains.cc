@@ -14,20 +14,6 @@ namespace {
 using Found = FragmentTable::Found;
 using Part = Fragment::Part;
 
-// Whether the first fragment of a later one's train may have ports, by the protocol that it shows.
-// (A later IPv6 fragment shows the first header of what was cut, which may be an extension header.)
-bool may_have_ports(uint8_t version, uint8_t protocol) {
-  switch (protocol) {
-    case wire::kTcp:
-    case wire::kUdp:
-    case wire::kUdpLite:
-    case wire::kSctp:
-      return true;
-    default:
-      return version == 6 && wire::is_ipv6_extension(protocol);
-  }
-}
-
 // Whether a later fragment of no train that is under way is kept to wait for its first one: once.
 bool hold_fragment(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   if ((batch.flags[i] & batch::kWasHeld) != 0) return false;
@@ -38,7 +24,7 @@ bool hold_fragment(Gateway::State& state, PacketBatch& batch, uint32_t i) {
   return true;
 }
 
-Found ports_of(Gateway::State& state, Fragment& fragment, FragmentTable::Name name) {
+Found ports_of(Gateway::State& state, Fragment& fragment, const FragmentTable::Name& name) {
   if (fragment.part == Part::quoted) {
     return state.fragments->find_quoted(&fragment.keyed, name, state.now_ms);
   }
@@ -48,14 +34,14 @@ Found ports_of(Gateway::State& state, Fragment& fragment, FragmentTable::Name na
 
 // A later fragment of which is known what there is to know: its flow, or that it waits, or that it
 // goes without ports.
-void settle(Gateway::State& state, PacketBatch& batch, Fragment& fragment, FragmentTable::Name name,
-            Found found) {
+void settle(Gateway::State& state, PacketBatch& batch, Fragment& fragment,
+            const FragmentTable::Name& name, Found found) {
   const uint32_t i = fragment.packet;
   const Seen& seen = state.scratch.seen[i];
   if (found == Found::unknown || found == Found::over) {
     if (!batch.pending(i)) return;
     const bool may_wait = seen.role == Role::ingress && fragment.part == Part::later &&
-                          may_have_ports(fragment.keyed.version, seen.protocol);
+                          wire::may_have_ports(fragment.keyed.version, seen.protocol);
     if (may_wait && hold_fragment(state, batch, i)) return;
     if (may_wait && found == Found::unknown) {
       state.fragments->give_up(fragment.keyed, name, state.now_ms);
@@ -65,7 +51,7 @@ void settle(Gateway::State& state, PacketBatch& batch, Fragment& fragment, Fragm
 }
 
 // What each of its packets is cut into will have that one's identification.
-void bind_whole(Gateway::State& state, const Fragment& fragment, FragmentTable::Name name) {
+void bind_whole(Gateway::State& state, const Fragment& fragment, const FragmentTable::Name& name) {
   state.fragments->bind_whole(fragment.keyed, name, state.now_ms);
   flow::FragmentKey key = name.key;
   for (uint32_t n = 1; n < fragment.trains; ++n) {
@@ -74,7 +60,7 @@ void bind_whole(Gateway::State& state, const Fragment& fragment, FragmentTable::
   }
 }
 
-void bind(Gateway::State& state, const Fragment& fragment, FragmentTable::Name name) {
+void bind(Gateway::State& state, const Fragment& fragment, const FragmentTable::Name& name) {
   if (fragment.part == Part::whole) return bind_whole(state, fragment, name);
   const Role role = state.scratch.seen[fragment.packet].role;
   state.fragments->bind(fragment.keyed, name, pass_of(role), state.now_ms);
@@ -94,7 +80,7 @@ void take_trains(Gateway::State& state, PacketBatch& batch) {
   const FragmentTable& table = *state.fragments;
   table.hash(all.key, all.count, all.hash);
   for (uint32_t k = 0; k < all.count; ++k) table.prefetch(all.hash[k]);
-  for (uint32_t k = 0; k < all.count; ++k) all.oldest[k] = table.prefetch_train(all.hash[k]);
+  table.prefetch_trains(all.hash, all.count, all.oldest);
   uint32_t waiting = 0;
   for (uint32_t k = 0; k < all.count; ++k) {
     Fragment& fragment = all.of[k];

@@ -22,10 +22,6 @@ uint32_t quote_limit(const uint8_t* icmp, const InnerPacket& error) {
   return type == 1 || type == 3 ? icmp[4] * 8u : 0;
 }
 
-bool has_ports(uint8_t protocol) {
-  return protocol == kTcp || protocol == kUdp || protocol == kUdpLite || protocol == kSctp;
-}
-
 bool is_icmp(const InnerPacket& packet) {
   return packet.protocol == (packet.version == 4 ? kIcmp : kIcmpv6);
 }

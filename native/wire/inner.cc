@@ -57,9 +57,12 @@ const TransportRule* transport_rule(uint8_t version, uint8_t protocol) {
   }
 }
 
+// Part of the walk: nearly every packet comes here.
 template <class Extent>
-ParseError parse_transport(const uint8_t* data, const Extent& extent, InnerPacket* out,
-                           uint32_t base_offset) {
+__attribute__((always_inline)) inline ParseError parse_transport(const uint8_t* data,
+                                                                 const Extent& extent,
+                                                                 InnerPacket* out,
+                                                                 uint32_t base_offset) {
   const TransportRule* rule = transport_rule(out->version, out->protocol);
   if (rule == nullptr) return {};
   const bool first = (out->flags & kFirstFragment) != 0;

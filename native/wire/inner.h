@@ -19,6 +19,10 @@ enum IpProtocol : uint8_t {
   kUdpLite = 136,
 };
 
+inline bool has_ports(uint8_t protocol) {
+  return protocol == kTcp || protocol == kUdp || protocol == kUdpLite || protocol == kSctp;
+}
+
 enum TcpFlags : uint8_t { kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16 };
 
 enum InnerFlags : uint8_t {

@@ -7,9 +7,6 @@
 namespace gwlb::wire {
 namespace {
 
-constexpr uint8_t kFragmentHeader = 44;
-constexpr uint8_t kAuthenticationHeader = 51;
-
 // Takes note of the fragment header at `header`, whose end is at `end`.
 void read_fragment_header(const uint8_t* header, uint32_t end, Ipv6Chain* out) {
   const uint16_t field = base::load_be16(header + 2);
@@ -28,6 +25,7 @@ ChainEnd walk_ipv6_chain(const uint8_t* data, uint32_t available, Ipv6Chain* out
   *out = Ipv6Chain{};
   constexpr uint32_t kShortest = 8;
   uint32_t at = kIpv6HeaderBytes;
+  uint32_t bytes = 0;
   uint8_t next = data[6];
   const auto end = [&](ChainEnd how, uint32_t needed) {
     out->at = at;
@@ -35,28 +33,32 @@ ChainEnd walk_ipv6_chain(const uint8_t* data, uint32_t available, Ipv6Chain* out
     out->needed = needed;
     return how;
   };
-  bool fragment_seen = false;
-  uint32_t bytes = 0;
-  for (uint32_t headers = 0; is_ipv6_extension(next); ++headers) {
+  for (uint32_t headers = 0;; ++headers) {
+    const Ipv6Extension kind = kExtensions.of[next];
+    if (kind == Ipv6Extension::none) return end(ChainEnd::transport, bytes);
     if (headers == base::kIpv6ExtensionHeadersMax) return end(ChainEnd::too_many, bytes);
     const uint8_t* header = data + at;
     const uint32_t left = available - at;
     if (left < kShortest) return end(ChainEnd::cut, kShortest);
     bytes = (header[1] + 1u) * 8;
-    if (next == kAuthenticationHeader) bytes = (header[1] + 2u) * 4;
-    if (next == kFragmentHeader) {
-      bytes = kShortest;
-      if (fragment_seen) return end(ChainEnd::two_fragments, bytes);
-      fragment_seen = true;
-      read_fragment_header(header, at + bytes, out);
+    if (kind != Ipv6Extension::words) {
+      if (kind == Ipv6Extension::fragment) {
+        bytes = kShortest;
+        if (out->fragment_at != 0) return end(ChainEnd::two_fragments, bytes);
+        read_fragment_header(header, at + bytes, out);
+        if (out->fragment_offset > 0) {
+          at += bytes;
+          next = header[0];
+          return end(ChainEnd::later_fragment, bytes);
+        }
+      } else {
+        bytes = (header[1] + 2u) * 4;
+      }
     }
     if (left < bytes) return end(ChainEnd::cut, bytes);
     at += bytes;
-    const bool later = next == kFragmentHeader && out->fragment_offset > 0;
     next = header[0];
-    if (later) return end(ChainEnd::later_fragment, bytes);
   }
-  return end(ChainEnd::transport, bytes);
 }
 
 }  // namespace gwlb::wire

@@ -58,9 +58,11 @@ inline bool may_stay_on_link_ipv6(const uint8_t* ip) {
 }
 
 // `ip` is the whole header of a packet.
+inline bool may_stay_on_link(const uint8_t* ip) {
+  return ip[0] >> 4 == 4 ? may_stay_on_link_ipv4(ip) : may_stay_on_link_ipv6(ip);
+}
 inline bool stays_on_link(const uint8_t* ip) {
-  if (ip[0] >> 4 == 4) return may_stay_on_link_ipv4(ip) && stays_on_link_ipv4(ip);
-  return may_stay_on_link_ipv6(ip) && stays_on_link_ipv6(ip);
+  return ip[0] >> 4 == 4 ? stays_on_link_ipv4(ip) : stays_on_link_ipv6(ip);
 }
 
 }  // namespace gwlb::wire

@@ -1,6 +1,8 @@
 #include "flow/fragments.h"
 
 #include <array>
+#include <random>
+#include <set>
 #include <vector>
 
 #include "test/native/test.h"
@@ -192,7 +194,7 @@ TEST(trains_of_one_moment_have_room_beside_each_other) {
   }
 }
 
-// What prefetch_train() said of a set before others began in it.
+// What prefetch_trains() said of a set before others began in it.
 TEST(a_train_that_begins_takes_no_place_that_was_taken_meanwhile) {
   const auto table = FragmentTable::create(1, kLifetimeMs, kKey);
   std::vector<Fragment> fragments(10);
@@ -206,12 +208,34 @@ TEST(a_train_that_begins_takes_no_place_that_was_taken_meanwhile) {
     table->bind(fragments[i].first(1, 2), name, kEntering, now_ms);
   };
   for (uint32_t i = 0; i < 8; ++i) bind(*table, fragments[i].first(1, 2), 0, kEntering, 100 + i);
-  const uint32_t of8 = table->prefetch_train(trains[8].name.hash);
-  const uint32_t of9 = table->prefetch_train(trains[9].name.hash);
+  const uint64_t hashes[] = {trains[8].name.hash, trains[9].name.hash};
+  uint32_t oldest[2];
+  table->prefetch_trains(hashes, 2, oldest);
+  const auto [of8, of9] = oldest;
   CHECK_EQ(of8, of9);
   bind_at(8, of8, 108);
   bind_at(9, of9, 108);
   for (uint32_t i = 0; i < 10; ++i) CHECK_EQ(known(*table, fragments[i], 0, 108), i >= 2);
+}
+
+TEST(every_machine_finds_the_same_places) {
+  const auto table = FragmentTable::create(1024, kLifetimeMs, kKey);
+  std::vector<uint64_t> hashes;
+  std::mt19937 random(1);
+  for (uint32_t i = 0; i < 3000; ++i) {
+    Fragment fragment;
+    fragment.id = random() % 2000;
+    const Train train(*table, fragment.first(1, 2), 0);
+    hashes.push_back(train.name.hash);
+    if (i % 4 != 0) table->bind(fragment.first(1, 2), train.name, kEntering, random() % 5000);
+  }
+  for (uint64_t tag : {0u, 1u, 0xffffu}) hashes.push_back(uint64_t{random()} << 32 | tag);
+  std::vector<uint32_t> expected(hashes.size()), places(hashes.size());
+  const auto n = static_cast<uint32_t>(hashes.size());
+  table->prefetch_trains_with(base::Simd::portable, hashes.data(), n, expected.data());
+  table->prefetch_trains_with(base::simd_of_machine(), hashes.data(), n, places.data());
+  CHECK(places == expected);
+  CHECK_EQ(std::set<uint32_t>(places.begin(), places.end()).size(), 9u);
 }
 
 TEST(without_ports_nothing_is_bound) {
