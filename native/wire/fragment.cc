@@ -51,11 +51,9 @@ uint32_t fragment_payload(const uint8_t* packet, uint32_t mtu) {
 }
 
 bool parse_fragments(const uint8_t* packet, uint32_t length, uint32_t segment, Ipv4Fragments* out) {
-  if (length < kHeaderBytes || packet[0] >> 4 != 4 || segment == 0 || segment % 8 != 0) {
-    return false;
-  }
+  if (segment == 0 || segment % 8 != 0) return false;
   const uint32_t header = header_bytes(packet);
-  if (header < kHeaderBytes || header > length || length - header <= segment) return false;
+  if (length - header <= segment) return false;
   const uint32_t payload = length - header;
   const uint32_t offset = (base::load_be16(packet + 6) & kOffsetMask) * 8u;
   if (header + offset + payload > kDatagramBytesMax) return false;

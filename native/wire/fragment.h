@@ -29,10 +29,10 @@ struct Ipv4Fragments {
 // cut: another version than 4, Don't Fragment, or less room than for 8 bytes.
 uint32_t fragment_payload(const uint8_t* packet, uint32_t mtu);
 
-// Reads `packet` (whole, `length` bytes, which parse_inner took) as one to be cut into fragments of
-// `segment` payload bytes. It may be a fragment itself. Options without the copy flag are in the
-// first one only. False where there is nothing to cut, `segment` is no multiple of 8, or the last
-// offset does not fit its field (RFC 791: a datagram has 65,535 bytes at most).
+// Reads `packet` (IPv4, whole, `length` bytes, which parse_inner took) as one to be cut into
+// fragments of `segment` payload bytes. It may be a fragment itself. Options without the copy flag
+// are in the first one only. False where there is nothing to cut, `segment` is 0 or no multiple of
+// 8, or the last offset does not fit its field (RFC 791: a datagram has 65,535 bytes at most).
 bool parse_fragments(const uint8_t* packet, uint32_t length, uint32_t segment, Ipv4Fragments* out);
 
 inline uint32_t fragment_headers(const Ipv4Fragments& cut, uint32_t k) {

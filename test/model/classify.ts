@@ -30,7 +30,10 @@ export function classify(
     return failed('icmp_bad_quote');
   }
   const scope = state.scope(endpoint);
-  if (packet.quote === null) state.fragments.bind(packet, scope, pass, state.now);
+  // Ports are looked for where they make keys.
+  if (packet.quote === null && state.options.stickiness === 5) {
+    state.fragments.bind(packet, scope, pass, state.now);
+  }
   return { packet, endpoint, error: null, key: keyFor(state, packet, endpoint, pass) };
 }
 

@@ -48,6 +48,7 @@ t.test('logarithms and scores', async (t) => {
   ];
   for (const [seed, identity, row, weight, expected] of scores) {
     t.equal(score(seed, identity, row, weight), expected);
+    t.equal(binding.scoreOf(seed, identity, row, weight), expected, 'the addon says the same');
   }
 });
 

@@ -27,12 +27,19 @@ export function enter(state: State, batch: readonly Entering[], now: number): Ou
     }
     const found = classify(state, packet, endpoint);
     if (found.error !== null) return drop(found.error);
-    if (staysOnLink(packet)) return drop('never_forwarded');
-    return isTooBig(state, packet, endpoint) ? tooBig(state, found) : found;
+    // It is part of its train all the same.
+    const dropped = (outcome: Outcome) => ({ ...outcome, late: found.key === 'unknown' });
+    if (staysOnLink(packet)) return dropped(drop('never_forwarded'));
+    if (!isTooBig(state, packet, endpoint)) return found;
+    const fitting = tooBig(state, found);
+    return 'verdict' in fitting ? dropped(fitting) : fitting;
   });
-  const settled = classified.map((found, i) =>
-    'verdict' in found ? found : settle(state, found, batch[i].held ?? false),
-  );
+  const settled = classified.map((found, i) => {
+    const { packet, endpoint, held = false } = batch[i];
+    if (!('verdict' in found)) return settle(state, found, held);
+    if ('late' in found && found.late) keyFor(state, packet, endpoint);
+    return found;
+  });
   return settled.map((found) => {
     const outcome = 'verdict' in found ? found : decideFitting(state, found);
     countOutcome(state, outcome);
@@ -85,7 +92,7 @@ export function takeHeld(state: State, now: number): Entering[] {
 function tooBig(state: State, found: Classified): Classified | Outcome {
   const { packet, endpoint } = found;
   if (mayBeCut(state, packet, endpoint)) {
-    if (packet.fragment === null) {
+    if (packet.fragment === null && state.options.stickiness === 5) {
       state.fragments.bindWhole(packet, state.scope(endpoint), state.now);
     }
     return { ...found, isCut: true };

@@ -73,7 +73,7 @@ export interface NewEntry {
 }
 
 export class State {
-  readonly options: GatewayModelOptions;
+  options: GatewayModelOptions;
   readonly targets: TargetsModel;
   readonly endpoints = new Map<number, ModelEndpoint>();
   readonly tables: Record<4 | 6, FlowTable>;
@@ -141,6 +141,13 @@ export class State {
     if (midStream === 'pickup') return true;
     if (this.#untrackedAt !== null && this.now - this.#untrackedAt < this.idle.tcpMs) return true;
     return midStream === 'auto' && this.now - (this.#first ?? this.now) < tcpMs;
+  }
+
+  /** K5. */
+  stickTo(stickiness: Kind): void {
+    if (stickiness === this.options.stickiness) return;
+    this.options = { ...this.options, stickiness };
+    this.carryUntracked();
   }
 
   /** T3, T7: whether the flow has to choose again. */

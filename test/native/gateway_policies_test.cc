@@ -191,6 +191,25 @@ TEST(a_live_configuration_is_one_value) {
   CHECK(rig.reason() == DropReason::no_targets);
 }
 
+TEST(with_another_stickiness_what_is_alive_is_found_anew) {
+  Rig rig(3);
+  const Rig::Trip before = connect(rig);
+  CHECK(rig.enter(client_tcp(kAck, 9)) == Verdict::drop);
+  rig.configure([](auto& live) { live.stickiness = flow::Stickiness::three_tuple; });
+  const Rig::Trip anew = rig.trip(client_tcp(kAck));
+  CHECK(anew.done && (anew.flags & batch::kFlowIsNew) != 0);
+  CHECK_EQ(rig.trip(client_tcp(kAck, 9)).cookie, anew.cookie);
+  CHECK_EQ(rig.gateway->flows(), 2u);
+  // And back: the entry of before is still there, and what has none is picked up for a while.
+  rig.configure([](auto& live) { live.stickiness = flow::Stickiness::five_tuple; });
+  CHECK_EQ(rig.trip(client_tcp(kAck)).cookie, before.cookie);
+  rig.now_ms += rig.config.tcp_idle_ms - 1;
+  CHECK(rig.trip(client_tcp(kAck, 10)).done);
+  rig.now_ms += 1;
+  CHECK(rig.enter(client_tcp(kAck, 11)) == Verdict::drop);
+  CHECK(rig.reason() == DropReason::tcp_not_syn);
+}
+
 TEST(fail_open_carries_whole_tcp_connections_also_later) {
   Rig rig(0, [](gateway::GatewayConfig& c) { c.fail_open = true; });
   CHECK(rig.enter(client_tcp(kSyn)) == Verdict::bypass);

@@ -91,7 +91,9 @@ export type Action =
     }
   | { readonly do: 'idle'; readonly tcpSeconds: number; readonly otherSeconds: number }
   | { readonly do: 'reset-on-idle'; readonly on: boolean }
-  | { readonly do: 'rotate'; readonly key: number; readonly overlapSeconds: number };
+  | { readonly do: 'rotate'; readonly key: number; readonly overlapSeconds: number }
+  | { readonly do: 'cross-zone'; readonly on: boolean }
+  | { readonly do: 'stickiness'; readonly stickiness: CaseOptions['stickiness'] };
 
 export interface Case {
   readonly options: CaseOptions;
@@ -234,6 +236,10 @@ const flood = fc.record({
   >,
 });
 
+const stickiness = fc.constantFrom('5-tuple', '3-tuple', '2-tuple') as fc.Arbitrary<
+  CaseOptions['stickiness']
+>;
+
 /** Everything that may happen but packets. */
 const others = {
   wait,
@@ -260,6 +266,8 @@ const others = {
     key: fc.nat(2),
     overlapSeconds: fc.constantFrom(0, 60, 350),
   }),
+  crossZone: fc.record({ do: fc.constant('cross-zone' as const), on: fc.boolean() }),
+  stickiness: fc.record({ do: fc.constant('stickiness' as const), stickiness }),
 };
 
 function traffic(packets: fc.Arbitrary<PacketSpec>) {
@@ -325,6 +333,8 @@ const TOPICS = [
     idle: 1,
     resetOnIdle: 1,
     rotate: 1,
+    crossZone: 1,
+    stickiness: 1,
   }),
   actions(connection, {
     send: 12,
@@ -336,9 +346,11 @@ const TOPICS = [
     deregister: 3,
     weight: 3,
     policy: 3,
+    crossZone: 2,
+    stickiness: 1,
   }),
   actions(connection, { send: 10, return: 14, wait: 3, health: 3, rotate: 2, sweep: 1 }),
-  actions(pieces, { send: 10, return: 4, held: 4, wait: 4, health: 1, sweep: 1 }),
+  actions(pieces, { send: 10, return: 4, held: 4, wait: 4, health: 1, sweep: 1, stickiness: 1 }),
   actions(long, { sendNarrow: 10, returnPiece: 10, held: 2, wait: 2, sweep: 1 }),
 ];
 

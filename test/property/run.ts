@@ -7,9 +7,9 @@ import type { Returned } from '../model/returns.js';
 import type { Outcome } from '../model/state.js';
 import type { ModelTarget } from '../model/targets.js';
 import { gatewayHeader } from '../support/gateway-header.js';
-import type { Action, Case, CookieSpec, Inner } from './commands.js';
+import type { Action, Case, CaseOptions, CookieSpec, Inner } from './commands.js';
 import { checkReply } from './replies.js';
-import { COOKIE_KEYS, hex, lossPolicy, type Observed, System } from './system.js';
+import { COOKIE_KEYS, hex, KINDS, lossPolicy, type Observed, System } from './system.js';
 import { ENDPOINTS, floodAnswer, floodPacket, packetOf, TARGETS } from './world.js';
 
 /** Packets of one batch of a flood. */
@@ -137,7 +137,29 @@ class Runner {
       this.#system.gateway.rotateCookieKey({ key, overlapSeconds });
       this.#system.model.rotateCookieKey(key, overlapSeconds * 1000, this.#lastPacketAt);
     },
+    'cross-zone': ({ on }) => {
+      const { targets, gateway } = this.#system;
+      gateway.setCrossZone(on);
+      targets.setPolicy({ ...targets.policy, crossZone: on });
+    },
+    stickiness: ({ stickiness }) => {
+      if (!this.#mayStickTo(stickiness)) return;
+      const { group, model, now } = this.#system;
+      group.update({ stickiness });
+      model.stickTo(KINDS[stickiness]);
+      // The gateway takes it over with the next packets, and counts from the newest ones before.
+      this.#system.toTargets([]);
+      model.advance(now, false);
+    },
   };
+
+  /** What TCP reset and another idle timeout are not for is refused. */
+  #mayStickTo(stickiness: CaseOptions['stickiness']): boolean {
+    const { model, targets } = this.#system;
+    const { resetOnUnhealthy, resetOnDeregistration } = targets.policy;
+    const plain = !resetOnUnhealthy && !resetOnDeregistration && model.idle.tcpMs === 350_000;
+    return stickiness === '5-tuple' || plain;
+  }
 
   /** The gateway counts an overlap from the time of the newest packets. */
   #lastPacketAt: number | null = null;

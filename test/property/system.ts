@@ -27,6 +27,8 @@ export const key = (seed: number) => Uint8Array.from({ length: 16 }, (_, i) => i
 export const COOKIE_KEYS = [key(100), key(150), key(200)] as const;
 const HASH_KEY = key(1);
 
+export const KINDS = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
+
 const THRESHOLDS = { healthy: 2, unhealthy: 2 };
 
 /** What the batch says of a packet after a decision. */
@@ -120,7 +122,7 @@ export class System {
     this.gateway.cutsPackets = cuts;
     this.gateway.on('flow', (event) => this.#events.push(event));
     this.model = new GatewayModel(this.targets, {
-      stickiness: stickiness === '5-tuple' ? 5 : stickiness === '3-tuple' ? 3 : 2,
+      stickiness: KINDS[stickiness],
       scopeGateway: scope === 'gateway',
       midStream,
       strict: cookieCheck === 'strict',
