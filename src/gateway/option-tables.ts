@@ -45,7 +45,8 @@ export const IDLE_TIMEOUT = {
   },
 } as const satisfies TableOf<IdleTimeout>;
 
-const LIMITS = {
+/** Room for flows. */
+export const LIMITS = {
   flows: {
     says: 'IPv4 flows, about 45 bytes each, taken at once',
     kind: integer(FLOWS_MIN, FLOWS_MAX),

@@ -9,6 +9,7 @@ import { Gateway } from '../gateway/gateway.js';
 import type { GatewayOptions } from '../gateway/gateway-options.js';
 import type { TargetGroupOptions, TargetSpec } from '../gateway/group-options.js';
 import { LiveFleet } from '../gateway/live-fleet.js';
+import { LIMITS } from '../gateway/option-tables.js';
 import { groupWithRuntime, type TargetGroup, useGroup } from '../gateway/target-group.js';
 import { parseEndpointId } from '../packet/address.js';
 import { type CapturedFrame, type CaptureReader, readCapture } from '../packet/capture.js';
@@ -238,7 +239,7 @@ class World {
         emit: (line, bytes) => this.emit(line, bytes),
         sent: onSent ? (packet, ns) => onSent(packet, (this.startNs ?? 0n) + ns) : null,
       },
-      Math.max(given.limits?.flows ?? 1_048_576, given.limits?.flowsIpv6 ?? 0),
+      Math.max(given.limits?.flows ?? LIMITS.flows.preset, given.limits?.flowsIpv6 ?? 0),
     );
   }
 
