@@ -95,6 +95,8 @@ export interface ApplianceSettings {
 }
 
 const TABLE_MAX = 30_000;
+/** `default`, `main` and `local`. */
+const KERNEL_TABLES = { first: 253, last: 255 } as const;
 const PCAP_BYTES_MIN = 1 << 20;
 
 /** Calls `check`; what it throws is about this argument. */
@@ -110,7 +112,7 @@ function named<T>(field: string, check: () => T): T {
 export function applianceSettings(given: ApplianceArguments): ApplianceSettings {
   const tun = tunOf(given);
   refuseAlone(given, tun !== null);
-  const setup = tun !== null && given.setup ? setupOf(given) : null;
+  const setup = tun !== null && given.setup ? setupOf(given, tun.perEndpoint?.max ?? 1) : null;
   if (given.printSetup && setup === null) {
     const expected = 'it together with --tun or --tun-per-endpoint, and without --no-setup';
     throw GatewayError.mismatch('ERR_GWLB_INVALID_ARGUMENT', '--print-setup', expected, 'it alone');
@@ -230,8 +232,14 @@ function refuseAlone(given: ApplianceArguments, hasTun: boolean): void {
   }
 }
 
-function setupOf({ nat, table }: ApplianceArguments): SetupSettings {
+function setupOf({ nat, table }: ApplianceArguments, devices: number): SetupSettings {
   const number = numberArgument('--table', table, 1, TABLE_MAX);
+  const last = number + devices - 1;
+  if (number <= KERNEL_TABLES.last && last >= KERNEL_TABLES.first) {
+    const expected = "tables other than the kernel's, 253–255";
+    const received = devices === 1 ? table : `${table}–${last}`;
+    throw GatewayError.mismatch('ERR_GWLB_INVALID_ARGUMENT', '--table', expected, received);
+  }
   if (nat === undefined) return { nat: null, table: number };
   if (nat === true) return { nat: 'default', table: number };
   if (nat !== '' && nat.length <= 15 && DEVICE.test(nat) && !nat.includes('%')) {

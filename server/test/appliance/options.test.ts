@@ -122,6 +122,8 @@ const WRONG: [Partial<ApplianceArguments>, string, RegExp][] = [
   [{ healthFlow: '3' }, '--health-flow', /nothing without --tun/],
   [{ tun: 'a', nat: 'a b' }, '--nat', /the name of an interface, received "a b"/],
   [{ tun: 'a', table: '0' }, '--table', /1–30000, received 0/],
+  [{ tun: 'a', table: '255' }, '--table', /other than the kernel's, 253–255, received 255/],
+  [{ tunPerEndpoint: 'a%d', endpoints: 'any', table: '250' }, '--table', /received 250–265/],
   [{ tun: 'a', tunMtu: '67' }, '--tun-mtu', /68–8500, received 67/],
   [{ tun: 'a', flows: 'many' }, '--flows', /a number/],
   [{ printSetup: true }, '--print-setup', /together with --tun/],

@@ -16,7 +16,7 @@ import {
 } from '../../../test/support/fleet.js';
 import { CLI } from '../../../test/support/places.js';
 import { runPrivately } from '../../../test/support/privately.js';
-import { nft, startServers, traffic } from '../../../test/support/processes.js';
+import { nft, probe, startServers, traffic } from '../../../test/support/processes.js';
 import type { Questions, Transfer } from '../../../test/support/traffic.js';
 import { until } from '../../../test/support/until.js';
 import { cannotRun, whyMissing } from '../../../test/support/wide.js';
@@ -98,6 +98,19 @@ async function tests(gateway: GatewayLoadBalancer): Promise<void> {
       const refused = await runIn('client', 'curl', ['-sv', '-m', '20', url]);
       t.match(refused.err, /Connection refused/, "the kernel's own RST returns");
     }
+    const hops = await probe<{ type: number; from: string }[]>(
+      'client',
+      'hops',
+      SERVER.v4,
+      33_434,
+      4,
+    );
+    t.match(
+      hops[1],
+      { type: 11, from: APPLIANCE },
+      'time exceeded in the appliance, by its address',
+    );
+    t.match(hops.at(-1), { type: 3, from: SERVER.v4 });
     const now = await status();
     t.match(now, {
       health: { healthy: true },
@@ -238,6 +251,7 @@ async function tests(gateway: GatewayLoadBalancer): Promise<void> {
   });
 
   t.test('what cannot be is a sentence, and leaves nothing', async (t) => {
+    await lab.ip(NETNS, ['route add 198.18.0.0/15 dev eth1 table 100']);
     const before = await look();
     const refused = async (...args: string[]) => {
       const all = [process.execPath, CLI, 'appliance', '--listen', APPLIANCE, ...args];
@@ -247,13 +261,13 @@ async function tests(gateway: GatewayLoadBalancer): Promise<void> {
     const [inUse, noInterface, noCapability] = [
       await refused('--tun', 'eth0'),
       await refused('--tun', 'gwlb0', '--remove-devices', '--nat', 'eth9'),
-      await refused('--tun', 'gwlb0', '--remove-devices', '--user', 'nobody', '--table', '254'),
+      await refused('--tun', 'gwlb0', '--remove-devices', '--user', 'nobody', '--table', '100'),
     ];
     t.match(inUse, [1, /^gwlb: --tun: .*eth0/]);
     t.match(noInterface, [1, /eth9/]);
     t.match(noCapability, [
       2,
-      /^gwlb: --table: expected a routing table without routes, received 254/,
+      /^gwlb: --table: expected a routing table without routes, received 100/,
     ]);
     t.equal(await look(), before);
   });

@@ -144,6 +144,12 @@ t.test('an address in use is told in a sentence', async (t) => {
 });
 
 const WRONG: [string[], string][] = [
+  [['--tun', 'a b'], 'gwlb: --tun: expected NAME or in=NAME,out=NAME'],
+  [['--nat'], 'gwlb: --nat: expected nothing without --tun or --tun-per-endpoint, received true'],
+  [
+    ['status', '--socket', '/gwlb/absent.sock'],
+    'gwlb: no appliance answers on /gwlb/absent.sock: start one with --socket',
+  ],
   [['--listen', 'nope'], 'gwlb: --listen: expected a unicast address of this host ('],
   [['--port', '0'], 'gwlb: --port: expected 1–65535, received 0'],
   [['--port', 'x'], 'gwlb: --port: expected a number 1–65535, received "x"'],
