@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { FLOW_CONTEXTS } from '../../src/appliance/flow-contexts.js';
+import { APPLIANCE_TUN } from '../../src/appliance/tun-options.js';
 import { describeTable } from '../../src/base/option-description.js';
 import { type DescribedKind, describeOptions, type OptionDescription } from '../../src/index.js';
 import { ROOT } from '../support/places.js';
@@ -104,6 +105,7 @@ const PAGES: readonly [page: string, line: string, options: Options][] = [
   ],
   [GROUP, '## update(policy), modifyAttributes', of('targetGroupAttributes')],
   ['api/appliance.md', '## Appliance.listen(options)', of('appliance')],
+  ['api/appliance-tun.md', '## appliance.attachTun(options)', rowsOf(describeTable(APPLIANCE_TUN))],
   ['api/flow-contexts.md', '## new FlowContexts', rowsOf(describeTable(FLOW_CONTEXTS))],
 ];
 
