@@ -80,6 +80,7 @@ function declareService(program: Command, done: Done): void {
     .argument('<config>', 'configuration file (YAML)')
     .option('--record <seconds>', 'keep the headers of packets, and events, of the last seconds')
     .option('--record-dir <folder>', 'where SIGUSR2 and anomalies write them to', '.')
+    .option('--state <folder>', 'keep there what has to outlive the process, and go on from it')
     .option('--user <name>', 'become this user before anything is opened')
     .option('--no-drop-privileges', 'keep every privilege that it was started with')
     .option('--record-keep <count>', 'keep the newest so many recordings there', '10')

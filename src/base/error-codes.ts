@@ -18,8 +18,8 @@ export const ERROR_CODES = Object.freeze({
   ERR_GWLB_DEVICE: 'a network device cannot be made or used',
   ERR_GWLB_CLOSED: 'the object was closed before',
   ERR_GWLB_OUT_OF_MEMORY: 'memory that was asked for is not to be had',
-  ERR_GWLB_IN_USE: 'the target group belongs to a load balancer already',
-  ERR_GWLB_CONFIG: 'the configuration file is wrong',
+  ERR_GWLB_IN_USE: 'the target group, or the folder of a state, belongs to another already',
+  ERR_GWLB_CONFIG: 'the configuration file, or the folder of a state, is wrong',
   ERR_GWLB_CAPTURE: 'the capture file cannot be read',
   ERR_GWLB_SYSTEM: 'the operating system refused something for another reason',
 } as const);

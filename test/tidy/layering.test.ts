@@ -41,7 +41,7 @@ const TYPESCRIPT_LAYERS: readonly (readonly string[])[] = [
 
 /** The same of server/src. */
 const SERVER_LAYERS: readonly (readonly string[])[] = [
-  ['errors', 'http', 'lab'],
+  ['errors', 'http', 'lab', 'state'],
   ['obstacles'],
   ['config'],
   ['observe'],

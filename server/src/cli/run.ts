@@ -9,6 +9,7 @@ import { numberArgument } from '../errors.js';
 import { type Logger, makeLogger } from '../observe/log.js';
 import { Recorder } from '../observe/recorder.js';
 import type { RecordingLimits } from '../observe/recordings.js';
+import { KeptState } from '../service/kept-state.js';
 import { TO_START, toGoOn } from '../service/privileges.js';
 import { Service } from '../service/service.js';
 import { onSignal, untilStopped } from '../service/signals.js';
@@ -26,6 +27,8 @@ export interface RunArguments {
   user?: string;
   /** False: no privilege is given up. */
   dropPrivileges: boolean;
+  /** Folder of what outlives the process. */
+  state?: string;
 }
 
 const RECORD_SECONDS_MAX = 3600;
@@ -75,6 +78,11 @@ class RunRecorder {
    */
   withKeys(config: Config): Config {
     return { ...config, gateway: { ...this.#keys, ...config.gateway } };
+  }
+
+  /** Those in use are these. */
+  useKeys({ hashKey, cookieKey }: Config['gateway']): void {
+    Object.assign(this.#keys, { hashKey, cookieKey });
   }
 
   start({ gateway }: Service, log: Logger): void {
@@ -135,11 +143,16 @@ export async function run(path: string, given: RunArguments, version: string): P
     return 2;
   }
   const recording = RunRecorder.of(given, loaded.config);
-  const prepared = (read: Config) => {
-    const config = given.removeDevices ? withoutDevices(read) : read;
+  const log = makeLogger(loaded.config.log.level);
+  let kept: KeptState | null = null;
+  const prepared = async (read: Config): Promise<Config> => {
+    let config = given.removeDevices ? withoutDevices(read) : read;
+    if (kept) {
+      config = await kept.withKeys(config);
+      recording?.useKeys(config.gateway);
+    }
     return recording?.withKeys(config) ?? config;
   };
-  const log = makeLogger(loaded.config.log.level);
   const stopped = untilStopped();
   const reload = async (service: Service): Promise<ReloadResult> => {
     service.reopenLogs();
@@ -147,7 +160,13 @@ export async function run(path: string, given: RunArguments, version: string): P
     if (!again.ok) {
       return service.refuse(again.problems.map((problem) => problemLine(path, problem)));
     }
-    const result = await service.reload(prepared(again.config));
+    let config: Config;
+    try {
+      config = await prepared(again.config);
+    } catch (error) {
+      return service.refuse([(error as Error).message]);
+    }
+    const result = await service.reload(config);
     if (result.applied && recording) recording.config = again.config;
     return result;
   };
@@ -156,7 +175,9 @@ export async function run(path: string, given: RunArguments, version: string): P
     else log.warn({ event: 'no_recording' }, 'nothing is recorded: that takes --record SECONDS');
   };
   try {
-    const service = await Service.start(prepared(loaded.config), log, version, reload);
+    if (given.state !== undefined) kept = await KeptState.open(given.state, log);
+    const config = await prepared(loaded.config);
+    const service = await Service.start(config, log, version, reload, kept);
     recording?.start(service, log);
     if (given.dropPrivileges) limitPrivileges(toGoOn(loaded.config));
     // What came before the start was over: the file is read once more.
@@ -173,5 +194,6 @@ export async function run(path: string, given: RunArguments, version: string): P
     return 1;
   } finally {
     await recording?.close();
+    await kept?.close();
   }
 }

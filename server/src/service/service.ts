@@ -35,6 +35,7 @@ import {
   readinessOf,
 } from '../obstacles/readiness.js';
 import { connectionsFor, descriptors, shortage } from './descriptors.js';
+import type { KeptState } from './kept-state.js';
 
 /** Calls `action`; what it throws names the keys of the file, not the options of the library. */
 async function named<T>(from: string, to: ErrorPath, action: () => Promise<T> | T): Promise<T> {
@@ -75,17 +76,26 @@ export class Service {
     log: Logger,
     version: string,
     reread?: Reread,
+    kept: KeptState | null = null,
   ): Promise<Service> {
     const { targets, ...options } = config.targetGroup;
     const group = new TargetGroup(options);
     await named('targets', ['targetGroup', 'targets'], () => group.setTargets(targets));
+    const former = kept?.formerCookieKey ?? null;
     const gateway = await named('options', ['gateway'], () =>
       GatewayLoadBalancer.listen({
         ...config.gateway,
+        ...(former && { cookieKey: former.key }),
         targetGroup: group,
         flowCounters: config.flowLog !== null,
+        state: kept?.gatewayState,
+        saveState: kept?.save,
       }),
     );
+    if (former) {
+      const { cookieKey: key } = config.gateway;
+      gateway.rotateCookieKey({ ...(key && { key }), overlapSeconds: former.overlapSeconds });
+    }
     const service = new Service(config, log, version, group, gateway);
     try {
       if (config.flowLog) service.#logFlows(config.flowLog);
