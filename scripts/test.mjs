@@ -21,7 +21,13 @@ All other options are tap's: node_modules/.bin/tap --help
 `;
 
 /** What takes longest starts first, so that nothing long runs alone at the end. */
-const LONGEST = ['test/property/', 'test/e2e/', 'server/test/demo/', 'test/wide/'];
+const LONGEST = [
+  'test/property/',
+  'test/e2e/',
+  'server/test/demo/',
+  'server/test/recipes/',
+  'test/wide/',
+];
 
 /** @param {string} path */
 function rank(path) {

@@ -57,24 +57,33 @@ export interface Seen {
   whole: number;
 }
 
+/** The two ends and the router between them, and the namespaces that they are in. */
+export interface Road {
+  client: string;
+  server: string;
+  router: string;
+}
+
+const ROAD: Road = { client: 'client', server: 'server', router: 'router' };
+
 /** The two ends and the router between them. IPv6 neighbours are there at once (nodad). */
-export async function buildRoad(lab: Lab): Promise<void> {
-  await lab.router('router');
-  await lab.sysctl('router', [
+export async function buildRoad(lab: Lab, { client, server, router } = ROAD): Promise<void> {
+  await lab.router(router);
+  await lab.sysctl(router, [
     'net.ipv6.conf.all.disable_ipv6=0',
     'net.ipv6.conf.default.disable_ipv6=0',
     'net.ipv6.conf.all.forwarding=1',
   ]);
-  for (const [name, end, net] of [
-    ['client', CLIENT, 1],
-    ['server', SERVER, 2],
+  for (const [name, link, end, net] of [
+    [client, 'client', CLIENT, 1],
+    [server, 'server', SERVER, 2],
   ] as const) {
     await lab.namespace(name);
     await lab.sysctl(name, ['net.ipv6.conf.all.disable_ipv6=0']);
-    await lab.cable(name, 'eth0', 'router', name);
-    await lab.ip('router', [
-      `addr add 10.50.${net}.1/24 dev ${name}`,
-      `addr add fd50:${net}::1/64 dev ${name} nodad`,
+    await lab.cable(name, 'eth0', router, link);
+    await lab.ip(router, [
+      `addr add 10.50.${net}.1/24 dev ${link}`,
+      `addr add fd50:${net}::1/64 dev ${link} nodad`,
     ]);
     await lab.ip(name, [
       `addr add ${end.v4}/24 dev eth0`,
@@ -94,8 +103,8 @@ export async function setMtu(lab: Lab, mtu: number): Promise<void> {
 }
 
 /** What comes from an end goes into the endpoint's device; what comes out of that goes on. */
-export async function leadThrough(lab: Lab, device: string): Promise<void> {
-  await lab.ip('router', [
+export async function leadThrough(lab: Lab, device: string, { router } = ROAD): Promise<void> {
+  await lab.ip(router, [
     `route add 10.50.0.0/16 dev ${device} table 100`,
     `route add fd50::/16 dev ${device} table 100`,
   ]);
@@ -103,7 +112,7 @@ export async function leadThrough(lab: Lab, device: string): Promise<void> {
     // A rule alone does not tell its family.
     for (const family of ['-4', '-6']) {
       const rule = ['rule', 'add', 'iif', link, 'lookup', '100', 'pref', String(100 + i)];
-      const { status, err } = await run('ip', ['-n', 'router', family, ...rule]);
+      const { status, err } = await run('ip', ['-n', router, family, ...rule]);
       if (status !== 0) throw new Error(`ip ${rule.join(' ')}: ${err}`);
     }
   }
