@@ -1,25 +1,16 @@
 /** The devices of an appliance: what the host needs for each, who is told of it, and how it is. */
-import type { EventEmitter } from 'node:events';
-import type {
-  ApplianceTunCounters,
-  ApplianceTunDevice,
-  ApplianceTunEvents,
-  ApplianceTunFlows,
-  GatewayError,
-} from 'gwlb';
+import type { ApplianceTun, ApplianceTunDevice, GatewayError } from 'gwlb';
 import type { Logger } from '../observe/log.js';
 import type { DeviceProgram } from './device-program.js';
 import type { HostSetup } from './host-setup.js';
 import type { Place } from './host-steps.js';
 import type { SetupSettings } from './options.js';
 
-/** What is used of the library's `ApplianceTun`. */
-export interface AttachedTun extends EventEmitter<ApplianceTunEvents> {
-  readonly devices: readonly ApplianceTunDevice[];
-  flows(): ApplianceTunFlows;
-  counters(): ApplianceTunCounters;
-  detach(): Promise<void>;
-}
+/** What is used of the library's devices. */
+export type AttachedTun = Pick<
+  ApplianceTun,
+  'devices' | 'flows' | 'counters' | 'on' | 'removeAllListeners'
+>;
 
 export interface DeviceWork {
   readonly tun: AttachedTun;

@@ -25,7 +25,7 @@ import { Lab } from '../../src/lab/lab.js';
 import { inNamespace, kill, runIn } from '../../src/lab/processes.js';
 import { Running } from '../support/running.js';
 
-const reason = (await runPrivately(import.meta.url)) ?? whyMissing('nft');
+const reason = (await runPrivately(import.meta.url)) ?? whyMissing('nft', 'curl', 'bash');
 const { default: t } = await import('tap');
 
 const APPLIANCE = '10.99.0.11';
