@@ -42,11 +42,9 @@ void ReturnHeaders::Family<Key>::look_up() {
   }
 }
 
-ReturnHeaders::ReturnHeaders(const ReturnLimits&, const base::HashKey& key) : key_(key) {}
-
 std::unique_ptr<ReturnHeaders> ReturnHeaders::create(const ReturnLimits& limits, bool paths,
                                                      const base::HashKey& key) {
-  std::unique_ptr<ReturnHeaders> out(new (std::nothrow) ReturnHeaders(limits, key));
+  std::unique_ptr<ReturnHeaders> out(new (std::nothrow) ReturnHeaders(key));
   if (out == nullptr || !out->families_.ipv4.create(limits.flows_ipv4, paths) ||
       !out->families_.ipv6.create(limits.flows_ipv6, paths)) {
     return nullptr;

@@ -3,11 +3,10 @@
 // outer addresses, UDP port, the GENEVE header with all options byte for byte, and what Ethernet is
 // in front of the inner packet.
 //
-//   flow table:  (device, 5-tuple) -> index        slots:  [index][low to high], [index][high to
-//   low]
-//
-//   slot, 64 B:  peer 4 | port 2 | length 2 | header, up to 56 bytes      usual: 40, or 54 with
-//   Ethernet beside it:   the rest of a longer one; outer addresses, where there are several
+//   flow table:  (device, 5-tuple) -> index
+//   slots:       two for each index, low to high end and back; 64 B each:
+//                peer 4 | port 2 | length 2 | header, up to 56 bytes (usual: 40, Ethernet 54)
+//   beside them: the rest of a longer header; outer addresses, where there are several
 //
 // A packet that comes out of the kernel goes by the header of its flow and direction; where no
 // packet of that direction has come (the answers of a two-armed NAT, what the kernel makes itself),
@@ -151,7 +150,7 @@ class ReturnHeaders {
     Family<flow::FlowKey6> ipv6;
   };
 
-  ReturnHeaders(const ReturnLimits& limits, const base::HashKey& key);
+  explicit ReturnHeaders(const base::HashKey& key) : key_(key) {}
   bool make_key(const uint8_t* packet, const wire::InnerPacket& inner, uint16_t device,
                 flow::FragmentTable::Pass pass, Keyed* keyed);
   void look_up();
