@@ -186,7 +186,8 @@ export class LiveFleet {
         this.#passed = table;
         this.#tell(true, isChange);
       };
-      return { saved: Promise.resolve(savedOf(fleet)).then(save), pass };
+      const state = savedOf(fleet);
+      return { start: async () => save(state), pass };
     }, this.runtime);
   }
 

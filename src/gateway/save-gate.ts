@@ -8,9 +8,9 @@ import type { Runtime } from '../health/runtime.js';
 /** How long packets wait for a change that is being saved: a failed target matters more. */
 export const SAVE_MS = 1_000;
 
-/** A save that has begun, of all that is now. */
+/** A save of all that is now. */
 export interface Save {
-  readonly saved: Promise<void>;
+  readonly start: () => Promise<void>;
   /** Has packets decided by what is saved. */
   readonly pass: () => void;
 }
@@ -25,7 +25,7 @@ export class SaveGate {
   readonly #runtime: Runtime;
   #waiting: Waiting[] = [];
   #running = false;
-  /** A save took too long, and has not come to its end. */
+  /** A save took too long, and has not come to its end: until then packets wait for nothing. */
   #overdue = false;
   #closed = false;
 
@@ -55,8 +55,8 @@ export class SaveGate {
     this.#running = true;
     while (this.#waiting.length > 0) {
       const waiting = this.#waiting.splice(0);
-      const { saved, pass } = this.#begin();
-      const failure = await this.#inTime(saved);
+      const { start, pass } = this.#begin();
+      const failure = this.#overdue ? tooLate() : await this.#inTime(start());
       try {
         if (!this.#closed) pass();
       } catch (error) {
@@ -73,17 +73,17 @@ export class SaveGate {
   /** Why it is not saved; null where it is. */
   #inTime(saved: Promise<void>): Promise<unknown> {
     return new Promise((resolve) => {
-      const late = () => {
+      const timer = this.#runtime.setTimer(() => {
         this.#overdue = true;
-        resolve(
-          new GatewayError('ERR_GWLB_SYSTEM', `the state was not saved within ${SAVE_MS} ms`),
-        );
-      };
-      const timer = this.#runtime.setTimer(late, this.#overdue ? 1 : SAVE_MS);
+        resolve(tooLate());
+      }, SAVE_MS);
       const end = (failure: unknown) => {
         this.#runtime.clearTimer(timer);
-        this.#overdue = false;
         resolve(failure);
+        if (!this.#overdue) return;
+        this.#overdue = false;
+        // What has changed meanwhile. Who saves it knows why it failed.
+        if (!this.#closed) this.request().catch(() => {});
       };
       saved.then(
         () => end(null),
@@ -91,4 +91,8 @@ export class SaveGate {
       );
     });
   }
+}
+
+function tooLate(): GatewayError {
+  return new GatewayError('ERR_GWLB_SYSTEM', `the state was not saved within ${SAVE_MS} ms`);
 }

@@ -162,6 +162,13 @@ t.test('what cannot be saved', async (t) => {
   await until(() => [...gateway.shares().values()][0] === 1, 'packets not to wait for ever');
   group.setWeight(TARGETS[0], 0);
   await until(() => [...gateway.shares().values()][0] === 0, 'nor again');
+  group.setWeight(TARGETS[0], 7);
+  const { length } = saves.states;
+  await until(() => [...gateway.shares().values()][0] === 1, 'nor then');
+  t.equal(saves.states.length, length, 'one call at a time');
+  await saves.next();
+  await saves.next();
+  t.equal(saves.states.at(-1)?.targets[0].weight, 7, 'what has changed meanwhile comes after it');
   await gateway.close();
   t.equal(group.targets()[0].state, 'unused');
 });

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { encodeGeneve, tuplePacket } from 'gwlb';
 import t from 'tap';
 import { bound } from '../../../test/support/bound.js';
+import { until } from '../../../test/support/until.js';
 import { type Running, start } from '../support/running.js';
 
 const root = mkdtempSync(join(tmpdir(), 'gwlb-state-run-'));
@@ -110,5 +111,6 @@ t.test('what cannot be opened is told, and nothing starts', async (t) => {
   const running = start(t, 'run', file, '--state', state);
   const { error } = await running.event('failed');
   t.equal(error, `${journal}:1: expected a line with its checksum, received a damaged one`);
-  t.equal(await running.end(), 1);
+  await until(() => running.child.exitCode !== null, 'its end');
+  t.equal(running.child.exitCode, 1);
 });
