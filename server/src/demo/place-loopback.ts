@@ -36,6 +36,7 @@ export async function loopbackPlace(): Promise<Place> {
     client,
     addresses: ADDRESSES,
     servicePort: 80,
+    firewall: null,
     sites: [0, 1, 2, 3].map((i) => ({
       name: `fw${i + 1}`,
       address: `127.0.1.${11 + i}`,

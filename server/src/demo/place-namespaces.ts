@@ -1,6 +1,7 @@
 /** The classic inspection topology in network namespaces, every part real. */
 import { Lab } from '../lab/lab.js';
 import type { Remote } from '../lab/remote.js';
+import { Firewall } from './firewall.js';
 import type { BalancerStart } from './role-balancer.js';
 import { roleOf } from './role-of.js';
 import type { ApplianceSite, Place } from './world.js';
@@ -45,6 +46,7 @@ export async function namespacesPlace(): Promise<Place> {
     addresses: ['10.0.2.10', '10.0.3.10'],
     servicePort: PORT,
     sites,
+    firewall: new Firewall(lab, 'fw3', 'fw3'),
     healthPort: 80,
     clientPrefix: CLIENT,
     gatewayNamespace: 'gw',

@@ -1,5 +1,5 @@
 /** An appliance's process: its rules, and a record of what it saw. */
-import { Appliance, type ApplianceOptions, type InspectedPacket } from 'gwlb';
+import { Appliance, type ApplianceOptions, type ApplianceTun, type InspectedPacket } from 'gwlb';
 import { serve } from '../lab/remote.js';
 import { FORBIDDEN_PATH, FORBIDDEN_PORT, now, type SeenFlow, type SeenPacket } from './types.js';
 
@@ -14,6 +14,7 @@ const REPORT_MS = 100;
 const TCP = 6;
 
 let appliance: Appliance;
+let tun: ApplianceTun | null = null;
 let clientPrefix = '';
 let followed = '';
 const flows = new Map<string, SeenFlow>();
@@ -88,6 +89,13 @@ let note: (name: string, value: unknown) => void;
 export function start(): void {
   note = serve({
     begin,
+    /** Hands what the inspector passes to the kernel, by a device. */
+    attach: async (name: string) => {
+      tun = await appliance.attachTun({ name });
+    },
+    detach: async () => {
+      await tun?.detach();
+    },
     follow: (client: string) => {
       followed = client;
       packetsSeen.length = 0;

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { kill } from '../lab/processes.js';
 import { type Account, settleAccount } from './account.js';
+import { tellFirewall } from './firewall-chapter.js';
 import type { Promises } from './promises.js';
 import { count, hex, ms, type Report } from './report.js';
 import { tellOneRequest } from './trace.js';
@@ -11,6 +12,7 @@ import {
   type GatewayView,
   type HealthNote,
   type HeldConnection,
+  KERNEL_PORT,
   now,
   type RequestResult,
 } from './types.js';
@@ -65,6 +67,7 @@ export class Story {
     await this.#serveRequests();
     await tellOneRequest(world, this.#report, this.#promises);
     await this.#block();
+    await tellFirewall(world, this.#report, this.#promises);
     const victim = await this.#killOne();
     const back = this.#bringBack(victim);
     await this.#scaleOut();
@@ -417,7 +420,7 @@ export class Story {
     const view = await this.#viewAtRest();
     const blocked = new Set(this.#failed.map(({ client, server }) => `${client} ${server}`));
     const account = settleAccount(this.#world, {
-      isBlocked: (key) => blocked.has(key),
+      isBlocked: (key) => blocked.has(key) || key.endsWith(`:${KERNEL_PORT}`),
       isUnseen: (key) => key.endsWith(`:${FORBIDDEN_PORT}`),
     });
     this.#sayAccount(account, view);

@@ -100,5 +100,7 @@ export interface HeldConnection {
 /** Ports and paths that the appliances' rules know. */
 export const FORBIDDEN_PATH = '/admin';
 export const FORBIDDEN_PORT = 23;
+/** What the Linux firewall among the appliances forbids. */
+export const KERNEL_PORT = 22;
 
 export const now = (): number => performance.timeOrigin + performance.now();

@@ -2,6 +2,7 @@
 import type { TargetGroupOptions } from 'gwlb';
 import type { Lab } from '../lab/lab.js';
 import type { Remote } from '../lab/remote.js';
+import type { Firewall } from './firewall.js';
 import type { ApplianceStart } from './role-appliance.js';
 import type { GatewayStart } from './role-gateway.js';
 import { roleOf } from './role-of.js';
@@ -30,6 +31,8 @@ export interface Place {
   readonly addresses: readonly string[];
   readonly servicePort: number;
   readonly sites: readonly ApplianceSite[];
+  /** Which of them is a Linux firewall; null where none can be. */
+  readonly firewall: Firewall | null;
   readonly healthPort: number;
   readonly clientPrefix: string;
   readonly gatewayNamespace: string | null;
@@ -95,6 +98,7 @@ export class World {
       listen: { address: site.address, healthCheck: { port: healthPort } },
       clientPrefix,
     } satisfies ApplianceStart);
+    if (this.place.firewall?.name === site.name) await this.place.firewall.stand(remote);
     const running = { ...site, remote, pid: remote.child.pid ?? 0 };
     this.appliances.set(site.name, running);
     return running;
