@@ -39,18 +39,19 @@ async function story(t: Test, kernel: ApplianceTunOptions): Promise<void> {
     }
   }
 
+  // With a deadline it waits for its answers however slow the machine is, not for twice the last one's time.
   t.test('ping, also in fragments', { skip: pingMissing() }, async (t) => {
     for (const host of [SERVER.v4, SERVER.v6]) {
       for (const size of ['56', '3000']) {
-        const args = ['-q', '-c', '5', '-i', '0.05', '-W', '15', '-s', size, host];
+        const args = ['-q', '-c', '5', '-i', '0.05', '-w', '15', '-s', size, host];
         const { out } = await runIn('client', 'ping', args);
-        t.match(out, /5 packets transmitted, 5 received/, `${host} ${size}`);
+        t.match(out, /, 5 received/, `${host} ${size}`);
       }
     }
     await setMtu(fleet.lab, INNER_MTU);
-    const args = ['-q', '-c', '3', '-i', '0.05', '-W', '15', '-M', 'do', '-s', '8472', SERVER.v4];
+    const args = ['-q', '-c', '3', '-i', '0.05', '-w', '15', '-M', 'do', '-s', '8472', SERVER.v4];
     const { out } = await runIn('client', 'ping', args);
-    t.match(out, /3 packets transmitted, 3 received/, 'as large as AWS carries');
+    t.match(out, /, 3 received/, 'as large as AWS carries');
   });
 
   t.test('what the kernel refuses is told to the client', async (t) => {
