@@ -34,6 +34,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'forwarding', language: 'javascript' },
   { name: 'change', language: 'javascript' },
   { name: 'wire-end-to-end', language: 'javascript', programs: ['wire'] },
+  { name: 'wire-kernel', language: 'javascript', programs: ['wire'] },
   { name: 'wire-ping', language: 'javascript', programs: ['wire'] },
   { name: 'wire-mixed', language: 'javascript', programs: ['wire'] },
   { name: 'wire-bulk', language: 'javascript', programs: ['wire'] },

@@ -1,6 +1,5 @@
 // TCP from a client through gateway and appliance to a server, everything on this machine's cores;
 // against Open vSwitch at both ends of the tunnel, and against the router alone.
-import { setTimeout as sleep } from 'node:timers/promises';
 import { kill } from '../server/dist/lab/processes.js';
 import { prove, quick, report, wanted } from './harness.js';
 import { enterNamespaces, missingOf, needs, WireLab } from './wire-lab.js';
@@ -11,30 +10,20 @@ import {
   buildSwitches,
   GATEWAY,
   inspect,
+  iperf,
   MTU,
   OVS_PACKAGES,
   OVS_SERVER,
   SERVER,
+  serveIperf,
   TUN,
 } from './wire-topology.js';
 
 const SUITE = 'wire-end-to-end';
 const NAME = 'wire tcp end to end';
 const ROUNDS = quick ? 1 : 5;
-const SECONDS = quick ? '1' : '3';
+const SECONDS = quick ? 1 : 3;
 const OVS = 'Open vSwitch';
-
-/** Gbit/s that the server received. */
-async function iperf(lab: WireLab, client: string, server: string): Promise<number> {
-  const text = await lab.run(client, 'iperf3', '-c', server, '-t', SECONDS, '-J');
-  const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
-  return end.sum_received.bits_per_second / 1e9;
-}
-
-async function serve(lab: WireLab, namespace: string): Promise<void> {
-  lab.begin(namespace, 'iperf3', '-s');
-  await sleep(300);
-}
 
 async function compare(): Promise<void> {
   const lab = new WireLab();
@@ -42,7 +31,7 @@ async function compare(): Promise<void> {
   const packages = Object.values(missing);
   try {
     const names = await buildNetwork(lab, '');
-    await serve(lab, names.server);
+    await serveIperf(lab, names.server);
 
     const contenders = new Map<string, () => Promise<number>>();
     const through = (offloads: boolean) => async () => {
@@ -56,10 +45,10 @@ async function compare(): Promise<void> {
       const inspector = await lab.role('appliance', appliance);
       const balancer = await lab.role('gateway', gateway);
       await inspect(lab, names, true);
-      const rate = await iperf(lab, names.client, SERVER);
+      const rate = await iperf(lab, names.client, SERVER, SECONDS);
       // Super-packets count as what they stand for.
       const { out } = await balancer.call<Counters>('counters');
-      const received = rate * 1e9 * Number(SECONDS);
+      const received = rate * 1e9 * SECONDS;
       prove('all of it went through the gateway', out * MTU * 8 > received * 0.95, true);
       await inspect(lab, names, false);
       await kill(balancer.child);
@@ -70,11 +59,11 @@ async function compare(): Promise<void> {
     contenders.set('gwlb, offloads off', through(false));
     if (packages.length === 0) {
       const [client, server] = await buildSwitches(lab, 'o');
-      await serve(lab, server);
+      await serveIperf(lab, server);
       await lab.run(client, 'ping', '-c3', '-i0.2', '-W2', OVS_SERVER);
-      contenders.set(OVS, () => iperf(lab, client, OVS_SERVER));
+      contenders.set(OVS, () => iperf(lab, client, OVS_SERVER, SECONDS));
     }
-    contenders.set('routing, no inspection', () => iperf(lab, names.client, SERVER));
+    contenders.set('routing, no inspection', () => iperf(lab, names.client, SERVER, SECONDS));
 
     const samples = new Map<string, number[]>([...contenders.keys()].map((name) => [name, []]));
     for (let round = 0; round < ROUNDS; round += 1) {

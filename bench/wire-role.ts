@@ -20,6 +20,8 @@ export interface GatewayRole {
 export interface ApplianceRole {
   address: string;
   netns: string | null;
+  /** Device by which packets enter its kernel, in the same namespace; without it they do not. */
+  tun?: string;
   /** Default true. */
   offloads?: boolean;
 }
@@ -33,6 +35,8 @@ export interface DgramRole {
 export interface Counters {
   toTargets: number;
   out: number;
+  /** Packets that an appliance's kernel was given. */
+  kernel: number;
   /** Names of the offloads that the kernel granted. */
   offloads: string[];
 }
@@ -60,6 +64,7 @@ async function gateway(role: GatewayRole): Promise<() => Counters> {
     return {
       toTargets: Number(packetsToTargets),
       out: Number(packetsOut),
+      kernel: 0,
       offloads: granted.map(([name]) => name),
     };
   };
@@ -73,7 +78,11 @@ async function appliance(role: ApplianceRole): Promise<() => Counters> {
     ...(netns === null ? {} : { netns }),
     healthCheck: false,
   });
-  return () => ({ toTargets: 0, out: Number(own.counters().packetsReturned), offloads: [] });
+  if (role.tun !== undefined) await own.attachTun({ name: role.tun, netns, offloads });
+  return () => {
+    const { packetsReturned, packetsToKernel } = own.counters();
+    return { toTargets: 0, out: packetsReturned, kernel: packetsToKernel, offloads: [] };
+  };
 }
 
 async function dgram({ address, to }: DgramRole): Promise<() => Counters> {
@@ -85,7 +94,7 @@ async function dgram({ address, to }: DgramRole): Promise<() => Counters> {
     out += 1;
     socket.send(message, PORT, to);
   });
-  return () => ({ toTargets: out, out, offloads: [] });
+  return () => ({ toTargets: out, out, kernel: 0, offloads: [] });
 }
 
 async function main([kind, options]: string[]): Promise<void> {

@@ -58,6 +58,24 @@ export async function inspect(lab: WireLab, { router }: Names, on: boolean): Pro
   ]);
 }
 
+/** Gbit/s that the server received. */
+export async function iperf(
+  lab: WireLab,
+  client: string,
+  server: string,
+  seconds: number,
+): Promise<number> {
+  const text = await lab.run(client, 'iperf3', '-c', server, '-t', `${seconds}`, '-J');
+  const { end } = JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } };
+  return end.sum_received.bits_per_second / 1e9;
+}
+
+/** Starts its other end. */
+export async function serveIperf(lab: WireLab, namespace: string): Promise<void> {
+  lab.begin(namespace, 'iperf3', '-s');
+  await sleep(300);
+}
+
 /** What Open vSwitch needs, by program, with its Debian package. */
 export const OVS_PACKAGES = {
   'ovs-vswitchd': 'openvswitch-switch',
