@@ -55,7 +55,15 @@ export function keyOf({ targets }: Fleet, target: FleetTarget): string | null {
 
 export function tell(change: Change, target: FleetTarget, event: EventOf<FleetEvent>): void {
   const { id, slot, group } = target;
-  change.events.push({ ...event, target: id, slot, group, at: change.now } as FleetEvent);
+  const at = change.now;
+  // Literals, as in `enlist`.
+  if (event.type === 'health') {
+    const { type, previous, state, reason, cause } = event;
+    change.events.push({ type, previous, state, reason, cause, target: id, slot, group, at });
+  } else {
+    const { type, cause } = event;
+    change.events.push({ type, cause, target: id, slot, group, at } as FleetEvent);
+  }
 }
 
 /** Counts, and brings the generations up to date; what was told. */

@@ -29,6 +29,17 @@ export function targetIdentity(id: string): bigint {
   return fnv1a64(id);
 }
 
+/** Identities of targets, whose ids never change: all of them are asked for with every table. */
+const identities = new WeakMap<FleetTarget, bigint>();
+
+function identityOf(target: FleetTarget): bigint {
+  const known = identities.get(target);
+  if (known !== undefined) return known;
+  const identity = targetIdentity(target.id);
+  identities.set(target, identity);
+  return identity;
+}
+
 /** A target as the data plane knows it. */
 export interface TableTarget {
   slot: number;
@@ -75,7 +86,7 @@ export function tableOf(fleet: Fleet): FleetTable {
       generation: target.generation,
       // A weight of 0 is not eligible, and native code takes none below 1.
       weight: Math.max(1, weightIn(target.step, target.weight)),
-      identity: targetIdentity(target.id),
+      identity: identityOf(target),
     };
   });
   const zones = Math.max(1, fleet.zones.length);

@@ -18,22 +18,28 @@ export const buildTableNow = (targets: FleetTable, previous: NativeTargetTable |
 
 /** In the form in which native code reads them. */
 export function packTargets({ targets, zones, crossZone, seed }: FleetTable): NativeTargets {
-  const column = (word: (target: TableTarget) => number | boolean) =>
-    Uint32Array.from(targets, (target) => Number(word(target)));
-  return {
-    zones,
-    crossZone,
-    seed,
-    slot: column(({ slot }) => slot),
-    zone: column(({ zone }) => zone),
-    address: column(({ address }) => address),
-    port: column(({ port }) => port),
-    eligible: column(({ eligible }) => eligible),
-    reset: column(({ reset }) => reset),
-    gone: column(({ gone }) => gone),
-    keeps: column(({ keeps }) => keeps),
-    generation: column(({ generation }) => generation),
-    weight: column(({ weight }) => weight),
-    identity: BigUint64Array.from(targets, ({ identity }) => identity),
+  const column = () => new Uint32Array(targets.length);
+  const packed: NativeTargets = {
+    ...{ zones, crossZone, seed },
+    ...{ slot: column(), zone: column(), address: column(), port: column() },
+    ...{ eligible: column(), reset: column(), gone: column(), keeps: column() },
+    ...{ generation: column(), weight: column() },
+    identity: new BigUint64Array(targets.length),
   };
+  for (const [i, target] of targets.entries()) pack(packed, i, target);
+  return packed;
+}
+
+function pack(packed: NativeTargets, i: number, target: TableTarget): void {
+  packed.slot[i] = target.slot;
+  packed.zone[i] = target.zone;
+  packed.address[i] = target.address;
+  packed.port[i] = target.port;
+  packed.eligible[i] = Number(target.eligible);
+  packed.reset[i] = Number(target.reset);
+  packed.gone[i] = Number(target.gone);
+  packed.keeps[i] = Number(target.keeps);
+  packed.generation[i] = target.generation;
+  packed.weight[i] = target.weight;
+  packed.identity[i] = target.identity;
 }
