@@ -33,6 +33,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'appliance', language: 'javascript', programs: ['echo'] },
   { name: 'forwarding', language: 'javascript' },
   { name: 'change', language: 'javascript' },
+  { name: 'fleet', language: 'javascript', pinned: true },
   { name: 'wire-end-to-end', language: 'javascript', programs: ['wire'] },
   { name: 'wire-kernel', language: 'javascript', programs: ['wire'] },
   { name: 'wire-ping', language: 'javascript', programs: ['wire'] },

@@ -24,17 +24,25 @@
 
 namespace gwlb::batch {
 
-enum class Verdict : uint8_t {
-  pending = 0,  // not decided yet
-  forward = 1,  // send it where target/address/port or endpoint say
-  drop = 2,     // reason[i] says why
-  reply = 3,  // the packet was dropped (reason[i]) and rewritten into an answer to its sender: send
-              // it out by endpoint[i]
-  bypass = 4,  // forwarded uninspected (fail open): send it out by endpoint[i]
-  moved = 5,   // another worker took it over
-  held = 6,    // the gateway keeps a copy: a later fragment that waits for its first one
-  probe = 7,   // no flow's packet: a data-path check that came back, and is in the counters
-};
+// `reply`: the packet was dropped and rewritten into an answer to its sender. `held`: a later
+// fragment that waits for its first one; the gateway keeps a copy. `probe`: no flow's packet, a
+// data-path check that came back, and is in the counters.
+#define GWLB_VERDICTS(X)                                                         \
+  X(pending) /* not decided yet                                             */   \
+  X(forward) /* send it where target/address/port or endpoint say           */   \
+  X(drop)    /* reason[i] says why                                          */   \
+  X(reply)   /* send it out by endpoint[i]; reason[i] is that of the drop   */   \
+  X(bypass)  /* forwarded uninspected (fail open): send it out by endpoint[i] */ \
+  X(moved)   /* another worker took it over                                 */   \
+  X(held)                                                                        \
+  X(probe)
+
+#define GWLB_X(name) name,
+enum class Verdict : uint8_t { GWLB_VERDICTS(GWLB_X) };
+#undef GWLB_X
+#define GWLB_X(name) #name,
+inline constexpr const char* kVerdictNames[] = {GWLB_VERDICTS(GWLB_X)};
+#undef GWLB_X
 
 // One row of the descriptor layout: field name, element type, what it means.
 // Everything is in host byte order, addresses too (10.0.0.1 is 0x0a000001).

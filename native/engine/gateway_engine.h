@@ -77,6 +77,12 @@ class GatewayEngine {
     io::LinkState state;
   };
   std::vector<DeviceState> look_at_devices();
+  // Has the headers of packets that enter kept for `window_ms`, in rings of `bytes` in all (0: not
+  // any more; what was kept is forgotten). ENOMEM: then nothing changes.
+  io::OsError set_recording(uint64_t bytes, uint32_t window_ms);
+  // Copies out what was kept, of each worker oldest first, and how many packets of the window had
+  // been overwritten. Packets go on meanwhile. Nothing after release().
+  void read_recording(std::vector<RecordedPacket>* out, uint64_t* lost);
   // Joins the workers, sends on what was between them, closes sockets and devices; idempotent, and
   // returns when it is done, whoever began. Counters and events stay readable until release().
   void stop();
@@ -92,12 +98,6 @@ class GatewayEngine {
   void configure(const gateway::LiveConfig& live,
                  std::shared_ptr<const select::TargetTable> table = nullptr);
   void set_cookie_key(const base::HashKey& key, uint32_t overlap_ms);
-  // Has the headers of packets that enter kept for `window_ms`, in rings of `bytes` in all (0: not
-  // any more; what was kept is forgotten). False where memory is refused: then nothing changes.
-  bool set_recording(uint64_t bytes, uint32_t window_ms);
-  // Copies out what was kept, of each worker oldest first, and how many packets of the window had
-  // been overwritten. A worker's packets wait meanwhile: some milliseconds for each 16 MiB.
-  void read_recording(std::vector<RecordedPacket>* out, uint64_t* lost);
   // As Gateway::preview, for all workers; `positions` of each.
   void preview(const select::TargetTable& table, uint32_t positions, uint32_t* cursor,
                std::vector<gateway::FlowMove>* out);

@@ -17,6 +17,7 @@ std::unique_ptr<RecordRing> RecordRing::create(uint32_t packets, uint32_t window
 void RecordRing::put(const uint8_t* bytes, uint32_t there, uint32_t length, uint16_t endpoint,
                      uint64_t now_ms) {
   RecordedPacket& packet = packets_[next_];
+  ++end_;
   if (size_ < capacity_) {
     ++size_;
   } else if (now_ms - packet.time_ms <= window_ms_) {

@@ -2,6 +2,7 @@
 // and by nobody else, read by a command that runs on the same thread between batches. No locks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -29,9 +30,13 @@ class RecordRing {
   void put(const uint8_t* bytes, uint32_t there, uint32_t length, uint16_t endpoint,
            uint64_t now_ms);
 
-  // The packets of the window that ends at `now_ms`, oldest first: calls `take(packet)` for each.
+  // Packets are numbered as they come: how many have come, and which is the oldest that is here.
+  uint64_t end() const { return end_; }
+  uint64_t begin() const { return end_ - size_; }
+  // Those from number `from` on and before `end` that are here and in the window that ends at
+  // `now_ms`, oldest first: calls `take(packet)` for each.
   template <class Take>
-  void read(uint64_t now_ms, Take&& take) const;
+  void read(uint64_t from, uint64_t end, uint64_t now_ms, Take&& take) const;
   // Packets that were overwritten before they left the window.
   uint64_t lost() const { return lost_; }
 
@@ -43,16 +48,15 @@ class RecordRing {
   const uint32_t window_ms_;
   uint32_t next_ = 0;
   uint32_t size_ = 0;
+  uint64_t end_ = 0;
   uint64_t lost_ = 0;
 };
 
 template <class Take>
-void RecordRing::read(uint64_t now_ms, Take&& take) const {
-  uint32_t at = size_ < capacity_ ? 0 : next_;
-  for (uint32_t k = 0; k < size_; ++k) {
-    const RecordedPacket& packet = packets_[at];
+void RecordRing::read(uint64_t from, uint64_t end, uint64_t now_ms, Take&& take) const {
+  for (uint64_t number = std::max(from, begin()); number < std::min(end, end_); ++number) {
+    const RecordedPacket& packet = packets_[number % capacity_];
     if (now_ms - packet.time_ms <= window_ms_) take(packet);
-    at = at + 1 < capacity_ ? at + 1 : 0;
   }
 }
 

@@ -75,9 +75,11 @@ void describe_flow(const Gateway::State& state, const flow::FlowState& flow, uin
   out.pinned = true;
   out.cookie = flow.cookie;
   out.cookie_signed = state.is_signed_at(endpoint, out.hash, flow.cookie, now_ms);
-  out.tcp = flow.tcp;
+  out.fin_from_low = (flow.tcp & kFinFromLow) != 0;
+  out.fin_from_high = (flow.tcp & kFinFromHigh) != 0;
+  out.opening = (flow.tcp & kHandshake) != 0;
   out.probation = (flow.flags & kProbation) != 0;
-  out.idle = flow.idle;
+  out.idle = static_cast<IdleClass>(flow.idle);
   out.idle_timeout_ms = idle_timeout(state, flow.idle);
   out.idle_left_ms = idle_ms < out.idle_timeout_ms ? out.idle_timeout_ms - idle_ms : 0;
   const uint32_t moved = moved_word<Key>(state, flow);

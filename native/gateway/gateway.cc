@@ -15,7 +15,7 @@ namespace gwlb::gateway {
 
 namespace {
 
-using MoveCounts = std::map<std::tuple<uint16_t, uint16_t, uint8_t>, uint32_t>;
+using MoveCounts = std::map<std::tuple<uint16_t, uint16_t, Fate>, uint32_t>;
 
 // The first fragment has come, or it has been waited for long enough: then the train is given up,
 // or the fragment is taken for a copy, of the datagram that is complete.
@@ -37,18 +37,18 @@ bool may_go(Gateway::State& state, const FragmentHold::Packet& packet) {
 
 // As rules.cc would.
 template <class Key>
-FlowMove::Fate fate_of(const Gateway::State& state, const flow::FlowRecord<Key>& record,
-                       const select::TargetTable& table, uint16_t* to) {
+Fate fate_of(const Gateway::State& state, const flow::FlowRecord<Key>& record,
+             const select::TargetTable& table, uint16_t* to) {
   const select::TargetSpec& target = table.target(cookie_slot(record.state.cookie));
   *to = target.slot;
-  if (is_refused(record.key, record.state, target)) return FlowMove::refused;
-  if (!pin_is_void(record.state, target)) return FlowMove::stays;
+  if (is_refused(record.key, record.state, target)) return Fate::refused;
+  if (!pin_is_void(record.state, target)) return Fate::stays;
   // With one scope for all endpoints the next packet's endpoint is not known.
   const uint16_t zone = state.endpoints.exists(record.key.scope)
                             ? state.endpoints.at(record.key.scope).zone
                             : target.zone;
   *to = table.choose(zone, flow::hash_key(state.config.hash_key, record.key));
-  return *to == base::kNoTarget ? FlowMove::no_target : FlowMove::moves;
+  return *to == base::kNoTarget ? Fate::no_target : Fate::moves;
 }
 
 template <class Key>
@@ -57,7 +57,7 @@ void preview_family(const Gateway::State& state, const flow::FlowTable<Key>& flo
                     MoveCounts* counts) {
   flows.walk(cursor, positions, [&](uint32_t, const flow::FlowRecord<Key>& record) {
     uint16_t to;
-    const FlowMove::Fate fate = fate_of(state, record, table, &to);
+    const Fate fate = fate_of(state, record, table, &to);
     ++(*counts)[{cookie_slot(record.state.cookie), to, fate}];
   });
 }

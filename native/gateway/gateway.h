@@ -15,13 +15,13 @@
 #include "batch/packet_batch.h"
 #include "flow/flow_key.h"
 #include "gateway/counters.h"
+#include "gateway/names.h"
 #include "select/target_table.h"
 
 namespace gwlb::gateway {
 
 enum class InnerMode : uint8_t { ip, ethernet };
 enum class CookieCheck : uint8_t { lenient, strict };
-enum class MidStream : uint8_t { automatic, drop, pickup };
 // What takes a flow out of probation: a packet returned by its target, or its second packet.
 enum class Promotion : uint8_t { returned, ingress };
 
@@ -103,24 +103,6 @@ struct EndpointSpec {
   uint8_t destination_mac[6] = {};
 };
 
-enum class FlowEventType : uint8_t { opened = 1, moved = 2, ended = 3, lives = 4 };
-enum class FlowCause : uint8_t {
-  none = 0,
-  opened_new = 1,
-  picked_up = 2,  // TCP in mid-stream
-  reopened = 3,   // a SYN with the tuple of a flow that was there
-  learnt = 4,     // from a returned packet with a good tag
-  target_failed = 5,
-  target_gone = 6,
-  closed = 7,
-  reset = 8,  // by one of its ends
-  idle = 9,
-  replaced = 10,  // by one that was reopened
-  evicted = 11,
-  refused = 12,  // its packets were answered with a RST
-  stopped = 13,  // it was alive when the gateway was closed
-};
-
 // What a flow has carried; kept where GatewayConfig::flow_counters says so.
 struct FlowCounters {
   static constexpr uint64_t kClock = (uint64_t{1} << 40) - 1;  // 34.8 years
@@ -162,24 +144,11 @@ struct FlowEvent {
 };
 static_assert(sizeof(FlowEvent) == 104);
 
-// What decides about a packet.
-enum class Rule : uint8_t {
-  none = 0,
-  row = 1,        // new flow
-  picked_up = 2,  // new flow, TCP in mid-stream
-  pinned = 3,
-  reopened = 4,
-  moved = 5,
-  refused = 6,  // answered with a RST
-  bypass = 7,
-};
-
 // Live flows whose next packet would do the same under another target table.
 struct FlowMove {
-  enum Fate : uint8_t { stays = 0, moves = 1, refused = 2, no_target = 3 };
   uint16_t from = base::kNoTarget;
   uint16_t to = base::kNoTarget;
-  uint8_t fate = stays;
+  Fate fate = Fate::stays;
   uint32_t count = 0;
 };
 
@@ -198,10 +167,11 @@ struct Explanation {
   bool forward = false;        // the tuple's source is the canonical low end
   uint32_t cookie = 0;         // of the pinned flow
   bool cookie_signed = false;  // its tag is good now
-  uint8_t tcp = 0;
+  bool fin_from_low = false, fin_from_high = false;  // TCP
+  bool opening = false;  // TCP that began with a SYN, and is not established
   Rule rule = Rule::none;
   bool probation = false;
-  uint8_t idle = 0;  // IdleClass
+  IdleClass idle = kIdleTcp;
   uint32_t idle_timeout_ms = 0;
   uint32_t idle_left_ms = 0;
   uint16_t moved_from = base::kNoTarget;  // within the last 30 s

@@ -26,16 +26,6 @@
 
 namespace gwlb::gateway {
 
-// Idle classes of the flow tables.
-enum IdleClass : uint8_t {
-  kIdleTcp = 0,       // tcp_idle_ms
-  kIdleOther = 1,     // other_idle_ms
-  kIdleClosing = 2,   // FIN both ways
-  kIdleReset = 3,     // RST seen; falls back to what was before if the connection lives on
-  kIdleSyn = 4,       // a SYN seen
-  kIdleSynAcked = 5,  // and the SYN-ACK that answers it
-};
-
 // Returns of a flow's former target stay welcome for this long after it moved (spec 10, row 6).
 inline constexpr uint32_t kMovedGraceMs = 30'000;
 

@@ -23,6 +23,7 @@ enum class TunLifetime : uint8_t {
   persistent,  // it stays, and with it the routes that lead into it
   held,        // it goes, also one that was persistent
 };
+inline constexpr const char* kTunLifetimeNames[] = {"as-found", "persistent", "held"};
 
 // The kernel's default of 500 is full after half a millisecond of a million packets a second, and a
 // worker may be away for longer than that. A queue takes memory for what is in it alone: this many

@@ -319,6 +319,21 @@ bool Fields::bytes(const char* key, size_t size_max, std::vector<uint8_t>* out) 
   return true;
 }
 
+bool Fields::choice(const char* key, const char* const* names, size_t count, size_t* out) const {
+  constexpr size_t kBytesMax = 64;
+  napi_value value;
+  std::string text, all;
+  if (!get(key, &value) || !read_text(env_, value, path(key), kBytesMax, &text)) return false;
+  for (size_t i = 0; i < count; ++i) {
+    *out = i;
+    if (text == names[i]) return true;
+    all += (i == 0 ? "'" : "', '") + std::string(names[i]);
+  }
+  throw_range_error(env_,
+                    path(key).text() + ": expected one of " + all + "', received '" + text + "'");
+  return false;
+}
+
 bool Fields::object(const char* key, Fields* out) const {
   napi_value value;
   return get(key, &value) && open(env_, value, path(key), out);

@@ -84,6 +84,14 @@ class Fields {
   bool text(const char* key, size_t bytes_max, std::string* out) const;
   bool bytes(const char* key, uint8_t* to, size_t size) const;
   bool bytes(const char* key, size_t size_max, std::vector<uint8_t>* out) const;
+  // One of these names, as the value of an enum that has them in this order.
+  template <class Enum, size_t kCount>
+  bool choice(const char* key, const char* const (&names)[kCount], Enum* out) const {
+    size_t index;
+    if (!choice(key, names, kCount, &index)) return false;
+    *out = static_cast<Enum>(index);
+    return true;
+  }
   bool object(const char* key, Fields* out) const;
   // Absent: undefined or null.
   bool optional(const char* key, Fields* out, bool* present) const;
@@ -97,6 +105,8 @@ class Fields {
   napi_env env() const { return env_; }
 
  private:
+  bool choice(const char* key, const char* const* names, size_t count, size_t* out) const;
+
   napi_env env_ = nullptr;
   napi_value object_ = nullptr;
   std::string prefix_;

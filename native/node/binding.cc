@@ -1,4 +1,6 @@
 // The module: src/native/binding.ts says what it exports.
+#include <cstddef>
+
 #include "appliance/counters.h"
 #include "base/drop_reason.h"
 #include "base/limits.h"
@@ -47,6 +49,56 @@ napi_value drop_reasons_value(napi_env env) {
   return array_value(env, out);
 }
 
+template <size_t kCount>
+napi_value names_value(napi_env env, const char* const (&names)[kCount]) {
+  std::vector<napi_value> out;
+  for (const char* name : names) out.push_back(text_value(env, name));
+  return array_value(env, out);
+}
+
+// By number.
+napi_value all_names_value(napi_env env) {
+  ObjectBuilder out(env);
+  return out.value("verdicts", names_value(env, batch::kVerdictNames))
+      .value("flowEventTypes", names_value(env, gateway::kFlowEventTypeNames))
+      .value("flowCauses", names_value(env, gateway::kFlowCauseNames))
+      .value("rules", names_value(env, gateway::kRuleNames))
+      .value("fates", names_value(env, gateway::kFateNames))
+      .value("idleClasses", names_value(env, gateway::kIdleClassNames))
+      .value("midStream", names_value(env, gateway::kMidStreamNames))
+      .value("tunLifetimes", names_value(env, io::kTunLifetimeNames))
+      .finish();
+}
+
+// Where the parts of a flow event are that JavaScript reads in memory.
+napi_value flow_event_layout_value(napi_env env) {
+  using gateway::FlowEvent;
+  ObjectBuilder out(env);
+  return out.number("bytes", sizeof(FlowEvent))
+      .number("type", offsetof(FlowEvent, type))
+      .number("version", offsetof(FlowEvent, version))
+      .number("protocol", offsetof(FlowEvent, protocol))
+      .number("endpoint", offsetof(FlowEvent, endpoint))
+      .number("ports", offsetof(FlowEvent, low_port))
+      .number("cookie", offsetof(FlowEvent, cookie))
+      .number("low", offsetof(FlowEvent, low))
+      .number("high", offsetof(FlowEvent, high))
+      .finish();
+}
+
+// The same of a packet that was recorded.
+napi_value recorded_layout_value(napi_env env) {
+  using engine::RecordedPacket;
+  ObjectBuilder out(env);
+  return out.number("bytes", sizeof(RecordedPacket))
+      .number("nowMs", offsetof(RecordedPacket, time_ms))
+      .number("length", offsetof(RecordedPacket, length))
+      .number("endpoint", offsetof(RecordedPacket, endpoint))
+      .number("captured", offsetof(RecordedPacket, captured))
+      .number("packet", offsetof(RecordedPacket, bytes))
+      .finish();
+}
+
 napi_value counter_layout_value(napi_env env) {
 #define GWLB_X(name, sentence) named_text(env, #name, sentence),
   const napi_value gateway = array_value(env, {GWLB_GATEWAY_COUNTERS(GWLB_X)});
@@ -89,6 +141,9 @@ napi_value init(napi_env env, napi_value exports) {
       .value("limits", limits_value(env))
       .value("dropReasons", drop_reasons_value(env))
       .value("counterLayout", counter_layout_value(env))
+      .value("names", all_names_value(env))
+      .value("flowEventLayout", flow_event_layout_value(env))
+      .value("recordedLayout", recorded_layout_value(env))
       .value("PacketBatch", packet_batch_class(env))
       .value("Gateway", gateway_class(env))
       .value("GatewayEngine", gateways)

@@ -59,9 +59,9 @@ bool read_live(const Fields& fields, gateway::LiveConfig* out) {
 bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
   bool strict = false;
   bool promote_on_ingress = false;
-  uint8_t mid_stream = 0;
   if (!read_live(fields, out) || !fields.boolean("scopeGateway", &out->scope_gateway) ||
-      !fields.boolean("strictCookies", &strict) || !fields.number("midStream", 0, 2, &mid_stream) ||
+      !fields.boolean("strictCookies", &strict) ||
+      !fields.choice("midStream", gateway::kMidStreamNames, &out->mid_stream) ||
       !fields.number("learningMs", 0, kUint32Max, &out->learning_ms) ||
       !fields.number("flowsIpv4", base::kFlowsMin, base::kFlowsMax, &out->flows_ipv4) ||
       !fields.number("flowsIpv6", base::kFlowsMin, base::kFlowsMax, &out->flows_ipv6) ||
@@ -73,7 +73,6 @@ bool read_flow_policy(const Fields& fields, gateway::GatewayConfig* out) {
   }
   out->cookie_check = strict ? gateway::CookieCheck::strict : gateway::CookieCheck::lenient;
   if (promote_on_ingress) out->promotion = gateway::Promotion::ingress;
-  out->mid_stream = static_cast<gateway::MidStream>(mid_stream);
   return true;
 }
 
@@ -320,16 +319,14 @@ bool read_endpoint(napi_env env, napi_value value, gateway::EndpointKind kind,
 
 bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
   Fields fields;
-  uint8_t lifetime;
   if (!Fields::open(env, value, "tun", &fields) ||
       !fields.text("name", kDeviceNameBytesMax, &out->name) ||
       !fields.text("netns", kNamespaceBytesMax, &out->netns) ||
       !fields.number("mtu", kMtuMin, base::kInnerBytesMax, &out->mtu) ||
       !fields.number("queuePackets", 0, io::kTunQueueMax, &out->queue_packets) ||
-      !fields.number("lifetime", 0, 2, &lifetime)) {
+      !fields.choice("lifetime", io::kTunLifetimeNames, &out->lifetime)) {
     return false;
   }
-  out->lifetime = static_cast<io::TunLifetime>(lifetime);
   return true;
 }
 

@@ -32,8 +32,8 @@ napi_value ranked_value(napi_env env, const gateway::Explanation& explanation,
 napi_value event_value(napi_env env, const gateway::FlowEvent& event) {
   ObjectBuilder out(env);
   return out.number("nowMs", static_cast<double>(event.now_ms))
-      .number("type", event.type)
-      .number("cause", event.cause)
+      .text("type", gateway::kFlowEventTypeNames[event.type])
+      .text("cause", gateway::kFlowCauseNames[event.cause])
       .number("version", event.version)
       .number("protocol", event.protocol)
       .number("endpoint", event.endpoint)
@@ -72,10 +72,12 @@ napi_value explanation_value(napi_env env, const gateway::Explanation& explanati
       .boolean("forward", explanation.forward)
       .number("cookie", explanation.cookie)
       .boolean("cookieSigned", explanation.cookie_signed)
-      .number("tcp", explanation.tcp)
-      .number("rule", static_cast<uint8_t>(explanation.rule))
+      .boolean("finFromLow", explanation.fin_from_low)
+      .boolean("finFromHigh", explanation.fin_from_high)
+      .boolean("opening", explanation.opening)
+      .text("rule", gateway::kRuleNames[static_cast<uint8_t>(explanation.rule)])
       .boolean("probation", explanation.probation)
-      .number("idle", explanation.idle)
+      .text("idle", gateway::kIdleClassNames[explanation.idle])
       .number("idleTimeoutMs", explanation.idle_timeout_ms)
       .number("movedFrom", explanation.moved_from)
       .number("movedAgoMs", explanation.moved_ago_ms)
@@ -185,7 +187,7 @@ napi_value preview_value(const Napi::CallbackInfo& info, const PreviewFlows& pre
     ObjectBuilder entry(env);
     values.push_back(entry.number("from", move.from)
                          .number("to", move.to)
-                         .number("fate", move.fate)
+                         .text("fate", gateway::kFateNames[static_cast<uint8_t>(move.fate)])
                          .number("count", move.count)
                          .finish());
   }

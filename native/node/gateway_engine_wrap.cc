@@ -205,23 +205,36 @@ napi_value set_recording(const Napi::CallbackInfo& info, GatewayEngine& self) {
       !read_number(env, info[1], "windowMs", 0, 3'600'000, &window_ms) || !running(env, self)) {
     return nullptr;
   }
-  if (!self.native->set_recording(bytes, window_ms)) {
-    throw_system_error(env, {ENOMEM, "malloc", "recording"});
-  }
-  return nullptr;
+  return slowly(info, self, [bytes, window_ms](engine::GatewayEngine& native) {
+    return native.set_recording(bytes, window_ms);
+  });
 }
 
-// What the workers left is still there after they stopped.
+// What the workers left is still there after they stopped. It is not copied: there may be 64 MiB.
 napi_value read_recording(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  std::vector<engine::RecordedPacket> packets;
-  uint64_t lost;
-  self.native->read_recording(&packets, &lost);
-  ObjectBuilder out(info.Env());
-  return out
-      .bytes("packets", reinterpret_cast<const uint8_t*>(packets.data()),
-             packets.size() * sizeof(engine::RecordedPacket))
-      .number("lost", static_cast<double>(lost))
-      .finish();
+  struct Recording {
+    std::vector<engine::RecordedPacket> packets;
+    uint64_t lost = 0;
+  };
+  auto all = std::make_shared<Recording>();
+  return slowly(
+      info, self,
+      [all](engine::GatewayEngine& native) {
+        native.read_recording(&all->packets, &all->lost);
+        return io::OsError{};
+      },
+      [all](napi_env env, const io::OsError&) -> napi_value {
+        const size_t bytes = all->packets.size() * sizeof(engine::RecordedPacket);
+        const napi_value buffer =
+            bytes == 0 ? nullptr : external_buffer(env, all->packets.data(), bytes, all);
+        if (bytes != 0 && buffer == nullptr) return nullptr;
+        ObjectBuilder out(env);
+        return out
+            .value("packets", bytes == 0 ? bytes_value(env, nullptr, 0)
+                                         : typed_array(env, napi_uint8_array, bytes, buffer))
+            .number("lost", static_cast<double>(all->lost))
+            .finish();
+      });
 }
 
 napi_value preview_flows(const Napi::CallbackInfo& info, GatewayEngine& self) {

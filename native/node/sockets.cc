@@ -6,6 +6,7 @@
 #include "io/netns.h"
 #include "io/path_mtu.h"
 #include "node/addon.h"
+#include "node/off_thread.h"
 
 namespace gwlb::node {
 namespace {
@@ -37,11 +38,12 @@ napi_value path_mtu(const Napi::CallbackInfo& info) {
       !read_words(env, info[1], "addresses", &addresses, &count)) {
     return nullptr;
   }
-  uint32_t mtu = 0;
-  const io::OsError error = io::path_mtu(source, addresses, count, netns, &mtu);
-  if (error.ok()) return number_value(env, mtu);
-  throw_system_error(env, error);
-  return nullptr;
+  // Some microseconds each, and there may be thousands.
+  const std::vector<uint32_t> all(addresses, addresses + count);
+  auto mtu = std::make_shared<uint32_t>(0);
+  return off_thread(
+      env, nullptr, [=] { return io::path_mtu(source, all.data(), all.size(), netns, mtu.get()); },
+      [mtu](napi_env env, const io::OsError&) { return number_value(env, *mtu); });
 }
 
 }  // namespace

@@ -79,9 +79,10 @@ export class InspectedPacket extends Packet {
     return typeof value === 'object' && value !== null && #details in value;
   }
 
-  override moveTo(index: number): this {
+  /** @internal */
+  override place(index: number): this {
     this.#row = index * DETAIL_WORDS;
-    return super.moveTo(index);
+    return super.place(index);
   }
 
   override get version(): number {
@@ -236,7 +237,7 @@ export class InspectedPacket extends Packet {
       return false;
     }
     this.view.verdict[this.index] = Verdict.reply;
-    this.moveTo(this.index);
+    this.place(this.index);
     return true;
   }
 
@@ -258,7 +259,7 @@ export class InspectedPacket extends Packet {
       );
     }
     if (said === Verdict.drop) this.drop();
-    this.moveTo(this.index);
+    this.place(this.index);
   }
 
   #checkLease(): void {
@@ -309,7 +310,7 @@ class InspectedWalk implements IterableIterator<InspectedPacket> {
     // A packet whose flow got its verdict since the batch was handed over has version 0.
     while (at < this.#end && this.#details[at * DETAIL_WORDS] === 0) at += 1;
     this.#at = at + 1;
-    if (at < this.#end) result.value.moveTo(at);
+    if (at < this.#end) result.value.place(at);
     else this.#finish();
     return result as IteratorResult<InspectedPacket>;
   }

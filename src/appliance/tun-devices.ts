@@ -175,7 +175,7 @@ export class AttachedDevices {
 
   #tun(name: string, netns: string): NativeTun {
     const { mtu, txqueuelen, persistent } = this.#settings;
-    const lifetime = persistent === null ? 0 : persistent ? 1 : 2;
+    const lifetime = persistent === null ? 'as-found' : persistent ? 'persistent' : 'held';
     return { name, netns, mtu, queuePackets: txqueuelen ?? 0, lifetime };
   }
 

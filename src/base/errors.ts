@@ -4,7 +4,7 @@
  * `docs/errors.md` has a heading for each code; a test compares.
  */
 import { types } from 'node:util';
-import type { GatewayErrorCode } from './error-codes.js';
+import { ERROR_CODES, type GatewayErrorCode } from './error-codes.js';
 import { explainSystemError } from './system-errors.js';
 
 export { ERROR_CODES, type GatewayErrorCode } from './error-codes.js';
@@ -78,7 +78,7 @@ export class GatewayError extends Error {
     expected: string,
     received: unknown,
   ): GatewayError {
-    return invalidArgument(field, expected, received);
+    return invalidArgument(checkPath(field), checkText('expected', expected), received);
   }
 
   /** The same with any code, and with what was received in words: `received one of 4,000 bytes`. */
@@ -89,7 +89,11 @@ export class GatewayError extends Error {
     received: string,
     cause?: unknown,
   ): GatewayError {
-    return mismatch(code, field, expected, received, cause);
+    if (typeof code !== 'string' || !Object.hasOwn(ERROR_CODES, code)) {
+      throw invalidArgument('code', 'one of ERROR_CODES', code);
+    }
+    const texts = [checkText('expected', expected), checkText('received', received)] as const;
+    return mismatch(code, checkPath(field), ...texts, cause);
   }
 
   /**
@@ -97,7 +101,12 @@ export class GatewayError extends Error {
    * "cannot …": `listen on 10.0.0.1:6081`. A `GatewayError` is returned as it is.
    */
   static fromSystemError(error: unknown, action: string): GatewayError {
-    return fromSystemError(error, action);
+    const told = checkText('action', action);
+    try {
+      return fromSystemError(error, told);
+    } catch {
+      throw invalidArgument('error', 'an error of the operating system', error);
+    }
   }
 
   /**
@@ -105,16 +114,41 @@ export class GatewayError extends Error {
    * `path` and the beginning of the message stays; where it had no cause, it is one. An empty path: about none.
    */
   at(field: string | ErrorPath): GatewayError {
-    const text = typeof field === 'string' ? field : pathText(field);
+    const path = checkPath(field);
+    const text = typeof path === 'string' ? path : pathText(path);
     const { code, detail, expected, received } = this;
     return new GatewayError(code, text === '' ? detail : `${text}: ${detail}`, {
-      field: text === '' ? undefined : field,
+      field: text === '' ? undefined : path,
       expected,
       received,
       detail,
       cause: this.cause ?? this,
     });
   }
+}
+
+/** Far more than any has. */
+const PATH_MAX = 64;
+
+/** What others give for a path. */
+function checkPath(field: unknown): string | ErrorPath {
+  if (typeof field === 'string') return field;
+  try {
+    if (Array.isArray(field) && field.length <= PATH_MAX) {
+      const parts: unknown[] = [...field];
+      if (parts.every((part) => typeof part === 'string' || typeof part === 'number')) {
+        return parts as ErrorPath;
+      }
+    }
+  } catch {
+    // A proxy: told below.
+  }
+  throw invalidArgument('field', 'a text, or an array of keys and positions', field);
+}
+
+function checkText(name: string, value: unknown): string {
+  if (typeof value === 'string') return value;
+  throw invalidArgument(name, 'a text', value);
 }
 
 /** A key that can stand in a path's text as it is. */

@@ -16,7 +16,6 @@ export type IdleMs = Pick<NativeLiveConfig, 'tcpIdleMs' | 'otherIdleMs'>;
 
 /** Default of `idleTimeout.tcpSeconds`. */
 export const TCP_SECONDS = IDLE_TIMEOUT.tcpSeconds.preset;
-const MID_STREAM = ['auto', 'drop', 'pickup'] as const;
 /** Stickiness as native code says it. */
 const TUPLE = { '5-tuple': 5, '3-tuple': 3, '2-tuple': 2 } as const;
 
@@ -53,7 +52,7 @@ export function checkBase(
       ...groupPolicy(group),
       scopeGateway: group.scope === 'gateway',
       strictCookies: options.cookieCheck === 'strict',
-      midStream: MID_STREAM.indexOf(options.midStream) as 0 | 1 | 2,
+      midStream: options.midStream,
       learningMs: idle.tcpIdleMs,
       flowsIpv4: limits.flows,
       flowsIpv6: limits.flowsIpv6,

@@ -75,10 +75,10 @@ export type CheckedTun = Pick<NativeTun, 'name' | 'lifetime' | 'queuePackets'>;
 /** The option `tun` of an endpoint: a name alone, or with what belongs to it. */
 export function checkTun(field: string, tun: unknown): CheckedTun {
   if (typeof tun !== 'object' || tun === null) {
-    return { name: tunName.check(field, tun), lifetime: 0, queuePackets: 0 };
+    return { name: tunName.check(field, tun), lifetime: 'as-found', queuePackets: 0 };
   }
   const { name, persistent, txqueuelen } = readOptions(TUN, field, tun);
-  const lifetime = persistent === null ? 0 : persistent ? 1 : 2;
+  const lifetime = persistent === null ? 'as-found' : persistent ? 'persistent' : 'held';
   return { name, lifetime, queuePackets: txqueuelen ?? 0 };
 }
 

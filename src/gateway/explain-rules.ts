@@ -77,17 +77,6 @@ export interface Decision {
   why: string;
 }
 
-const DECISIONS: readonly FlowDecision[] = [
-  'dropped',
-  'new',
-  'picked-up',
-  'pinned',
-  'reopened',
-  'moved',
-  'refused',
-  'bypassed',
-];
-
 const TCP = 6;
 
 /** Rules of drops that do not depend on anything else. */
@@ -127,7 +116,7 @@ function isConnection({ native }: Facts): boolean {
 
 export function decisionOf(facts: Facts): Decision {
   const { native } = facts;
-  const decision = DECISIONS[native.rule];
+  const decision = native.rule as FlowDecision;
   switch (decision) {
     case 'new':
       return { decision, ...newFlow(facts) };

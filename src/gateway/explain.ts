@@ -24,10 +24,6 @@ import type { TargetGroup } from './target-group.js';
 const MOVED_GRACE_MS = 30_000;
 
 const NO_SLOT = 0xffff;
-const FIN_FROM_LOW = 1;
-const FIN_FROM_HIGH = 2;
-const HANDSHAKE = 32;
-const IDLE = ['tcp', 'other', 'closing', 'reset', 'syn-seen', 'syn-ack-seen'] as const;
 
 /** `10.0.2.10:443`, or the address alone where the key has no ports. */
 export function formatEnd(
@@ -157,18 +153,18 @@ function cookieOf({ cookie: value, cookieSigned: signed }: NativeExplanation): F
 
 function tcpOf(native: NativeExplanation): TcpProgress | null {
   if (!native.pinned || native.kind !== 5 || native.protocol !== 6) return null;
-  const fins = [FIN_FROM_LOW, FIN_FROM_HIGH];
-  const finFrom = endsOf(native).filter((_, i) => (native.tcp & fins[i]) !== 0);
-  const idle = IDLE[native.idle];
+  const fins = [native.finFromLow, native.finFromHigh];
+  const finFrom = endsOf(native).filter((_, i) => fins[i]);
+  const { idle } = native;
   if (idle === 'closing' || idle === 'reset') return { state: idle, finFrom };
   if (finFrom.length > 0) return { state: 'half-closed', finFrom };
-  return { state: (native.tcp & HANDSHAKE) === 0 ? 'established' : 'opening', finFrom };
+  return { state: native.opening ? 'opening' : 'established', finFrom };
 }
 
 function idleOf(native: NativeExplanation): IdleTimer | null {
   if (!native.pinned) return null;
   const { idleTimeoutMs: timeoutMs, idleLeftMs: leftMs } = native;
-  return { timeout: IDLE[native.idle], timeoutMs, leftMs };
+  return { timeout: native.idle as IdleTimer['timeout'], timeoutMs, leftMs };
 }
 
 function movedOf(native: NativeExplanation, context: ExplainContext): RecentMove | null {

@@ -92,24 +92,6 @@ export interface FlowEvent {
   counters: FlowCounters | null;
 }
 
-const TYPES = ['opened', 'opened', 'moved', 'ended', 'lives'] as const;
-const CAUSES: readonly (FlowCause | null)[] = [
-  null,
-  'new',
-  'picked-up',
-  'reopened',
-  'learnt',
-  'target-failed',
-  'target-gone',
-  'closed',
-  'reset',
-  'idle',
-  'replaced',
-  'evicted',
-  'refused',
-  'stopped',
-];
-
 export interface FlowEventContext {
   endpointOf(index: number): Endpoint | null;
   targetOf(slot: number): Target | null;
@@ -121,8 +103,8 @@ export interface FlowEventContext {
 
 export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): FlowEvent {
   const ports = hasPorts(event.protocol) && (event.lowPort !== 0 || event.highPort !== 0);
-  const type = TYPES[event.type];
-  const cause = CAUSES[event.cause];
+  const type = event.type as FlowEvent['type'];
+  const cause = event.cause === 'none' ? null : (event.cause as FlowCause);
   const counted = context.counting && (type === 'ended' || type === 'lives');
   return {
     type,
@@ -137,7 +119,7 @@ export function flowEventOf(event: NativeFlowEvent, context: FlowEventContext): 
     ],
     endpoint: context.endpointOf(event.endpoint),
     target: context.targetOf(event.target),
-    previous: event.type === 2 ? context.targetOf(event.previous) : null,
+    previous: type === 'moved' ? context.targetOf(event.previous) : null,
     cookie: event.cookie,
     counters: counted ? countersOf(event, context.offsetMs) : null,
   };

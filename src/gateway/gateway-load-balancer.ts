@@ -131,6 +131,7 @@ export class GatewayLoadBalancer extends GatewayBase {
     try {
       if (checked.saveState) await gateway.saveBy(checked.saveState);
       checked.signal?.throwIfAborted();
+      await gateway.#paths?.look(gateway);
       await gateway.#changes.run(() => engine.run());
       checked.signal?.throwIfAborted();
     } catch (error) {
@@ -174,7 +175,6 @@ export class GatewayLoadBalancer extends GatewayBase {
     this.#paths = watchPaths({ ...checked.base.config, ...checked.udp }, (pathMtu) => {
       if (!this.closed) this.dataPlane.configure({ pathMtu });
     });
-    this.#paths?.look(this);
     this.#alive = new KeepAlive(() => this.#look(), LOOK_MS);
     this.#offAbort = onAbort(checked.signal, () => void this.close());
   }
@@ -258,20 +258,25 @@ export class GatewayLoadBalancer extends GatewayBase {
    * Keeps the headers of packets that enter: the first 128 bytes of those of the last `seconds`,
    * 1–3600, or 0 for none. Takes 64 MiB, room for 466,000 packets; with more the time is shorter.
    */
-  record(seconds: number): void {
+  async record(seconds: number): Promise<void> {
     this.checkOpen();
     checkInteger('seconds', seconds, 0, 3600);
-    try {
-      this.#engine.setRecording(seconds === 0 ? 0 : RECORDING_BYTES, seconds * 1000);
-    } catch (error) {
-      throw systemError(error, 'take memory for recorded packets', 'options');
-    }
+    const bytes = seconds === 0 ? 0 : RECORDING_BYTES;
+    await this.#changes.run(async () => {
+      this.checkOpen();
+      try {
+        await this.#engine.setRecording(bytes, seconds * 1000);
+      } catch (error) {
+        throw systemError(error, 'take memory for recorded packets', 'options');
+      }
+    });
   }
 
-  /** What is kept now; nothing unless `record` was called. Packets wait while it is copied. */
-  recording(): Recording {
+  /** What is kept now; nothing unless `record` was called. Packets go on while it is copied. */
+  async recording(): Promise<Recording> {
     const offsetMs = this.epochOffsetMs();
-    return new Recording(this.#engine.readRecording(), offsetMs, (index) => this.endpointAt(index));
+    const kept = await this.#changes.run(() => this.#engine.readRecording());
+    return new Recording(kept, offsetMs, (index) => this.endpointAt(index));
   }
 
   /**
@@ -422,7 +427,7 @@ export class GatewayLoadBalancer extends GatewayBase {
 
   #look(): void {
     this.samplePeaks(performance.now());
-    this.#paths?.look(this);
+    void this.#paths?.look(this);
     this.#checkFailure();
     void this.#lookAtDevices();
   }

@@ -2,7 +2,7 @@
 
 import { native, nativeError, wrongObject } from '../base/checks.js';
 import { checkInteger, mismatch } from '../base/errors.js';
-import { binding, type NativeGateway } from '../native/binding.js';
+import { binding, type NativeGateway, type NativeTargetTable } from '../native/binding.js';
 import { PacketBatch } from '../packet/batch.js';
 import { checkNow } from '../packet/flow-table.js';
 import type { Endpoint } from './endpoint.js';
@@ -10,7 +10,11 @@ import { type BatchEndpointOptions, checkBatchEndpoint } from './endpoint-option
 import { GatewayBase } from './gateway-base.js';
 import { checkGateway, type GatewayOptions } from './gateway-options.js';
 import type { SourcePorts } from './options.js';
-import { buildTableNow } from './target-table.js';
+import { firstTable } from './target-group.js';
+import { buildTable, buildTableNow } from './target-table.js';
+
+/** What the gateway that is being made begins with. */
+let prepared: NativeTargetTable | null = null;
 
 /** Each packet's descriptor says its endpoint. */
 const NO_ENDPOINT = 0xffff;
@@ -34,12 +38,36 @@ export class Gateway extends GatewayBase {
   #lastNow: number | null = null;
   #offsetMs = 0;
 
-  /** Throws what is wrong with an option, naming it, and `ERR_GWLB_IN_USE`. */
+  /**
+   * The same as `new Gateway`, but for the first target table, which is built on another thread. Rejects
+   * with what the constructor throws.
+   */
+  static async create(options: GatewayOptions): Promise<Gateway> {
+    const { targetGroup, crossZone, state } = checkGateway(options);
+    const table = await buildTable(firstTable(targetGroup, crossZone, state), null);
+    prepared = table;
+    try {
+      return new Gateway(options);
+    } catch (error) {
+      table.release();
+      throw error;
+    } finally {
+      prepared = null;
+    }
+  }
+
+  /**
+   * Throws what is wrong with an option, naming it, and `ERR_GWLB_IN_USE`.
+   *
+   * It takes the memory of the flow tables and builds the table of the group's targets before it returns:
+   * below 1 ms with a few targets, 0.1 s with 300, 0.6 s with 4,096. `Gateway.create` does that on
+   * another thread.
+   */
   constructor(options: GatewayOptions) {
     const settings = checkGateway(options);
     const { outerHeaders } = settings.config;
     const core = native(() => new binding.Gateway(settings.config), 'make the flow tables');
-    super(settings, core, [core.counters], '', null, buildTableNow, null);
+    super(settings, core, [core.counters], '', null, buildTableNow, prepared);
     this.#native = core;
     this.outerHeaders = outerHeaders;
     const { sourcePortBase: base, sourcePortCount: count } = settings.config;

@@ -30,20 +30,26 @@ export interface Ways {
 /**
  * The longest inner packet that goes to every host that can be reached without the outer packet being
  * cut, as the kernel's routes, devices and path MTU cache say it now; 0 where no host can be reached.
- * Throws system errors.
+ * Rejects with system errors.
  */
-export function innerPathMtu({ source, netns, targets, peers }: Ways): number {
-  const rooms = [
+export async function innerPathMtu({ source, netns, targets, peers }: Ways): Promise<number> {
+  const all = await Promise.all([
     roomOf(source, netns, targets, TARGET_GENEVE_BYTES),
     roomOf(source, netns, peers, PEER_GENEVE_BYTES),
-  ].filter((room) => room !== null);
+  ]);
+  const rooms = all.filter((room) => room !== null);
   return rooms.length === 0 ? 0 : Math.min(...rooms);
 }
 
-function roomOf(source: number, netns: string, way: Way, geneveBytes: number): number | null {
+async function roomOf(
+  source: number,
+  netns: string,
+  way: Way,
+  geneveBytes: number,
+): Promise<number | null> {
   const numbers = way.addresses.map((address) => parseIpv4(address) ?? 0);
   if (numbers.length === 0) return null;
-  const outer = binding.pathMtu(source, Uint32Array.from(numbers), netns);
+  const outer = await binding.pathMtu(source, Uint32Array.from(numbers), netns);
   const overhead = OUTER_BYTES + geneveBytes + (way.ethernet ? ETHERNET_BYTES : 0);
   return outer === 0 ? null : Math.max(1, outer - overhead);
 }
@@ -58,6 +64,7 @@ export class PathWatch {
   readonly #tell: (bytes: number) => void;
   #bytes = 0;
   #lookedAt = Number.NEGATIVE_INFINITY;
+  #looking = false;
 
   constructor(source: number, netns: string, tell: (bytes: number) => void) {
     this.#source = source;
@@ -65,18 +72,24 @@ export class PathWatch {
     this.#tell = tell;
   }
 
-  /** Call it often: it asks when it is time. What the kernel does not say stays as it was. */
-  look(
+  /**
+   * Call it often: it asks when it is time, and one thing at a time. What the kernel does not say stays as
+   * it was.
+   */
+  async look(
     gateway: Pick<GatewayBase, 'endpoints' | 'targetGroup' | 'targets'>,
     now = performance.now(),
-  ): void {
-    if (now - this.#lookedAt < LOOK_MS) return;
+  ): Promise<void> {
+    if (this.#looking || now - this.#lookedAt < LOOK_MS) return;
     this.#lookedAt = now;
+    this.#looking = true;
     let bytes: number;
     try {
-      bytes = innerPathMtu({ source: this.#source, netns: this.#netns, ...waysOf(gateway) });
+      bytes = await innerPathMtu({ source: this.#source, netns: this.#netns, ...waysOf(gateway) });
     } catch {
       return; // No sockets left, or the namespace has gone: the next time.
+    } finally {
+      this.#looking = false;
     }
     if (bytes !== this.#bytes) this.#tell(bytes);
     this.#bytes = bytes;

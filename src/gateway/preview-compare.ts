@@ -5,7 +5,7 @@ import { everyTarget, type Fleet, type FleetTarget } from '../fleet/state.js';
 import { zoneNames, zoneNumber } from '../fleet/zones.js';
 import type { NativeFlowMove, NativeTargetTable } from '../native/binding.js';
 import type { FleetHost } from './fleet-host.js';
-import type { FlowPreview, RowMove, ZonePreview } from './preview-types.js';
+import type { FlowPreview, FlowPreviewMove, RowMove, ZonePreview } from './preview-types.js';
 
 /** A fleet, and how packets are steered by it. */
 export interface FleetWithTable {
@@ -16,7 +16,6 @@ export interface FleetWithTable {
 /** Places of the flow table that are looked at in one go: half a millisecond of a worker. */
 const POSITIONS = 16_384;
 const NO_TARGET = 0xffff;
-const FATES = ['stays', 'moves', 'reset', 'no_target'] as const;
 
 export function compareZones(before: FleetWithTable, after: FleetWithTable): ZonePreview[] {
   if (after.fleet.crossZone) return [compareZone(null, before, after)];
@@ -112,11 +111,11 @@ function flowPreview(
   const moves = counts.map(({ from, to, fate, count }) => ({
     from: name(from),
     to: name(to),
-    fate: FATES[fate],
+    fate: fate as FlowPreviewMove['fate'],
     flows: count,
   }));
   moves.sort((a, b) => b.flows - a.flows || compare(a, b));
-  const sum = (fate?: (typeof FATES)[number]) =>
+  const sum = (fate?: FlowPreviewMove['fate']) =>
     moves.reduce((sum, move) => sum + (fate && move.fate !== fate ? 0 : move.flows), 0);
   return {
     total: sum(),

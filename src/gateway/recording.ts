@@ -1,16 +1,12 @@
 /** The headers of the packets that entered last, as worker threads keep them. */
 import { endianness } from 'node:os';
+import { binding } from '../native/binding.js';
 import type { Endpoint } from './endpoint.js';
 
 /** Memory for recorded packets, of all workers together. */
 export const RECORDING_BYTES = 64 << 20;
 
-/** As native/engine/record_ring.h has it. */
-const RECORD_BYTES = 144;
-const LENGTH_AT = 8;
-const ENDPOINT_AT = 12;
-const CAPTURED_AT = 14;
-const BYTES_AT = 16;
+const RECORD = binding.recordedLayout;
 const LITTLE = endianness() === 'LE';
 
 /** One packet that entered. */
@@ -48,21 +44,22 @@ export class Recording implements Iterable<RecordedPacket> {
 
   /** How many packets there are. */
   get count(): number {
-    return this.#packets.length / RECORD_BYTES;
+    return this.#packets.length / RECORD.bytes;
   }
 
   *[Symbol.iterator](): Generator<RecordedPacket, void, undefined> {
     const { buffer, byteOffset, byteLength } = this.#packets;
     const view = new DataView(buffer, byteOffset, byteLength);
-    const timeAt = (i: number) => Number(view.getBigUint64(i * RECORD_BYTES, LITTLE));
+    const timeAt = (i: number) =>
+      Number(view.getBigUint64(i * RECORD.bytes + RECORD.nowMs, LITTLE));
     for (const i of inOrder(this.count, timeAt)) {
-      const at = i * RECORD_BYTES;
-      const captured = view.getUint16(at + CAPTURED_AT, LITTLE);
-      const bytesAt = at + BYTES_AT;
+      const at = i * RECORD.bytes;
+      const captured = view.getUint16(at + RECORD.captured, LITTLE);
+      const bytesAt = at + RECORD.packet;
       yield {
         timeMs: timeAt(i) + this.offsetMs,
-        endpoint: this.#endpointAt(view.getUint16(at + ENDPOINT_AT, LITTLE)) ?? null,
-        length: view.getUint32(at + LENGTH_AT, LITTLE),
+        endpoint: this.#endpointAt(view.getUint16(at + RECORD.endpoint, LITTLE)) ?? null,
+        length: view.getUint32(at + RECORD.length, LITTLE),
         bytes: this.#packets.subarray(bytesAt, bytesAt + captured),
       };
     }

@@ -60,8 +60,8 @@ export interface NativeTun {
   mtu: number;
   /** 0: a new device has the default, another one stays as it is. */
   queuePackets: number;
-  /** When nobody holds it any more: 0 as it was found (a new one goes), 1 it stays, 2 it goes. */
-  lifetime: 0 | 1 | 2;
+  /** When nobody holds it any more: as it was found (a new one goes), it stays, it goes. */
+  lifetime: 'as-found' | 'persistent' | 'held';
 }
 
 /** `gone`: deleted, or moved to another network namespace. */

@@ -58,8 +58,7 @@ export interface NativeGatewayConfig extends NativeLiveConfig {
   cookieKey: Uint8Array;
   scopeGateway: boolean;
   strictCookies: boolean;
-  /** 0 automatic, 1 drop, 2 pick up */
-  midStream: 0 | 1 | 2;
+  midStream: 'auto' | 'drop' | 'pickup';
   learningMs: number;
   flowsIpv4: number;
   flowsIpv6: number;
@@ -153,15 +152,17 @@ export interface NativeExplanation {
   cookie: number;
   /** The tag of the pinned flow's cookie is good: signed with the key, or the one before in its overlap. */
   cookieSigned: boolean;
-  /** 1 FIN from the low end, 2 from the high one, 32 began with a SYN and is not established. */
-  tcp: number;
-  /** What decided: 0 nothing, 1 new flow by its row, 2 picked up in mid-stream by its row, 3 pinned,
-   *  4 reopened by a SYN, 5 moved, 6 answered with a RST, 7 bypasses inspection. */
-  rule: number;
+  /** TCP: a FIN has come from the low end, from the high one. */
+  finFromLow: boolean;
+  finFromHigh: boolean;
+  /** TCP that began with a SYN, and is not established. */
+  opening: boolean;
+  /** What decided, one of `names.rules`. */
+  rule: string;
   /** In probation: nothing has shown yet that both ends are there. */
   probation: boolean;
-  /** Which idle timeout: 0 TCP, 1 other, 2 closing, 3 reset, 4 SYN seen, 5 SYN-ACK seen. */
-  idle: number;
+  /** Which idle timeout, one of `names.idleClasses`. */
+  idle: string;
   idleTimeoutMs: number;
   idleLeftMs: number;
   /** Slot it moved from, and how long ago; 0xffff where it did not, or longer ago than 30 s. */
@@ -180,16 +181,10 @@ export interface NativeExplanation {
 
 export interface NativeFlowEvent {
   nowMs: number;
-  /** 1 opened, 2 moved, 3 ended, 4 lives (a report of its counters) */
-  type: number;
-  /**
-   * opened: 1 new, 2 picked up in mid-stream, 3 reopened by a SYN, 4 learnt from a returned packet.
-   * moved: 5 its target failed, 6 its target is gone.
-   * ended: 7 closed, 8 RST, 9 idle, 10 replaced by a new connection, 11 evicted, 12 answered with a RST,
-   * 13 alive when the gateway was closed.
-   * lives: 0.
-   */
-  cause: number;
+  /** One of `names.flowEventTypes`. */
+  type: string;
+  /** One of `names.flowCauses`; `none` of `lives`. */
+  cause: string;
   version: number;
   protocol: number;
   endpoint: number;
@@ -213,8 +208,8 @@ export interface NativeFlowMove {
   from: number;
   /** 0xffff where there is none. */
   to: number;
-  /** 0 stays, 1 moves, 2 is answered with a RST, 3 finds no target */
-  fate: number;
+  /** One of `names.fates`. */
+  fate: string;
   count: number;
 }
 
@@ -251,8 +246,8 @@ export interface NativeGateway extends NativeGatewayControl {
   release(): void;
   removeEndpoint(index: number): void;
   /**
-   * Writes events that wait to `out`, as many as fit and 64 at most, each as native/gateway/gateway.h has
-   * it (struct FlowEvent, 104 bytes); returns how many.
+   * Writes events that wait to `out`, as many as fit and 64 at most, each as `flowEventLayout`
+   * says; returns how many.
    */
   readEvents(out: Uint8Array): number;
   /**
@@ -318,12 +313,12 @@ export interface NativeGatewayEngine extends NativeGatewayControl {
    * Keeps the headers of packets that enter for `windowMs`, in `bytes` of memory in all (0: no more).
    * ENOMEM.
    */
-  setRecording(bytes: number, windowMs: number): void;
+  setRecording(bytes: number, windowMs: number): Promise<void>;
   /**
-   * What was kept, of each worker oldest first: 144 bytes a packet in host byte order, `nowMs` 64 bits,
-   * length 32, endpoint 16, captured bytes 16, and 128 of the packet. `lost`: overwritten too early.
+   * What was kept, of each worker oldest first: as `recordedLayout` says: `nowMs`
+   * 64 bits, length 32, endpoint 16, captured bytes 16, and 128 of the packet. `lost`: overwritten too early.
    */
-  readRecording(): { packets: Uint8Array; lost: number };
+  readRecording(): Promise<{ packets: Uint8Array; lost: number }>;
   /**
    * Has what the kernel lost in the counters; some system calls a socket. Devices are as they were when
    * they were asked last where one is being made or taken away.
@@ -366,6 +361,24 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
   };
   /** Index is the code in batch.reason; entry 0 is "none". */
   dropReasons: NamedText[];
+  /** Names of what native code has numbers for, by these. */
+  names: {
+    verdicts: string[];
+    flowEventTypes: string[];
+    flowCauses: string[];
+    rules: string[];
+    fates: string[];
+    idleClasses: string[];
+    midStream: string[];
+    tunLifetimes: string[];
+  };
+  /** Bytes of what `readEvents` writes, and where in it what is; numbers in host byte order. */
+  flowEventLayout: Record<
+    'bytes' | 'type' | 'version' | 'protocol' | 'endpoint' | 'ports' | 'cookie' | 'low' | 'high',
+    number
+  >;
+  /** The same of what `readRecording` gives. */
+  recordedLayout: Record<'bytes' | 'nowMs' | 'length' | 'endpoint' | 'captured' | 'packet', number>;
   /** Names in the order of the counter words, and where the groups begin. */
   counterLayout: {
     gateway: NamedText[];
@@ -449,9 +462,9 @@ export interface NativeBinding extends NativeSystem, NativeCaptureFunctions {
   openTcpSocket(netns: string): number;
   /**
    * The smallest path MTU from `source` to these addresses that the kernel knows, outer packet; 0 where
-   * none can be reached. Throws system errors.
+   * none can be reached. Rejects with system errors.
    */
-  pathMtu(source: number, addresses: Uint32Array, netns: string): number;
+  pathMtu(source: number, addresses: Uint32Array, netns: string): Promise<number>;
 }
 
 const require = createRequire(import.meta.url);

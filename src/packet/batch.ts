@@ -24,7 +24,7 @@ class Walk<P extends Packet> implements IterableIterator<P> {
   }
 
   next(): IteratorResult<P> {
-    if (this.#next < this.#count) this.#result.value.moveTo(this.#next++);
+    if (this.#next < this.#count) this.#result.value.place(this.#next++);
     else this.#end();
     return this.#result as IteratorResult<P>;
   }

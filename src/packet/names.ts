@@ -15,19 +15,10 @@ import { binding } from '../native/binding.js';
  * - `held` 6: a later fragment that waits inside the gateway for its first one
  * - `probe` 7: no flow's packet but a data-path health check that a target returned; nothing is to do
  */
-export const VERDICTS = Object.freeze([
-  'pending',
-  'forward',
-  'drop',
-  'reply',
-  'bypass',
-  'moved',
-  'held',
-  'probe',
-] as const);
+export const VERDICTS = Object.freeze(binding.names.verdicts as VerdictName[]);
 
 /** One of `VERDICTS`. */
-export type VerdictName = (typeof VERDICTS)[number];
+export type VerdictName = keyof typeof Verdict;
 
 /** The numbers of `VERDICTS`, for comparing with `batch.verdict[i]`. */
 export const Verdict = Object.freeze({

@@ -1,9 +1,11 @@
 /** One packet of a batch, seen through a cursor that a loop reuses. */
+import { checkInteger, outOfRange } from '../base/errors.js';
 import { formatIpv4, formatIpv6 } from './address.js';
 import { type DropReason, hasPorts, REASON_NAMES, VERDICTS, type VerdictName } from './names.js';
 
 /** The descriptor arrays of a batch; one element a packet. */
 export interface BatchView {
+  readonly count: number;
   readonly block: Uint8Array;
   readonly offset: Uint32Array;
   readonly length: Uint32Array;
@@ -67,8 +69,15 @@ export class Packet {
     return new Packet(view);
   }
 
-  /** Points the cursor at another packet. */
+  /** Points the cursor at another packet. Throws `ERR_GWLB_OUT_OF_RANGE` where the batch has no such one. */
   moveTo(index: number): this {
+    const { count } = this.view;
+    if (count === 0) throw outOfRange('index', 'a packet of the batch, which has none', index);
+    return this.place(checkInteger('index', index, 0, count - 1));
+  }
+
+  /** @internal The same of a packet that is known to be there. */
+  place(index: number): this {
     this.index = index;
     this.#parsed = -1;
     return this;

@@ -3,6 +3,7 @@ import { endianness } from 'node:os';
 import type { Endpoint } from '../gateway/endpoint.js';
 import { formatEnd } from '../gateway/explain.js';
 import type { Gateway } from '../gateway/gateway.js';
+import { binding } from '../native/binding.js';
 import { protocolName } from '../packet/names.js';
 
 export interface ReplayFlow {
@@ -21,18 +22,14 @@ interface Entry extends ReplayFlow {
   readonly name: string;
 }
 
-/** native/gateway/gateway.h, struct FlowEvent. */
-const EVENT_BYTES = 104;
-const TYPE_AT = 8;
-const VERSION_AT = 10;
-const PROTOCOL_AT = 11;
-const ENDPOINT_AT = 12;
-const PORTS_AT = 18;
-const COOKIE_AT = 24;
-const LOW_AT = 28;
-const HIGH_AT = 44;
+const EVENT = binding.flowEventLayout;
+const EVENT_BYTES = EVENT.bytes;
+const VERSION_AT = EVENT.version;
+const ENDPOINT_AT = EVENT.endpoint;
+const PORTS_AT = EVENT.ports;
+const LOW_AT = EVENT.low;
 const ADDRESS_BYTES = 16;
-const ENDED = 3;
+const ENDED = binding.names.flowEventTypes.indexOf('ended');
 const LITTLE = endianness() === 'LE';
 /** As many as the gateway gives at once. */
 const EVENTS_AT_ONCE = 64;
@@ -61,7 +58,7 @@ export class FlowNumbers {
     for (;;) {
       const count = this.#gateway.readEvents(this.#events);
       for (let at = 0; at < count * EVENT_BYTES; at += EVENT_BYTES) {
-        if (this.#events[at + TYPE_AT] === ENDED) this.#forget(at);
+        if (this.#events[at + EVENT.type] === ENDED) this.#forget(at);
       }
       if (count < EVENTS_AT_ONCE) return;
     }
@@ -70,8 +67,8 @@ export class FlowNumbers {
   #forget(at: number): void {
     const events = this.#events;
     const cookie = LITTLE
-      ? events.readUInt32LE(at + COOKIE_AT)
-      : events.readUInt32BE(at + COOKIE_AT);
+      ? events.readUInt32LE(at + EVENT.cookie)
+      : events.readUInt32BE(at + EVENT.cookie);
     const name = `${this.#nameOf(events, at)}${cookie}`;
     const entry = this.#byName.get(name);
     if (!entry) return;
@@ -121,8 +118,8 @@ export class FlowNumbers {
       const number = LITTLE ? key.readUInt16LE(port) : key.readUInt16BE(port);
       return formatEnd(key.subarray(address, address + ADDRESS_BYTES), version, number, kind === 5);
     };
-    const protocol = kind === 2 ? '' : `${protocolName(key[PROTOCOL_AT])} `;
+    const protocol = kind === 2 ? '' : `${protocolName(key[EVENT.protocol])} `;
     const low = end(LOW_AT, PORTS_AT);
-    return `${kind}-tuple ${protocol}${low} ${end(HIGH_AT, PORTS_AT + 2)}`;
+    return `${kind}-tuple ${protocol}${low} ${end(EVENT.high, PORTS_AT + 2)}`;
   }
 }

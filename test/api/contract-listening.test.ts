@@ -13,28 +13,28 @@ import {
   FlowContexts,
   GatewayError,
   GatewayLoadBalancer,
-  type InspectedPacket,
+  InspectedBatch,
   InspectorTest,
   TargetGroup,
-  tuplePacket,
 } from '../../src/index.js';
-import { type Argument, PACKET, TUPLE } from './contract-world.js';
-import { labelOf, nasty, nastyOptions } from './nasty.js';
+import {
+  APPLIANCE,
+  BATCHES,
+  CONTEXTS,
+  GATEWAY,
+  ID,
+  is,
+  type Methods,
+  NET,
+  options,
+  PACKETS,
+  TEST,
+} from './contract-methods.js';
+import { type Argument, PACKET } from './contract-world.js';
+import { labelOf } from './nasty.js';
 
 const SEED = Number(process.env.GWLB_SEED ?? 20_261_130);
 const RUNS = Number(process.env.GWLB_RUNS ?? 30);
-const NET = '127.77.62';
-const ID = 'vpce-00000000000000009';
-
-/** What is called with good arguments more often than not. */
-const is = (value: unknown): fc.Arbitrary<Argument> =>
-  fc.oneof({ weight: 2, arbitrary: fc.constant(() => value) }, { weight: 3, arbitrary: nasty([]) });
-const options = (valid: Readonly<Record<string, unknown>>): fc.Arbitrary<Argument> =>
-  fc.oneof({ weight: 2, arbitrary: fc.constant(() => valid) }, nastyOptions(valid));
-
-/** Arguments of each method, by its name. */
-type Methods = Readonly<Record<string, fc.Arbitrary<Argument>[]>>;
-
 interface Call {
   method: string;
   args: Argument[];
@@ -135,41 +135,6 @@ const INTERNAL = [
   'close',
 ];
 
-const GATEWAY: Methods = {
-  createEndpoint: [
-    options({
-      id: 'vpce-00000000000000008',
-      zone: 'a',
-      mtu: 1400,
-      geneve: { peer: `${NET}.9`, port: 6081, vni: 7, inner: 'ip' },
-    }),
-  ],
-  removeEndpoint: [is(ID)],
-  restoreDevice: [is(ID)],
-  deviceStatus: [is(ID)],
-  settled: [],
-  record: [is(0)],
-  recording: [],
-  ref: [],
-  unref: [],
-  endpoints: [],
-  endpoint: [is(ID)],
-  endpointAt: [is(0)],
-  targets: [],
-  counters: [],
-  shares: [],
-  awsMetrics: [],
-  explain: [options(TUPLE), options({ endpoint: ID })],
-  setTargetGroup: [is(null)],
-  setCrossZone: [is(true)],
-  setIdleTimeout: [options({ tcpSeconds: 60, otherSeconds: 5 })],
-  setTcpReset: [options({ onIdleTimeout: true })],
-  modifyListenerAttributes: [options({ 'tcp.idle_timeout.seconds': '60' })],
-  rotateCookieKey: [options({ key: new Uint8Array(16), overlapSeconds: 5 })],
-  setFlowReports: [is(5)],
-  state: [],
-};
-
 t.test('a gateway that listens', async (t) => {
   t.strictSame(Object.keys(GATEWAY).sort(), methodsOf(GatewayLoadBalancer, INTERNAL));
   const never = await holds(
@@ -200,28 +165,6 @@ t.test('a gateway that listens', async (t) => {
   t.strictSame(never, ['setTargetGroup'], 'all others worked, too');
 });
 
-const APPLIANCE: Methods = {
-  inspect: [options({ filter: 'tcp' }), is(() => {})],
-  setHealth: [is('unhealthy'), is('draining')],
-  forgetFlows: [],
-  attachTun: [
-    // No device is made before a packet comes; one that is, in a namespace that is not there.
-    options({
-      name: 'gwi%d',
-      out: 'gwo%d',
-      perEndpoint: { endpoints: [ID], max: 2 },
-      netns: 'gwlb-nowhere-%d',
-      mtu: 1500,
-      txqueuelen: 10,
-      persistent: false,
-      offloads: false,
-      limits: { flows: 1024, flowsIpv6: 1024 },
-      idleTimeout: { tcpSeconds: 5, otherSeconds: 5 },
-    }),
-  ],
-  counters: [],
-};
-
 t.test('an appliance', async (t) => {
   t.strictSame(Object.keys(APPLIANCE).sort(), methodsOf(Appliance, ['close']));
   const never = await holds(
@@ -232,12 +175,6 @@ t.test('an appliance', async (t) => {
   );
   t.strictSame(never, []);
 });
-
-const TEST: Methods = {
-  send: [is([PACKET]), options({ endpointId: ID, attachmentId: 5n, cookie: 5 })],
-  advance: [is(1000)],
-  counters: [],
-};
 
 t.test("an inspector's test", async (t) => {
   t.strictSame(Object.keys(TEST).sort(), methodsOf(InspectorTest, ['close']));
@@ -271,62 +208,47 @@ t.test("an inspector's test", async (t) => {
   t.strictSame(never, []);
 });
 
-const PACKETS: Methods = {
-  drop: [],
-  passFlow: [options({ afterPackets: 5, afterBytes: 5 })],
-  dropFlow: [options({ afterPackets: 5 })],
-  reject: [],
-  rewrite: [is(tuplePacket({ ...TUPLE, protocol: 'udp' }))],
-  sourceWord: [is(0)],
-  destinationWord: [is(3)],
-};
-
-const CONTEXTS: Methods = { of: [is(null)], end: [is(null)], sweep: [], close: [] };
-
-t.test('what an inspector has in its hands', async (t) => {
-  const done: Done = new Map();
-  const kept: InspectedPacket[] = [];
+t.test('what an inspector has in its hands, and what it kept of that', async (t) => {
+  const done = new Set<string>();
+  const tried = (object: object, calls: readonly Call[], state: () => unknown = () => null) => {
+    for (const call of calls) {
+      const before = state();
+      try {
+        invoke(object, call);
+        done.add(call.method);
+      } catch (error) {
+        check(call.method, error);
+        if (!isDeepStrictEqual(state(), before)) throw new Error(`${call.method} threw halfway`);
+      }
+    }
+  };
+  const all = [anyCalls(PACKETS), anyCalls(BATCHES), anyCalls(CONTEXTS)] as const;
   await fc.assert(
-    fc.asyncProperty(anyCalls(PACKETS), anyCalls(CONTEXTS), async (calls, others) => {
+    fc.asyncProperty(...all, async (ofPacket, ofBatch, ofContexts) => {
+      const kept: object[] = [];
       const test = new InspectorTest((packets) => {
         const contexts = new FlowContexts<number>({ create: () => 0 });
+        const verdicts = () => [...packets].map(({ verdict }) => verdict);
         for (const packet of packets) {
-          kept[0] = packet;
-          const { length, verdict } = packet;
-          for (const call of calls) {
-            try {
-              invoke(packet, call);
-              done.set(call.method, 1);
-            } catch (error) {
-              check(call.method, error);
-            }
-          }
+          kept.push(packet);
+          tried(packet, ofPacket, () => [packet.verdict, packet.length, Buffer.from(packet.bytes)]);
           contexts.of(packet);
-          t.type(packet.length, typeof length);
-          t.type(packet.verdict, typeof verdict);
         }
-        for (const call of others) {
-          try {
-            invoke(contexts, call);
-          } catch (error) {
-            check(call.method, error);
-          }
-        }
+        tried(packets, ofBatch, verdicts);
+        tried(contexts, ofContexts);
         contexts.close();
+        kept.push(packets);
       });
       await test.send([PACKET, PACKET]);
-      // The batch was given back.
-      for (const call of calls) {
-        try {
-          invoke(kept[0], call);
-        } catch (error) {
-          check(call.method, error);
-        }
-      }
+      // They were given back.
+      for (const one of kept) tried(one, one instanceof InspectedBatch ? ofBatch : ofPacket);
       test.close();
     }),
     { seed: SEED, numRuns: 2 * RUNS, includeErrorInReport: false, verbose: 1 },
   );
-  const never = Object.keys(PACKETS).filter((method) => !done.has(method));
-  t.strictSame(never, []);
+  const never = [...Object.keys(PACKETS), ...Object.keys(BATCHES), ...Object.keys(CONTEXTS)];
+  t.strictSame(
+    never.filter((method) => !done.has(method)),
+    ['of', 'end'],
+  );
 });

@@ -107,6 +107,7 @@ const INTERNAL = new Set([
   'checkStickiness',
   'constructor',
   'makeCursor',
+  'place',
   'hasNoTransportHeader',
   'endpointKey',
   'lend',

@@ -5,6 +5,7 @@ import { applianceConfig, socketsRefused } from './fixtures.js';
 import {
   bigint,
   boolean,
+  choice,
   integer,
   type Kind,
   list,
@@ -33,13 +34,13 @@ const DEVICE = object({
   netns: text(4096),
   mtu: integer(68, 8500),
   queuePackets: integer(0, 1 << 20),
-  lifetime: integer(0, 2),
+  lifetime: choice(binding.names.tunLifetimes),
 });
 
 t.test('devices of an appliance are refused by their arguments', { skip }, async (t) => {
   const appliance = await binding.openApplianceEngine(applianceConfig(), () => {});
   t.teardown(() => appliance.stop());
-  const tun = { name: 'gwlbtest%d', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 };
+  const tun = { name: 'gwlbtest%d', netns: '', mtu: 1500, queuePackets: 0, lifetime: 'held' };
   const devices = {
     devices: 2,
     perEndpoint: true,

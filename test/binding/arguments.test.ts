@@ -19,6 +19,7 @@ import {
   boolean,
   bytes,
   callback,
+  choice,
   integer,
   type Kind,
   list,
@@ -337,13 +338,13 @@ t.test('engines', { skip: await socketsRefused() }, async (t) => {
         netns: text(4096),
         mtu: integer(68, 8500),
         queuePackets: integer(0, 1 << 20),
-        lifetime: integer(0, 2),
+        lifetime: choice(binding.names.tunLifetimes),
       }),
     ];
     const good = [
       2,
       plainEndpoint(),
-      { name: 'gwlbtest%d', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 },
+      { name: 'gwlbtest%d', netns: '', mtu: 1500, queuePackets: 0, lifetime: 'held' },
     ];
     const add = gatewayEngine.addTun.bind(gatewayEngine) as (...given: unknown[]) => unknown;
     for (const [where, given] of wrongArguments(good, kinds, OBJECTS)) {

@@ -308,7 +308,7 @@ for (const workers of [1, 2]) {
       target: 0,
       ranked: [{ slot: 0 }],
     });
-    t.match(engine.drainEvents(10), [{ type: 1, endpoint: 1, target: 0 }]);
+    t.match(engine.drainEvents(10), [{ type: 'opened', endpoint: 1, target: 0 }]);
     t.ok(engine.nowMs() > 0);
     engine.configure({ ...liveConfig(), tcpIdleMs: 1000, failOpen: true }, null);
     await engine.removeEndpoint(1);
@@ -339,7 +339,7 @@ for (const workers of [1, 2]) {
     t.throws(() => engine.addEndpoint(1, peer), { code: 'ERR_STOPPED' });
     t.throws(() => engine.removeEndpoint(1), { code: 'ERR_STOPPED' });
     t.throws(() => engine.explain(packet, 1, 0), { code: 'ERR_STOPPED' });
-    const tun = { name: 'x', netns: '', mtu: 1500, queuePackets: 0, lifetime: 0 as const };
+    const tun = { name: 'x', netns: '', mtu: 1500, queuePackets: 0, lifetime: 'held' as const };
     t.throws(() => engine.addTun(2, { id: 1n, zone: 0, mtu: 0 }, tun), { code: 'ERR_STOPPED' });
     t.throws(() => engine.run(), { code: 'ERR_STOPPED' });
     await Promise.all(stopping);

@@ -41,7 +41,7 @@ export function gatewayConfig(): NativeGatewayConfig {
     ...liveConfig(),
     scopeGateway: false,
     strictCookies: false,
-    midStream: 0,
+    midStream: 'auto',
     learningMs: 1000,
     flowsIpv4: 1024,
     flowsIpv6: 1024,

@@ -27,6 +27,11 @@ export function text(bytesMax: number): Kind {
   };
 }
 
+/** One of these names. */
+export function choice(names: readonly string[]): Kind {
+  return { accepts: (value) => names.includes(value as string) };
+}
+
 const unshared = (value: ArrayBufferView) => value.buffer instanceof ArrayBuffer;
 
 export function bytes(length?: number): Kind {

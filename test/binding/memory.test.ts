@@ -147,8 +147,8 @@ t.test('packets go through a gateway and back in place', async (t) => {
   t.equal(events.length, 2);
   t.match(events[0], {
     nowMs: 1000,
-    type: 1,
-    cause: 1,
+    type: 'opened',
+    cause: 'new',
     version: 4,
     protocol: 17,
     endpoint: 3,

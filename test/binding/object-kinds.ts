@@ -1,5 +1,17 @@
 /** What the objects are that the addon takes: configurations, targets, endpoints. */
-import { bigint, boolean, bytes, integer, list, object, optional, text, words } from './kinds.js';
+import { binding } from '../../src/native/binding.js';
+import {
+  bigint,
+  boolean,
+  bytes,
+  choice,
+  integer,
+  list,
+  object,
+  optional,
+  text,
+  words,
+} from './kinds.js';
 
 export const U32 = 0xffffffff;
 
@@ -21,7 +33,7 @@ export const GATEWAY_FIELDS = {
   cookieKey: bytes(16),
   scopeGateway: boolean,
   strictCookies: boolean,
-  midStream: integer(0, 2),
+  midStream: choice(binding.names.midStream),
   learningMs: integer(0, U32),
   flowsIpv4: integer(1024, 2 ** 27),
   flowsIpv6: integer(1024, 2 ** 27),

@@ -126,7 +126,10 @@ struct World {
     uint32_t n = 0;
     while ((n = gateway->drain_events(events, 16)) != 0) {
       for (uint32_t i = 0; i < n; ++i) {
-        open_flows += events[i].type == 1 ? 1 : events[i].type == 3 ? -1 : 0;
+        const auto type = static_cast<gateway::FlowEventType>(events[i].type);
+        open_flows += type == gateway::FlowEventType::opened  ? 1
+                      : type == gateway::FlowEventType::ended ? -1
+                                                              : 0;
       }
     }
     FUZZ_CHECK(open_flows == static_cast<int64_t>(gateway->flows()));

@@ -11,14 +11,14 @@ const FAR: Way = { addresses: ['192.0.2.1'], ethernet: false };
 t.test('each kind of host has its overhead, and the narrowest way counts', async (t) => {
   const mtu = (targets = NOBODY, peers = NOBODY) =>
     innerPathMtu({ source, netns: '', targets, peers });
-  t.equal(mtu(), 0, 'no hosts, no ways');
-  t.equal(mtu(NEAR), LOOPBACK_MTU - 68);
-  t.equal(mtu({ ...NEAR, ethernet: true }), LOOPBACK_MTU - 82);
-  t.equal(mtu(NOBODY, NEAR), LOOPBACK_MTU - 36);
-  t.equal(mtu(NOBODY, { ...NEAR, ethernet: true }), LOOPBACK_MTU - 50);
-  t.equal(mtu(NEAR, NEAR), LOOPBACK_MTU - 68);
-  t.equal(mtu(FAR, NEAR), LOOPBACK_MTU - 36, 'hosts without a way do not count');
-  t.equal(mtu(FAR), 0);
+  t.equal(await mtu(), 0, 'no hosts, no ways');
+  t.equal(await mtu(NEAR), LOOPBACK_MTU - 68);
+  t.equal(await mtu({ ...NEAR, ethernet: true }), LOOPBACK_MTU - 82);
+  t.equal(await mtu(NOBODY, NEAR), LOOPBACK_MTU - 36);
+  t.equal(await mtu(NOBODY, { ...NEAR, ethernet: true }), LOOPBACK_MTU - 50);
+  t.equal(await mtu(NEAR, NEAR), LOOPBACK_MTU - 68);
+  t.equal(await mtu(FAR, NEAR), LOOPBACK_MTU - 36, 'hosts without a way do not count');
+  t.equal(await mtu(FAR), 0);
 });
 
 t.test('changes are told, when it is time to look', async (t) => {
@@ -31,15 +31,18 @@ t.test('changes are told, when it is time to look', async (t) => {
     endpoints: () => [],
   } as unknown as Parameters<PathWatch['look']>[0];
   const watch = new PathWatch(source, '', (bytes) => told.push(bytes));
-  watch.look(gateway, 0);
+  await watch.look(gateway, 0);
   t.strictSame(told, [LOOPBACK_MTU - 68]);
   addresses = [];
-  watch.look(gateway, 1_999);
+  await watch.look(gateway, 1_999);
   t.equal(told.length, 1, 'not yet');
-  watch.look(gateway, 2_000);
-  watch.look(gateway, 4_000);
+  const looking = watch.look(gateway, 2_000);
+  await watch.look(gateway, 9_000);
+  t.equal(told.length, 1, 'one at a time');
+  await looking;
+  await watch.look(gateway, 11_000);
   t.strictSame(told, [LOOPBACK_MTU - 68, 0], 'each once');
   const nowhere = new PathWatch(source, 'no-such-namespace', (bytes) => told.push(bytes));
-  nowhere.look(gateway, 0);
+  await nowhere.look(gateway, 0);
   t.equal(told.length, 2, 'what cannot be asked is not told');
 });

@@ -49,7 +49,7 @@ void set(engine::GatewayEngine& engine, std::mt19937& random) {
     case 2:
       return engine.set_cookie_key({random(), random()}, 1000);
     default:
-      CHECK(engine.set_recording((random() % 2) << 20, 1000));
+      CHECK(engine.set_recording((random() % 2) << 20, 1000).ok());
   }
 }
 

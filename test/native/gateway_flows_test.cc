@@ -305,7 +305,7 @@ TEST(a_preview_says_what_then_happens) {
   targets[2].flags = select::kRegistered | select::kResetFlows;
   const auto table = select::TargetTable::build(targets, 1, false, 9);
 
-  std::map<std::tuple<uint16_t, uint16_t, uint8_t>, uint32_t> counts;
+  std::map<std::tuple<uint16_t, uint16_t, gateway::Fate>, uint32_t> counts;
   uint32_t total = 0;
   uint32_t cursor = 0;
   do {
@@ -321,19 +321,19 @@ TEST(a_preview_says_what_then_happens) {
 
   rig.targets = targets;
   rig.publish();
-  std::map<std::tuple<uint16_t, uint16_t, uint8_t>, uint32_t> happened;
+  std::map<std::tuple<uint16_t, uint16_t, gateway::Fate>, uint32_t> happened;
   const auto send = [&](const Bytes& packet) {
     const auto before =
         rig.gateway->explain(packet.data(), static_cast<uint32_t>(packet.size()), 0, rig.now_ms);
     const uint16_t from = gateway::cookie_slot(before.cookie);
     const Verdict verdict = rig.enter(packet);
     if (verdict == Verdict::reply) {
-      ++happened[{from, from, gateway::FlowMove::refused}];
+      ++happened[{from, from, gateway::Fate::refused}];
     } else {
       const uint16_t to = rig.batch->target[0];
       const bool moved = (rig.batch->flags[0] & batch::kFlowIsMoved) != 0;
       CHECK_EQ(moved, to != from);
-      ++happened[{from, to, moved ? gateway::FlowMove::moves : gateway::FlowMove::stays}];
+      ++happened[{from, to, moved ? gateway::Fate::moves : gateway::Fate::stays}];
     }
   };
   for (uint16_t port = 1; port <= 300; ++port) {

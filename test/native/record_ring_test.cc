@@ -18,7 +18,7 @@ void put(RecordRing& ring, uint8_t fill, uint32_t length, uint64_t now_ms) {
 
 std::vector<RecordedPacket> read(const RecordRing& ring, uint64_t now_ms) {
   std::vector<RecordedPacket> out;
-  ring.read(now_ms, [&out](const RecordedPacket& packet) { out.push_back(packet); });
+  ring.read(0, ring.end(), now_ms, [&out](const RecordedPacket& packet) { out.push_back(packet); });
   return out;
 }
 
@@ -61,6 +61,27 @@ TEST(the_oldest_gives_way_and_is_counted_while_it_is_young) {
   packets = read(*ring, 1401);
   CHECK_EQ(packets.size(), 2u);  // what has left the window is not told
   CHECK_EQ(read(*ring, 5000).size(), 0u);
+}
+
+// What comes between two pieces is no part of either; what it overwrites is.
+TEST(a_ring_is_read_in_pieces) {
+  const auto ring = RecordRing::create(6, 1000);
+  for (uint8_t i = 0; i < 8; ++i) put(*ring, i, 20, 100);
+  CHECK_EQ(ring->begin(), 2u);
+  CHECK_EQ(ring->end(), 8u);
+  std::vector<uint16_t> seen;
+  const auto piece = [&](uint64_t from, uint64_t end) {
+    ring->read(from, end, 200,
+               [&](const RecordedPacket& packet) { seen.push_back(packet.endpoint); });
+  };
+  piece(2, 4);
+  put(*ring, 8, 20, 150);
+  put(*ring, 9, 20, 150);
+  put(*ring, 10, 20, 150);
+  CHECK_EQ(ring->begin(), 5u);
+  piece(4, 6);
+  piece(6, 8);
+  CHECK(seen == (std::vector<uint16_t>{2, 3, 5, 6, 7}));
 }
 
 }  // namespace

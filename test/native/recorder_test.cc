@@ -11,7 +11,8 @@ using engine::RecordedPacket;
 
 std::vector<RecordedPacket> recorded(const engine::GatewayWorker& worker, uint64_t now_ms) {
   std::vector<RecordedPacket> all;
-  worker.recording()->read(now_ms, [&all](const RecordedPacket& packet) { all.push_back(packet); });
+  const engine::RecordRing& ring = *worker.recording();
+  ring.read(0, ring.end(), now_ms, [&all](const RecordedPacket& packet) { all.push_back(packet); });
   return all;
 }
 

@@ -85,8 +85,8 @@ class RunRecorder {
     Object.assign(this.#keys, { hashKey, cookieKey });
   }
 
-  start({ gateway }: Service, log: Logger): void {
-    this.#recorder = new Recorder({
+  async start({ gateway }: Service, log: Logger): Promise<void> {
+    this.#recorder = await Recorder.begin({
       gateway,
       config: () => this.config,
       keys: this.#keys,
@@ -178,7 +178,7 @@ export async function run(path: string, given: RunArguments, version: string): P
     if (given.state !== undefined) kept = await KeptState.open(given.state, log);
     const config = await prepared(loaded.config);
     const service = await Service.start(config, log, version, reload, kept);
-    recording?.start(service, log);
+    await recording?.start(service, log);
     if (given.dropPrivileges) limitPrivileges(toGoOn(loaded.config));
     // What came before the start was over: the file is read once more.
     onSignal('SIGHUP', () => void reload(service));

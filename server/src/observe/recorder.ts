@@ -100,10 +100,14 @@ export class Recorder {
   #waiting = 0;
 
   /** Begins to record. */
-  constructor(options: RecorderOptions) {
+  static async begin(options: RecorderOptions): Promise<Recorder> {
+    await options.gateway.record(options.seconds);
+    return new Recorder(options);
+  }
+
+  private constructor(options: RecorderOptions) {
     const { gateway, seconds } = options;
     this.#options = options;
-    gateway.record(seconds);
     this.#before = stateOf(gateway.targetGroup);
     this.#drops = { ...gateway.counters().drops };
     gateway.targetGroup.on('change', this.#onChange);
@@ -138,7 +142,7 @@ export class Recorder {
     const { directory, limits, log } = this.#options;
     const files: NewFile[] = [];
     try {
-      const { recording, events } = this.#take();
+      const { recording, events } = await this.#take();
       const { count: packets, lost } = recording;
       const more = { count: 1, bytes: packets * PACKET_BYTES };
       let removed = await pruneRecordings(directory, limits, more);
@@ -163,11 +167,11 @@ export class Recorder {
   }
 
   /** What there is now: packets, and the lines of the events file by when the first packet entered. */
-  #take(): { recording: Recording; events: (firstMs: number | null) => string[] } {
+  async #take(): Promise<{ recording: Recording; events: (firstMs: number | null) => string[] }> {
     const now = monotonicMs();
+    const recording = await this.#options.gateway.recording();
     this.#note();
     this.#prune(now);
-    const recording = this.#options.gateway.recording();
     const windowMs = Math.max(this.#startedMs, now - this.#options.seconds * 1000);
     const moment = { before: this.#before, changes: [...this.#changes] };
     const events = (firstMs: number | null) =>

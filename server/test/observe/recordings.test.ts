@@ -78,20 +78,20 @@ function recorded(times: readonly number[]): Recording {
 }
 
 /** A recorder over a gateway with these packets. */
-function rig(directory: string, recording: Recording) {
+async function rig(directory: string, recording: Recording) {
   const targetGroup = new TargetGroup({ healthCheck: false });
   const gateway = Object.assign(new EventEmitter(), {
     targetGroup,
     address: '10.0.1.5',
     port: 6081,
-    record: () => {},
+    record: async () => {},
     counters: () => ({ drops: {} }),
-    recording: () => recording,
+    recording: async () => recording,
   });
   const said: Record<string, unknown>[] = [];
   const say = (fields: Record<string, unknown>) => said.push(fields);
   const key = new Uint8Array(16);
-  const recorder = new Recorder({
+  const recorder = await Recorder.begin({
     gateway: gateway as unknown as GatewayLoadBalancer,
     config: () => ({ targetGroup: { targets: [] }, gateway: {} }) as unknown as Config,
     keys: { hashKey: key, cookieKey: key },
@@ -107,7 +107,7 @@ function rig(directory: string, recording: Recording) {
 t.test('a recording is written in pieces: others have their turns', async (t) => {
   const path = folder(t);
   const count = 60_000;
-  const { recorder, said } = rig(path, recorded(Array.from({ length: count }, (_, i) => i)));
+  const { recorder, said } = await rig(path, recorded(Array.from({ length: count }, (_, i) => i)));
   let turns = 0;
   let done = false;
   const look = () => {
@@ -126,7 +126,7 @@ t.test('a recording is written in pieces: others have their turns', async (t) =>
 
 t.test('recordings wait for each other, and those beyond the limit go', async (t) => {
   const path = folder(t);
-  const { recorder, said } = rig(path, recorded([1, 2, 3]));
+  const { recorder, said } = await rig(path, recorded([1, 2, 3]));
   const first = recorder.write('a');
   await Promise.resolve();
   // The second waits for the first, which has begun; the third is the second.
@@ -141,7 +141,7 @@ t.test('recordings wait for each other, and those beyond the limit go', async (t
 
 t.test('half a recording is not left behind', async (t) => {
   const path = folder(t);
-  const { recorder, said } = rig(path, recorded([1]));
+  const { recorder, said } = await rig(path, recorded([1]));
   rmSync(path, { recursive: true });
   await recorder.write('test');
   t.match(said[1], { event: 'recording_failed', error: /ENOENT/ });
