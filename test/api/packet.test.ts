@@ -158,6 +158,19 @@ t.test('names agree with native code', async (t) => {
       'flowBytesPassed',
       'flowPacketsDropped',
       'flowBytesDropped',
+      'packetsToKernel',
+      'bytesToKernel',
+      'packetsFromKernel',
+      'bytesFromKernel',
+      'tunFlowsEvicted',
+    ],
+    device: [
+      'packetsToKernel',
+      'bytesToKernel',
+      'packetsFromKernel',
+      'bytesFromKernel',
+      'packetsReturned',
+      'bytesReturned',
     ],
   });
 });

@@ -281,14 +281,16 @@ t.test('a TCP socket of this namespace', async (t) => {
 t.test('the MTU of the ways to hosts', async (t) => {
   const LOOPBACK = 0x7f000001;
   const to = (...addresses: number[]) => binding.pathMtu(LOOPBACK, Uint32Array.from(addresses), '');
-  t.equal(to(LOOPBACK), 65_535);
-  t.equal(to(LOOPBACK, LOOPBACK + 1), 65_535);
-  t.equal(to(), 0, 'to nobody');
+  t.equal(await to(LOOPBACK), 65_535);
+  t.equal(await to(LOOPBACK, LOOPBACK + 1), 65_535);
+  t.equal(await to(), 0, 'to nobody');
   // From loopback there is no way to a host outside.
-  t.equal(to(0xc0000201), 0);
-  t.equal(to(0xc0000201, LOOPBACK), 65_535, 'those that there is a way to');
-  t.throws(() => binding.pathMtu(0xc0000201, new Uint32Array(), ''), { code: 'EADDRNOTAVAIL' });
-  t.throws(() => binding.pathMtu(LOOPBACK, new Uint32Array(), 'no-such-netns'), { code: 'ENOENT' });
+  t.equal(await to(0xc0000201), 0);
+  t.equal(await to(0xc0000201, LOOPBACK), 65_535, 'those that there is a way to');
+  await t.rejects(binding.pathMtu(0xc0000201, new Uint32Array(), ''), { code: 'EADDRNOTAVAIL' });
+  await t.rejects(binding.pathMtu(LOOPBACK, new Uint32Array(), 'no-such-netns'), {
+    code: 'ENOENT',
+  });
 });
 
 t.test('the packet of a frame', async (t) => {

@@ -101,19 +101,27 @@ export class Recorder {
 
   /** Begins to record. */
   static async begin(options: RecorderOptions): Promise<Recorder> {
-    await options.gateway.record(options.seconds);
-    return new Recorder(options);
+    const { directory: folder, gateway, log, seconds } = options;
+    // What happens from now on is noted, also while the memory is taken.
+    const recorder = new Recorder(options);
+    try {
+      await gateway.record(seconds);
+    } catch (error) {
+      await recorder.close();
+      throw error;
+    }
+    log.info({ event: 'recording', seconds, folder }, 'recording');
+    return recorder;
   }
 
   private constructor(options: RecorderOptions) {
-    const { gateway, seconds } = options;
+    const { gateway } = options;
     this.#options = options;
     this.#before = stateOf(gateway.targetGroup);
     this.#drops = { ...gateway.counters().drops };
     gateway.targetGroup.on('change', this.#onChange);
     gateway.targetGroup.on('health', this.#onHealth);
     this.#timer = setInterval(() => this.#look(), LOOK_MS).unref();
-    options.log.info({ event: 'recording', seconds, folder: options.directory }, 'recording');
   }
 
   /** Ends it; what was kept is forgotten. Resolves when what is being written has been. */
