@@ -131,6 +131,7 @@ TEST(a_full_table_still_forwards) {
 }
 
 TEST(events_tell_a_flows_life) {
+  const auto number = [](gateway::FlowEventType type) { return static_cast<uint8_t>(type); };
   Rig rig;
   const Rig::Trip trip = rig.trip(client_tcp(kSyn));
   rig.targets[trip.target].flags = select::kRegistered;
@@ -140,12 +141,12 @@ TEST(events_tell_a_flows_life) {
   rig.age(350'000);
   gateway::FlowEvent events[8];
   REQUIRE(rig.gateway->drain_events(events, 8) == 3);
-  CHECK_EQ(events[0].type, 1);
+  CHECK_EQ(events[0].type, number(gateway::FlowEventType::opened));
   CHECK_EQ(events[0].target, trip.target);
-  CHECK_EQ(events[1].type, 2);
+  CHECK_EQ(events[1].type, number(gateway::FlowEventType::moved));
   CHECK_EQ(events[1].previous, trip.target);
   CHECK_EQ(events[1].target, moved.target);
-  CHECK_EQ(events[2].type, 3);
+  CHECK_EQ(events[2].type, number(gateway::FlowEventType::ended));
   CHECK_EQ(events[2].cause, static_cast<uint8_t>(gateway::FlowCause::idle));
 }
 
