@@ -1,6 +1,6 @@
 // The benchmarks' own addon, bench/native/addon.cc; bench/run.ts builds it.
 import { createRequire } from 'node:module';
-import { fileURLToPath } from 'node:url';
+import { programPath } from './programs.js';
 
 interface Addon {
   /** CPU time of this thread, nanoseconds. */
@@ -11,6 +11,4 @@ interface Addon {
   bytes: (array: Uint8Array) => number;
 }
 
-const path = fileURLToPath(new URL('../build-native/bench/addon.node', import.meta.url));
-
-export const addon = createRequire(import.meta.url)(path) as Addon;
+export const addon = createRequire(import.meta.url)(programPath('addon.node')) as Addon;

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { crossing } from './appliance-crossing.js';
 import { prove, quick, report, wanted } from './harness.js';
+import { programPath } from './programs.js';
 
 const SUITE = 'appliance';
 const FLOWS = 64;
@@ -21,7 +22,7 @@ const MEASURE_MS = quick ? 200 : 1500;
 const SIZES = [92, 1400];
 const READY_MS = 15_000;
 
-const ECHO = fileURLToPath(new URL('../build-native/bench/echo', import.meta.url));
+const ECHO = programPath('echo');
 const ROLE = fileURLToPath(new URL('./appliance-role.js', import.meta.url));
 const net = `127.${100 + (process.pid % 100)}.${(process.pid >>> 7) % 250}`;
 const TARGET = `${net}.2`;

@@ -42,6 +42,7 @@ export const BARS: Readonly<Record<string, Bars>> = {
   'change 300 weight': { ours: 100 },
   'wire tcp end to end': { 'Open vSwitch': 10, 'routing, no inspection': 0.3 },
   "wire tcp through a kernel's firewall": { 'pass-through': 0.6, 'offloads off': 4 },
+  'wire single packets through a kernel': { 'plain C': 1.25 },
   'wire ping round trip': { 'C relay': 1.3 },
   'wire mixed 64 bytes': { 'C echo': 0.9, 'C echo, 64 source ports': 0.9, 'Node dgram': 4 },
   'wire mixed 1400 bytes': { 'C echo': 0.9, 'C echo, 64 source ports': 0.9, 'Node dgram': 4 },

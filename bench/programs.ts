@@ -3,6 +3,11 @@ import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** Where the program of this name is built. */
+export const programPath = (program: string): string =>
+  fileURLToPath(new URL(`../build-native/bench/${program}`, import.meta.url));
 
 /** Builds targets of native/Makefile with the addon's own objects: what is measured is what is shipped. */
 export function make(root: string, ...targets: readonly string[]): SpawnSyncReturns<string> {

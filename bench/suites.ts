@@ -36,6 +36,7 @@ export const SUITES: readonly Suite[] = [
   { name: 'fleet', language: 'javascript', pinned: true },
   { name: 'wire-end-to-end', language: 'javascript', programs: ['wire'] },
   { name: 'wire-kernel', language: 'javascript', programs: ['wire'] },
+  { name: 'wire-single', language: 'javascript', programs: ['echo'] },
   { name: 'wire-ping', language: 'javascript', programs: ['wire'] },
   { name: 'wire-mixed', language: 'javascript', programs: ['wire'] },
   { name: 'wire-bulk', language: 'javascript', programs: ['wire'] },

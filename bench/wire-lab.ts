@@ -5,11 +5,12 @@ import { fileURLToPath } from 'node:url';
 import { Lab } from '../server/dist/lab/lab.js';
 import type { Remote } from '../server/dist/lab/remote.js';
 import { followParent, isInside, runInside, whyNoNamespaces } from '../server/dist/lab/sandbox.js';
+import { programPath } from './programs.js';
 
 /** Of the GENEVE peers' endpoints. */
 export const VNI = 7;
 const MARK = 'GWLB_BENCH_INSIDE';
-const TOOL = fileURLToPath(new URL('../build-native/bench/wire', import.meta.url));
+const TOOL = programPath('wire');
 const ROLE = fileURLToPath(new URL('./wire-role.js', import.meta.url));
 
 /**

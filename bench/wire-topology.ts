@@ -43,10 +43,19 @@ export async function buildNetwork(lab: WireLab, prefix: string): Promise<Names>
     ]);
     await lab.ip(router, [`addr add 10.${net}.0.1/24 dev to${net}`]);
   }
-  await lab.cable(gateway, 'eth0', appliance, 'eth0');
-  await lab.ip(gateway, [`addr add ${GATEWAY}/24 dev eth0`, `link set eth0 mtu ${FABRIC_MTU}`]);
-  await lab.ip(appliance, [`addr add ${APPLIANCE}/24 dev eth0`, `link set eth0 mtu ${FABRIC_MTU}`]);
+  await cableNodes(lab, gateway, appliance);
   return { client, router, server, gateway, appliance };
+}
+
+/** The cable between a gateway and an appliance, with their addresses. */
+export async function cableNodes(lab: WireLab, gateway: string, appliance: string): Promise<void> {
+  await lab.cable(gateway, 'eth0', appliance, 'eth0');
+  for (const [node, address] of [
+    [gateway, GATEWAY],
+    [appliance, APPLIANCE],
+  ]) {
+    await lab.ip(node, [`addr add ${address}/24 dev eth0`, `link set eth0 mtu ${FABRIC_MTU}`]);
+  }
 }
 
 /** Leads both directions through the endpoint's device, or no longer. */

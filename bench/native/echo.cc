@@ -1,14 +1,21 @@
-// The two programs at either end of the appliance benchmark (bench/appliance.ts):
+// The programs at either end of the benchmarks of appliances (bench/appliance.ts,
+// bench/wire-single.ts):
 //
 //   echo echo ADDRESS PORTS
 //     A plain echo with the appliance's system calls and nothing else: recvmmsg of 64 datagrams on
 //     port 6081, sendmmsg back to port 6081 of their senders, each from the port it came from.
 //
-//   echo generate OWN TARGET FLOWS PORTS BYTES WINDOW WARM_MS MEASURE_MS PID
+//   echo cross ADDRESS PORTS DEVICE
+//     The same through the kernel: each inner packet is written to a TUN device, and what the
+//     kernel routes back into it is sent behind the last header that came with its UDP source port.
+//     No table, no check, no offload.
+//
+//   echo generate OWN TARGET FLOWS PORTS BYTES WINDOW WARM_MS MEASURE_MS PID [routed]
 //     Plays the gateway in a closed loop: WINDOW packets of FLOWS flows are under way, each answer
 //     is compared with what was sent, byte by byte and in its flow's order, and lets the next
 //     packet of its flow go. Prints, of the measured time: packets, nanoseconds, CPU nanoseconds of
-//     process PID and of its main thread, packets lost and packets that came back wrong.
+//     process PID and of its main thread, packets lost and packets that came back wrong. With
+//     `routed` the inner packets come back with a TTL that is one less.
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
@@ -25,6 +32,8 @@
 #include <utility>
 #include <vector>
 
+#include "bench/native/open_tun.h"
+
 namespace {
 
 constexpr uint16_t kPort = 6081;
@@ -32,6 +41,12 @@ constexpr uint16_t kSourceBase = 32768;
 constexpr uint32_t kBatch = 64;
 constexpr uint32_t kSlotBytes = 2240;
 constexpr int kLostAfterMs = 300;
+constexpr uint32_t kHeader = 40;                         // GENEVE with AWS's three options
+constexpr uint32_t kCookieAt = 36;                       // the flow
+constexpr uint32_t kInnerHeaders = 28;                   // IPv4 and UDP
+constexpr uint32_t kNumberAt = kHeader + kInnerHeaders;  // of the packet in its flow
+constexpr uint32_t kInnerBytesMin = 32;
+constexpr uint8_t kTtl = 64;
 
 [[noreturn]] void fail(const char* what) {
   std::perror(what);
@@ -127,6 +142,25 @@ class Senders {
   std::vector<uint32_t> counts_;
 };
 
+void put16(uint8_t* to, uint32_t value) {
+  to[0] = static_cast<uint8_t>(value >> 8);
+  to[1] = static_cast<uint8_t>(value);
+}
+void put32(uint8_t* to, uint32_t value) {
+  put16(to, value >> 16);
+  put16(to + 2, value);
+}
+uint32_t get32(const uint8_t* from) {
+  return uint32_t{from[0]} << 24 | uint32_t{from[1]} << 16 | uint32_t{from[2]} << 8 | from[3];
+}
+
+// Where what came from there is returned to, and from which of the sockets.
+sockaddr_in answer_to(sockaddr_in from, uint32_t ports, uint32_t* port) {
+  *port = static_cast<uint32_t>(ntohs(from.sin_port) - kSourceBase) % ports;
+  from.sin_port = htons(kPort);
+  return from;
+}
+
 [[noreturn]] void echo(const char* address, uint32_t ports) {
   const int receiver = open_socket(address, kPort);
   Senders senders(open_ports(address, ports));
@@ -141,33 +175,63 @@ class Senders {
       continue;
     }
     for (uint32_t i = 0; i < n; ++i) {
-      sockaddr_in to = batch.peers[i];
-      const uint32_t port = static_cast<uint32_t>(ntohs(to.sin_port) - kSourceBase);
-      to.sin_port = htons(kPort);
-      senders.add(port % ports, to, batch.slot(i), batch.headers[i].msg_len);
+      uint32_t port;
+      const sockaddr_in to = answer_to(batch.peers[i], ports, &port);
+      senders.add(port, to, batch.slot(i), batch.headers[i].msg_len);
     }
     senders.flush();
   }
 }
 
-void put16(uint8_t* to, uint32_t value) {
-  to[0] = static_cast<uint8_t>(value >> 8);
-  to[1] = static_cast<uint8_t>(value);
-}
-void put32(uint8_t* to, uint32_t value) {
-  put16(to, value >> 16);
-  put16(to + 2, value);
-}
-uint32_t get32(const uint8_t* from) {
-  return uint32_t{from[0]} << 24 | uint32_t{from[1]} << 16 | uint32_t{from[2]} << 8 | from[3];
+// What came in front of a flow's packets, and where that goes back.
+struct Front {
+  uint8_t header[kHeader] = {};
+  sockaddr_in to = {};
+  uint32_t port = 0;
+};
+
+[[noreturn]] void cross(const char* address, uint32_t ports, const char* device) {
+  const int receiver = open_socket(address, kPort);
+  const int tun = open_tun(device, O_NONBLOCK);
+  Senders senders(open_ports(address, ports));
+  std::vector<Front> fronts(65'536);
+  const auto front_of = [&](const uint8_t* packet) -> Front& {
+    return fronts[get32(packet + 20) >> 16];
+  };
+  Batch batch;
+  std::puts("ready");
+  std::fflush(stdout);
+  for (;;) {
+    const uint32_t n = batch.receive(receiver);
+    for (uint32_t i = 0; i < n; ++i) {
+      const uint32_t bytes = batch.headers[i].msg_len;
+      if (bytes < kHeader + kInnerHeaders) continue;
+      const uint8_t* packet = batch.slot(i) + kHeader;
+      Front& front = front_of(packet);
+      std::memcpy(front.header, batch.slot(i), kHeader);
+      front.to = answer_to(batch.peers[i], ports, &front.port);
+      if (write(tun, packet, bytes - kHeader) < 0) fail("write");
+    }
+    uint32_t back = 0;
+    while (back < kBatch) {
+      uint8_t* slot = batch.slot(back);
+      const ssize_t length = read(tun, slot + kHeader, kSlotBytes - kHeader);
+      if (length < 0) break;
+      // The kernel says things of its own too.
+      if (length < ssize_t{kInnerHeaders} || slot[kHeader] != 0x45) continue;
+      const Front& front = front_of(slot + kHeader);
+      std::memcpy(slot, front.header, kHeader);
+      senders.add(front.port, front.to, slot, kHeader + static_cast<size_t>(length));
+      ++back;
+    }
+    senders.flush();
+    if (n > 0 || back > 0) continue;
+    pollfd waits[] = {{receiver, POLLIN, 0}, {tun, POLLIN, 0}};
+    poll(waits, 2, -1);
+  }
 }
 
-constexpr uint32_t kHeader = 40;         // GENEVE with AWS's three options
-constexpr uint32_t kCookieAt = 36;       // the flow
-constexpr uint32_t kNumberAt = 40 + 28;  // of the packet in its flow, behind IPv4 and UDP
-constexpr uint32_t kInnerBytesMin = 32;
-
-std::vector<uint8_t> datagram(uint32_t flow, uint32_t inner_bytes) {
+std::vector<uint8_t> datagram(uint32_t flow, uint32_t inner_bytes, uint8_t ttl) {
   std::vector<uint8_t> b(kHeader + inner_bytes, static_cast<uint8_t>(flow));
   static constexpr uint8_t kGeneve[] = {8, 0, 8, 0, 0, 0, 0, 0};
   std::memcpy(b.data(), kGeneve, sizeof kGeneve);
@@ -180,10 +244,10 @@ std::vector<uint8_t> datagram(uint32_t flow, uint32_t inner_bytes) {
   }
   put32(&b[kCookieAt], flow);
   uint8_t* ip = &b[kHeader];
-  std::memset(ip, 0, 28);
+  std::memset(ip, 0, kInnerHeaders);
   ip[0] = 0x45;
   put16(ip + 2, inner_bytes);
-  ip[8] = 64;
+  ip[8] = ttl;
   ip[9] = 17;
   put32(ip + 12, 0x0a000000 + flow);
   put32(ip + 16, 0x0ac80001);
@@ -198,9 +262,10 @@ std::vector<uint8_t> datagram(uint32_t flow, uint32_t inner_bytes) {
 }
 
 struct Flow {
-  std::vector<uint8_t> sent;  // as its next packet goes out
-  uint32_t number = 0;        // of the next packet
-  uint32_t expected = 0;      // of the next answer
+  std::vector<uint8_t> sent;    // as its next packet goes out
+  std::vector<uint8_t> answer;  // as the next one comes back
+  uint32_t number = 0;          // of the next packet
+  uint32_t expected = 0;        // of the next answer
 };
 
 uint64_t now_ns() {
@@ -252,10 +317,10 @@ struct Generator {
   bool is_good(uint32_t i, uint32_t flow) {
     Flow& f = flows[flow];
     const uint8_t* got = batch.slot(i);
-    if (batch.headers[i].msg_len != f.sent.size()) return false;
-    put32(&f.sent[kNumberAt], f.expected);
+    if (batch.headers[i].msg_len != f.answer.size()) return false;
+    put32(&f.answer[kNumberAt], f.expected);
     return ntohs(batch.peers[i].sin_port) == kSourceBase + flow % senders.ports() &&
-           std::memcmp(got, f.sent.data(), f.sent.size()) == 0;
+           std::memcmp(got, f.answer.data(), f.answer.size()) == 0;
   }
   void take() {
     const uint32_t n = batch.receive(receiver);
@@ -292,7 +357,7 @@ struct Generator {
   }
 };
 
-int generate(char** args) {
+int generate(char** args, bool routed) {
   const auto number = [&](int i) {
     return static_cast<uint32_t>(std::strtoul(args[i], nullptr, 10));
   };
@@ -303,7 +368,10 @@ int generate(char** args) {
   g.target.sin_port = htons(kPort);
   inet_pton(AF_INET, args[1], &g.target.sin_addr);
   g.flows.resize(number(2));
-  for (uint32_t flow = 0; flow < g.flows.size(); ++flow) g.flows[flow].sent = datagram(flow, bytes);
+  for (uint32_t flow = 0; flow < g.flows.size(); ++flow) {
+    g.flows[flow].sent = datagram(flow, bytes, kTtl);
+    g.flows[flow].answer = datagram(flow, bytes, routed ? kTtl - 1 : kTtl);
+  }
   for (uint32_t i = 0; i < number(5); ++i) g.send(i % static_cast<uint32_t>(g.flows.size()));
   g.senders.flush();
   g.run(number(6));
@@ -332,10 +400,10 @@ int generate(char** args) {
 int main(int count, char** args) {
   const std::string role = count > 1 ? args[1] : "";
   if (role == "echo" && count == 4) echo(args[2], static_cast<uint32_t>(std::atoi(args[3])));
-  if (role == "generate" && count == 11) return generate(args + 2);
-  std::fputs(
-      "echo echo ADDRESS PORTS | echo generate OWN TARGET FLOWS PORTS BYTES WINDOW WARM_MS "
-      "MEASURE_MS PID\n",
-      stderr);
+  if (role == "cross" && count == 5) {
+    cross(args[2], static_cast<uint32_t>(std::atoi(args[3])), args[4]);
+  }
+  if (role == "generate" && (count == 11 || count == 12)) return generate(args + 2, count == 12);
+  std::fputs("usage: see bench/native/echo.cc\n", stderr);
   return 2;
 }

@@ -23,7 +23,6 @@
 //       UDP_GRO in, UDP_SEGMENT out: trains back to where they came from
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -43,6 +42,8 @@
 #include <ctime>
 #include <string>
 #include <vector>
+
+#include "bench/native/open_tun.h"
 
 namespace {
 
@@ -279,15 +280,6 @@ void set_train(msghdr* message, char* control, size_t bytes) {
   std::memcpy(CMSG_DATA(c), &size, sizeof size);
 }
 
-int open_tun(const char* name, short flags = 0) {
-  const int fd = open("/dev/net/tun", O_RDWR);
-  ifreq request = {};
-  std::strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
-  request.ifr_flags = static_cast<short>(IFF_TUN | IFF_NO_PI | flags);
-  if (fd < 0 || ioctl(fd, TUNSETIFF, &request) != 0) fail("TUNSETIFF");
-  return fd;
-}
-
 int relay(char** arg) {
   enter(arg[0]);
   const int tun = open_tun(arg[1]);
@@ -317,7 +309,7 @@ int chain(char** arg) {
   // struct virtio_net_hdr, whose header C++ cannot read.
   constexpr size_t kVnetHeader = 10, kGsoSizeAt = 4;
   enter(arg[0]);
-  const int tun = open_tun(arg[1], IFF_VNET_HDR);
+  const int tun = open_tun(arg[1], 0, IFF_VNET_HDR);
   if (ioctl(tun, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | kTunUso) != 0) {
     fail("TUNSETOFFLOAD");
   }
