@@ -83,10 +83,11 @@ export class DataPlane {
     this.#behind = true;
     if (this.#turn !== null) return;
     this.settle();
+    // One that holds the event loop: it would sleep before the end of this turn otherwise.
     this.#turn = setImmediate(() => {
       this.#turn = null;
       this.settle();
-    }).unref();
+    });
   }
 
   /** Afterwards packets are decided by what is wanted, unless its table is being built elsewhere. */

@@ -113,6 +113,18 @@ t.test('the first change of a turn is told at once, the others together', async 
   );
 });
 
+t.test('what waits for the end of the turn keeps the event loop from sleeping', async (t) => {
+  const holds = () => process.getActiveResourcesInfo().includes('Immediate');
+  await turn();
+  t.notOk(holds());
+  const rig = new Rig();
+  rig.change(1);
+  rig.change(2);
+  t.ok(holds(), 'nothing else has to wake it first');
+  await turn();
+  t.strictSame(rig.states(), [1, 2]);
+});
+
 t.test('one table is built elsewhere at a time, and the newest state comes after it', async (t) => {
   const rig = new Rig();
   rig.change(1);
