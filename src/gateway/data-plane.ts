@@ -2,9 +2,9 @@
  * What a gateway's packets are decided by: its live configuration, and the table of its targets. Both are
  * told to native code here, and nowhere else.
  *
- * A change is told at once. Those that follow it in the same turn of the event loop are told together, at
- * the end of the turn or when somebody asks before (`settle`): a hundred targets that fail at a time make
- * two tables, not a hundred. A table that takes too long for JavaScript's thread is built on another one:
+ * A change is told at once. Of a turn of the event loop with many changes of a large fleet the rest is told
+ * together, at the end of the turn or when somebody asks before (`settle`): thousands of targets that fail
+ * at a time make two tables, not thousands. A table that takes too long for JavaScript's thread is built on another one:
  * one at a time, the newest state after it, so that no table comes after a newer one.
  */
 import type { FleetTable } from '../fleet/table.js';
@@ -14,6 +14,9 @@ import type {
   NativeTargetTable,
 } from '../native/binding.js';
 import type { BuildTable } from './target-table.js';
+
+/** Targets in the tables of a turn that are made at once, all of its tables together. */
+const TURN_TARGETS = 4096;
 
 /** What of the configuration is the target group's. */
 export type GroupPolicy = Pick<NativeLiveConfig, 'failOpen' | 'stickiness'>;
@@ -35,6 +38,8 @@ export class DataPlane {
   #behind = false;
   /** The turn in which something was told goes on. */
   #turn: NodeJS.Immediate | null = null;
+  /** Targets in the tables that were made in this turn. */
+  #made = 0;
   /** While a table is being built. */
   #building: Promise<void> | null = null;
   #closed = false;
@@ -81,10 +86,10 @@ export class DataPlane {
   /** What is wanted is another: has packets decided by it. */
   change(): void {
     this.#behind = true;
-    if (this.#turn !== null) return;
-    this.settle();
+    if (this.#turn === null) this.#made = 0;
+    if (this.#made < TURN_TARGETS) this.settle();
     // One that holds the event loop: it would sleep before the end of this turn otherwise.
-    this.#turn = setImmediate(() => {
+    this.#turn ??= setImmediate(() => {
       this.#turn = null;
       this.settle();
     });
@@ -96,6 +101,7 @@ export class DataPlane {
     const wanted = this.#wanted();
     const built = this.#build(wanted.targets, this.#table);
     this.#behind = false;
+    this.#made += wanted.targets.targets.length;
     if (built instanceof Promise) {
       this.#building = built.then((table) => {
         this.#building = null;

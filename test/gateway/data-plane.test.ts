@@ -16,6 +16,8 @@ const LIVE: NativeLiveConfig = {
   reportMs: 0,
 };
 
+const TARGET = {} as FleetTable['targets'][number];
+
 interface Table extends NativeTargetTable {
   readonly state: number;
   released: boolean;
@@ -24,6 +26,7 @@ interface Table extends NativeTargetTable {
 /** A data plane whose fleet is a number, and whose tables take as long as the test says. */
 class Rig {
   state = 0;
+  targets = 4096;
   failOpen = false;
   slow = false;
   refuses = false;
@@ -53,7 +56,7 @@ class Rig {
 
   #wanted(): Wanted {
     const targets: FleetTable = {
-      targets: [],
+      targets: Array(this.targets).fill(TARGET),
       zones: 1,
       crossZone: false,
       seed: BigInt(this.state),
@@ -90,28 +93,43 @@ class Rig {
   }
 }
 
-t.test('the first change of a turn is told at once, the others together', async (t) => {
+t.test('changes of a small fleet are told at once, however many there are in a turn', async (t) => {
   const rig = new Rig();
-  for (let state = 1; state <= 100; state += 1) rig.change(state);
-  t.strictSame(rig.states(), [1]);
+  rig.targets = 3;
+  const states = Array.from({ length: 100 }, (_, i) => i + 1);
+  for (const state of states) {
+    rig.change(state);
+    t.equal(rig.states().at(-1), state);
+  }
   await turn();
-  t.strictSame(rig.states(), [1, 100]);
-  await turn();
-  rig.change(101);
-  t.strictSame(rig.states(), [1, 100, 101], 'a single change waits for nothing');
-  rig.change(102);
-  rig.data.settle();
-  t.strictSame(rig.states(), [1, 100, 101, 102], 'nor one that somebody asks about');
-  t.equal(rig.data.targets.seed, 102n);
-  t.equal(rig.data.rowCounts().rows, 102);
-  await turn();
-  t.equal(rig.told.length, 4, 'nothing is told twice');
-  t.strictSame(
-    rig.tables.filter(({ released }) => !released).map(({ state }) => state),
-    [102],
-    'no table is kept but that in force',
-  );
+  t.strictSame(rig.states(), states);
 });
+
+t.test(
+  'of a large fleet the first change of a turn is told at once, the others together',
+  async (t) => {
+    const rig = new Rig();
+    for (let state = 1; state <= 100; state += 1) rig.change(state);
+    t.strictSame(rig.states(), [1]);
+    await turn();
+    t.strictSame(rig.states(), [1, 100]);
+    await turn();
+    rig.change(101);
+    t.strictSame(rig.states(), [1, 100, 101], 'a single change waits for nothing');
+    rig.change(102);
+    rig.data.settle();
+    t.strictSame(rig.states(), [1, 100, 101, 102], 'nor one that somebody asks about');
+    t.equal(rig.data.targets.seed, 102n);
+    t.equal(rig.data.rowCounts().rows, 102);
+    await turn();
+    t.equal(rig.told.length, 4, 'nothing is told twice');
+    t.strictSame(
+      rig.tables.filter(({ released }) => !released).map(({ state }) => state),
+      [102],
+      'no table is kept but that in force',
+    );
+  },
+);
 
 t.test('what waits for the end of the turn keeps the event loop from sleeping', async (t) => {
   const holds = () => process.getActiveResourcesInfo().includes('Immediate');
