@@ -32,7 +32,6 @@ export type {
 } from './appliance/options.js';
 export { ApplianceTun } from './appliance/tun.js';
 export type {
-  ApplianceTunIdleTimeout,
   ApplianceTunLimits,
   ApplianceTunOptions,
   ApplianceTunPerEndpoint,

@@ -1,12 +1,18 @@
 /** The options of an appliance: their meaning, ranges and defaults, each described once, and the checks of them. */
 import { wrongObject } from '../base/checks.js';
 import { checkOptions, invalidArgument } from '../base/errors.js';
-import { FLOWS_MAX, FLOWS_MIN, RETURN_PORTS_MAX } from '../base/limits.js';
+import { RETURN_PORTS_MAX } from '../base/limits.js';
 import { object } from '../base/option-description.js';
 import { flag, integer, type Kind, special } from '../base/option-kinds.js';
 import { fillOptions, readOptions, type TableOf } from '../base/option-table.js';
 import type { NativeApplianceConfig } from '../native/binding.js';
-import { abortSignal, networkNamespace, optionClass, portNumber } from '../packet/option-kinds.js';
+import {
+  abortSignal,
+  networkNamespace,
+  optionClass,
+  portNumber,
+  roomForFlows,
+} from '../packet/option-kinds.js';
 import { checkApplianceAddress, type OwnAddress } from '../packet/own-address.js';
 import { type DropRule, dropRules } from './drop-rule.js';
 import { CaptureFilter } from './filter.js';
@@ -36,7 +42,10 @@ export interface ApplianceLimits {
 
 /** After how long without packets what is known of a flow ends. */
 export interface ApplianceIdleTimeout {
-  /** Seconds after its last packet in which a verdict on a TCP flow ends, 1–6000. Default 350. */
+  /**
+   * Seconds after its last packet in which what is known of a TCP flow ends: a verdict on it, or its way
+   * back from the kernel. 1–6000. Default 350.
+   */
   tcpSeconds?: number;
   /** The same for every other protocol. Default 120. */
   otherSeconds?: number;
@@ -103,20 +112,11 @@ export interface ApplianceOptions {
 }
 
 /** Room for verdicts on flows. */
-export const VERDICT_LIMITS = {
-  flows: {
-    says: 'IPv4 flows that can have a verdict, about 75 bytes each, taken when an inspector is first set',
-    kind: integer(FLOWS_MIN, FLOWS_MAX),
-    preset: 65_536,
-  },
-  flowsIpv6: {
-    says: 'IPv6 flows that can have one, about 115 bytes each',
-    kind: integer(FLOWS_MIN, FLOWS_MAX),
-    preset: (before: Readonly<Record<string, unknown>>) =>
-      Math.max(FLOWS_MIN, Math.floor((before.flows as number) / 4)),
-    presetText: 'a quarter of `flows`',
-  },
-} as const satisfies TableOf<Omit<ApplianceLimits, 'returnPorts'>>;
+export const VERDICT_LIMITS = roomForFlows(
+  'IPv4 flows that can have a verdict, about 75 bytes each, taken when an inspector is first set',
+  'IPv6 flows that can have one, about 115 bytes each',
+  65_536,
+) satisfies TableOf<Omit<ApplianceLimits, 'returnPorts'>>;
 
 const LIMITS = {
   ...VERDICT_LIMITS,

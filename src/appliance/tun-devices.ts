@@ -10,6 +10,7 @@ import { formatEndpointId } from '../packet/address.js';
 import { COUNTER_NAMES, readDrops } from '../packet/counter-names.js';
 import { DEVICE_RETRY_MS, DeviceWatch, devicePlace, lossText } from '../packet/device-watch.js';
 import { TaskQueue } from '../packet/lifecycle.js';
+import { idleMsOf } from './options.js';
 import { type ApplianceTunSettings, numbered } from './tun-options.js';
 import type { ApplianceTunCounters, ApplianceTunDevice, ApplianceTunFlows } from './tun-types.js';
 
@@ -224,8 +225,7 @@ export async function attachDevices(
       offloads,
       flowsIpv4: limits.flows,
       flowsIpv6: limits.flowsIpv6,
-      tcpIdleMs: idleTimeout.tcpSeconds * 1000,
-      otherIdleMs: idleTimeout.otherSeconds * 1000,
+      ...idleMsOf(idleTimeout),
     });
   } catch (error) {
     throw tunError(error, 'keep flows of TUN devices');

@@ -1,10 +1,11 @@
 /** The options of `Appliance.attachTun`: their meaning, ranges and defaults, and the check of them. */
 import { checkOneOf, invalidArgument } from '../base/errors.js';
-import { FLOWS_MAX, FLOWS_MIN, INNER_BYTES_MAX } from '../base/limits.js';
+import { INNER_BYTES_MAX } from '../base/limits.js';
 import { object } from '../base/option-description.js';
 import { flag, integer, type Kind, special } from '../base/option-kinds.js';
 import { readOptions, type SettingsOf, type TableOf } from '../base/option-table.js';
-import { endpointId, networkNamespace } from '../packet/option-kinds.js';
+import { endpointId, networkNamespace, roomForFlows } from '../packet/option-kinds.js';
+import { type ApplianceIdleTimeout, idleTimeout } from './options.js';
 
 /** How many flows the devices of an appliance have room for. */
 export interface ApplianceTunLimits {
@@ -15,14 +16,6 @@ export interface ApplianceTunLimits {
   flows?: number;
   /** The same of IPv6 (about 250 bytes each). Default a quarter of `flows`. */
   flowsIpv6?: number;
-}
-
-/** After how long without packets the way back of a flow is forgotten. */
-export interface ApplianceTunIdleTimeout {
-  /** Seconds after its last packet, of an established TCP connection, 1–6000. Default 350. */
-  tcpSeconds?: number;
-  /** The same for every other protocol. Default 120. */
-  otherSeconds?: number;
 }
 
 /** A device, or a pair, for each endpoint, so that tenants with the same addresses stay apart. */
@@ -79,7 +72,7 @@ export interface ApplianceTunOptions {
   /** How many flows there is room for. */
   limits?: ApplianceTunLimits;
   /** After how long without packets the way back of a flow is forgotten. */
-  idleTimeout?: ApplianceTunIdleTimeout;
+  idleTimeout?: ApplianceIdleTimeout;
 }
 
 const DEVICES_MAX = 256;
@@ -112,35 +105,11 @@ const PER_ENDPOINT = {
   max: { says: 'endpoints that have one at a time', kind: integer(1, DEVICES_MAX), preset: 16 },
 } as const satisfies TableOf<ApplianceTunPerEndpoint>;
 
-const LIMITS = {
-  flows: {
-    says: 'IPv4 flows whose way back is known at a time',
-    kind: integer(FLOWS_MIN, FLOWS_MAX),
-    preset: 65_536,
-  },
-  flowsIpv6: {
-    says: 'the same of IPv6',
-    kind: integer(FLOWS_MIN, FLOWS_MAX),
-    preset: ({ flows }: Readonly<Record<string, unknown>>) =>
-      Math.max(FLOWS_MIN, Math.floor((flows as number) / 4)),
-    presetText: 'a quarter of `flows`',
-  },
-} as const satisfies TableOf<ApplianceTunLimits>;
-
-const IDLE = {
-  tcpSeconds: {
-    says: 'an established TCP connection without packets is forgotten after',
-    kind: integer(1, 6000),
-    preset: 350,
-    unit: 'seconds',
-  },
-  otherSeconds: {
-    says: 'the same of every other protocol',
-    kind: integer(1, 6000),
-    preset: 120,
-    unit: 'seconds',
-  },
-} as const satisfies TableOf<ApplianceTunIdleTimeout>;
+const LIMITS = roomForFlows(
+  'IPv4 flows whose way back is known at a time',
+  'the same of IPv6',
+  65_536,
+) satisfies TableOf<ApplianceTunLimits>;
 
 /** The options of `attachTun`. */
 export const APPLIANCE_TUN = {
@@ -196,11 +165,7 @@ export const APPLIANCE_TUN = {
     kind: object<typeof LIMITS, ApplianceTunLimits>(LIMITS),
     preset: () => readOptions(LIMITS, 'options.limits', {}),
   },
-  idleTimeout: {
-    says: 'after how long without packets the way back of a flow is forgotten',
-    kind: object<typeof IDLE, ApplianceTunIdleTimeout>(IDLE),
-    preset: () => readOptions(IDLE, 'options.idleTimeout', {}),
-  },
+  idleTimeout,
 } as const satisfies TableOf<ApplianceTunOptions>;
 
 /** The options of `attachTun`, checked. */

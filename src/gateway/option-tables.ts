@@ -2,17 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { wrongObject } from '../base/checks.js';
 import { checkInteger, invalidArgument } from '../base/errors.js';
-import {
-  FLOWS_MAX,
-  FLOWS_MIN,
-  INNER_BYTES_MAX,
-  INNER_BYTES_MIN,
-  SOURCE_PORTS_MAX,
-} from '../base/limits.js';
+import { INNER_BYTES_MAX, INNER_BYTES_MIN, SOURCE_PORTS_MAX } from '../base/limits.js';
 import { object } from '../base/option-description.js';
 import { flag, integer, type Kind, oneOf, special } from '../base/option-kinds.js';
 import { readOptions, type TableOf } from '../base/option-table.js';
-import { attachmentId, portNumber, secretKey } from '../packet/option-kinds.js';
+import { attachmentId, portNumber, roomForFlows, secretKey } from '../packet/option-kinds.js';
 import type {
   ClampMss,
   CookieKeyOptions,
@@ -46,20 +40,11 @@ export const IDLE_TIMEOUT = {
 } as const satisfies TableOf<IdleTimeout>;
 
 /** Room for flows. */
-export const LIMITS = {
-  flows: {
-    says: 'IPv4 flows, about 45 bytes each, taken at once',
-    kind: integer(FLOWS_MIN, FLOWS_MAX),
-    preset: 1_048_576,
-  },
-  flowsIpv6: {
-    says: 'IPv6 flows, about 85 bytes each, taken at once',
-    kind: integer(FLOWS_MIN, FLOWS_MAX),
-    preset: (before: Readonly<Record<string, unknown>>) =>
-      Math.max(FLOWS_MIN, Math.floor((before.flows as number) / 4)),
-    presetText: 'a quarter of `flows`',
-  },
-} as const satisfies TableOf<GatewayLimits>;
+export const LIMITS = roomForFlows(
+  'IPv4 flows, about 45 bytes each, taken at once',
+  'IPv6 flows, about 85 bytes each, taken at once',
+  1_048_576,
+) satisfies TableOf<GatewayLimits>;
 
 const SOURCE_PORTS = {
   base: {

@@ -1,7 +1,9 @@
-/** Kinds of options that several objects have. */
+/** Kinds of options, and options, that several objects have. */
 import { checkBytesOf } from '../base/checks.js';
 import { invalidArgument } from '../base/errors.js';
+import { FLOWS_MAX, FLOWS_MIN } from '../base/limits.js';
 import { integer, type Kind, special, text } from '../base/option-kinds.js';
+import type { Settings } from '../base/option-table.js';
 import { isUnicastIpv4, parseEndpointId, parseIpv4 } from './address.js';
 import { checkNetns, checkSignal } from './lifecycle.js';
 import { checkGatewayAddress } from './own-address.js';
@@ -73,3 +75,17 @@ export const gatewayAddress: Kind<number, string> = special(
   { type: 'string', format: 'ipv4' },
   checkGatewayAddress,
 );
+
+/** The options of who has room for flows: what `flows` and `flowsIpv6` are, and the default of `flows`. */
+export function roomForFlows(ipv4: string, ipv6: string, flows: number) {
+  const kind = integer(FLOWS_MIN, FLOWS_MAX);
+  return {
+    flows: { says: ipv4, kind, preset: flows },
+    flowsIpv6: {
+      says: ipv6,
+      kind,
+      preset: (before: Settings) => Math.max(FLOWS_MIN, Math.floor((before.flows as number) / 4)),
+      presetText: 'a quarter of `flows`',
+    },
+  };
+}
