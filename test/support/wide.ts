@@ -1,5 +1,6 @@
 /** The wider tests judge with programs that not every machine has. */
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 
 /** Whether everything was promised to be here, as in CI: then nothing is skipped. */
 export const WIDE = process.env.GWLB_WIDE === '1';
@@ -27,4 +28,10 @@ export function whyMissing(...programs: readonly string[]): string | null {
     (program) => spawnSync('sh', ['-c', 'command -v "$0"', program]).status !== 0,
   );
   return missing.length > 0 ? `not installed: ${missing.join(', ')}` : null;
+}
+
+/** Why no process of this test can become another user; null where one can. */
+export function whyNoOtherUser(): string | null {
+  const denied = readFileSync('/proc/self/setgroups', 'utf8').trim() === 'deny';
+  return denied ? 'the user namespace of an ordinary user has no other one' : null;
 }
