@@ -44,7 +44,7 @@ export interface FleetOptions {
   keepDevice?: boolean;
 }
 
-/** What the appliances saw of one flow cookie. */
+/** What the appliances saw of one flow. */
 export interface Seen {
   appliances: Set<string>;
   /** Addresses, in one order for both directions. */
@@ -164,7 +164,9 @@ export async function buildFabric(
 
 export class Fleet {
   readonly lab = new Lab();
-  readonly seen = new Map<number, Seen>();
+  readonly seen = new Map<string, Seen>();
+  /** By cookie, of which two flows may have the same: the one that was seen last. */
+  readonly #seenLast = new Map<number, Seen>();
   readonly targetGroup: TargetGroup;
   gateway!: GatewayLoadBalancer;
   endpoint!: Endpoint;
@@ -258,18 +260,23 @@ export class Fleet {
   }
 
   #look(packet: InspectedPacket, appliance: string): void {
-    const { source, destination, cookie, length } = packet;
+    const { source, destination, sourcePort, destinationPort, cookie, protocol, length } = packet;
     this.watch?.(packet, appliance);
-    let seen = this.seen.get(cookie);
+    const ends = [`${source} ${sourcePort}`, `${destination} ${destinationPort}`].sort();
+    const flow = [cookie, protocol, ...ends].join(' ');
+    // Later fragments and errors have no ports.
+    const hasPorts = sourcePort !== 0;
+    let seen = hasPorts ? this.seen.get(flow) : this.#seenLast.get(cookie);
     if (!seen) {
       seen = {
         appliances: new Set(),
         between: [source, destination].sort().join(' '),
-        protocol: packet.protocol,
+        protocol,
         ...{ fromClient: 0, fromServer: 0, fragments: 0, whole: 0 },
       };
-      this.seen.set(cookie, seen);
+      this.seen.set(flow, seen);
     }
+    this.#seenLast.set(cookie, seen);
     seen.appliances.add(appliance);
     if (source === CLIENT.v4 || source === CLIENT.v6) seen.fromClient++;
     if (source === SERVER.v4 || source === SERVER.v6) seen.fromServer++;
