@@ -3,18 +3,10 @@ import { setImmediate as turn } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { FleetTable } from '../../src/fleet/table.js';
 import { DataPlane, type Wanted } from '../../src/gateway/data-plane.js';
-import type { NativeLiveConfig, NativeTargetTable } from '../../src/native/binding.js';
+import type { NativeTargetTable } from '../../src/native/binding.js';
+import { liveConfig } from '../binding/fixtures.js';
 
-const LIVE: NativeLiveConfig = {
-  stickiness: 5,
-  failOpen: false,
-  resetOnIdle: false,
-  clampMss: 0,
-  pathMtu: 0,
-  tcpIdleMs: 350_000,
-  otherIdleMs: 120_000,
-  reportMs: 0,
-};
+const LIVE = liveConfig();
 
 const TARGET = {} as FleetTable['targets'][number];
 
