@@ -29,6 +29,7 @@
 #include "appliance/flow_verdicts.h"
 #include "engine/appliance_devices.h"
 #include "engine/appliance_load.h"
+#include "engine/device_state.h"
 #include "engine/offline.h"
 #include "io/tun.h"
 #include "io/udp.h"
@@ -144,10 +145,6 @@ class ApplianceEngine {
                             std::shared_ptr<io::Port> out);
   // Makes device `number` work again, both of a pair: sets it up, or makes it anew.
   io::OsError restore_device(uint32_t number, DeviceNames* made);
-  struct DeviceState {
-    uint32_t number;
-    io::LinkState state;  // of a pair, what is worse
-  };
   // Also asks the kernel what devices have lost, for the counters.
   std::vector<DeviceState> look_at_devices();
 

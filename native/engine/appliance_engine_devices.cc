@@ -160,7 +160,7 @@ io::OsError ApplianceEngine::restore_device(uint32_t number, DeviceNames* made) 
   return error;
 }
 
-std::vector<ApplianceEngine::DeviceState> ApplianceEngine::look_at_devices() {
+std::vector<DeviceState> ApplianceEngine::look_at_devices() {
   const std::lock_guard<std::mutex> slow(slow_);
   std::vector<DeviceState> states;
   for (uint32_t number = 0; number < pairs_.size(); ++number) {

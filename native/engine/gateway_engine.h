@@ -24,6 +24,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/device_state.h"
 #include "engine/record_ring.h"
 #include "gateway/gateway.h"
 #include "io/port.h"
@@ -72,10 +73,6 @@ class GatewayEngine {
   // Nothing after stop().
   void remove_endpoint(uint16_t index);
   // Asks the kernel about every device: how it is now, and what it has dropped.
-  struct DeviceState {
-    uint16_t index;
-    io::LinkState state;
-  };
   std::vector<DeviceState> look_at_devices();
   // Has the headers of packets that enter kept for `window_ms`, in rings of `bytes` in all (0: not
   // any more; what was kept is forgotten). ENOMEM: then nothing changes.

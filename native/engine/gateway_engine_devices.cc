@@ -139,7 +139,7 @@ void GatewayEngine::take_away(uint16_t index) {
   on_workers([&](GatewayWorker& worker) { worker.gateway().remove_endpoint(index); });
 }
 
-std::vector<GatewayEngine::DeviceState> GatewayEngine::look_at_devices() {
+std::vector<DeviceState> GatewayEngine::look_at_devices() {
   const std::lock_guard<std::mutex> slow(slow_);
   std::vector<DeviceState> states;
   for (size_t k = 0; k < devices_.size(); ++k) {

@@ -114,23 +114,14 @@ napi_value restore_device(const Napi::CallbackInfo& info, ApplianceEngine& self)
 }
 
 napi_value look_at_devices(const Napi::CallbackInfo& info, ApplianceEngine& self) {
-  using States = std::vector<engine::ApplianceEngine::DeviceState>;
-  auto states = std::make_shared<States>();
+  auto states = std::make_shared<std::vector<engine::DeviceState>>();
   return slowly(
       info, self,
       [states](engine::ApplianceEngine& native) {
         *states = native.look_at_devices();
         return io::OsError{};
       },
-      [states](napi_env env, const io::OsError&) {
-        std::vector<napi_value> out;
-        for (const auto& device : *states) {
-          ObjectBuilder object(env);
-          object.number("index", device.number).text("state", link_state_name(device.state));
-          out.push_back(object.finish());
-        }
-        return array_value(env, out);
-      });
+      [states](napi_env env, const io::OsError&) { return device_states_value(env, *states); });
 }
 
 napi_value endpoints_from(const Napi::CallbackInfo& info, ApplianceEngine& self) {

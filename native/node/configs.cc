@@ -3,6 +3,8 @@
 #include <bitset>
 #include <cstring>
 
+#include "node/values.h"
+
 namespace gwlb::node {
 namespace {
 
@@ -330,9 +332,15 @@ bool read_tun(napi_env env, napi_value value, io::TunConfig* out) {
   return true;
 }
 
-const char* link_state_name(io::LinkState state) {
+napi_value device_states_value(napi_env env, const std::vector<engine::DeviceState>& states) {
   constexpr const char* kNames[] = {"up", "down", "gone"};
-  return kNames[static_cast<size_t>(state)];
+  std::vector<napi_value> out;
+  for (const engine::DeviceState& device : states) {
+    ObjectBuilder object(env);
+    object.number("index", device.index).text("state", kNames[static_cast<size_t>(device.state)]);
+    out.push_back(object.finish());
+  }
+  return array_value(env, out);
 }
 
 bool read_target_specs(napi_env env, napi_value value, TargetSpecs* out) {

@@ -9,6 +9,7 @@
 
 #include "appliance/appliance.h"
 #include "engine/appliance_engine.h"
+#include "engine/device_state.h"
 #include "engine/gateway_engine.h"
 #include "gateway/gateway.h"
 #include "io/tun.h"
@@ -34,7 +35,8 @@ bool read_endpoint(napi_env env, napi_value value, gateway::EndpointKind kind,
                    gateway::EndpointSpec* out);
 bool read_endpoint_index(napi_env env, napi_value value, uint16_t* out);
 bool read_tun(napi_env env, napi_value value, io::TunConfig* out);
-const char* link_state_name(io::LinkState state);
+// [{ index, state }]
+napi_value device_states_value(napi_env env, const std::vector<engine::DeviceState>& states);
 bool read_stickiness(napi_env env, napi_value value, const Path& path, flow::Stickiness* out);
 
 // What a table is built of.

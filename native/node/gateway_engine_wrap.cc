@@ -124,8 +124,7 @@ napi_value add_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
 }
 
 napi_value look_at_devices(const Napi::CallbackInfo& info, GatewayEngine& self) {
-  using States = std::vector<engine::GatewayEngine::DeviceState>;
-  auto states = std::make_shared<States>();
+  auto states = std::make_shared<std::vector<engine::DeviceState>>();
   return slowly(
       info, self,
       [states](engine::GatewayEngine& native) {
@@ -133,15 +132,7 @@ napi_value look_at_devices(const Napi::CallbackInfo& info, GatewayEngine& self) 
         *states = native.look_at_devices();
         return io::OsError{};
       },
-      [states](napi_env env, const io::OsError&) {
-        std::vector<napi_value> out;
-        for (const auto& device : *states) {
-          ObjectBuilder object(env);
-          object.number("index", device.index).text("state", link_state_name(device.state));
-          out.push_back(object.finish());
-        }
-        return array_value(env, out);
-      });
+      [states](napi_env env, const io::OsError&) { return device_states_value(env, *states); });
 }
 
 napi_value restore_tun(const Napi::CallbackInfo& info, GatewayEngine& self) {
