@@ -246,7 +246,7 @@ export class GatewayLoadBalancer extends GatewayBase {
   /**
    * Resolves when packets are decided by all that has changed up to now. Most changes of targets and
    * options are in force when their calls return. A target table that takes longer than some milliseconds
-   * (many targets at a time, or the first ones) is built on another thread, 0.1 s with 300 targets and 0.6 s
+   * (many targets at a time, or the first ones) is built on another thread, 50 ms with 300 targets and 0.4 s
    * with 4,096, and packets are decided by the one before until it is there; `explain` and `shares` say
    * what they are decided by.
    */
